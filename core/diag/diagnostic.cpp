@@ -8,35 +8,50 @@ namespace hyperhost {
 
 const char* code_name(Code code) {
   switch (code) {
-    case Code::kOk: return "ok";
-    case Code::kFail: return "fail";
-    case Code::kCancelled: return "cancelled";
-    case Code::kUnsupported: return "unsupported";
-    case Code::kConfig: return "config";
-    case Code::kAuth: return "auth";
-    case Code::kNotFound: return "not_found";
-    case Code::kIo: return "io";
-    case Code::kBusy: return "busy";
-    case Code::kNoSpace: return "no_space";
-    case Code::kCorrupt: return "corrupt";
-    case Code::kExists: return "exists";
+    case Code::kOk:
+      return "ok";
+    case Code::kFail:
+      return "fail";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kUnsupported:
+      return "unsupported";
+    case Code::kConfig:
+      return "config";
+    case Code::kAuth:
+      return "auth";
+    case Code::kNotFound:
+      return "not_found";
+    case Code::kIo:
+      return "io";
+    case Code::kBusy:
+      return "busy";
+    case Code::kNoSpace:
+      return "no_space";
+    case Code::kCorrupt:
+      return "corrupt";
+    case Code::kExists:
+      return "exists";
   }
   return "fail";
 }
 
 const char* severity_name(Severity severity) {
   switch (severity) {
-    case Severity::kInfo: return "info";
-    case Severity::kWarning: return "warning";
-    case Severity::kError: return "error";
+    case Severity::kInfo:
+      return "info";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kError:
+      return "error";
   }
   return "error";
 }
 
 std::string to_string(const Diagnostic& diagnostic) {
   std::string text;
-  for (const std::string* part : {&diagnostic.where, &diagnostic.path, &diagnostic.summary,
-                                  &diagnostic.detail}) {
+  for (const std::string* part :
+       {&diagnostic.where, &diagnostic.path, &diagnostic.summary, &diagnostic.detail}) {
     if (part->empty()) continue;
     if (!text.empty()) text += ": ";
     text += *part;
@@ -66,19 +81,31 @@ Error errno_error(int error_number, const std::string& what_failed) {
   Code code = Code::kIo;
   switch (error_number) {
     case ENOENT:
-    case ENOTDIR: code = Code::kNotFound; break;
-    case EEXIST: code = Code::kExists; break;
+    case ENOTDIR:
+      code = Code::kNotFound;
+      break;
+    case EEXIST:
+      code = Code::kExists;
+      break;
     case EACCES:
-    case EPERM: code = Code::kAuth; break;
+    case EPERM:
+      code = Code::kAuth;
+      break;
     case ENOSPC:
-    case EDQUOT: code = Code::kNoSpace; break;
+    case EDQUOT:
+      code = Code::kNoSpace;
+      break;
     case EBUSY:
-    case EAGAIN: code = Code::kBusy; break;
-    case ECANCELED: code = Code::kCancelled; break;
-    default: break;
+    case EAGAIN:
+      code = Code::kBusy;
+      break;
+    case ECANCELED:
+      code = Code::kCancelled;
+      break;
+    default:
+      break;
   }
-  Diagnostic diagnostic =
-      make(code, what_failed, std::system_category().message(error_number), {});
+  Diagnostic diagnostic = make(code, what_failed, std::system_category().message(error_number), {});
   diagnostic.native_code = error_number;
   return Error(std::move(diagnostic));
 }

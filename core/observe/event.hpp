@@ -31,12 +31,12 @@ struct TaskInfo {
   std::string task_id;
   std::string run_id;
   std::string vm_name;
-  std::string provider;         ///< plugin id, e.g. "vsphere"
-  std::string provider_name;    ///< its name in the plan, e.g. "lab"
-  std::string converter;        ///< plugin id
+  std::string provider;       ///< plugin id, e.g. "vsphere"
+  std::string provider_name;  ///< its name in the plan, e.g. "lab"
+  std::string converter;      ///< plugin id
   std::string user;
   std::string ip_address;
-  std::string user_agent;       ///< "hyperhost/1.0.0"
+  std::string user_agent;  ///< "hyperhost/1.0.0"
   std::string target_format;
 };
 

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a guest sees on a disk, summed up and compared: the content digest of digest.md and the
+// first difference of two disks. Sparse-aware, in parallel, in bounded memory (2 MiB a thread).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "core/plugin/handles.hpp"
+
+namespace hyperhost {
+
+/// Called with guest bytes done so far; any thread, never with less than before.
+using OnBytes = std::function<void(uint64_t done)>;
+
+/// "hyper-tree-sha256:<hex>" of a seekable source of guest-visible bytes.
+std::string content_digest(const SourceHandle& image, Operation& op, unsigned threads,
+                           const OnBytes& on_bytes = {});
+
+struct Difference {
+  uint64_t offset = 0;  ///< of the first differing byte
+  uint64_t length = 0;  ///< up to the end of the differing run within its 1 MiB block
+  std::string reason;   ///< "content" or "size"
+};
+
+/// Nothing if both read the same. Disks of different size differ (at the smaller one's end),
+/// unless the longer one is zero from there and `ignore_trailing_zeros`.
+std::optional<Difference> compare_content(const SourceHandle& a, const SourceHandle& b,
+                                          Operation& op, unsigned threads,
+                                          bool ignore_trailing_zeros, const OnBytes& on_bytes = {});
+
+}  // namespace hyperhost

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/handles.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace hyperhost {
+namespace {
+
+std::string label(const Plugin& plugin, const char* call) {
+  return "plugin '" + plugin.id() + "': " + call + "()";
+}
+
+void promise(const std::string& what, bool flag, bool slot, const char* name) {
+  if (flag && !slot)
+    throw Error(Code::kFail, what + " promises " + name + " and has no such function");
+}
+
+template <class Interface>
+const Interface* interface_of(const Plugin& plugin, const Interface* table, const char* id) {
+  if (table == nullptr)
+    throw Error(Code::kUnsupported, "plugin '" + plugin.id() + "' has no interface " + id);
+  return table;
+}
+
+}  // namespace
+
+SourceHandle::~SourceHandle() {
+  if (table_.close != nullptr) table_.close(table_.ctx);
+}
+
+void SourceHandle::validate(const std::string& what) const {
+  const auto has = [&](uint32_t flag) { return (table_.flags & flag) != 0; };
+  promise(what, has(HYPER_SOURCE_SEEK), table_.read_at != nullptr, "read_at");
+  promise(what, has(HYPER_SOURCE_STREAM), table_.next != nullptr, "next");
+  promise(what, has(HYPER_SOURCE_BORROW), table_.borrow && table_.release, "borrow");
+  promise(what, has(HYPER_SOURCE_EXTENTS), table_.extents != nullptr, "extents");
+  promise(what, has(HYPER_SOURCE_FILE), table_.locate != nullptr, "locate");
+  promise(what, has(HYPER_SOURCE_SIBLING), table_.sibling != nullptr, "sibling");
+  if (table_.close == nullptr || (table_.flags & (HYPER_SOURCE_SEEK | HYPER_SOURCE_STREAM)) == 0)
+    throw Error(Code::kFail, what + " opened a source that can be neither read nor closed");
+  if (has(HYPER_SOURCE_SEEK) && table_.length == HYPER_LENGTH_UNKNOWN)
+    throw Error(Code::kFail, what + " opened a seekable source without a length");
+  if (table_.block_min == 0 || table_.max_parallel == 0)
+    throw Error(Code::kFail, what + " opened a source with a limit of 0");
+}
+
+void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_t length) const {
+  op.check(table_.read_at(table_.ctx, &op, offset, buffer, length), "read of the source");
+}
+
+nlohmann::json SourceHandle::finish(Operation& op) const {
+  if (table_.finish == nullptr) return nlohmann::json::object();
+  return emitted_object(op, "finish of the source", [&](hyper_emit emit, void* arg) {
+    return table_.finish(table_.ctx, &op, emit, arg);
+  });
+}
+
+SinkHandle::~SinkHandle() {
+  const auto lock = plugin_.enter();
+  if (table_.close != nullptr) table_.close(table_.ctx);
+}
+
+void SinkHandle::validate(const std::string& what) const {
+  const auto has = [&](uint32_t flag) { return (table_.flags & flag) != 0; };
+  promise(what, has(HYPER_SINK_RANDOM), table_.write_at && table_.zero_at, "random writes");
+  promise(what, has(HYPER_SINK_PARTS | HYPER_SINK_APPEND), table_.write_at != nullptr, "write_at");
+  promise(what, has(HYPER_SINK_PATH), table_.path != nullptr, "path");
+  promise(what, has(HYPER_SINK_READBACK), table_.reopen != nullptr, "reopen");
+  if (table_.commit == nullptr || table_.close == nullptr)
+    throw Error(Code::kFail, what + " opened a sink that cannot be committed or closed");
+  if (has(HYPER_SINK_PARTS) && table_.part_size == 0)
+    throw Error(Code::kFail, what + " opened a sink of parts without a part size");
+  if (table_.block_min == 0 || table_.max_parallel == 0)
+    throw Error(Code::kFail, what + " opened a sink with a limit of 0");
+}
+
+std::string SinkHandle::path() const {
+  const char* text = can(HYPER_SINK_PATH) ? table_.path(table_.ctx) : nullptr;
+  return text == nullptr ? std::string() : std::string(text);
+}
+
+std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op) const {
+  const auto lock = plugin_.enter();
+  auto source = std::make_unique<SourceHandle>();
+  op.check(source->opened(table_.reopen(table_.ctx, &op, source->out())), label(plugin_, "reopen"));
+  source->validate(label(plugin_, "reopen"));
+  return source;
+}
+
+nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
+    return table_.commit(table_.ctx, &op, length, emit, arg);
+  });
+}
+
+ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)
+    : plugin_(plugin), table_(interface_of(plugin, plugin.provider(), HYPER_IFACE_PROVIDER)) {
+  const auto lock = plugin_.enter();
+  op.check(table_->connect(&options, &op, &connection_), label(plugin_, "connect"));
+}
+
+ProviderHandle::~ProviderHandle() {
+  const auto lock = plugin_.enter();
+  table_->disconnect(connection_);
+}
+
+void ProviderHandle::list_vms(Operation& op, const std::string& pattern,
+                              const std::function<void(const nlohmann::json&)>& on_vm) {
+  const auto lock = plugin_.enter();
+  const std::string what = label(plugin_, "list_vms");
+  EmitSink sink([&](const std::string& text) { on_vm(parse_object(text, what)); });
+  const hyper_st status = table_->list_vms(
+      connection_, &op, pattern.empty() ? nullptr : pattern.c_str(), &EmitSink::emit, &sink);
+  sink.rethrow();
+  op.check(status, what);
+}
+
+nlohmann::json ProviderHandle::describe_vm(Operation& op, const std::string& vm) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "describe_vm"), [&](hyper_emit emit, void* arg) {
+    return table_->describe_vm(connection_, &op, vm.c_str(), emit, arg);
+  });
+}
+
+void ProviderHandle::preflight(Operation& op, const nlohmann::json& request) {
+  if (table_->preflight == nullptr) return;
+  const auto lock = plugin_.enter();
+  op.check(table_->preflight(connection_, &op, request.dump().c_str()),
+           label(plugin_, "preflight"));
+}
+
+std::unique_ptr<ProviderVmHandle> ProviderHandle::open_vm(Operation& op,
+                                                          const nlohmann::json& request) {
+  const auto lock = plugin_.enter();
+  void* vm = nullptr;
+  op.check(table_->open_vm(connection_, &op, request.dump().c_str(), &vm),
+           label(plugin_, "open_vm"));
+  return std::make_unique<ProviderVmHandle>(*this, vm);
+}
+
+ProviderVmHandle::~ProviderVmHandle() {
+  if (vm_ == nullptr) return;
+  Operation op("close", CancelSource::create());
+  try {
+    close(op, HYPER_FAIL);
+  } catch (const Error& error) {
+    spdlog::error("cleaning up at the source failed: {}", error.what());
+  }
+}
+
+std::unique_ptr<SourceHandle> ProviderVmHandle::open_disk(Operation& op, const std::string& disk_id,
+                                                          uint32_t flags) {
+  const auto lock = provider_.plugin_.enter();
+  auto source = std::make_unique<SourceHandle>();
+  const std::string what = label(provider_.plugin_, "open_disk");
+  op.check(
+      source->opened(provider_.table_->open_disk(vm_, &op, disk_id.c_str(), flags, source->out())),
+      what);
+  source->validate(what);
+  return source;
+}
+
+void ProviderVmHandle::close(Operation& op, hyper_st outcome) {
+  const auto lock = provider_.plugin_.enter();
+  void* vm = std::exchange(vm_, nullptr);
+  if (vm != nullptr)
+    op.check(provider_.table_->close_vm(vm, &op, outcome), label(provider_.plugin_, "close_vm"));
+}
+
+ConverterHandle::ConverterHandle(Plugin& plugin, const Options& options, Operation& op)
+    : plugin_(plugin),
+      table_(interface_of(plugin, plugin.converter(), HYPER_IFACE_CONVERTER)),
+      options_(options) {
+  const auto lock = plugin_.enter();
+  op.check(table_->open(&options_, &op, &self_), label(plugin_, "open"));
+}
+
+ConverterHandle::~ConverterHandle() {
+  const auto lock = plugin_.enter();
+  table_->close(self_);
+}
+
+nlohmann::json ConverterHandle::plan(Operation& op, const nlohmann::json& request) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "plan"), [&](hyper_emit emit, void* arg) {
+    return table_->plan(self_, &op, request.dump().c_str(), emit, arg);
+  });
+}
+
+nlohmann::json ConverterHandle::convert(Operation& op, const nlohmann::json& request,
+                                        const SourceHandle& source, const SinkHandle& sink) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "convert"), [&](hyper_emit emit, void* arg) {
+    return table_->convert(self_, &op, request.dump().c_str(), &source.table(), &sink.table(), emit,
+                           arg);
+  });
+}
+
+StorageHandle::StorageHandle(Plugin& plugin, const Options& options, Operation& op)
+    : plugin_(plugin), table_(interface_of(plugin, plugin.storage(), HYPER_IFACE_STORAGE)) {
+  const auto lock = plugin_.enter();
+  op.check(table_->connect(&options, &op, &connection_), label(plugin_, "connect"));
+}
+
+StorageHandle::~StorageHandle() {
+  const auto lock = plugin_.enter();
+  table_->disconnect(connection_);
+}
+
+nlohmann::json StorageHandle::info(Operation& op) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "info"), [&](hyper_emit emit, void* arg) {
+    return table_->info(connection_, &op, emit, arg);
+  });
+}
+
+std::unique_ptr<SinkHandle> StorageHandle::put(Operation& op, const nlohmann::json& request) {
+  const auto lock = plugin_.enter();
+  auto sink = std::make_unique<SinkHandle>(plugin_);
+  op.check(sink->opened(table_->put(connection_, &op, request.dump().c_str(), sink->out())),
+           label(plugin_, "put"));
+  sink->validate(label(plugin_, "put"));
+  return sink;
+}
+
+std::unique_ptr<SourceHandle> StorageHandle::get(Operation& op, const std::string& key) {
+  const auto lock = plugin_.enter();
+  auto source = std::make_unique<SourceHandle>();
+  op.check(source->opened(table_->get(connection_, &op, key.c_str(), source->out())),
+           label(plugin_, "get"));
+  source->validate(label(plugin_, "get"));
+  return source;
+}
+
+nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
+  const auto lock = plugin_.enter();
+  nlohmann::json answer;
+  const std::string what = label(plugin_, "stat");
+  EmitSink sink([&](const std::string& text) { answer = parse_object(text, what); });
+  const hyper_st status = table_->stat(connection_, &op, key.c_str(), &EmitSink::emit, &sink);
+  sink.rethrow();
+  if (status == HYPER_NOTFOUND) return nullptr;
+  op.check(status, what);
+  return answer;
+}
+
+void StorageHandle::remove(Operation& op, const std::string& key) {
+  const auto lock = plugin_.enter();
+  op.check(table_->remove(connection_, &op, key.c_str()), label(plugin_, "remove"));
+}
+
+ImageReader::ImageReader(Plugin& plugin, Options options)
+    : plugin_(plugin),
+      table_(interface_of(plugin, plugin.image(), HYPER_IFACE_IMAGE)),
+      options_(std::make_shared<const Options>(std::move(options))) {}
+
+nlohmann::json ImageReader::probe(Operation& op, const SourceHandle& source) const {
+  const auto lock = plugin_.enter();
+  nlohmann::json answer;
+  const std::string what = label(plugin_, "probe");
+  EmitSink sink([&](const std::string& text) { answer = parse_object(text, what); });
+  const hyper_st status =
+      table_->probe(options_.get(), &op, &source.table(), &EmitSink::emit, &sink);
+  sink.rethrow();
+  if (status == HYPER_UNSUPPORTED) return nullptr;
+  op.check(status, what);
+  return answer;
+}
+
+std::unique_ptr<SourceHandle> ImageReader::open(Operation& op, std::shared_ptr<SourceHandle> source,
+                                                const std::string& format) const {
+  const auto lock = plugin_.enter();
+  const nlohmann::json request =
+      format.empty() ? nlohmann::json::object() : nlohmann::json{{"format", format}};
+  auto image = std::make_unique<SourceHandle>();
+  op.check(image->opened(table_->open(options_.get(), &op, &source->table(), request.dump().c_str(),
+                                      image->out())),
+           label(plugin_, "open"));
+  image->validate(label(plugin_, "open"));
+  if (!image->can(HYPER_SOURCE_SEEK))
+    throw Error(Code::kFail, label(plugin_, "open") + " gave an image that cannot seek");
+  image->keep =
+      std::make_shared<std::pair<std::shared_ptr<SourceHandle>, std::shared_ptr<const Options>>>(
+          std::move(source), options_);
+  return image;
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plugins' tables as C++ objects: calls that throw Error with what the plugin reported, JSON
+// that is parsed and bounded, and lifetimes by destructor. A handle belongs to one thread at a
+// time unless its plugin and table say otherwise.
+#pragma once
+
+#include <hyper/source.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/plugin/plugin.hpp"
+
+namespace hyperhost {
+
+/// A source and what must outlive it. Closed by the destructor.
+class SourceHandle {
+ public:
+  SourceHandle() { table_.size = sizeof table_; }
+  ~SourceHandle();
+  SourceHandle(const SourceHandle&) = delete;
+  SourceHandle& operator=(const SourceHandle&) = delete;
+
+  hyper_source* out() { return &table_; }
+  /// Passes an opener's status on; after a failure there is nothing to close, whatever it wrote.
+  hyper_st opened(hyper_st status) { return status == HYPER_OK ? status : (table_ = {}, status); }
+  const hyper_source& table() const { return table_; }
+  bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
+  uint64_t length() const { return table_.length; }
+  std::string format() const { return hyper::SourceRef(&table_).format(); }
+
+  void read_at(Operation& op, uint64_t offset, void* buffer, uint64_t length) const;
+  /// {"bytes", "checksum", "verified"} as far as the opener gives them.
+  nlohmann::json finish(Operation& op) const;
+  /// Checks what an opener filled in: slots that its flags promise, sane limits.
+  void validate(const std::string& what) const;
+
+  std::shared_ptr<void> keep;  ///< what the source borrows (another source, a connection)
+
+ private:
+  hyper_source table_{};
+};
+
+class SinkHandle {
+ public:
+  explicit SinkHandle(const Plugin& plugin) : plugin_(plugin) { table_.size = sizeof table_; }
+  ~SinkHandle();
+  SinkHandle(const SinkHandle&) = delete;
+  SinkHandle& operator=(const SinkHandle&) = delete;
+
+  hyper_sink* out() { return &table_; }
+  hyper_st opened(hyper_st status) { return status == HYPER_OK ? status : (table_ = {}, status); }
+  const hyper_sink& table() const { return table_; }
+  bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
+  std::string path() const;
+  std::unique_ptr<SourceHandle> reopen(Operation& op) const;
+  /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
+  nlohmann::json commit(Operation& op, uint64_t length);
+  void validate(const std::string& what) const;
+
+ private:
+  const Plugin& plugin_;
+  hyper_sink table_{};
+};
+
+class ProviderVmHandle;
+
+class ProviderHandle {
+ public:
+  ProviderHandle(Plugin& plugin, const Options& options, Operation& op);
+  ~ProviderHandle();
+  ProviderHandle(const ProviderHandle&) = delete;
+  ProviderHandle& operator=(const ProviderHandle&) = delete;
+
+  const Plugin& plugin() const { return plugin_; }
+  void list_vms(Operation& op, const std::string& pattern,
+                const std::function<void(const nlohmann::json&)>& on_vm);
+  nlohmann::json describe_vm(Operation& op, const std::string& vm);
+  /// Findings are left in op.diagnostics(); throws on errors.
+  void preflight(Operation& op, const nlohmann::json& request);
+  std::unique_ptr<ProviderVmHandle> open_vm(Operation& op, const nlohmann::json& request);
+
+ private:
+  friend class ProviderVmHandle;
+  Plugin& plugin_;
+  const hyper_provider* table_;
+  void* connection_ = nullptr;
+};
+
+/// Must be close()d by its owner; the destructor closes as failed. Sources first.
+class ProviderVmHandle {
+ public:
+  ProviderVmHandle(ProviderHandle& provider, void* vm) : provider_(provider), vm_(vm) {}
+  ~ProviderVmHandle();
+  ProviderVmHandle(const ProviderVmHandle&) = delete;
+  ProviderVmHandle& operator=(const ProviderVmHandle&) = delete;
+
+  std::unique_ptr<SourceHandle> open_disk(Operation& op, const std::string& disk_id,
+                                          uint32_t flags);
+  /// With an operation that nobody cancels: undoing must not be interrupted.
+  void close(Operation& op, hyper_st outcome);
+
+ private:
+  ProviderHandle& provider_;
+  void* vm_;
+};
+
+class ConverterHandle {
+ public:
+  ConverterHandle(Plugin& plugin, const Options& options, Operation& op);
+  ~ConverterHandle();
+  ConverterHandle(const ConverterHandle&) = delete;
+  ConverterHandle& operator=(const ConverterHandle&) = delete;
+
+  const Plugin& plugin() const { return plugin_; }
+  nlohmann::json plan(Operation& op, const nlohmann::json& request);
+  nlohmann::json convert(Operation& op, const nlohmann::json& request, const SourceHandle& source,
+                         const SinkHandle& sink);
+
+ private:
+  Plugin& plugin_;
+  const hyper_converter* table_;
+  void* self_ = nullptr;
+  Options options_;
+};
+
+class StorageHandle {
+ public:
+  StorageHandle(Plugin& plugin, const Options& options, Operation& op);
+  ~StorageHandle();
+  StorageHandle(const StorageHandle&) = delete;
+  StorageHandle& operator=(const StorageHandle&) = delete;
+
+  const Plugin& plugin() const { return plugin_; }
+  nlohmann::json info(Operation& op);
+  std::unique_ptr<SinkHandle> put(Operation& op, const nlohmann::json& request);
+  std::unique_ptr<SourceHandle> get(Operation& op, const std::string& key);
+  /// Null JSON if there is no such object.
+  nlohmann::json stat(Operation& op, const std::string& key);
+  void remove(Operation& op, const std::string& key);
+
+ private:
+  Plugin& plugin_;
+  const hyper_storage* table_;
+  void* connection_ = nullptr;
+};
+
+/// The image-reader interface of a plugin; stateless.
+class ImageReader {
+ public:
+  ImageReader(Plugin& plugin, Options options);
+  const Plugin& plugin() const { return plugin_; }
+  /// Null JSON if the content is no image this plugin reads.
+  nlohmann::json probe(Operation& op, const SourceHandle& source) const;
+  /// Guest-visible bytes. Keeps `source` alive.
+  std::unique_ptr<SourceHandle> open(Operation& op, std::shared_ptr<SourceHandle> source,
+                                     const std::string& format) const;
+
+ private:
+  Plugin& plugin_;
+  const hyper_image* table_;
+  std::shared_ptr<const Options> options_;
+};
+
+}  // namespace hyperhost

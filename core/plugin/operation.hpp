@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The host's side of a plugin call: Operation is what a plugin sees as hyper_op, Options what it
+// sees as hyper_cfg. An Operation collects the diagnostics of the calls made with it, passes
+// warnings and progress on, and carries the cancel. Thread-safe; lives as long as the calls.
+#pragma once
+
+#include <hyper/hyper.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/diag/diagnostic.hpp"
+#include "core/plugin/cancel.hpp"
+
+struct hyper_op {};
+struct hyper_cfg {};
+
+namespace hyperhost {
+
+class Options : public hyper_cfg {
+ public:
+  Options() : value_(nlohmann::json::object()) {}
+  explicit Options(nlohmann::json value) : value_(std::move(value)) {}
+  const nlohmann::json& value() const { return value_; }
+
+ private:
+  nlohmann::json value_;
+};
+
+class Operation : public hyper_op {
+ public:
+  using OnNotice = std::function<void(const Diagnostic&)>;
+  using OnProgress = std::function<void(uint64_t done, uint64_t total)>;
+
+  /// name: what log lines and messages call it, e.g. "web-01/disk-0".
+  Operation(std::string name, std::shared_ptr<CancelSource> cancel);
+
+  /// Called for each warning and note, on the plugin's thread.
+  void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }
+  /// Called at most every 100 ms and for the last value of a total; never with less than before.
+  void on_progress(OnProgress handler) { on_progress_ = std::move(handler); }
+
+  const std::string& name() const { return name_; }
+  CancelSource& cancel() const { return *cancel_; }
+
+  /// All that was reported, in order.
+  std::vector<Diagnostic> diagnostics() const;
+
+  /// Returns for HYPER_OK; else throws Error with the last error that was reported since the last
+  /// check, or, if the plugin gave none, one that says what failed and that it gave none.
+  /// `what`: "plugin 'acme': open_disk".
+  void check(hyper_st status, const std::string& what);
+
+  // Called by the host's table.
+  void report(const hyper_diag& diag);
+  void progress(uint64_t done, uint64_t total);
+
+ private:
+  const std::string name_;
+  const std::shared_ptr<CancelSource> cancel_;
+  OnNotice on_notice_;
+  OnProgress on_progress_;
+  mutable std::mutex mutex_;
+  std::vector<Diagnostic> diagnostics_;
+  std::size_t checked_ = 0;  // diagnostics before this belong to calls that ended
+  uint64_t done_ = 0;
+  std::chrono::steady_clock::time_point last_progress_{};
+};
+
+/// The table passed to every plugin's start(). Constant.
+const hyper_host* host_table();
+
+/// "core/plugin/spawn.cpp": the extension hyper.spawn/1.
+const hyper_spawn* spawn_table();
+
+/// Collects what a call emits. `receive` may throw: the call fails then and rethrow() throws it.
+class EmitSink {
+ public:
+  using Receive = std::function<void(const std::string& json)>;
+  explicit EmitSink(Receive receive) : receive_(std::move(receive)) {}
+  static hyper_st emit(void* self, const char* json, uint64_t len) noexcept;
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  Receive receive_;
+  std::exception_ptr error_;
+};
+
+/// The one JSON object a call emits, parsed; {} if it emitted none. `f` gets (emit, arg) and
+/// returns a status. Answers over 16 MiB, of another type or that are no JSON are errors.
+nlohmann::json emitted_object(Operation& op, const std::string& what,
+                              const std::function<hyper_st(hyper_emit, void*)>& f);
+
+/// Parses a plugin's answer; Error(kFail) naming `what` where it is not a JSON object.
+nlohmann::json parse_object(const std::string& text, const std::string& what);
+
+}  // namespace hyperhost

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/plugin.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <dlfcn.h>
+
+#define BOOST_DLL_USE_STD_FS
+#include <algorithm>
+#include <boost/dll/shared_library.hpp>
+#include <cstring>
+#include <filesystem>
+#include <initializer_list>
+#include <system_error>
+
+namespace hyperhost {
+namespace {
+
+Error refused(const std::string& path, const std::string& why) {
+  return Error(Code::kUnsupported, "plugin " + path + " is refused", why);
+}
+
+/// Copies a plugin's table; what it does not have is zero. min_size: without these it is useless.
+template <class Table>
+void copy_table(Table& out, const void* from, std::size_t min_size, const std::string& what) {
+  uint32_t size = 0;
+  std::memcpy(&size, from, sizeof size);  // every table begins with it
+  if (size < min_size)
+    throw Error(
+        Code::kUnsupported, what + " is too small",
+        "it says " + std::to_string(size) + " bytes, ABI 1.0 has " + std::to_string(min_size));
+  std::memcpy(static_cast<void*>(&out), from, std::min<std::size_t>(size, sizeof out));
+}
+
+struct Slot {
+  template <class Function>
+  Slot(const char* slot_name, Function function) : name(slot_name), set(function != nullptr) {}
+  const char* name;
+  bool set;
+};
+void require(const std::string& what, std::initializer_list<Slot> slots) {
+  for (const Slot& slot : slots)
+    if (!slot.set) throw Error(Code::kUnsupported, what + " has no " + slot.name + "()");
+}
+
+boost::dll::shared_library open_library(const std::string& path) {
+  std::error_code error;
+  boost::dll::shared_library library;
+  library.load(path, error, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+  if (!error) return library;
+  // Boost keeps only the code: the loader's own text names the symbol or library that is missing.
+  const char* reason = ::dlerror();
+  if (::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) reason = ::dlerror();
+  throw refused(path, reason == nullptr ? error.message() : reason);
+}
+
+}  // namespace
+
+std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string& expected_id) {
+  boost::dll::shared_library library = open_library(path);
+  if (!library.has(HYPER_ENTRY_SYMBOL))
+    throw refused(path, library.has("hyper_plugin_entry_v2")
+                            ? "it is built for plugin ABI 2 and this host runs ABI 1"
+                            : "it exports no symbol " HYPER_ENTRY_SYMBOL);
+  const auto entry = library.get<const hyper_plugin*(const hyper_hello*)>(HYPER_ENTRY_SYMBOL);
+  // Kept for the life of the process (see the header): this handle is never closed.
+  static_cast<void>(new boost::dll::shared_library(std::move(library)));
+
+  char refusal[512] = "";
+  const hyper_hello hello{sizeof(hyper_hello), HYPER_ABI_MINOR, 0, refusal, sizeof refusal};
+  const hyper_plugin* descriptor = entry(&hello);
+  refusal[sizeof refusal - 1] = '\0';
+  if (descriptor == nullptr)
+    throw refused(path, refusal[0] != '\0' ? refusal : "it gave no reason");
+
+  std::unique_ptr<Plugin> plugin(new Plugin);
+  copy_table(plugin->plugin_, descriptor, sizeof(hyper_plugin), "descriptor of " + path);
+  const hyper_plugin& table = plugin->plugin_;
+  if (table.need_minor > HYPER_ABI_MINOR)
+    throw refused(path, "it needs plugin ABI 1." + std::to_string(table.need_minor) +
+                            " and this host offers 1." + std::to_string(HYPER_ABI_MINOR));
+  if (table.id == nullptr || table.version == nullptr || table.start == nullptr ||
+      table.stop == nullptr || table.get == nullptr)
+    throw refused(path, "its descriptor has an empty slot that may not be empty");
+  plugin->id_ = table.id;
+  plugin->version_ = table.version;
+  if (plugin->id_ != expected_id)
+    throw refused(
+        path, "its manifest says '" + expected_id + "' and its descriptor '" + plugin->id_ + "'");
+
+  Operation op("plugin " + plugin->id_, CancelSource::create());
+  op.on_notice([&](const Diagnostic& notice) {
+    spdlog::warn("plugin {}: {}", expected_id, to_string(notice));
+  });
+  op.check(table.start(host_table(), &op), "plugin '" + plugin->id_ + "': start");
+  plugin->started_ = true;
+
+  const std::string what = "plugin '" + plugin->id_ + "': interface ";
+  if (const void* from = table.get(HYPER_IFACE_PROVIDER)) {
+    auto& to = plugin->provider_;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_PROVIDER);
+    require(what + HYPER_IFACE_PROVIDER, {{"connect", to.connect},
+                                          {"disconnect", to.disconnect},
+                                          {"list_vms", to.list_vms},
+                                          {"describe_vm", to.describe_vm},
+                                          {"open_vm", to.open_vm},
+                                          {"open_disk", to.open_disk},
+                                          {"close_vm", to.close_vm}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_IMAGE)) {
+    auto& to = plugin->image_;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_IMAGE);
+    require(what + HYPER_IFACE_IMAGE, {{"probe", to.probe}, {"open", to.open}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_CONVERTER)) {
+    auto& to = plugin->converter_;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_CONVERTER);
+    require(what + HYPER_IFACE_CONVERTER,
+            {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"convert", to.convert}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_STORAGE)) {
+    auto& to = plugin->storage_;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_STORAGE);
+    require(what + HYPER_IFACE_STORAGE, {{"connect", to.connect},
+                                         {"disconnect", to.disconnect},
+                                         {"info", to.info},
+                                         {"put", to.put},
+                                         {"get", to.get},
+                                         {"stat", to.stat},
+                                         {"list", to.list},
+                                         {"remove", to.remove}});
+  }
+  return plugin;
+}
+
+Plugin::~Plugin() {
+  if (started_) plugin_.stop();
+}
+
+const hyper_provider* Plugin::provider() const {
+  return provider_.size ? &provider_ : nullptr;
+}
+const hyper_image* Plugin::image() const {
+  return image_.size ? &image_ : nullptr;
+}
+const hyper_converter* Plugin::converter() const {
+  return converter_.size ? &converter_ : nullptr;
+}
+const hyper_storage* Plugin::storage() const {
+  return storage_.size ? &storage_ : nullptr;
+}
+
+hyper_st Plugin::validate(const char* iface, const Options& options, Operation& op) const {
+  if (plugin_.validate == nullptr) return HYPER_OK;
+  const auto lock = enter();
+  return plugin_.validate(iface, &options, &op);
+}
+
+std::unique_lock<std::recursive_mutex> Plugin::enter() const {
+  return serial() ? std::unique_lock(serial_) : std::unique_lock<std::recursive_mutex>();
+}
+
+}  // namespace hyperhost

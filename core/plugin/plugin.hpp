@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A loaded plugin: the library, its descriptor (copied up to min(size)) and its interface tables.
+// Never unloaded: threads, exit handlers and unwinders of a foreign library outlive its last use.
+// Any thread.
+#pragma once
+
+#include <hyper/hyper.h>
+
+#include <mutex>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "core/plugin/operation.hpp"
+
+namespace hyperhost {
+
+class Plugin {
+ public:
+  /// Loads (symbols resolved now, visible to nobody else), negotiates and starts it. Throws Error
+  /// that says why it was refused.
+  static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id);
+  ~Plugin();
+  Plugin(const Plugin&) = delete;
+  Plugin& operator=(const Plugin&) = delete;
+
+  const std::string& id() const { return id_; }
+  const std::string& version() const { return version_; }
+
+  /// The interface's table with what the plugin's is shorter by zeroed; nullptr if it has none.
+  /// Throws Error where a slot that this interface cannot do without is empty.
+  const hyper_provider* provider() const;
+  const hyper_image* image() const;
+  const hyper_converter* converter() const;
+  const hyper_storage* storage() const;
+
+  /// The plugin's own check of options (offline). Diagnostics land in `op`.
+  hyper_st validate(const char* iface, const Options& options, Operation& op) const;
+
+  /// To be held around calls into the plugin: locks where the plugin takes one call at a time.
+  std::unique_lock<std::recursive_mutex> enter() const;
+  bool serial() const { return plugin_.threads == HYPER_THREADS_SERIAL; }
+
+ private:
+  Plugin() = default;
+  hyper_plugin plugin_{};
+  std::string id_, version_;
+  bool started_ = false;
+  mutable std::recursive_mutex serial_;
+  hyper_provider provider_{};
+  hyper_image image_{};
+  hyper_converter converter_{};
+  hyper_storage storage_{};
+};
+
+}  // namespace hyperhost

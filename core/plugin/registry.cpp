@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/registry.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <regex>
+
+#include "core/plan/near_miss.hpp"
+#include "core/plugin/elf_section.hpp"
+
+namespace hyperhost {
+namespace fs = std::filesystem;
+namespace {
+
+/// Why this path may not hold code that runs with our rights; empty = it may.
+std::string unsafe(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return errno_error(errno, "look at " + path).what();
+  if ((status.st_mode & S_IWOTH) != 0)
+    return path + " is writable by everybody (chmod o-w " + path + ")";
+  if (status.st_uid != 0 && status.st_uid != ::geteuid())
+    return path + " belongs to neither root nor the user who runs this";
+  return {};
+}
+
+/// Numbers of "1.2.3-rc1", for comparison; a pre-release sorts before its release.
+std::array<uint64_t, 4> version_key(const std::string& version) {
+  std::array<uint64_t, 4> key{0, 0, 0, 1};
+  std::size_t part = 0;
+  for (const char c : version) {
+    if (c == '.' && part < 2)
+      ++part;
+    else if (c >= '0' && c <= '9' && key[part] < 1'000'000'000)
+      key[part] = key[part] * 10 + static_cast<uint64_t>(c - '0');
+    else if (c == '-') {
+      key[3] = 0;
+      break;
+    } else
+      break;
+  }
+  return key;
+}
+
+std::string manifest_problem(const nlohmann::json& manifest) {
+  static const std::regex id_pattern("^[a-z][a-z0-9-]{0,63}$");
+  if (!manifest.is_object()) return "its manifest is not a JSON object";
+  for (const char* key : {"id", "version"})
+    if (!manifest.contains(key) || !manifest[key].is_string())
+      return std::string("its manifest has no ") + key;
+  if (!std::regex_match(manifest["id"].get<std::string>(), id_pattern))
+    return "its manifest's id is not of the form a-z, 0-9, -";
+  if (!manifest.contains("interfaces") || !manifest["interfaces"].is_array())
+    return "its manifest names no interfaces";
+  if (manifest.contains("options") && !manifest["options"].is_object())
+    return "its manifest's options are not a JSON Schema";
+  const auto abi = manifest.value("abi", nlohmann::json::object());
+  if (!abi.is_object()) return "its manifest's abi is not an object";
+  const auto number = [&](const char* key, uint64_t otherwise) {
+    return abi.contains(key) && abi[key].is_number_unsigned() ? abi[key].get<uint64_t>()
+                                                              : otherwise;
+  };
+  const uint64_t major = number("major", 1), minor = number("need_minor", 0);
+  if (major != HYPER_ABI_MAJOR)
+    return "it is built for plugin ABI " + std::to_string(major) + " and this host runs ABI " +
+           std::to_string(HYPER_ABI_MAJOR);
+  if (minor > HYPER_ABI_MINOR)
+    return "it needs plugin ABI 1." + std::to_string(minor) + " and this host offers 1." +
+           std::to_string(HYPER_ABI_MINOR);
+  return {};
+}
+
+}  // namespace
+
+std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs) {
+  if (const char* path = std::getenv("HYPERHOST_PLUGIN_PATH")) {
+    std::string rest = path;
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find(':'), rest.size());
+      if (end > 0) dirs.push_back({rest.substr(0, end), "HYPERHOST_PLUGIN_PATH", false});
+      rest.erase(0, end + 1);
+    }
+  }
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error)
+    dirs.push_back({(program.parent_path().parent_path() / "lib/hyperhost/plugins").string(),
+                    "built-in", false});
+  return dirs;
+}
+
+PluginRegistry::PluginRegistry(const std::vector<SearchDir>& dirs) : dirs_(dirs) {
+  for (const SearchDir& dir : dirs_) scan(dir);
+  choose();
+}
+
+PluginRegistry::~PluginRegistry() = default;
+
+void PluginRegistry::scan(const SearchDir& dir) {
+  std::error_code error;
+  std::vector<std::string> paths;
+  for (fs::directory_iterator it(dir.path, error), end; !error && it != end; it.increment(error))
+    if (it->path().extension() == ".so") paths.push_back(it->path().string());
+  if (error) {
+    if (dir.required || error != std::errc::no_such_file_or_directory)
+      files_.push_back({dir.path, dir.origin, "", "", nullptr,
+                        "cannot read this plugin directory: " + error.message(), false});
+    return;
+  }
+  std::sort(paths.begin(), paths.end());
+  const std::string dir_unsafe = paths.empty() ? std::string() : unsafe(dir.path);
+  for (const std::string& path : paths) {
+    PluginFile file{path, dir.origin, "", "", nullptr, "", false};
+    try {
+      auto section = read_elf_section(path, HYPER_MANIFEST_SECTION);
+      if (!section) {
+        file.refusal = "it has no manifest (section " HYPER_MANIFEST_SECTION ")";
+      } else {
+        while (!section->empty() && section->back() == '\0') section->pop_back();
+        file.manifest = nlohmann::json::parse(*section, nullptr, false);
+        file.refusal = manifest_problem(file.manifest);
+        if (file.manifest.is_object()) {
+          file.id = file.manifest.value("id", nlohmann::json()).is_string()
+                        ? file.manifest["id"].get<std::string>()
+                        : "";
+          file.version = file.manifest.value("version", nlohmann::json()).is_string()
+                             ? file.manifest["version"].get<std::string>()
+                             : "";
+        } else {
+          file.manifest = nullptr;
+        }
+      }
+    } catch (const Error& failure) {
+      file.refusal = failure.what();
+    }
+    for (const std::string& reason : {dir_unsafe, unsafe(path)})
+      if (file.refusal.empty()) file.refusal = reason;
+    files_.push_back(std::move(file));
+  }
+}
+
+void PluginRegistry::choose() {
+  std::map<std::string, PluginFile*> best;
+  for (PluginFile& file : files_) {
+    if (!file.refusal.empty()) continue;
+    PluginFile*& chosen = best[file.id];
+    if (chosen == nullptr || version_key(chosen->version) < version_key(file.version))
+      chosen = &file;
+  }
+  for (PluginFile& file : files_) {
+    if (!file.refusal.empty()) continue;
+    file.chosen = best[file.id] == &file;
+    if (!file.chosen)
+      file.refusal =
+          "version " + best[file.id]->version + " in " + best[file.id]->path + " is used";
+  }
+}
+
+const PluginFile* PluginRegistry::find(const std::string& id) const {
+  for (const PluginFile& file : files_)
+    if (file.chosen && file.id == id) return &file;
+  return nullptr;
+}
+
+std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
+  std::vector<std::string> ids;
+  for (const PluginFile& file : files_) {
+    if (!file.chosen) continue;
+    const auto& names = file.manifest["interfaces"];
+    if (std::find(names.begin(), names.end(), iface) != names.end()) ids.push_back(file.id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+Plugin& PluginRegistry::load(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = loaded_.find(id); found != loaded_.end()) return *found->second;
+  const PluginFile* file = find(id);
+  if (file == nullptr) {
+    for (const PluginFile& refused : files_)
+      if (refused.id == id)
+        throw Error(Code::kUnsupported, "plugin '" + id + "' (" + refused.path + ") is refused",
+                    refused.refusal);
+    std::vector<std::string> ids;
+    for (const PluginFile& other : files_)
+      if (other.chosen) ids.push_back(other.id);
+    std::string where;
+    for (const SearchDir& dir : dirs_) where += (where.empty() ? "" : ", ") + dir.path;
+    throw Error(Code::kNotFound, "there is no plugin '" + id + "'", "looked in " + where,
+                suggest(id, ids));
+  }
+  spdlog::debug("loading plugin {} {} from {}", file->id, file->version, file->path);
+  return *(loaded_[id] = Plugin::load(file->path, id));
+}
+
+}  // namespace hyperhost
