@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// --set: changes to a plan's tree before it is validated. Stateless: any thread.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "core/diag/diagnostic.hpp"
+#include "core/plan/config_value.hpp"
+
+namespace hyperhost {
+
+/// "a.b[0].c=value": sets the value, which is YAML (true, 4, [a, b], {env: X}). Mappings on the
+/// way are made, a list grows by one at most ([N] of N items); a key that contains '.', '[' or
+/// '=' is put in double quotes (providers."my.lab".path). The marks say "--set a.b[0].c".
+/// False, with one problem that never shows the value, where it cannot be done.
+bool apply_override(ConfigValue& plan, std::string_view argument,
+                    std::vector<Diagnostic>& problems);
+
+}  // namespace hyperhost

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan: everything a run does, read from YAML, complete (every default filled in) and immutable.
+// The text is configs/plan.schema.json's; the rules between keys are in plan_rules.cpp.
+// Made once by load_plan/parse_plan and shared as shared_ptr<const Plan>: any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/diag/diagnostic.hpp"
+#include "core/plan/config_value.hpp"
+
+namespace hyperhost {
+
+enum class Compression { kNone, kZlib, kZstd, kKeep };
+enum class Verify { kNone, kTarget, kIndependent };
+enum class Durability { kNone, kFile };
+enum class WebhookType { kSlack, kDiscord, kGeneric, kEmail };
+/// As the plan spells them: "zstd", "independent", "file", "slack".
+const char* compression_name(Compression compression);
+const char* verify_name(Verify verify);
+const char* durability_name(Durability durability);
+const char* webhook_type_name(WebhookType type);
+
+/// A plugin by name, with its options as written: not validated yet, since only the registry
+/// knows the plugin's schema (validate_options in schema.hpp with `pointer`).
+struct PluginSpec {
+  std::string plugin;
+  ConfigValue options;  ///< a mapping
+  std::string pointer;  ///< of the options in the plan
+  Mark mark;            ///< where the plugin is named
+};
+
+struct ProviderSpec {
+  std::string name;  ///< its key in the plan
+  PluginSpec plugin;
+};
+
+struct UploadSpec {
+  std::string destination;  ///< "s3://bucket/prefix"
+  PluginSpec storage;
+  bool keep_local = true;  ///< false: nothing that is uploaded and verified stays in output_dir
+  bool overwrite = false;
+};
+
+struct DiskSelection {
+  std::vector<std::string> include, exclude;  ///< at most one of them is not empty
+  bool selects(std::string_view disk_id) const;
+};
+
+/// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
+struct MigrationSpec {
+  std::string id;  ///< unique in the plan
+  std::string vm;
+  bool vm_is_pattern = false;  ///< has *, ? or [
+  std::string provider;        ///< a name in Plan::providers
+  PluginSpec converter;
+  std::string target_format;  ///< "qcow2" …
+  Compression compression = Compression::kNone;
+  std::optional<int> compression_level;  ///< fits `compression`
+  std::optional<uint64_t> cluster_size;  ///< bytes; qcow2 only
+  bool export_manifest = true;
+  Verify verify = Verify::kTarget;
+  Durability durability = Durability::kFile;
+  bool deterministic = false;
+  bool parallel_disks = true;
+  uint32_t max_parallel_disks = 4;  ///< 1 where parallel_disks is false
+  bool overwrite = false;
+  int64_t priority = 0;  ///< higher first
+  std::map<std::string, std::string> tags;
+  DiskSelection disks;
+  std::filesystem::path output_dir;  ///< absolute; the VM's directory lies in it
+  std::string output_name;           ///< instead of the VM's name; may be empty
+  std::optional<UploadSpec> upload;
+  Mark mark;
+  std::string pointer;  ///< "/migrations/0"
+
+  /// Name of the VM's directory and the front of its files' names: output_name or the VM's own
+  /// name (as the provider knows it, without folders), made safe.
+  std::string file_stem(std::string_view vm_name) const;
+  /// output_dir / file_stem(vm_name)
+  std::filesystem::path vm_directory(std::string_view vm_name) const;
+};
+
+struct BatchSpec {
+  uint32_t max_parallel = 1;
+  bool continue_on_error = true;
+  uint32_t max_retries = 2;
+  std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+};
+
+struct TlsSpec {
+  std::filesystem::path cert_file, key_file;
+};
+
+struct ListenSpec {
+  std::string host;                  ///< "127.0.0.1", "::1" (no brackets), "localhost"; never empty
+  uint16_t port = 0;                 ///< 0: any free one
+  std::optional<ConfigValue> token;  ///< a reference: resolve_text in secret.hpp
+  std::optional<TlsSpec> tls;
+  std::string pointer;
+};
+
+struct AuditLogSpec {
+  std::filesystem::path path;
+  bool required = false;
+  uint64_t max_size_bytes = 0;
+  uint32_t keep = 0;
+  bool fsync = true;  ///< after every event
+};
+
+struct WebhookSpec {
+  WebhookType type = WebhookType::kGeneric;
+  ConfigValue url;  ///< a text or a reference: resolve_text
+  bool on_start = false, on_complete = true, on_error = true, on_warning = false;
+  std::chrono::nanoseconds timeout{0};
+  uint32_t max_retries = 0;
+  std::optional<ConfigValue> secret;  ///< of the signature: a reference
+  std::string from, username;         ///< email
+  std::vector<std::string> to;        ///< email
+  std::optional<ConfigValue> password;
+  std::string pointer;
+};
+
+struct ObservabilitySpec {
+  std::optional<ListenSpec> progress_api, metrics_api;
+  std::optional<AuditLogSpec> audit_log;
+  std::vector<WebhookSpec> webhooks;
+};
+
+struct Plan {
+  std::string name, user;
+  std::string source;              ///< the file's name, for messages
+  std::filesystem::path base_dir;  ///< of relative paths; absolute
+  std::vector<std::filesystem::path> plugin_dirs;
+  std::map<std::string, ProviderSpec> providers;
+  std::filesystem::path output_dir;
+  std::optional<std::filesystem::path> staging_dir;
+  BatchSpec batch;
+  ObservabilitySpec observability;
+  std::vector<MigrationSpec> migrations;  ///< in the plan's order; not empty
+  ConfigValue document;  ///< the completed tree, secrets as references: safe to print as JSON
+};
+
+struct PlanOptions {
+  std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
+  std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
+};
+
+struct PlanResult {
+  std::shared_ptr<const Plan> plan;     ///< null when there is any error
+  std::vector<Diagnostic> diagnostics;  ///< errors and warnings, by position
+};
+
+/// Never throws for what is in the file, the file system or the overrides.
+PlanResult load_plan(const std::filesystem::path& file, const PlanOptions& options = {});
+/// `source` names the text in messages; a plan without a name takes its stem.
+PlanResult parse_plan(std::string_view text, const std::string& source,
+                      const PlanOptions& options = {});
+
+/// The text of configs/plan.schema.json this library was built with.
+std::string_view plan_schema_text();
+/// The same, parsed once.
+const nlohmann::json& plan_schema();
+
+}  // namespace hyperhost

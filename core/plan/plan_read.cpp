@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plan/plan_read.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "core/plan/plan_rules.hpp"
+
+namespace hyperhost {
+namespace {
+
+using plan_rules::Setting;
+
+void read(const ConfigValue* value, std::string& into) {
+  if (value != nullptr && value->string() != nullptr) into = *value->string();
+}
+void read(const ConfigValue* value, std::filesystem::path& into) {
+  if (value != nullptr && value->string() != nullptr) into = *value->string();
+}
+void read(const ConfigValue* value, bool& into) {
+  if (value != nullptr && value->boolean() != nullptr) into = *value->boolean();
+}
+void read(const ConfigValue* value, int64_t& into) {
+  if (value != nullptr && value->integer() != nullptr) into = *value->integer();
+}
+void read(const ConfigValue* value, uint64_t& into) {
+  if (value != nullptr && value->integer() != nullptr && *value->integer() >= 0) {
+    into = static_cast<uint64_t>(*value->integer());
+  }
+}
+void read(const ConfigValue* value, uint32_t& into) {
+  if (value != nullptr && value->integer() != nullptr && *value->integer() >= 0 &&
+      *value->integer() <= UINT32_MAX) {
+    into = static_cast<uint32_t>(*value->integer());
+  }
+}
+void read(const ConfigValue* value, std::chrono::nanoseconds& into) {
+  if (value != nullptr && value->integer() != nullptr) {
+    into = std::chrono::nanoseconds(*value->integer());
+  }
+}
+void read(const ConfigValue* value, std::vector<std::string>& into) {
+  if (value == nullptr || value->sequence() == nullptr) return;
+  for (const ConfigValue& item : *value->sequence()) {
+    if (item.string() != nullptr) into.push_back(*item.string());
+  }
+}
+void read(const ConfigValue* value, std::optional<ConfigValue>& into) {
+  if (value != nullptr && value->reference() != nullptr) into = *value;
+}
+
+template <typename Enum>
+void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_list<Enum> all,
+          Enum& into) {
+  if (value == nullptr || value->string() == nullptr) return;
+  for (const Enum one : all) {
+    if (*value->string() == name(one)) into = one;
+  }
+}
+
+/// {plugin: NAME, OPTION: …}
+PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
+  PluginSpec spec;
+  read(value.find("plugin"), spec.plugin);
+  spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
+  spec.options.erase("plugin");
+  spec.pointer = pointer;
+  spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
+  return spec;
+}
+
+/// NAME or {plugin: NAME, options: {…}}
+PluginSpec converter(const ConfigValue& value, const std::string& pointer) {
+  PluginSpec spec;
+  spec.mark = value.mark();
+  spec.pointer = pointer;
+  spec.options = ConfigValue::mapping(value.mark());
+  if (value.string() != nullptr) {
+    spec.plugin = *value.string();
+    return spec;
+  }
+  read(value.find("plugin"), spec.plugin);
+  if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
+  spec.pointer = pointer_join(pointer, "options");
+  if (const ConfigValue* options = value.find("options");
+      options != nullptr && options->members() != nullptr) {
+    spec.options = *options;
+  }
+  return spec;
+}
+
+/// The plan's upload with the migration's own keys instead; nothing where there is none.
+std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue* own,
+                                 const std::string& own_pointer) {
+  if (own != nullptr && own->boolean() != nullptr) return std::nullopt;
+  const ConfigValue* shared = document.find("upload");
+  if (shared == nullptr && own == nullptr) return std::nullopt;
+  UploadSpec spec;
+  const ConfigValue* storage = nullptr;
+  std::string pointer;
+  const ConfigValue* destination = nullptr;
+  for (const ConfigValue* from : {shared, own}) {
+    if (from == nullptr) continue;
+    const std::string at = from == own ? own_pointer : "/upload";
+    read(from->find("destination"), spec.destination);
+    read(from->find("keep_local"), spec.keep_local);
+    read(from->find("overwrite"), spec.overwrite);
+    if (from->find("destination") != nullptr) {
+      // Another scheme is another storage: the plan's own options would not fit it.
+      if (destination != nullptr &&
+          storage_plugin_for(spec.destination) !=
+              storage_plugin_for(destination->string() != nullptr ? *destination->string()
+                                                                  : std::string())) {
+        storage = nullptr;
+      }
+      destination = from->find("destination");
+    }
+    if (from->find("storage") != nullptr) {
+      storage = from->find("storage");
+      pointer = pointer_join(at, "storage");
+    } else if (storage == nullptr) {
+      pointer = at;
+    }
+  }
+  if (storage != nullptr) {
+    spec.storage = flat_plugin(*storage, pointer);
+  } else {
+    const Mark mark = destination != nullptr ? destination->mark() : Mark{};
+    spec.storage = {storage_plugin_for(spec.destination), ConfigValue::mapping(mark), pointer,
+                    mark};
+  }
+  return spec;
+}
+
+MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
+  const ConfigValue& own = (*document.find("migrations")->sequence())[index];
+  const auto at = [&](const char* name) {
+    return plan_rules::setting(document, index, name).value;
+  };
+  MigrationSpec spec;
+  spec.mark = own.mark();
+  spec.pointer = pointer_join("/migrations", index);
+  read(own.find("vm"), spec.vm);
+  read(own.find("provider"), spec.provider);
+  spec.id = spec.provider + ":" + spec.vm;
+  read(own.find("id"), spec.id);
+  spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;
+  if (const ConfigValue* chosen = own.find("converter")) {
+    spec.converter = converter(*chosen, pointer_join(spec.pointer, "converter"));
+  } else if (const ConfigValue* shared = document.find("converter")) {
+    spec.converter = converter(*shared, "/converter");
+  }
+  read(at("target_format"), spec.target_format);
+  read(at("compression"), compression_name,
+       {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
+       spec.compression);
+  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+       spec.verify);
+  read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
+  if (const Setting level = plan_rules::setting(document, index, "compression_level");
+      level.integer() != nullptr) {
+    spec.compression_level = static_cast<int>(std::clamp<int64_t>(*level.integer(), 1, 22));
+  }
+  if (const Setting size = plan_rules::setting(document, index, "cluster_size");
+      size.integer() != nullptr) {
+    spec.cluster_size = static_cast<uint64_t>(*size.integer());
+  }
+  read(at("export_manifest"), spec.export_manifest);
+  read(at("deterministic"), spec.deterministic);
+  read(at("parallel_disks"), spec.parallel_disks);
+  read(at("max_parallel_disks"), spec.max_parallel_disks);
+  if (!spec.parallel_disks) spec.max_parallel_disks = 1;
+  read(at("overwrite"), spec.overwrite);
+  read(at("priority"), spec.priority);
+  const ConfigValue* defaults = document.find("defaults");
+  for (const ConfigValue* from : {defaults, &own}) {
+    const ConfigValue* tags = from != nullptr ? from->find("tags") : nullptr;
+    if (tags == nullptr || tags->members() == nullptr) continue;
+    for (const auto& member : *tags->members()) read(&member.value, spec.tags[member.key]);
+  }
+  if (const ConfigValue* disks = own.find("disks")) {
+    read(disks->find("include"), spec.disks.include);
+    read(disks->find("exclude"), spec.disks.exclude);
+  }
+  spec.output_dir = plan.output_dir;
+  read(own.find("output_dir"), spec.output_dir);
+  read(own.find("output_name"), spec.output_name);
+  spec.upload = upload(document, own.find("upload"), pointer_join(spec.pointer, "upload"));
+  return spec;
+}
+
+std::optional<ListenSpec> listener(const ConfigValue* value, const char* pointer) {
+  if (value == nullptr) return std::nullopt;
+  const ConfigValue* address = value->members() != nullptr ? value->find("listen") : value;
+  if (address == nullptr || address->string() == nullptr) return std::nullopt;
+  ListenSpec spec;
+  spec.pointer = pointer;
+  const std::string& text = *address->string();
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return std::nullopt;
+  spec.host = text.substr(0, colon);
+  if (spec.host.starts_with('[') && spec.host.ends_with(']'))
+    spec.host = spec.host.substr(1, spec.host.size() - 2);
+  if (spec.host.empty()) spec.host = "127.0.0.1";  // ":8080" binds to loopback, as everything does
+  const auto [stop, error] =
+      std::from_chars(text.data() + colon + 1, text.data() + text.size(), spec.port);
+  if (error != std::errc() || stop != text.data() + text.size())
+    return std::nullopt;  // said by the rules
+  read(value->find("token"), spec.token);
+  if (const ConfigValue* tls = value->find("tls")) {
+    spec.tls.emplace();
+    read(tls->find("cert_file"), spec.tls->cert_file);
+    read(tls->find("key_file"), spec.tls->key_file);
+  }
+  return spec;
+}
+
+WebhookSpec webhook(const ConfigValue& value, size_t index) {
+  WebhookSpec spec;
+  spec.pointer = pointer_join("/observability/webhooks", index);
+  read(value.find("type"), webhook_type_name,
+       {WebhookType::kSlack, WebhookType::kDiscord, WebhookType::kGeneric, WebhookType::kEmail},
+       spec.type);
+  if (const ConfigValue* url = value.find("url")) spec.url = *url;
+  read(value.find("on_start"), spec.on_start);
+  read(value.find("on_complete"), spec.on_complete);
+  read(value.find("on_error"), spec.on_error);
+  read(value.find("on_warning"), spec.on_warning);
+  read(value.find("timeout"), spec.timeout);
+  read(value.find("max_retries"), spec.max_retries);
+  read(value.find("secret"), spec.secret);
+  read(value.find("from"), spec.from);
+  read(value.find("to"), spec.to);
+  read(value.find("username"), spec.username);
+  read(value.find("password"), spec.password);
+  return spec;
+}
+
+void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
+  spec.progress_api = listener(section.find("progress_api"), "/observability/progress_api");
+  spec.metrics_api = listener(section.find("metrics_api"), "/observability/metrics_api");
+  if (const ConfigValue* log = section.find("audit_log");
+      log != nullptr && log->members() != nullptr) {
+    AuditLogSpec& audit = spec.audit_log.emplace();
+    read(log->find("path"), audit.path);
+    read(log->find("required"), audit.required);
+    read(log->find("max_size"), audit.max_size_bytes);
+    read(log->find("keep"), audit.keep);
+    const ConfigValue* fsync = log->find("fsync");
+    audit.fsync = fsync == nullptr || fsync->string() == nullptr || *fsync->string() != "never";
+  }
+  const ConfigValue* hooks = section.find("webhooks");
+  if (hooks == nullptr || hooks->sequence() == nullptr) return;
+  for (size_t i = 0; i < hooks->sequence()->size(); ++i) {
+    spec.webhooks.push_back(webhook((*hooks->sequence())[i], i));
+  }
+}
+
+}  // namespace
+
+std::string storage_plugin_for(std::string_view destination) {
+  if (destination.starts_with("s3://")) return "s3";
+  if (destination.starts_with("azure://")) return "azure-blob";
+  if (destination.starts_with("gs://")) return "gcs";
+  if (destination.starts_with("file://")) return "local";
+  return {};
+}
+
+void read_plan(const ConfigValue& document, Plan& plan) {
+  read(document.find("name"), plan.name);
+  read(document.find("user"), plan.user);
+  std::vector<std::string> plugin_dirs;
+  read(document.find("plugin_dirs"), plugin_dirs);
+  plan.plugin_dirs.assign(plugin_dirs.begin(), plugin_dirs.end());
+  read(document.find("output_dir"), plan.output_dir);
+  if (const ConfigValue* staging = document.find("staging_dir");
+      staging != nullptr && staging->string() != nullptr) {
+    plan.staging_dir = *staging->string();
+  }
+  if (const ConfigValue* providers = document.find("providers");
+      providers != nullptr && providers->members() != nullptr) {
+    for (const auto& member : *providers->members()) {
+      plan.providers[member.key] = {
+          member.key, flat_plugin(member.value, pointer_join("/providers", member.key))};
+    }
+  }
+  if (const ConfigValue* batch = document.find("batch")) {
+    read(batch->find("max_parallel"), plan.batch.max_parallel);
+    read(batch->find("continue_on_error"), plan.batch.continue_on_error);
+    read(batch->find("max_retries"), plan.batch.max_retries);
+    read(batch->find("retry_delay"), plan.batch.retry_delay);
+    read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    const ConfigValue* longest = batch->find("max_retry_delay");
+    if (longest != nullptr && longest->implied()) {
+      plan.batch.max_retry_delay = std::max(plan.batch.max_retry_delay, plan.batch.retry_delay);
+    }
+  }
+  if (const ConfigValue* section = document.find("observability"))
+    read_observability(*section, plan.observability);
+  const ConfigValue* migrations = document.find("migrations");
+  if (migrations == nullptr || migrations->sequence() == nullptr) return;
+  for (size_t i = 0; i < migrations->sequence()->size(); ++i)
+    plan.migrations.push_back(migration(document, i, plan));
+}
+
+}  // namespace hyperhost

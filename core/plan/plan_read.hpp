@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the completed tree to the fields of Plan. Internal to core/plan; stateless: any thread.
+#pragma once
+
+#include "core/plan/config_value.hpp"
+#include "core/plan/plan.hpp"
+
+namespace hyperhost {
+
+/// Reads what is right of `document` into `plan` and leaves the rest at its default, so that the
+/// rules can be checked, and all problems be reported, even where the schema has found some.
+void read_plan(const ConfigValue& document, Plan& plan);
+
+/// The plugin that serves a destination's scheme; empty where only the plan can name it.
+std::string storage_plugin_for(std::string_view destination);
+
+}  // namespace hyperhost
