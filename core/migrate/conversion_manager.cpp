@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/migrate/conversion_manager.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "core/disk/content.hpp"
+#include "core/disk/copy.hpp"
+#include "core/disk/local_sources.hpp"
+
+namespace hyperhost {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+uint64_t answer_number(const nlohmann::json& answer, const char* key, const std::string& plugin) {
+  const auto found = answer.find(key);
+  if (found == answer.end() || !found->is_number_unsigned())
+    throw Error(Code::kFail, "converter '" + plugin + "' did not say its " + key);
+  return found->get<uint64_t>();
+}
+
+std::string hex_range(uint64_t offset, uint64_t length) {
+  return "guest bytes " + std::to_string(offset) + " to " + std::to_string(offset + length - 1);
+}
+
+}  // namespace
+
+unsigned hardware_threads() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<SourceHandle> file,
+                                         const std::string& format, const std::string& first,
+                                         const std::string& except, Operation& op,
+                                         std::string& used) {
+  std::string tried;
+  for (const auto& reader : session.readers(first, except)) {
+    try {
+      auto image = reader->open(op, file, format);
+      used = reader->plugin().id();
+      return image;
+    } catch (const Error& failure) {
+      if (failure.code() != Code::kUnsupported) throw;
+      tried += (tried.empty() ? "" : "; ") + reader->plugin().id() + ": " + failure.what();
+    }
+  }
+  throw Error(Code::kUnsupported,
+              "no plugin can read this " + (format.empty() ? std::string("image") : format + " image") +
+                  (except.empty() ? "" : " besides '" + except + "'"),
+              tried.empty() ? "no plugin offers an image reader" : tried);
+}
+
+std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& config,
+                                                         const DiskRoute& route, Operation& op,
+                                                         StorageHandle*& store) {
+  nlohmann::json request = {{"key", route.key},
+                            {"overwrite", config.overwrite},
+                            {"durability", durability_name(config.durability)}};
+  if (route.direct_upload) {
+    store = &session_.storage(config.storage, op);
+    request["overwrite"] = config.upload_overwrite;
+    request["expected_bytes"] = route.disk.capacity_bytes;
+  } else {
+    store = &session_.local_storage(config.output_dir, op);
+  }
+  return store->put(op, request);
+}
+
+PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRoute& vm_route,
+                                       const DiskRoute& route, ProviderVmHandle* vm, Operation& op,
+                                       const OnStageProgress& on_progress) {
+  const std::string& converter_id = config.converter.plugin;
+  PendingDisk disk;
+  DiskResult& result = disk.result;
+  result.id = route.disk.id;
+  result.label = route.disk.label;
+  result.type = route.disk.type;
+  result.boot_order = route.disk.boot_order;
+  result.source_format = route.disk.blank ? "raw" : route.disk.format;
+  result.source_file = route.disk.file;
+  result.target_format = route.target_format;
+  result.staged = route.staged;
+  result.notes = route.notes;
+
+  // The source as the provider gives it stays open to the end: finish() needs it.
+  std::shared_ptr<SourceHandle> delivered = route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
+                                                             : vm->open_disk(op, route.disk.id, route.open_flags);
+  std::shared_ptr<SourceHandle> source = delivered;
+  const uint64_t export_total = route.disk.source_bytes.value_or(0);
+  if (route.staged) {
+    const auto begin = Clock::now();
+    const std::string directory = (config.staging_dir.empty() ? vm_route.directory : config.staging_dir).string();
+    source = stage_source(*delivered, directory, route.file_name, op, [&](uint64_t bytes) {
+      on_progress(Stage::kExport, bytes, export_total);
+    });
+    result.stage_duration = Clock::now() - begin;
+  }
+
+  disk.key = route.key;
+  disk.sink = open_sink(config, route, op, disk.store);
+  const auto begin = Clock::now();
+  if (!route.converted) {
+    const CopyResult copied =
+        copy_source(*source, *disk.sink, op, hardware_threads(), [&](uint64_t bytes) {
+          on_progress(Stage::kExport, bytes, export_total);
+        });
+    disk.length = copied.bytes;
+    result.target_checksum = result.source_checksum = copied.checksum;
+    result.virtual_size = route.disk.capacity_bytes;
+  } else {
+    op.on_progress([&](uint64_t done, uint64_t total) {
+      on_progress(Stage::kConvert, done, total);
+      if (!route.staged && total != 0 && export_total != 0)  // one pass: both move together
+        on_progress(Stage::kExport,
+                    static_cast<uint64_t>(static_cast<double>(done) / static_cast<double>(total) *
+                                          static_cast<double>(export_total)),
+                    export_total);
+    });
+    nlohmann::json request = route.request;
+    request["source"]["format"] = source->format().empty() ? result.source_format : source->format();
+    const nlohmann::json answer =
+        session_.converter(config.converter, op).convert(op, request, *source, *disk.sink);
+    op.on_progress({});
+    disk.length = answer_number(answer, "bytes_written", converter_id);
+    result.virtual_size = answer_number(answer, "virtual_size", converter_id);
+    if (const auto digest = answer.find("digest"); digest != answer.end() && digest->is_string())
+      result.digest = digest->get<std::string>();
+    for (const auto& note : answer.value("notes", nlohmann::json::array()))
+      if (note.is_string()) result.notes.push_back(note.get<std::string>());
+    if (route.disk.capacity_bytes != 0 && result.virtual_size != route.disk.capacity_bytes)
+      throw Error(Code::kCorrupt,
+                  "the disk has " + std::to_string(result.virtual_size) +
+                      " guest-visible bytes and its description says " +
+                      std::to_string(route.disk.capacity_bytes));
+  }
+  result.convert_duration = Clock::now() - begin;
+
+  const nlohmann::json finished = delivered->finish(op);
+  const auto text = [&](const char* key) {
+    const auto found = finished.find(key);
+    return found != finished.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  result.source_bytes = finished.value("bytes", nlohmann::json()).is_number_unsigned()
+                            ? finished["bytes"].get<uint64_t>()
+                            : export_total;
+  if (!text("checksum").empty()) result.source_checksum = text("checksum");
+  result.source_verified = text("verified");
+  on_progress(Stage::kExport, result.source_bytes, result.source_bytes);
+
+  if (route.converted && config.verify_export != Verify::kNone && disk.sink->can(HYPER_SINK_READBACK)) {
+    std::shared_ptr<SourceHandle> written = disk.sink->reopen(op);
+    verify(config, disk, std::move(written), source, op, on_progress);
+  }
+  return disk;
+}
+
+void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
+                               std::shared_ptr<SourceHandle> written,
+                               std::shared_ptr<SourceHandle> source, Operation& op,
+                               const OnStageProgress& on_progress) {
+  const auto begin = Clock::now();
+  DiskResult& result = disk.result;
+  const std::string& converter_id = config.converter.plugin;
+  std::string source_reader;
+  const bool rereadable = source != nullptr && source->can(HYPER_SOURCE_SEEK);
+  if (result.digest.empty()) {
+    if (!rereadable)
+      throw Error(Code::kUnsupported,
+                  "converter '" + converter_id + "' computes no digest and the source is a stream",
+                  "the result cannot be compared with it", "use verify: none or another converter");
+    const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
+    result.digest = content_digest(*image, op, hardware_threads());
+  }
+  const bool independent = config.verify_export == Verify::kIndependent;
+  const auto target = open_image(session_, written, result.target_format,
+                                 independent ? "" : converter_id, independent ? converter_id : "", op,
+                                 result.verified_by);
+  if (target->length() != result.virtual_size)
+    throw Error(Code::kCorrupt, "verification failed: the written image has " +
+                                    std::to_string(target->length()) + " guest-visible bytes instead of " +
+                                    std::to_string(result.virtual_size));
+  const std::string digest =
+      content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
+        on_progress(Stage::kVerify, done, result.virtual_size);
+      });
+  if (digest != result.digest) {
+    std::string where = "the source is a stream, so the place is not known";
+    if (rereadable) {
+      const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
+      const auto difference = compare_content(*image, *target, op, hardware_threads(), false);
+      where = difference ? "first difference at " + hex_range(difference->offset, difference->length)
+                         : "the source no longer reads as it did during the conversion";
+    }
+    throw Error(Code::kCorrupt, "verification failed: the written image differs from the source",
+                where + "; source " + result.digest + ", written " + digest + ", read by " + result.verified_by);
+  }
+  result.verify_duration = Clock::now() - begin;
+}
+
+void ConversionManager::commit(PendingDisk& disk, const VmRoute& vm_route, Operation& op) {
+  const nlohmann::json committed = disk.sink->commit(op, disk.length);
+  disk.sink.reset();
+  disk.result.target_bytes = disk.length;
+  if (const auto found = committed.find("checksum"); found != committed.end() && found->is_string())
+    disk.result.target_checksum = found->get<std::string>();
+  const std::string file_name = disk.key.substr(disk.key.rfind('/') + 1);
+  const auto location = committed.find("location");
+  disk.result.path = location != committed.end() && location->is_string()
+                         ? location->get<std::string>()
+                         : (vm_route.directory / file_name).string();
+  disk.result.key = disk.key;
+}
+
+void ConversionManager::verify_committed(const MigrationConfig& config, PendingDisk& disk,
+                                         Operation& op, const OnStageProgress& on_progress) {
+  if (!config.enable_conversion || config.verify_export == Verify::kNone ||
+      !disk.result.verified_by.empty())
+    return;
+  try {
+    std::shared_ptr<SourceHandle> written = disk.store->get(op, disk.key);
+    verify(config, disk, std::move(written), nullptr, op, on_progress);
+  } catch (const Error& failure) {
+    if (failure.code() == Code::kCorrupt) disk.store->remove(op, disk.key);
+    throw;
+  }
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes one disk from its source through a converter into a sink and proves the result, up to but
+// not including the commit: the VM's disks get their names together. Used by several threads at
+// once, one call a disk.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "core/migrate/migration.hpp"
+#include "core/migrate/route.hpp"
+#include "core/migrate/session.hpp"
+
+namespace hyperhost {
+
+/// A disk that is written and verified but has no name yet. Dropping it removes it.
+struct PendingDisk {
+  DiskResult result;
+  std::unique_ptr<SinkHandle> sink;
+  uint64_t length = 0;
+  std::string key;
+  StorageHandle* store = nullptr;
+};
+
+/// stage, done, total: see event::DiskProgress. Any thread.
+using OnStageProgress = std::function<void(Stage stage, uint64_t done, uint64_t total)>;
+
+class ConversionManager {
+ public:
+  explicit ConversionManager(Session& session) : session_(session) {}
+
+  /// vm: null for a blank disk. Throws Error; nothing is left behind then.
+  PendingDisk convert(const MigrationConfig& config, const VmRoute& vm_route, const DiskRoute& route,
+                      ProviderVmHandle* vm, Operation& op, const OnStageProgress& on_progress);
+
+  /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
+  /// compares; removes it and throws if it differs.
+  void verify_committed(const MigrationConfig& config, PendingDisk& disk, Operation& op,
+                        const OnStageProgress& on_progress);
+
+  /// Commits: the file has its name and result its path and size afterwards.
+  void commit(PendingDisk& disk, const VmRoute& vm_route, Operation& op);
+
+ private:
+  std::unique_ptr<SinkHandle> open_sink(const MigrationConfig& config, const DiskRoute& route,
+                                        Operation& op, StorageHandle*& store);
+  void verify(const MigrationConfig& config, PendingDisk& disk, std::shared_ptr<SourceHandle> written,
+              std::shared_ptr<SourceHandle> source, Operation& op,
+              const OnStageProgress& on_progress);
+
+  Session& session_;
+};
+
+/// Guest-visible bytes of `file`, by the first of the session's readers that knows it. `first` and
+/// `except` as for Session::readers. used: the reader's plugin id.
+std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<SourceHandle> file,
+                                         const std::string& format, const std::string& first,
+                                         const std::string& except, Operation& op,
+                                         std::string& used);
+
+/// Threads for hashing and copying: what the machine has.
+unsigned hardware_threads();
+
+}  // namespace hyperhost

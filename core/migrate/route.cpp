@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/migrate/route.hpp"
+
+#include <hyper/provider.h>
+
+#include <algorithm>
+
+#include "core/plan/file_name.hpp"
+
+namespace hyperhost {
+namespace {
+
+Diagnostic finding(Severity severity, Code code, std::string path, std::string summary,
+                   std::string hint = {}) {
+  Diagnostic out;
+  out.severity = severity;
+  out.code = code;
+  out.path = std::move(path);
+  out.summary = std::move(summary);
+  out.hint = std::move(hint);
+  return out;
+}
+
+nlohmann::json convert_request(const MigrationConfig& config, const DiskDescription& disk) {
+  using nlohmann::json;
+  const ConvertOptions& options = config.convert_options;
+  json target = {{"format", config.target_format},
+                 {"compression", compression_name(options.compression)},
+                 {"deterministic", options.deterministic},
+                 {"durability", durability_name(config.durability)}};
+  if (options.compression_level) target["compression_level"] = *options.compression_level;
+  if (options.cluster_size) target["cluster_size"] = *options.cluster_size;
+  json access = json::array();
+  if (disk.seekable || disk.blank) access.push_back("seek");
+  if (disk.streamable) access.push_back("stream");
+  if (disk.local_file) access.push_back("file");
+  json request = {{"source",
+                   {{"format", disk.blank ? "raw" : disk.format},
+                    {"length", disk.source_bytes ? json(*disk.source_bytes) : json(nullptr)},
+                    {"access", access}}},
+                  {"target", target},
+                  {"digest", config.verify_export != Verify::kNone}};
+  if (disk.capacity_bytes != 0) request["virtual_size"] = disk.capacity_bytes;
+  return request;
+}
+
+bool contains(const nlohmann::json& list, const std::string& text) {
+  return list.is_array() && std::find(list.begin(), list.end(), text) != list.end();
+}
+
+/// The first way to write that the converter and the store have in common; "" if none.
+std::string common_sink(const nlohmann::json& converter_plan, const nlohmann::json& store_info) {
+  for (const auto& kind : converter_plan.value("sink", nlohmann::json::array()))
+    if (kind.is_string() && contains(store_info.value("sink", nlohmann::json::array()), kind.get<std::string>()))
+      return kind.get<std::string>();
+  return {};
+}
+
+/// Decides how the converter gets at the source's bytes.
+void choose_source(DiskRoute& route, const std::string& need, const std::string& converter) {
+  const DiskDescription& disk = route.disk;
+  if (need == "file" && (!disk.local_file || disk.blank)) {
+    route.staged = true;
+    route.open_flags = disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
+    route.why = disk.blank ? "blank disk: an empty file is made for " + converter
+                           : "staged: " + converter + " needs a file and the source is none";
+  } else if (need == "file") {
+    route.open_flags = HYPER_OPEN_SEEK;
+    route.why = "read in place by " + converter + ", no staging";
+  } else if (disk.seekable || disk.blank) {
+    route.open_flags = HYPER_OPEN_SEEK;
+    route.why = "one pass through " + converter + " (seekable source), no staging";
+  } else if (need == "stream") {
+    route.open_flags = HYPER_OPEN_STREAM;
+    route.why = "one pass through " + converter + " (forward stream), no staging";
+  } else {
+    route.staged = true;
+    route.open_flags = HYPER_OPEN_STREAM;
+    route.why = "staged: " + converter + " needs to seek in " +
+                (disk.format.empty() ? "this source" : disk.format) + " and the source is a stream";
+  }
+}
+
+class RoutePlanner {
+ public:
+  RoutePlanner(Session& session, const MigrationConfig& config, Operation& op, VmRoute& out)
+      : session_(session), config_(config), op_(op), out_(out) {}
+
+  void run() {
+    select_disks();
+    if (out_.disks.empty())
+      error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
+    const nlohmann::json local = local_info();
+    const nlohmann::json remote = remote_info();
+    for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
+    if (!local.is_null()) check_targets();
+    check_space(local);
+    for (const std::string& text : out_.vm.warnings)
+      out_.findings.push_back(finding(Severity::kWarning, Code::kOk, "vm/" + out_.vm.name, text));
+    for (const std::string& text : out_.vm.notes)
+      out_.findings.push_back(finding(Severity::kInfo, Code::kOk, "vm/" + out_.vm.name, text));
+  }
+
+ private:
+  void error(Code code, const std::string& disk, std::string summary, std::string hint = {}) {
+    out_.findings.push_back(finding(Severity::kError, code,
+                                    "vm/" + out_.vm.name + (disk.empty() ? "" : "/disk/" + disk),
+                                    std::move(summary), std::move(hint)));
+  }
+  void keep(const Error& failure, const std::string& disk) {
+    Diagnostic diagnostic = failure.diagnostic();
+    if (diagnostic.path.empty())
+      diagnostic.path = "vm/" + out_.vm.name + (disk.empty() ? "" : "/disk/" + disk);
+    out_.findings.push_back(std::move(diagnostic));
+  }
+
+  void select_disks() {
+    const auto known = [&](const std::string& id) {
+      return std::any_of(out_.vm.disks.begin(), out_.vm.disks.end(),
+                         [&](const auto& disk) { return disk.id == id; });
+    };
+    for (const auto* list : {&config_.disks.include, &config_.disks.exclude})
+      for (const std::string& id : *list)
+        if (!known(id)) error(Code::kConfig, "", "the VM has no disk '" + id + "'", disk_names());
+    for (const DiskDescription& disk : out_.vm.disks)
+      if (config_.disks.selects(disk.id)) out_.disks.push_back(made_of(disk));
+  }
+
+  std::string disk_names() const {
+    std::string names = "it has";
+    for (const DiskDescription& disk : out_.vm.disks) names += " " + disk.id;
+    return names;
+  }
+
+  DiskRoute made_of(const DiskDescription& disk) const {
+    DiskRoute route;
+    route.disk = disk;
+    route.converted = config_.enable_conversion;
+    route.target_format = route.converted ? config_.target_format
+                                          : disk.blank || disk.format.empty() ? "raw" : disk.format;
+    route.file_name = out_.stem + "-" + disk.id + file_extension(route.target_format);
+    route.key = out_.stem + "/" + route.file_name;
+    return route;
+  }
+
+  nlohmann::json local_info() {
+    if (!config_.keep_local && config_.upload_to_cloud && config_.enable_conversion)
+      local_optional_ = true;
+    try {
+      return session_.local_storage(config_.output_dir, op_).info(op_);
+    } catch (const Error& failure) {
+      if (!local_optional_) keep(failure, "");
+      return nullptr;
+    }
+  }
+
+  nlohmann::json remote_info() {
+    if (!config_.upload_to_cloud) return nullptr;
+    try {
+      return session_.storage(config_.storage, op_).info(op_);
+    } catch (const Error& failure) {
+      keep(failure, "");
+      return nullptr;
+    }
+  }
+
+  void plan_disk(DiskRoute& route, const nlohmann::json& local, const nlohmann::json& remote) {
+    if (!route.converted) {
+      route.open_flags = route.disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
+      route.why = "copied as delivered";
+      return;
+    }
+    route.request = convert_request(config_, route.disk);
+    nlohmann::json plan;
+    try {
+      plan = session_.converter(config_.converter, op_).plan(op_, route.request);
+    } catch (const Error& failure) {
+      keep(failure, route.disk.id);
+      return;
+    }
+    for (const auto& note : plan.value("notes", nlohmann::json::array()))
+      if (note.is_string()) route.notes.push_back(note.get<std::string>());
+    route.digest_in_pass = plan.value("digest", false);
+    choose_source(route, plan.value("source", "file"), config_.converter.plugin);
+    const bool stream_to_store = !config_.keep_local && !remote.is_null() && !common_sink(plan, remote).empty();
+    if (stream_to_store) {
+      route.direct_upload = true;
+      route.why += ", written straight into " + config_.storage.plugin;
+    } else if (!local.is_null() && common_sink(plan, local).empty()) {
+      error(Code::kUnsupported, route.disk.id,
+            "converter '" + config_.converter.plugin + "' cannot write to local files");
+    } else if (local.is_null() && local_optional_) {
+      error(Code::kUnsupported, route.disk.id,
+            "converter '" + config_.converter.plugin + "' cannot write " + route.target_format +
+                " straight into " + config_.storage.plugin + " and output_dir cannot be written to");
+    }
+  }
+
+  void check_targets() {
+    if (config_.overwrite) return;
+    StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+    std::vector<std::string> keys;
+    for (const DiskRoute& route : out_.disks)
+      if (!route.direct_upload) keys.push_back(route.key);
+    if (config_.export_manifest) keys.push_back(out_.stem + "/manifest.json");
+    for (const std::string& key : keys) {
+      if (local.stat(op_, key).is_null()) continue;
+      error(Code::kExists, "", "target exists: " + (config_.output_dir / key).string(),
+            "remove it, choose another output_dir, or set overwrite: true");
+    }
+  }
+
+  void check_space(const nlohmann::json& local) {
+    if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned()) return;
+    uint64_t least = 0;  // what is sure to be written
+    for (const DiskRoute& route : out_.disks) {
+      const Compression compression = config_.convert_options.compression;
+      const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
+      if (route.direct_upload || route.disk.format == "raw" || (shrinks && route.converted)) continue;
+      least += std::min(route.disk.source_bytes.value_or(0), route.disk.capacity_bytes);
+    }
+    const auto free = local["free_bytes"].get<uint64_t>();
+    if (least > free)
+      error(Code::kNoSpace, "", "not enough space in " + config_.output_dir.string(),
+            "at least " + std::to_string(least) + " bytes are needed, " + std::to_string(free) + " are free");
+  }
+
+  Session& session_;
+  const MigrationConfig& config_;
+  Operation& op_;
+  VmRoute& out_;
+  bool local_optional_ = false;
+};
+
+}  // namespace
+
+std::string file_extension(const std::string& format) {
+  return "." + (format == "vpc" ? std::string("vhd") : format.empty() ? std::string("raw") : format);
+}
+
+bool VmRoute::possible() const {
+  return std::none_of(findings.begin(), findings.end(),
+                      [](const Diagnostic& one) { return one.severity == Severity::kError; });
+}
+
+nlohmann::json VmRoute::to_json() const {
+  using nlohmann::json;
+  json list = json::array();
+  for (const DiskRoute& route : disks)
+    list.push_back({{"id", route.disk.id},
+                    {"source_format", route.disk.format},
+                    {"capacity_bytes", route.disk.capacity_bytes},
+                    {"source_bytes", route.disk.source_bytes ? json(*route.disk.source_bytes) : json(nullptr)},
+                    {"target_format", route.target_format},
+                    {"target", (directory / route.file_name).string()},
+                    {"staged", route.staged},
+                    {"direct_upload", route.direct_upload},
+                    {"digest_in_pass", route.digest_in_pass},
+                    {"how", route.why},
+                    {"notes", route.notes}});
+  return {{"vm", vm.name}, {"directory", directory.string()}, {"disks", list}, {"possible", possible()}};
+}
+
+VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op) {
+  VmRoute route;
+  ProviderHandle& provider = session.provider(config.provider, op);
+  route.vm = parse_vm_description(provider.describe_vm(op, config.vm_name), provider.plugin().id());
+  route.stem = safe_file_name(config.output_name.empty() ? route.vm.name : config.output_name);
+  route.directory = config.output_dir / route.stem;
+  const std::size_t before = op.diagnostics().size();
+  try {
+    provider.preflight(op, {{"vm", route.vm.ref}, {"task_id", config.task_id}});
+  } catch (const Error& failure) {
+    if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
+  }
+  const auto reported = op.diagnostics();
+  route.findings.insert(route.findings.end(), reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())), reported.end());
+  RoutePlanner(session, config, op, route).run();
+  return route;
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/migrate/session.hpp"
+
+#include <algorithm>
+
+namespace hyperhost {
+
+Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers)
+    : registry_(registry), choices_(std::move(providers)) {}
+
+std::string Session::provider_plugin(const std::string& name) const {
+  const auto found = choices_.find(name);
+  return found == choices_.end() ? std::string() : found->second.plugin;
+}
+
+template <class Handle>
+Handle& Session::cached(std::map<std::string, std::unique_ptr<Handle>>& cache,
+                        const std::string& key, const PluginChoice& choice, Operation& op) {
+  const std::lock_guard lock(mutex_);
+  auto& slot = cache[key];
+  if (!slot) slot = std::make_unique<Handle>(registry_.load(choice.plugin), choice.options, op);
+  return *slot;
+}
+
+ProviderHandle& Session::provider(const std::string& name, Operation& op) {
+  const auto found = choices_.find(name);
+  if (found == choices_.end()) throw Error(Code::kConfig, "there is no provider '" + name + "'");
+  return cached(providers_, name, found->second, op);
+}
+
+ConverterHandle& Session::converter(const PluginChoice& choice, Operation& op) {
+  {
+    const std::lock_guard lock(mutex_);
+    converter_options_.try_emplace(choice.plugin, choice.options);
+  }
+  return cached(converters_, choice.plugin + "\n" + choice.options.value().dump(), choice, op);
+}
+
+StorageHandle& Session::storage(const PluginChoice& choice, Operation& op) {
+  return cached(storages_, choice.plugin + "\n" + choice.options.value().dump(), choice, op);
+}
+
+StorageHandle& Session::local_storage(const std::filesystem::path& directory, Operation& op) {
+  return storage({"local", Options({{"path", directory.string()}})}, op);
+}
+
+std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& first,
+                                                           const std::string& except) {
+  auto ids = registry_.ids_with(HYPER_IFACE_IMAGE);
+  std::stable_partition(ids.begin(), ids.end(), [&](const auto& id) { return id == first; });
+  std::vector<std::shared_ptr<ImageReader>> out;
+  for (const std::string& id : ids) {
+    if (id == except) continue;
+    Options options;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = converter_options_.find(id); found != converter_options_.end())
+        options = found->second;
+    }
+    try {
+      out.push_back(std::make_shared<ImageReader>(registry_.load(id), std::move(options)));
+    } catch (const Error&) {
+      // A reader that does not start (a missing qemu-img) is one reader less; who needs it says so.
+      if (id == first) throw;
+    }
+  }
+  return out;
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run holds open: one connection a provider, one instance a converter (its disks share
+// threads and memory), one connection a storage. Opened when first asked for, closed together.
+// Thread-safe; what it returns lives as long as the session.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/migrate/migration.hpp"
+#include "core/plugin/handles.hpp"
+#include "core/plugin/registry.hpp"
+
+namespace hyperhost {
+
+class Session {
+ public:
+  /// providers: what MigrationConfig::provider may name.
+  Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers);
+
+  PluginRegistry& registry() { return registry_; }
+  /// The plugin behind a provider's name; "" if there is none of that name.
+  std::string provider_plugin(const std::string& name) const;
+
+  ProviderHandle& provider(const std::string& name, Operation& op);
+  ConverterHandle& converter(const PluginChoice& choice, Operation& op);
+  StorageHandle& storage(const PluginChoice& choice, Operation& op);
+  /// The embedded default: files below a directory.
+  StorageHandle& local_storage(const std::filesystem::path& directory, Operation& op);
+
+  /// Plugins that read disk images, best first: `first` if it does, then the others by id.
+  /// `except` is left out.
+  std::vector<std::shared_ptr<ImageReader>> readers(const std::string& first,
+                                                    const std::string& except);
+
+ private:
+  template <class Handle>
+  Handle& cached(std::map<std::string, std::unique_ptr<Handle>>& cache, const std::string& key,
+                 const PluginChoice& choice, Operation& op);
+
+  PluginRegistry& registry_;
+  const std::map<std::string, PluginChoice> choices_;
+  std::mutex mutex_;
+  std::map<std::string, Options> converter_options_;
+  std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;
+  std::map<std::string, std::unique_ptr<ConverterHandle>> converters_;
+  std::map<std::string, std::unique_ptr<StorageHandle>> storages_;
+};
+
+}  // namespace hyperhost

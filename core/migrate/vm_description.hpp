@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM as its provider describes it, checked: the JSON document of hyper_provider.describe_vm
+// (sdk/README.md) as values. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hyperhost {
+
+struct DiskDescription {
+  std::string id;        ///< ^[a-zA-Z0-9_-]+$, unique in the VM
+  std::string label, file;
+  std::string format;    ///< "" = only the content will tell
+  uint64_t capacity_bytes = 0;           ///< guest-visible; 0 = not known before the read
+  std::optional<uint64_t> source_bytes;  ///< what will be read; unknown for a lease's stream
+  bool seekable = false, streamable = false, local_file = false;
+  int boot_order = 999;
+  std::string type = "unknown";  ///< boot, data, unknown
+  bool blank = false;            ///< never written: nothing to read
+};
+
+struct NicDescription {
+  std::string id, mac, network;
+};
+
+struct VmDescription {
+  std::string ref, name, path, datacenter, export_method;
+  std::string guest_os, os_hint, os_version, firmware;
+  bool secure_boot = false;
+  uint32_t cpu = 0;
+  uint64_t memory_bytes = 0;
+  std::vector<DiskDescription> disks;
+  std::vector<NicDescription> nics;
+  std::vector<std::string> notes, warnings;
+  nlohmann::json document;  ///< as the provider gave it
+
+  uint64_t guest_bytes() const;
+};
+
+/// Throws Error(kFail) naming the provider and the member that is missing, of a wrong type,
+/// duplicate or absurd (more than 4096 disks, a disk over 2 PiB).
+VmDescription parse_vm_description(nlohmann::json document, const std::string& provider);
+
+}  // namespace hyperhost
