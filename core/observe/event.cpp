@@ -7,20 +7,28 @@ namespace hyperhost {
 
 const char* stage_name(Stage stage) {
   switch (stage) {
-    case Stage::kExport: return "export";
-    case Stage::kConvert: return "convert";
-    case Stage::kUpload: return "upload";
-    case Stage::kVerify: return "verify";
+    case Stage::kExport:
+      return "export";
+    case Stage::kConvert:
+      return "convert";
+    case Stage::kUpload:
+      return "upload";
+    case Stage::kVerify:
+      return "verify";
   }
   return "export";
 }
 
 const char* outcome_name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::kSucceeded: return "succeeded";
-    case Outcome::kFailed: return "failed";
-    case Outcome::kCancelled: return "cancelled";
-    case Outcome::kSkipped: return "skipped";
+    case Outcome::kSucceeded:
+      return "succeeded";
+    case Outcome::kFailed:
+      return "failed";
+    case Outcome::kCancelled:
+      return "cancelled";
+    case Outcome::kSkipped:
+      return "skipped";
   }
   return "failed";
 }

@@ -31,12 +31,12 @@ struct TaskInfo {
   std::string task_id;
   std::string run_id;
   std::string vm_name;
-  std::string provider;         ///< plugin id, e.g. "vsphere"
-  std::string provider_name;    ///< its name in the plan, e.g. "lab"
-  std::string converter;        ///< plugin id
+  std::string provider;       ///< plugin id, e.g. "vsphere"
+  std::string provider_name;  ///< its name in the plan, e.g. "lab"
+  std::string converter;      ///< plugin id
   std::string user;
   std::string ip_address;
-  std::string user_agent;       ///< "hyperhost/1.0.0"
+  std::string user_agent;  ///< "hyperhost/1.0.0"
   std::string target_format;
 };
 
@@ -52,7 +52,8 @@ struct RunFinished {
 };
 struct TaskStarted {
   uint32_t disks = 0;
-  uint64_t guest_bytes = 0;  ///< sum of the disks' capacities
+  uint64_t guest_bytes = 0;                                    ///< sum of the disks' capacities
+  std::vector<Stage> stages{Stage::kExport, Stage::kConvert};  ///< what the task will go through
 };
 struct StageStarted {
   Stage stage;
