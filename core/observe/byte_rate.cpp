@@ -28,18 +28,18 @@ void ByteRate::sample(double total, Clock::time_point now) {
   if (elapsed < kShortest) return;
   const double moved = total - last_total_;
   const double instant = moved / elapsed.count();
-  const double weight = measured_ ? 1 - std::exp(-elapsed / settle_) : 1;
+  const double weight = 1 - std::exp(-elapsed / settle_);
   rate_ += weight * (instant - rate_);
-  measured_ = true;
+  weight_ += weight * (1 - weight_);
   moved_ += moved;
   last_total_ = total;
   last_ = now;
 }
 
 double ByteRate::current(Clock::time_point now) const {
-  if (!measured_) return 0;
+  if (weight_ <= 0) return 0;
   const Seconds silent = std::max(Seconds{0}, Seconds{now - last_} - kGrace);
-  return rate_ * std::exp(-silent / settle_);
+  return rate_ / weight_ * std::exp(-silent / settle_);
 }
 
 double ByteRate::average(Clock::time_point now) const {

@@ -25,9 +25,10 @@ class ByteRate {
 
  private:
   std::chrono::duration<double> settle_;
-  bool started_ = false, measured_ = false;
+  bool started_ = false;
   Clock::time_point first_, last_;
   double moved_ = 0, last_total_ = 0, rate_ = 0;
+  double weight_ = 0;  // of all samples in rate_, which begins at a zero that was never measured
 };
 
 }  // namespace hyperhost

@@ -86,6 +86,7 @@ struct ProgressTracker::Step : StepProgress {
   void end(bool success, WallClock::time_point time) {
     status = success ? Status::kCompleted : Status::kFailed;
     end_time = time;
+    if (!success) percentage = std::min(percentage, kAlmost);
   }
   bool running() const { return status == Status::kRunning; }
   void raise(double to) {
@@ -325,6 +326,9 @@ TaskProgress ProgressTracker::snapshot(const Task& task, Now now) const {
   fill(task.stages, view.stages);
   fill(task.disks, view.disks);
   if (const Step* current = task.current(); current && !is_final(view.status)) {
+    // In a one-pass run the guest bytes are what an operator asks for.
+    for (const Step& stage : task.stages)
+      if (stage.stage == Stage::kConvert && stage.running()) current = &stage;
     view.rate = current->meter.current(now);
     view.average_rate = current->meter.average(now);
     view.eta_seconds = eta(100 - view.percentage, task.work.current(now));
