@@ -52,7 +52,8 @@ struct RunFinished {
 };
 struct TaskStarted {
   uint32_t disks = 0;
-  uint64_t guest_bytes = 0;  ///< sum of the disks' capacities
+  uint64_t guest_bytes = 0;                                    ///< sum of the disks' capacities
+  std::vector<Stage> stages{Stage::kExport, Stage::kConvert};  ///< what the task will go through
 };
 struct StageStarted {
   Stage stage;
