@@ -142,9 +142,10 @@ CopyResult copy_source(const SourceHandle& source, const SinkHandle& sink, Opera
                        unsigned threads, const std::function<void(uint64_t)>& on_bytes) {
   const hyper_sink& table = sink.table();
   if (source.can(HYPER_SOURCE_SEEK) && sink.can(HYPER_SINK_PARTS))
-    return copy_parts(source, sink, op,
-                      std::max(1u, std::min({threads, table.max_parallel, source.table().max_parallel})),
-                      on_bytes);
+    return copy_parts(
+        source, sink, op,
+        std::max(1u, std::min({threads, table.max_parallel, source.table().max_parallel})),
+        on_bytes);
   if (!sink.can(HYPER_SINK_RANDOM) && !sink.can(HYPER_SINK_APPEND) && !sink.can(HYPER_SINK_PARTS))
     throw Error(Code::kUnsupported, "this store cannot be written to in order");
   // A stream into parts: collected until a part is whole.
@@ -152,7 +153,8 @@ CopyResult copy_source(const SourceHandle& source, const SinkHandle& sink, Opera
   uint64_t part_offset = 0;
   const auto flush = [&] {
     if (part.empty()) return;
-    op.check(table.write_at(table.ctx, &op, part_offset, part.data(), part.size()), "writing to the store");
+    op.check(table.write_at(table.ctx, &op, part_offset, part.data(), part.size()),
+             "writing to the store");
     part_offset += part.size();
     part.clear();
   };

@@ -23,7 +23,9 @@ bool one_of(const std::string& text, std::initializer_list<const char*> choices)
 }
 
 /// The manifest's word for a format: its own list has no "vpc".
-std::string manifest_format(const std::string& format) { return format == "vpc" ? "vhd" : format; }
+std::string manifest_format(const std::string& format) {
+  return format == "vpc" ? "vhd" : format;
+}
 
 Json disk_entry(const DiskResult& disk, const std::string& path) {
   Json entry;

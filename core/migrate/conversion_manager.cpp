@@ -26,7 +26,9 @@ std::string hex_range(uint64_t offset, uint64_t length) {
 
 }  // namespace
 
-unsigned hardware_threads() { return std::max(1u, std::thread::hardware_concurrency()); }
+unsigned hardware_threads() {
+  return std::max(1u, std::thread::hardware_concurrency());
+}
 
 std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<SourceHandle> file,
                                          const std::string& format, const std::string& first,
@@ -44,7 +46,8 @@ std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<Sourc
     }
   }
   throw Error(Code::kUnsupported,
-              "no plugin can read this " + (format.empty() ? std::string("image") : format + " image") +
+              "no plugin can read this " +
+                  (format.empty() ? std::string("image") : format + " image") +
                   (except.empty() ? "" : " besides '" + except + "'"),
               tried.empty() ? "no plugin offers an image reader" : tried);
 }
@@ -82,13 +85,15 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
   result.notes = route.notes;
 
   // The source as the provider gives it stays open to the end: finish() needs it.
-  std::shared_ptr<SourceHandle> delivered = route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
-                                                             : vm->open_disk(op, route.disk.id, route.open_flags);
+  std::shared_ptr<SourceHandle> delivered =
+      route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
+                       : vm->open_disk(op, route.disk.id, route.open_flags);
   std::shared_ptr<SourceHandle> source = delivered;
   const uint64_t export_total = route.disk.source_bytes.value_or(0);
   if (route.staged) {
     const auto begin = Clock::now();
-    const std::string directory = (config.staging_dir.empty() ? vm_route.directory : config.staging_dir).string();
+    const std::string directory =
+        (config.staging_dir.empty() ? vm_route.directory : config.staging_dir).string();
     source = stage_source(*delivered, directory, route.file_name, op, [&](uint64_t bytes) {
       on_progress(Stage::kExport, bytes, export_total);
     });
@@ -100,9 +105,8 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
   const auto begin = Clock::now();
   if (!route.converted) {
     const CopyResult copied =
-        copy_source(*source, *disk.sink, op, hardware_threads(), [&](uint64_t bytes) {
-          on_progress(Stage::kExport, bytes, export_total);
-        });
+        copy_source(*source, *disk.sink, op, hardware_threads(),
+                    [&](uint64_t bytes) { on_progress(Stage::kExport, bytes, export_total); });
     disk.length = copied.bytes;
     result.target_checksum = result.source_checksum = copied.checksum;
     result.virtual_size = route.disk.capacity_bytes;
@@ -116,7 +120,8 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
                     export_total);
     });
     nlohmann::json request = route.request;
-    request["source"]["format"] = source->format().empty() ? result.source_format : source->format();
+    request["source"]["format"] =
+        source->format().empty() ? result.source_format : source->format();
     const nlohmann::json answer =
         session_.converter(config.converter, op).convert(op, request, *source, *disk.sink);
     op.on_progress({});
@@ -127,17 +132,17 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
     for (const auto& note : answer.value("notes", nlohmann::json::array()))
       if (note.is_string()) result.notes.push_back(note.get<std::string>());
     if (route.disk.capacity_bytes != 0 && result.virtual_size != route.disk.capacity_bytes)
-      throw Error(Code::kCorrupt,
-                  "the disk has " + std::to_string(result.virtual_size) +
-                      " guest-visible bytes and its description says " +
-                      std::to_string(route.disk.capacity_bytes));
+      throw Error(Code::kCorrupt, "the disk has " + std::to_string(result.virtual_size) +
+                                      " guest-visible bytes and its description says " +
+                                      std::to_string(route.disk.capacity_bytes));
   }
   result.convert_duration = Clock::now() - begin;
 
   const nlohmann::json finished = delivered->finish(op);
   const auto text = [&](const char* key) {
     const auto found = finished.find(key);
-    return found != finished.end() && found->is_string() ? found->get<std::string>() : std::string();
+    return found != finished.end() && found->is_string() ? found->get<std::string>()
+                                                         : std::string();
   };
   result.source_bytes = finished.value("bytes", nlohmann::json()).is_number_unsigned()
                             ? finished["bytes"].get<uint64_t>()
@@ -146,7 +151,8 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
   result.source_verified = text("verified");
   on_progress(Stage::kExport, result.source_bytes, result.source_bytes);
 
-  if (route.converted && config.verify_export != Verify::kNone && disk.sink->can(HYPER_SINK_READBACK)) {
+  if (route.converted && config.verify_export != Verify::kNone &&
+      disk.sink->can(HYPER_SINK_READBACK)) {
     std::shared_ptr<SourceHandle> written = disk.sink->reopen(op);
     verify(config, disk, std::move(written), source, op, on_progress);
   }
@@ -167,31 +173,34 @@ void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
       throw Error(Code::kUnsupported,
                   "converter '" + converter_id + "' computes no digest and the source is a stream",
                   "the result cannot be compared with it", "use verify: none or another converter");
-    const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
+    const auto image =
+        open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
     result.digest = content_digest(*image, op, hardware_threads());
   }
   const bool independent = config.verify_export == Verify::kIndependent;
-  const auto target = open_image(session_, written, result.target_format,
-                                 independent ? "" : converter_id, independent ? converter_id : "", op,
-                                 result.verified_by);
+  const auto target =
+      open_image(session_, written, result.target_format, independent ? "" : converter_id,
+                 independent ? converter_id : "", op, result.verified_by);
   if (target->length() != result.virtual_size)
-    throw Error(Code::kCorrupt, "verification failed: the written image has " +
-                                    std::to_string(target->length()) + " guest-visible bytes instead of " +
-                                    std::to_string(result.virtual_size));
-  const std::string digest =
-      content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
-        on_progress(Stage::kVerify, done, result.virtual_size);
-      });
+    throw Error(Code::kCorrupt,
+                "verification failed: the written image has " + std::to_string(target->length()) +
+                    " guest-visible bytes instead of " + std::to_string(result.virtual_size));
+  const std::string digest = content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
+    on_progress(Stage::kVerify, done, result.virtual_size);
+  });
   if (digest != result.digest) {
     std::string where = "the source is a stream, so the place is not known";
     if (rereadable) {
-      const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
+      const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op,
+                                    source_reader);
       const auto difference = compare_content(*image, *target, op, hardware_threads(), false);
-      where = difference ? "first difference at " + hex_range(difference->offset, difference->length)
-                         : "the source no longer reads as it did during the conversion";
+      where = difference
+                  ? "first difference at " + hex_range(difference->offset, difference->length)
+                  : "the source no longer reads as it did during the conversion";
     }
     throw Error(Code::kCorrupt, "verification failed: the written image differs from the source",
-                where + "; source " + result.digest + ", written " + digest + ", read by " + result.verified_by);
+                where + "; source " + result.digest + ", written " + digest + ", read by " +
+                    result.verified_by);
   }
   result.verify_duration = Clock::now() - begin;
 }

@@ -30,8 +30,9 @@ class ConversionManager {
   explicit ConversionManager(Session& session) : session_(session) {}
 
   /// vm: null for a blank disk. Throws Error; nothing is left behind then.
-  PendingDisk convert(const MigrationConfig& config, const VmRoute& vm_route, const DiskRoute& route,
-                      ProviderVmHandle* vm, Operation& op, const OnStageProgress& on_progress);
+  PendingDisk convert(const MigrationConfig& config, const VmRoute& vm_route,
+                      const DiskRoute& route, ProviderVmHandle* vm, Operation& op,
+                      const OnStageProgress& on_progress);
 
   /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
   /// compares; removes it and throws if it differs.
@@ -44,9 +45,9 @@ class ConversionManager {
  private:
   std::unique_ptr<SinkHandle> open_sink(const MigrationConfig& config, const DiskRoute& route,
                                         Operation& op, StorageHandle*& store);
-  void verify(const MigrationConfig& config, PendingDisk& disk, std::shared_ptr<SourceHandle> written,
-              std::shared_ptr<SourceHandle> source, Operation& op,
-              const OnStageProgress& on_progress);
+  void verify(const MigrationConfig& config, PendingDisk& disk,
+              std::shared_ptr<SourceHandle> written, std::shared_ptr<SourceHandle> source,
+              Operation& op, const OnStageProgress& on_progress);
 
   Session& session_;
 };

@@ -33,9 +33,9 @@ struct ConvertOptions {
 };
 
 struct MigrationConfig {
-  std::string task_id;   ///< made by the orchestrator where empty
-  std::string vm_name;   ///< name, path or reference, as the provider understands it
-  std::string provider;  ///< a name the orchestrator was given a provider for
+  std::string task_id;               ///< made by the orchestrator where empty
+  std::string vm_name;               ///< name, path or reference, as the provider understands it
+  std::string provider;              ///< a name the orchestrator was given a provider for
   std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
   std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
   std::string target_format = "qcow2";
@@ -68,16 +68,16 @@ struct DiskResult {
   std::string id, label, type;
   int boot_order = 999;
   std::string source_format, source_file;
-  uint64_t source_bytes = 0;     ///< read, as the source says it
-  std::string source_checksum;   ///< "sha256:…" of the source's bytes; may be empty
-  std::string source_verified;   ///< what the source was checked against; may be empty
+  uint64_t source_bytes = 0;        ///< read, as the source says it
+  std::string source_checksum;      ///< "sha256:…" of the source's bytes; may be empty
+  std::string source_verified;      ///< what the source was checked against; may be empty
   std::string target_format, path;  ///< path: absolute, of the finished file
-  std::string key;               ///< of the object where it went straight into a store
-  uint64_t target_bytes = 0;     ///< of the finished file
-  std::string target_checksum;   ///< where one was computed in passing
+  std::string key;                  ///< of the object where it went straight into a store
+  uint64_t target_bytes = 0;        ///< of the finished file
+  std::string target_checksum;      ///< where one was computed in passing
   uint64_t virtual_size = 0;
-  std::string digest;            ///< content digest; empty with verify: none
-  std::string verified_by;       ///< the plugin that re-read the result; empty if none
+  std::string digest;       ///< content digest; empty with verify: none
+  std::string verified_by;  ///< the plugin that re-read the result; empty if none
   bool staged = false;
   std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
   std::vector<std::string> notes;
@@ -87,8 +87,8 @@ struct MigrationResult {
   std::string task_id, vm_name, provider;
   bool success = false;
   Outcome outcome = Outcome::kFailed;
-  std::string error;          ///< one line; empty on success
-  Diagnostic diagnostic;      ///< the same, in parts
+  std::string error;      ///< one line; empty on success
+  Diagnostic diagnostic;  ///< the same, in parts
 
   std::chrono::nanoseconds export_duration{0};  ///< opening the VM to the end of its last source
   std::vector<std::string> exported_files;      ///< what was read, as the source names it

@@ -28,7 +28,7 @@ struct OrchestratorConfig {
   bool enable_progress = true;
   bool enable_metrics = true;
   bool enable_audit_logging = false;
-  AuditOptions audit;  ///< where enable_audit_logging
+  AuditOptions audit;                             ///< where enable_audit_logging
   std::map<std::string, PluginChoice> providers;  ///< by the name migrations use
   std::string user;                               ///< for the audit log
   std::string plan_name;
@@ -50,7 +50,8 @@ class MigrationOrchestrator {
   MigrationOrchestrator& operator=(const MigrationOrchestrator&) = delete;
 
   /// One VM. Never throws for what happens to it: the result says. `cancel` stops it within 2 s.
-  MigrationResult migrate(const MigrationConfig& config, const std::shared_ptr<CancelSource>& cancel);
+  MigrationResult migrate(const MigrationConfig& config,
+                          const std::shared_ptr<CancelSource>& cancel);
 
   /// All of them, by priority, as batch allows; results in the order of configs. on_result: each
   /// as it comes, on its worker's thread.
@@ -72,7 +73,8 @@ class MigrationOrchestrator {
 
  private:
   friend class BatchOrchestrator;
-  MigrationResult attempt(const MigrationConfig& config, const std::shared_ptr<const TaskInfo>& task,
+  MigrationResult attempt(const MigrationConfig& config,
+                          const std::shared_ptr<const TaskInfo>& task,
                           const std::shared_ptr<CancelSource>& cancel);
   std::shared_ptr<const TaskInfo> task_info(const MigrationConfig& config) const;
   void finish(MigrationResult& result, const std::shared_ptr<const TaskInfo>& task);

@@ -51,7 +51,8 @@ bool contains(const nlohmann::json& list, const std::string& text) {
 /// The first way to write that the converter and the store have in common; "" if none.
 std::string common_sink(const nlohmann::json& converter_plan, const nlohmann::json& store_info) {
   for (const auto& kind : converter_plan.value("sink", nlohmann::json::array()))
-    if (kind.is_string() && contains(store_info.value("sink", nlohmann::json::array()), kind.get<std::string>()))
+    if (kind.is_string() &&
+        contains(store_info.value("sink", nlohmann::json::array()), kind.get<std::string>()))
       return kind.get<std::string>();
   return {};
 }
@@ -136,8 +137,9 @@ class RoutePlanner {
     DiskRoute route;
     route.disk = disk;
     route.converted = config_.enable_conversion;
-    route.target_format = route.converted ? config_.target_format
-                                          : disk.blank || disk.format.empty() ? "raw" : disk.format;
+    route.target_format = route.converted                     ? config_.target_format
+                          : disk.blank || disk.format.empty() ? "raw"
+                                                              : disk.format;
     route.file_name = out_.stem + "-" + disk.id + file_extension(route.target_format);
     route.key = out_.stem + "/" + route.file_name;
     return route;
@@ -182,7 +184,8 @@ class RoutePlanner {
       if (note.is_string()) route.notes.push_back(note.get<std::string>());
     route.digest_in_pass = plan.value("digest", false);
     choose_source(route, plan.value("source", "file"), config_.converter.plugin);
-    const bool stream_to_store = !config_.keep_local && !remote.is_null() && !common_sink(plan, remote).empty();
+    const bool stream_to_store =
+        !config_.keep_local && !remote.is_null() && !common_sink(plan, remote).empty();
     if (stream_to_store) {
       route.direct_upload = true;
       route.why += ", written straight into " + config_.storage.plugin;
@@ -192,7 +195,8 @@ class RoutePlanner {
     } else if (local.is_null() && local_optional_) {
       error(Code::kUnsupported, route.disk.id,
             "converter '" + config_.converter.plugin + "' cannot write " + route.target_format +
-                " straight into " + config_.storage.plugin + " and output_dir cannot be written to");
+                " straight into " + config_.storage.plugin +
+                " and output_dir cannot be written to");
     }
   }
 
@@ -211,18 +215,21 @@ class RoutePlanner {
   }
 
   void check_space(const nlohmann::json& local) {
-    if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned()) return;
+    if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned())
+      return;
     uint64_t least = 0;  // what is sure to be written
     for (const DiskRoute& route : out_.disks) {
       const Compression compression = config_.convert_options.compression;
       const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
-      if (route.direct_upload || route.disk.format == "raw" || (shrinks && route.converted)) continue;
+      if (route.direct_upload || route.disk.format == "raw" || (shrinks && route.converted))
+        continue;
       least += std::min(route.disk.source_bytes.value_or(0), route.disk.capacity_bytes);
     }
     const auto free = local["free_bytes"].get<uint64_t>();
     if (least > free)
       error(Code::kNoSpace, "", "not enough space in " + config_.output_dir.string(),
-            "at least " + std::to_string(least) + " bytes are needed, " + std::to_string(free) + " are free");
+            "at least " + std::to_string(least) + " bytes are needed, " + std::to_string(free) +
+                " are free");
   }
 
   Session& session_;
@@ -235,7 +242,9 @@ class RoutePlanner {
 }  // namespace
 
 std::string file_extension(const std::string& format) {
-  return "." + (format == "vpc" ? std::string("vhd") : format.empty() ? std::string("raw") : format);
+  return "." + (format == "vpc"  ? std::string("vhd")
+                : format.empty() ? std::string("raw")
+                                 : format);
 }
 
 bool VmRoute::possible() const {
@@ -247,18 +256,22 @@ nlohmann::json VmRoute::to_json() const {
   using nlohmann::json;
   json list = json::array();
   for (const DiskRoute& route : disks)
-    list.push_back({{"id", route.disk.id},
-                    {"source_format", route.disk.format},
-                    {"capacity_bytes", route.disk.capacity_bytes},
-                    {"source_bytes", route.disk.source_bytes ? json(*route.disk.source_bytes) : json(nullptr)},
-                    {"target_format", route.target_format},
-                    {"target", (directory / route.file_name).string()},
-                    {"staged", route.staged},
-                    {"direct_upload", route.direct_upload},
-                    {"digest_in_pass", route.digest_in_pass},
-                    {"how", route.why},
-                    {"notes", route.notes}});
-  return {{"vm", vm.name}, {"directory", directory.string()}, {"disks", list}, {"possible", possible()}};
+    list.push_back(
+        {{"id", route.disk.id},
+         {"source_format", route.disk.format},
+         {"capacity_bytes", route.disk.capacity_bytes},
+         {"source_bytes", route.disk.source_bytes ? json(*route.disk.source_bytes) : json(nullptr)},
+         {"target_format", route.target_format},
+         {"target", (directory / route.file_name).string()},
+         {"staged", route.staged},
+         {"direct_upload", route.direct_upload},
+         {"digest_in_pass", route.digest_in_pass},
+         {"how", route.why},
+         {"notes", route.notes}});
+  return {{"vm", vm.name},
+          {"directory", directory.string()},
+          {"disks", list},
+          {"possible", possible()}};
 }
 
 VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op) {
@@ -274,7 +287,10 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
     if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
   }
   const auto reported = op.diagnostics();
-  route.findings.insert(route.findings.end(), reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())), reported.end());
+  route.findings.insert(
+      route.findings.end(),
+      reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
+      reported.end());
   RoutePlanner(session, config, op, route).run();
   return route;
 }

@@ -16,15 +16,15 @@ namespace hyperhost {
 
 struct DiskRoute {
   DiskDescription disk;
-  uint32_t open_flags = 0;      ///< HYPER_OPEN_…
-  bool staged = false;          ///< the source goes to a local file first
-  bool direct_upload = false;   ///< the converter writes into the store
-  bool converted = true;        ///< false: copied as delivered
-  std::string why;              ///< one sentence for --dry-run
+  uint32_t open_flags = 0;     ///< HYPER_OPEN_…
+  bool staged = false;         ///< the source goes to a local file first
+  bool direct_upload = false;  ///< the converter writes into the store
+  bool converted = true;       ///< false: copied as delivered
+  std::string why;             ///< one sentence for --dry-run
   std::string target_format;
-  std::string file_name;        ///< "web-01-disk-0.qcow2"
-  std::string key;              ///< "web-01/web-01-disk-0.qcow2"
-  nlohmann::json request;       ///< of hyper_converter
+  std::string file_name;   ///< "web-01-disk-0.qcow2"
+  std::string key;         ///< "web-01/web-01-disk-0.qcow2"
+  nlohmann::json request;  ///< of hyper_converter
   bool digest_in_pass = false;
   std::vector<std::string> notes;
 };

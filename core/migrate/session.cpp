@@ -41,7 +41,7 @@ StorageHandle& Session::storage(const PluginChoice& choice, Operation& op) {
 }
 
 StorageHandle& Session::local_storage(const std::filesystem::path& directory, Operation& op) {
-  return storage({"local", Options({{"path", directory.string()}})}, op);
+  return storage({"local", Options(nlohmann::json{{"path", directory.string()}})}, op);
 }
 
 std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& first,

@@ -43,9 +43,8 @@ class Reader {
     return *value;
   }
   [[noreturn]] void bad(const std::string& key, const std::string& why) const {
-    throw Error(Code::kFail,
-                "provider plugin '" + provider_ + "' describes a VM wrongly: " + where_ + "/" + key +
-                    " " + why);
+    throw Error(Code::kFail, "provider plugin '" + provider_ +
+                                 "' describes a VM wrongly: " + where_ + "/" + key + " " + why);
   }
 
  private:
@@ -68,7 +67,8 @@ bool is_id(const std::string& text) {
 std::vector<std::string> texts(const nlohmann::json& list) {
   std::vector<std::string> out;
   for (const auto& item : list) {
-    if (item.is_string()) out.push_back(item.get<std::string>());
+    if (item.is_string())
+      out.push_back(item.get<std::string>());
     else if (item.is_object() && item.value("summary", nlohmann::json()).is_string())
       out.push_back(item["summary"].get<std::string>());
   }
@@ -131,8 +131,8 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   index = 0;
   for (const auto& item : vm.list("nics", 4096)) {
     const Reader nic(item, "/nics/" + std::to_string(index++), provider);
-    out.nics.push_back({nic.text("id", "nic-" + std::to_string(index - 1)), nic.text("mac"),
-                        nic.text("network")});
+    out.nics.push_back(
+        {nic.text("id", "nic-" + std::to_string(index - 1)), nic.text("mac"), nic.text("network")});
   }
   out.document = std::move(document);
   return out;

@@ -12,9 +12,9 @@
 namespace hyperhost {
 
 struct DiskDescription {
-  std::string id;        ///< ^[a-zA-Z0-9_-]+$, unique in the VM
+  std::string id;  ///< ^[a-zA-Z0-9_-]+$, unique in the VM
   std::string label, file;
-  std::string format;    ///< "" = only the content will tell
+  std::string format;                    ///< "" = only the content will tell
   uint64_t capacity_bytes = 0;           ///< guest-visible; 0 = not known before the read
   std::optional<uint64_t> source_bytes;  ///< what will be read; unknown for a lease's stream
   bool seekable = false, streamable = false, local_file = false;

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of what becomes visible is the promise: nothing has its final name until every disk
+// of the VM is written and verified; the manifest comes last, so its presence means that the set
+// is complete.
+#include "core/migrate/vm_migration.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "core/manifest/manifest.hpp"
+#include "core/migrate/cloud_storage_manager.hpp"
+
+namespace hyperhost {
+
+VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConfig& config,
+                         std::shared_ptr<const TaskInfo> task, std::shared_ptr<CancelSource> cancel,
+                         MigrationResult& result, std::function<void(const VmRoute&)> on_planned)
+    : session_(session),
+      events_(events),
+      config_(config),
+      task_(std::move(task)),
+      cancel_(std::move(cancel)),
+      result_(result),
+      on_planned_(std::move(on_planned)),
+      op_(config.vm_name, cancel_),
+      conversions_(session),
+      stages_(events, task_) {}
+
+void VmMigration::notice(const Diagnostic& diagnostic, const char* stage) {
+  {
+    const std::lock_guard lock(notices_mutex_);
+    if (diagnostic.severity == Severity::kWarning) result_.warnings.push_back(diagnostic);
+  }
+  events_.publish(task_, event::Notice{diagnostic, stage});
+}
+
+std::string VmMigration::description() const {
+  std::string text;
+  for (const DiskRoute& route : route_.disks)
+    text += (text.empty() ? "" : "; ") + route.disk.id + ": " + route.why;
+  return text;
+}
+
+void VmMigration::run() {
+  cancel_->check();
+  route_ = plan_route(session_, config_, op_);
+  result_.total_size = 0;
+  for (const DiskRoute& route : route_.disks) result_.total_size += route.disk.capacity_bytes;
+  on_planned_(route_);
+  Diagnostic first;
+  std::string others;
+  bool failed = false;
+  for (const Diagnostic& finding : route_.findings) {
+    if (finding.severity != Severity::kError) {
+      notice(finding, "export");
+    } else if (!failed) {
+      first = finding;
+      failed = true;
+    } else {
+      others += (others.empty() ? "also: " : "; ") + to_string(finding);
+    }
+  }
+  if (failed) {
+    if (!others.empty()) first.detail += (first.detail.empty() ? "" : "; ") + others;
+    throw Error(first);
+  }
+
+  try {
+    export_and_convert();
+    commit();
+    upload();
+    write_manifest();
+  } catch (...) {
+    stages_.abandon();
+    undo();
+    throw;
+  }
+}
+
+void VmMigration::export_and_convert() {
+  uint64_t source_bytes = 0;
+  bool known = true;
+  for (const DiskRoute& route : route_.disks) {
+    known = known && route.disk.source_bytes.has_value();
+    source_bytes += route.disk.source_bytes.value_or(0);
+  }
+  stages_.announce(Stage::kExport, known ? source_bytes : 0, description());
+  stages_.announce(Stage::kConvert, result_.total_size, config_.converter.plugin);
+  stages_.announce(Stage::kVerify, result_.total_size, verify_name(config_.verify_export));
+  stages_.begin(Stage::kExport);
+
+  std::unique_ptr<ProviderVmHandle> vm;
+  const bool needed = std::any_of(route_.disks.begin(), route_.disks.end(),
+                                  [](const DiskRoute& route) { return !route.disk.blank; });
+  if (needed)
+    vm = session_.provider(config_.provider, op_)
+             .open_vm(op_, {{"vm", route_.vm.ref}, {"task_id", result_.task_id}});
+
+  pending_.resize(route_.disks.size());
+  std::atomic<std::size_t> next{0};
+  std::mutex error_mutex;
+  std::exception_ptr error;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < route_.disks.size() && !cancel_->cancelled(); i = next++) {
+      try {
+        convert_disk(route_.disks[i], vm.get(), pending_[i]);
+      } catch (...) {
+        const std::lock_guard lock(error_mutex);
+        if (!error) error = std::current_exception();
+        cancel_->cancel();  // the VM's other disks; `error` keeps the cause
+      }
+    }
+  };
+  const std::size_t workers =
+      config_.parallel_disks
+          ? std::clamp<std::size_t>(config_.max_parallel_disks, 1,
+                                    std::max<std::size_t>(route_.disks.size(), 1))
+          : 1;
+  {
+    std::vector<std::jthread> pool;
+    for (std::size_t i = 1; i < workers; ++i) pool.emplace_back(work);
+    work();
+  }
+  result_.export_duration = stages_.duration(Stage::kExport);
+  result_.conversion_duration = stages_.duration(Stage::kConvert);
+  result_.verify_duration = stages_.duration(Stage::kVerify);
+  if (!error && cancel_->cancelled())
+    error = std::make_exception_ptr(Error(Code::kCancelled, "cancelled"));
+  if (error) {
+    pending_.clear();  // sinks and their temporary files go before the source is given back
+    close_source(vm, HYPER_FAIL);
+    std::rethrow_exception(error);
+  }
+  uint64_t read = 0, converted = 0;
+  for (const PendingDisk& disk : pending_) {
+    read += disk.result.source_bytes;
+    converted += disk.result.virtual_size;
+    result_.exported_files.push_back(disk.result.source_file);
+  }
+  result_.export_size = read;
+  stages_.end(Stage::kExport, true, read);
+  stages_.end(Stage::kConvert, true, converted);
+  stages_.end(Stage::kVerify, true, converted);
+  close_source(vm, HYPER_OK);
+}
+
+void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
+  Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
+  op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
+  try {
+    out = conversions_.convert(config_, route_, route, vm, op,
+                               [&](Stage stage, uint64_t done, uint64_t total) {
+                                 stages_.progress(stage, route.disk.id, done, total);
+                               });
+    stages_.disk_finished(route.disk.id, true);
+  } catch (const Error& failure) {
+    stages_.disk_finished(route.disk.id, false);
+    Diagnostic diagnostic = failure.diagnostic();
+    if (diagnostic.path.empty())
+      diagnostic.path = "vm/" + route_.vm.name + "/disk/" + route.disk.id;
+    throw Error(diagnostic);
+  } catch (...) {
+    stages_.disk_finished(route.disk.id, false);
+    throw;
+  }
+}
+
+void VmMigration::close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome) {
+  if (!vm) return;
+  // Undoing is not interrupted by what ended the migration.
+  Operation op(route_.vm.name, CancelSource::create());
+  op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
+  try {
+    vm->close(op, outcome);
+  } catch (const Error& failure) {
+    Diagnostic diagnostic = failure.diagnostic();
+    diagnostic.severity = Severity::kWarning;
+    diagnostic.detail = "something may be left at the source: " + diagnostic.detail;
+    notice(diagnostic, "export");
+  }
+  vm.reset();
+}
+
+void VmMigration::commit() {
+  cancel_->check();
+  for (PendingDisk& disk : pending_) {
+    conversions_.commit(disk, route_, op_);
+    if (!config_.overwrite) committed_.emplace_back(disk.store, disk.key);
+    conversions_.verify_committed(config_, disk, op_,
+                                  [&](Stage stage, uint64_t done, uint64_t total) {
+                                    stages_.progress(stage, disk.result.id, done, total);
+                                  });
+    result_.conversion_size += disk.length;
+    result_.converted_files.push_back(disk.result.path);
+    result_.disks.push_back(disk.result);
+  }
+  stages_.end(Stage::kVerify, true, result_.total_size);
+}
+
+void VmMigration::upload() {
+  if (!config_.upload_to_cloud) return;
+  result_.cloud_destination = config_.cloud_destination;
+  StorageHandle& store = session_.storage(config_.storage, op_);
+  CloudStorageManager manager(store);
+  uint64_t total = 0;
+  for (const PendingDisk& disk : pending_)
+    if (disk.store != &store) total += disk.length;
+  stages_.announce(Stage::kUpload, total, config_.cloud_destination);
+  stages_.begin(Stage::kUpload);
+  uint64_t sent = 0;
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    const PendingDisk& disk = pending_[i];
+    if (disk.store == &store) {  // written there in the first place
+      result_.uploaded_files.push_back(disk.result.path);
+      continue;
+    }
+    cancel_->check();
+    const UploadResult uploaded =
+        manager.upload_file(disk.result.path, disk.key, config_.upload_overwrite, op_,
+                            [&](uint64_t done, uint64_t size) {
+                              stages_.progress(Stage::kUpload, disk.result.id, done, size);
+                            });
+    stages_.disk_finished(disk.result.id, true);
+    if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
+    result_.uploaded_files.push_back(uploaded.location);
+    sent += uploaded.bytes;
+    if (result_.disks[i].target_checksum.rfind("sha256:", 0) != 0 &&
+        uploaded.checksum.rfind("sha256:", 0) == 0)
+      result_.disks[i].target_checksum = uploaded.checksum;
+  }
+  result_.upload_size = sent;
+  stages_.end(Stage::kUpload, true, sent);
+  result_.upload_duration = stages_.duration(Stage::kUpload);
+}
+
+void VmMigration::write_manifest() {
+  const bool local_files = !config_.upload_to_cloud || config_.keep_local;
+  if (config_.export_manifest) {
+    cancel_->check();
+    const std::string text = make_manifest(config_, route_, result_).dump(2) + "\n";
+    const std::string key = route_.stem + "/manifest.json";
+    if (config_.upload_to_cloud) {
+      StorageHandle& store = session_.storage(config_.storage, op_);
+      const UploadResult uploaded =
+          CloudStorageManager(store).upload_text(text, key, config_.upload_overwrite, "file", op_);
+      if (!config_.upload_overwrite) committed_.emplace_back(&store, key);
+      result_.uploaded_files.push_back(uploaded.location);
+      if (!local_files) result_.manifest_path = uploaded.location;
+    }
+    if (local_files) {
+      StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+      result_.manifest_path =
+          CloudStorageManager(local)
+              .upload_text(text, key, config_.overwrite, durability_name(config_.durability), op_)
+              .location;
+    }
+  }
+  if (local_files) return;
+  // The remote set is complete: only now the local files may go.
+  StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+  for (const PendingDisk& disk : pending_)
+    if (disk.store == &local) local.remove(op_, disk.key);
+  std::error_code ignored;
+  std::filesystem::remove(route_.directory, ignored);
+}
+
+void VmMigration::undo() {
+  pending_.clear();
+  Operation op(route_.vm.name, CancelSource::create());
+  for (auto it = committed_.rbegin(); it != committed_.rend(); ++it) {
+    try {
+      it->first->remove(op, it->second);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.severity = Severity::kWarning;
+      notice(diagnostic, "convert");
+    }
+  }
+  committed_.clear();
+  std::error_code ignored;  // only an empty directory goes
+  std::filesystem::remove(route_.directory, ignored);
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// One attempt at one VM, from its description to its manifest. An object for one call of run().
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/migration.hpp"
+#include "core/migrate/route.hpp"
+#include "core/migrate/session.hpp"
+#include "core/migrate/stage_log.hpp"
+
+namespace hyperhost {
+
+class VmMigration {
+ public:
+  /// on_planned: called once the VM is known and before anything of it is touched; may throw.
+  VmMigration(Session& session, EventBus& events, const MigrationConfig& config,
+              std::shared_ptr<const TaskInfo> task, std::shared_ptr<CancelSource> cancel,
+              MigrationResult& result, std::function<void(const VmRoute&)> on_planned);
+
+  /// Throws Error for whatever ends it; what it did is undone then, `result` holds what was
+  /// measured.
+  void run();
+
+ private:
+  void export_and_convert();
+  void convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out);
+  void close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome);
+  void commit();
+  void upload();
+  void write_manifest();
+  void undo();
+  void notice(const Diagnostic& diagnostic, const char* stage);
+  std::string description() const;
+
+  Session& session_;
+  EventBus& events_;
+  const MigrationConfig& config_;
+  const std::shared_ptr<const TaskInfo> task_;
+  const std::shared_ptr<CancelSource> cancel_;
+  MigrationResult& result_;
+  const std::function<void(const VmRoute&)> on_planned_;
+  Operation op_;
+  ConversionManager conversions_;
+  StageLog stages_;
+  VmRoute route_;
+  std::mutex notices_mutex_;
+  std::vector<PendingDisk> pending_;
+  std::vector<std::pair<StorageHandle*, std::string>> committed_;  ///< what undo() removes
+};
+
+}  // namespace hyperhost
