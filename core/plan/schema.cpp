@@ -6,10 +6,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
 #include <unordered_set>
 
 #include "core/plan/near_miss.hpp"
+#include "core/plan/pattern.hpp"
 #include "core/plan/units.hpp"
 
 namespace hyperhost {
@@ -19,8 +19,7 @@ using nlohmann::json;
 using Kind = ConfigValue::Kind;
 
 constexpr size_t kMaxProblems = 100;
-constexpr size_t kMaxMatchedBytes = 4096;  // std::regex recurses by the character
-constexpr int kMaxReferences = 32;         // $ref to $ref
+constexpr int kMaxReferences = 32;  // $ref to $ref
 
 bool flag(const json& schema, const char* key) {
   auto found = schema.find(key);
@@ -252,11 +251,7 @@ class Validator {
     }
     auto pattern = schema.find("pattern");
     if (pattern == schema.end()) return;
-    bool matches = false;
-    if (written.size() <= kMaxMatchedBytes) {
-      matches = std::regex_search(written, std::regex(pattern->get<std::string>()));
-    }
-    if (matches) return;
+    if (pattern_matches(pattern->get<std::string>(), written)) return;
     std::string hint = schema.value("x-hyper-form", std::string());
     if (hint.empty()) hint = "it must match " + pattern->get<std::string>();
     add(value.mark(), pointer, "this text does not have the form wanted here", std::move(hint));

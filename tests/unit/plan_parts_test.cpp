@@ -13,6 +13,7 @@
 #include "core/plan/file_name.hpp"
 #include "core/plan/near_miss.hpp"
 #include "core/plan/override.hpp"
+#include "core/plan/pattern.hpp"
 #include "core/plan/read_yaml.hpp"
 #include "core/plan/schema.hpp"
 #include "core/plan/secret.hpp"
@@ -61,6 +62,16 @@ TEST(Units, Sizes) {
        {"", "KiB", "-1", "1.5G", "8EiB", "99999999999999999999", "1 ", "1kb", "1KiBs", "64  KiB"}) {
     EXPECT_EQ(parse_size(bad), std::nullopt) << bad;
   }
+}
+
+TEST(Pattern, LongTextsCostNeitherStackNorTime) {
+  const std::string text(kMaxMatchedBytes, 'a');
+  EXPECT_TRUE(pattern_matches("^(a|b)+$", text));
+  EXPECT_FALSE(pattern_matches("^(a+)+$", text.substr(1) + "!"));
+  EXPECT_FALSE(pattern_matches("a", text + "a"));
+  EXPECT_TRUE(pattern_matches("b", "abc"));
+  EXPECT_FALSE(pattern_is_valid("("));
+  EXPECT_FALSE(pattern_is_valid("(a)\\1"));
 }
 
 TEST(NearMiss, NearestOrTheList) {
