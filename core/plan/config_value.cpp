@@ -75,7 +75,7 @@ const char* ConfigValue::kind_name(Kind kind) {
     case Kind::kInteger:
       return "a whole number";
     case Kind::kNumber:
-      return "a number";
+      return "a number with a fraction";
     case Kind::kString:
       return "a string";
     case Kind::kSequence:

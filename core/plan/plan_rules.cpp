@@ -109,7 +109,7 @@ void check_names(const Plan& plan, const MigrationSpec& spec, const ConfigValue&
   const ConfigValue* exclude =
       own.find("disks") != nullptr ? own.find("disks")->find("exclude") : nullptr;
   if (exclude != nullptr && !spec.disks.include.empty()) {
-    findings.error(exclude->mark(), pointer_join(spec.pointer, "disks/exclude"),
+    findings.error(exclude->mark(), spec.pointer + "/disks/exclude",
                    "include and exclude together leave open what is meant", "keep one of them");
   }
 }

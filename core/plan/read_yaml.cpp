@@ -89,9 +89,10 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    // yaml-cpp marks an absent value where the next token is; its key says it better.
-    const bool keyed = !stack_.empty() && stack_.back().has_key;
-    add(ConfigValue({}, keyed ? stack_.back().key_mark : here(mark)), anchor);
+    // yaml-cpp marks an absent value where the next token is; what holds it says it better.
+    if (stack_.empty()) return add(ConfigValue({}, here(mark)), anchor);
+    const Frame& holder = stack_.back();
+    add(ConfigValue({}, holder.has_key ? holder.key_mark : holder.value.mark()), anchor);
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -186,8 +187,9 @@ class TreeBuilder : public YAML::EventHandler {
       throw Refused{problem(at, "values are nested deeper than " + std::to_string(kMaxYamlDepth))};
     }
     if (!stack_.empty() && stack_.back().is_mapping && !stack_.back().has_key) {
-      throw Refused{problem(at, "a key must be text, not a list or a mapping",
-                            "put a key that contains '{' or '[' into quotes")};
+      throw Refused{
+          problem(at, "a key must be text, not a list or a mapping",
+                  "close every bracket, and put a key that contains '{' or '[' into quotes")};
     }
     check_tag(tag, at);
     charge_one(0, at);
@@ -213,9 +215,21 @@ class TreeBuilder : public YAML::EventHandler {
     const auto [first, fresh] = frame.keys.emplace(key, at);
     if (!fresh) {
       frame.skip = true;
-      problems_.push_back(problem(at, "the key '" + key + "' is written twice",
-                                  "it is already at line " + std::to_string(first->second.line)));
+      Diagnostic twice = problem(at, "the key '" + key + "' is written twice",
+                                 "it is already at line " + std::to_string(first->second.line));
+      twice.path = pointer();
+      problems_.push_back(std::move(twice));
     }
+  }
+
+  /// Of the member that was begun last.
+  std::string pointer() const {
+    std::string path;
+    for (const Frame& frame : stack_) {
+      path = frame.is_mapping ? pointer_join(path, frame.key)
+                              : pointer_join(path, frame.value.sequence()->size());
+    }
+    return path;
   }
 
   void add(ConfigValue value, YAML::anchor_t anchor) {

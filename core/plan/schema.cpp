@@ -6,10 +6,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
 #include <unordered_set>
 
 #include "core/plan/near_miss.hpp"
+#include "core/plan/pattern.hpp"
 #include "core/plan/units.hpp"
 
 namespace hyperhost {
@@ -19,8 +19,7 @@ using nlohmann::json;
 using Kind = ConfigValue::Kind;
 
 constexpr size_t kMaxProblems = 100;
-constexpr size_t kMaxMatchedBytes = 4096;  // std::regex recurses by the character
-constexpr int kMaxReferences = 32;         // $ref to $ref
+constexpr int kMaxReferences = 32;  // $ref to $ref
 
 bool flag(const json& schema, const char* key) {
   auto found = schema.find(key);
@@ -48,7 +47,7 @@ const char* type_name(const std::string& type) {
   if (type == "array") return ConfigValue::kind_name(Kind::kSequence);
   if (type == "object") return ConfigValue::kind_name(Kind::kMapping);
   if (type == "integer") return ConfigValue::kind_name(Kind::kInteger);
-  return ConfigValue::kind_name(Kind::kNumber);
+  return "a number";
 }
 
 std::vector<std::string> types_of(const json& schema) {
@@ -101,7 +100,7 @@ class Validator {
     constants(value, schema, pointer);
     if (value.string() != nullptr) text(value, schema, pointer);
     if (value.integer() != nullptr || value.number() != nullptr) number(value, schema, pointer);
-    if (value.sequence() != nullptr) list(value, schema, pointer, references);
+    if (value.sequence() != nullptr) list(value, schema, pointer);
     if (value.members() != nullptr) object(value, schema, pointer);
     if (auto found = schema.find("anyOf"); found != schema.end()) {
       branches(value, *found, false, pointer, references);
@@ -134,7 +133,9 @@ class Validator {
       return;
     }
     // Never the value itself: it may be the secret.
-    add(value.mark(), pointer, "a secret may not stand in the plan",
+    add(value.mark(), pointer,
+        value.members() != nullptr ? "this is not a reference to a secret"
+                                   : "a secret may not stand in the plan",
         "write {env: NAME} for an environment variable or {file: PATH} for a file that holds it");
   }
 
@@ -250,11 +251,7 @@ class Validator {
     }
     auto pattern = schema.find("pattern");
     if (pattern == schema.end()) return;
-    bool matches = false;
-    if (written.size() <= kMaxMatchedBytes) {
-      matches = std::regex_search(written, std::regex(pattern->get<std::string>()));
-    }
-    if (matches) return;
+    if (pattern_matches(pattern->get<std::string>(), written)) return;
     std::string hint = schema.value("x-hyper-form", std::string());
     if (hint.empty()) hint = "it must match " + pattern->get<std::string>();
     add(value.mark(), pointer, "this text does not have the form wanted here", std::move(hint));
@@ -286,7 +283,7 @@ class Validator {
     }
   }
 
-  void list(ConfigValue& value, const json& schema, const std::string& pointer, int) {
+  void list(ConfigValue& value, const json& schema, const std::string& pointer) {
     ConfigValue::Sequence& items = *value.sequence();
     if (schema.contains("minItems") && items.size() < schema["minItems"].get<size_t>()) {
       add(value.mark(), pointer,
@@ -299,10 +296,10 @@ class Validator {
     }
     if (flag(schema, "uniqueItems")) {
       std::unordered_set<std::string> seen;
-      for (const ConfigValue& item : items) {
-        if (!seen.insert(item.to_json().dump(-1, ' ', false, json::error_handler_t::replace))
+      for (size_t i = 0; i < items.size(); ++i) {
+        if (!seen.insert(items[i].to_json().dump(-1, ' ', false, json::error_handler_t::replace))
                  .second) {
-          add(item.mark(), pointer, "this item is in the list twice");
+          add(items[i].mark(), pointer_join(pointer, i), "this item is in the list twice");
         }
       }
     }
@@ -335,7 +332,7 @@ class Validator {
       if (auto found = properties.find(member.key); found != properties.end()) {
         node(member.value, *found, path, 0);
       } else if (others != nullptr && others->is_boolean() && !others->get<bool>()) {
-        unknown_key(member, value, properties, path);
+        unknown_key(member, properties, path);
       } else if (others != nullptr) {
         node(member.value, *others, path, 0);
       }
@@ -360,12 +357,10 @@ class Validator {
     add(value.mark(), pointer, "the key '" + key + "' is missing", std::move(hint));
   }
 
-  void unknown_key(const ConfigValue::Member& member, const ConfigValue& value,
-                   const json& properties, const std::string& path) {
+  void unknown_key(const ConfigValue::Member& member, const json& properties,
+                   const std::string& path) {
     std::vector<std::string> known;
-    for (const auto& [key, property] : properties.items()) {
-      if (value.find(key) == nullptr) known.push_back(key);
-    }
+    for (const auto& [key, property] : properties.items()) known.push_back(key);
     const std::string shown =
         member.key.size() <= 64 ? member.key : member.key.substr(0, 61) + "...";
     add(member.key_mark, path, "unknown key '" + shown + "'", suggest(member.key, known));
@@ -413,7 +408,7 @@ class Validator {
     for (const json& branch : list) {
       std::vector<Diagnostic> problems;
       ConfigValue copy = value;
-      Validator(root_, context_, problems).run_branch(copy, branch, pointer, references + 1);
+      Validator(root_, context_, problems).node(copy, branch, pointer, references + 1);
       if (problems.empty()) {
         if (++matching == 1) chosen = std::move(copy);
       } else if (takes_kind(value, branch) && ++likely == 1) {
@@ -433,11 +428,6 @@ class Validator {
           "expected " + alternatives(list) + ", found " +
               (value.is(Kind::kBoolean) ? "a boolean" : ConfigValue::kind_name(value.kind())));
     }
-  }
-
-  void run_branch(ConfigValue& value, const json& branch, const std::string& pointer,
-                  int references) {
-    node(value, branch, pointer, references);
   }
 
   std::string alternatives(const json& list) const {

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <string_view>
 
+#include "core/plan/pattern.hpp"
 #include "core/plan/schema.hpp"
 
 namespace hyperhost {
@@ -206,10 +206,8 @@ class SchemaChecker {
   void pattern(const json& schema, const std::string& at) {
     auto found = schema.find("pattern");
     if (found == schema.end() || !found->is_string()) return;
-    try {
-      const std::regex compiled(found->get<std::string>());
-    } catch (const std::regex_error&) {
-      complain(at, "'pattern' is not a regular expression");
+    if (!pattern_is_valid(found->get<std::string>())) {
+      complain(at, "'pattern' is not a regular expression, or has back-references");
     }
   }
 
