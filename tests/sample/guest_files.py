@@ -43,6 +43,7 @@ until root=$(busybox findfs UUID=%(uuid)s 2>/dev/null); do
 done
 busybox mount -t ext4 "$root" /root || { echo "hyperhost sample: the root file system does not mount"; busybox poweroff -f; }
 busybox umount /proc
+busybox mount -o move /dev /root/dev
 exec busybox switch_root /root /sbin/init
 """
 
