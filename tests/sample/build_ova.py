@@ -96,7 +96,10 @@ def make_ext4(image, size, tree, uuid, label):
                      for field, value in (("uid", 0), ("gid", 0), ("atime", stamp), ("ctime", stamp), ("mtime", stamp),
                                           ("crtime", stamp), ("atime_extra", 0), ("ctime_extra", 0),
                                           ("mtime_extra", 0), ("crtime_extra", 0)))
-    run("debugfs", "-w", "-f", "/dev/stdin", target, input=script)
+    with tempfile.NamedTemporaryFile("w", suffix=".debugfs") as commands:
+        commands.write(script)
+        commands.flush()
+        run("debugfs", "-w", "-f", commands.name, target)
     check = subprocess.run(["e2fsck", "-fn", target], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}, check=False)
     if check.returncode:
