@@ -181,6 +181,15 @@ def digest(path, algorithm):
     return value.hexdigest()
 
 
+def populated(image):
+    """Bytes of the grains that are not all zero (not st_blocks: that varies with the file system's mood)."""
+    total, zeros = 0, bytes(64 * 1024)
+    with open(image, "rb") as f:
+        while block := f.read(len(zeros)):
+            total += len(block) if block != zeros else 0
+    return total
+
+
 def pack(out, args, images):
     algorithm, order = {"vmware": ("sha256", "ovf mf disks"), "virtualbox": ("sha1", "ovf disks mf")}[args.style]
     machine = Machine(id=STEM, cpus=2, memory_mib=512, firmware="bios",
@@ -196,7 +205,7 @@ def pack(out, args, images):
             files.append(File(f"file{number}", href_of(name), size))
             machine.disks.append(DiskRef(
                 capacity=os.path.getsize(image), file=name, file_id=f"file{number}", disk_id=f"vmdisk{number}",
-                units="byte * 2^20" if args.style == "vmware" else None, populated=os.stat(image).st_blocks * 512))
+                units="byte * 2^20" if args.style == "vmware" else None, populated=populated(image)))
             names.append(name)
         with open(os.path.join(work, STEM + ".ovf"), "w", encoding="utf-8") as f:
             f.write(envelope([machine], files, args.style))
