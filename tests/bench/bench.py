@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Holds `hyperhost convert` against its peers, in turns, on the disks of make_disk.sh.
+
+    tests/bench/bench.py [--quick] [-n 5] [--only TEXT] [--enforce] [--fsync] [--out DIR] [--peers-only]
+
+Every row runs ours and each peer N times, interleaved, so that a noisy moment hits all alike; medians
+are compared, with the best peer. Both sides start after a sync, with a warm page cache, and neither
+fsyncs; with --fsync both pay for it inside the measured time. Once a row, qemu-img compare holds our
+result against the source. Writes DIR/bench.json and DIR/bench.svg (default out/bench-result).
+--enforce: status 1 when a bar is missed. 77: no row could run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import chart  # noqa: E402
+
+HYPERHOST = os.path.join(ROOT, "build/release/bin/hyperhost")
+QEMU = ["qemu-img", "convert"]
+W16 = ["-W", "-m", "16"]
+NBD = ["nbdcopy", "--destination-is-zero", "--"]
+
+
+def row(name, source, target, ours, peers, bar, no_larger=None):
+    """`ours`: flags of hyperhost convert. `peers`: {label: command}. `bar`: best peer's median over ours
+    must reach it. `no_larger`: our file over the best peer's at most. IN and OUT are put in; OURS
+    stands for our own command, for rows that compare us with ourselves."""
+    return {"name": name, "source": source, "target": target, "ours": ours, "peers": peers, "bar": bar,
+            "no_larger": no_larger}
+
+
+def qemu(source, target, *options):
+    """qemu-img's default and its parallel, out-of-order writes."""
+    base = ["-f", source, "-O", target, *options, "IN", "OUT"]
+    return {"qemu-img": [*QEMU, *base], "qemu-img -W -m 16": [*QEMU, *W16, *base]}
+
+
+def nbd(source):
+    return {"nbdcopy": [*NBD, "[", "qemu-nbd", "-r", "-f", source, "IN", "]", "OUT"]}
+
+
+ZLIB = ["-c", "-o", "compression_type=zlib"]
+ZSTD = ["-c", "-o", "compression_type=zstd"]
+ROWS = [
+    row("streamOptimized → qcow2", "files.stream.vmdk", "qcow2", ["--no-digest"], qemu("vmdk", "qcow2"), 6),
+    row("streamOptimized → qcow2, digest", "files.stream.vmdk", "qcow2", [], qemu("vmdk", "qcow2"), 4),
+    row("streamOptimized → raw", "files.stream.vmdk", "raw", ["--no-digest"], qemu("vmdk", "raw"), 6),
+    row("streamOptimized → compressed qcow2, keep", "files.stream.vmdk", "qcow2",
+        ["--compression", "keep", "--no-digest"], qemu("vmdk", "qcow2", *ZLIB), 60),
+    row("streamOptimized → compressed qcow2, keep, digest", "files.stream.vmdk", "qcow2",
+        ["--compression", "keep"], qemu("vmdk", "qcow2", *ZLIB), 15),
+    row("monolithicSparse → qcow2", "files.sparse.vmdk", "qcow2", ["--no-digest"], qemu("vmdk", "qcow2"), 3.5),
+    row("qcow2 → raw", "files.qcow2", "raw", ["--no-digest"], {**qemu("qcow2", "raw"), **nbd("qcow2")}, 1.3),
+    row("raw → qcow2", "files.raw", "qcow2", ["--no-digest"], qemu("raw", "qcow2"), 1.2),
+    row("raw → raw", "files.raw", "raw", ["--no-digest"], {
+        **qemu("raw", "raw"), **nbd("raw"), "cp --sparse": ["cp", "--sparse=always", "IN", "OUT"]}, 1.2),
+    row("raw → compressed qcow2, zlib", "files.raw", "qcow2", ["--compression", "zlib", "--no-digest"],
+        qemu("raw", "qcow2", *ZLIB), 5, 1.02),
+    row("raw → compressed qcow2, zstd", "files.raw", "qcow2", ["--compression", "zstd", "--no-digest"],
+        qemu("raw", "qcow2", *ZSTD), 2.5, 1.02),
+    row("noise: streamOptimized → qcow2", "noise.stream.vmdk", "qcow2", ["--no-digest"], qemu("vmdk", "qcow2"), 1),
+    row("noise: raw → compressed qcow2, zlib", "noise.raw", "qcow2", ["--compression", "zlib", "--no-digest"],
+        qemu("raw", "qcow2", *ZLIB), 5, 1.02),
+    row("host over bare qemu-img, raw → qcow2", "files.raw", "qcow2",
+        ["--converter", "qemu-img", "--no-digest"], {"qemu-img": [*QEMU, "-f", "raw", "-O", "qcow2", "IN", "OUT"]}, 0.95),
+    row("OVA member in place, against the bare file", "files.ova", "qcow2", ["--no-digest"],
+        {"bare file": ["OURS", "files.stream.vmdk", "OUT", "--no-digest"]}, 0.97),
+    row("two cores against one, raw → zlib", "files.raw", "qcow2", ["--compression", "zlib", "--no-digest"],
+        {"one core": ["taskset", "-c", "0", "OURS", "IN", "OUT", "--compression", "zlib", "--no-digest"]}, 1.8),
+]
+
+
+def run_once(command, log):
+    """Runs to the end: wall and CPU seconds, peak memory, of the process and what it waited for."""
+    with open(log, "wb") as out:
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, {"wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime,
+                                "peak_kib": usage.ru_maxrss}
+
+
+def last_lines(path, count=3):
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return " / ".join(line.strip() for line in f.read().splitlines()[-count:]) or "no message"
+
+
+def our_command():
+    """(command, why not)."""
+    if not os.path.exists(HYPERHOST):
+        return None, f"{os.path.relpath(HYPERHOST, ROOT)} is not built"
+    asked = subprocess.run([HYPERHOST, "convert", "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           check=False)
+    if asked.returncode:
+        return None, "this hyperhost has no 'convert'"
+    # Nobody fsyncs, see above; an option of ours, so only where it exists.
+    return [HYPERHOST, "convert"] + (["--durability", "none"] if "--durability" in asked.stdout else []), None
+
+
+class Bench:
+    def __init__(self, args, disks, work):
+        self.args, self.disks, self.work = args, disks, work
+        self.ours, self.why_not = our_command()
+
+    def fill(self, command, source, out):
+        filled = []
+        for word in command:
+            if word == "OURS":
+                filled += self.ours or ["OURS"]
+            elif word in ("IN", "OUT"):
+                filled.append(source if word == "IN" else out)
+            else:
+                at = os.path.join(self.disks, word)
+                filled.append(at if word.startswith(("files.", "noise.")) and os.path.exists(at) else word)
+        return filled
+
+    def contestants(self, spec):
+        """{label: command}, or the reason why the row cannot run."""
+        source = os.path.join(self.disks, spec["source"])
+        commands = {}
+        if not self.args.peers_only:
+            if not self.ours:
+                return self.why_not
+            commands["hyperhost"] = [*self.ours, "IN", "OUT", *spec["ours"]]
+        for label, command in spec["peers"].items():
+            if "OURS" in command and not self.ours:
+                return self.why_not
+            for tool in {command[0], *(w for w in command if w == "qemu-nbd")} - {"OURS"}:
+                if not shutil.which(tool):
+                    return f"{tool} is not installed"
+            commands[label] = command
+        return {label: self.fill(c, source, os.path.join(self.work, f"out{i}.{spec['target']}"))
+                for i, (label, c) in enumerate(commands.items())}
+
+    def compare(self, spec, out):
+        source = os.path.join(self.disks, spec["source"].replace(".ova", ".stream.vmdk"))
+        return subprocess.run(["qemu-img", "compare", "-q", source, out], check=False).returncode == 0
+
+    def run(self, spec):
+        result = {"name": spec["name"], "bar": spec["bar"], "status": "ok", "contestants": {}}
+        commands = self.contestants(spec)
+        if isinstance(commands, str):
+            return {**result, "status": "skipped", "reason": commands}
+        outs = {label: next(w for w in c if w.startswith(self.work)) for label, c in commands.items()}
+        log = os.path.join(self.work, "log")
+        for turn in range(self.args.n):
+            for label, command in commands.items():
+                if os.path.exists(outs[label]):
+                    os.unlink(outs[label])
+                os.sync()
+                code, usage = run_once(command, log)
+                if code:
+                    return {**result, "status": "failed", "reason": f"{label}: status {code}: {last_lines(log)}"}
+                if self.args.fsync:
+                    usage["wall_s"] += self.fsync(outs[label])
+                entry = result["contestants"].setdefault(label, {"command": command, "runs": []})
+                entry["runs"].append(usage)
+                entry["file_bytes"] = os.stat(outs[label]).st_blocks * 512
+                if turn == 0 and not self.compare(spec, outs[label]):
+                    return {**result, "status": "failed", "reason": f"{label}: the result differs from the source"}
+        for out in outs.values():
+            os.unlink(out)
+        for entry in result["contestants"].values():
+            for key in ("wall_s", "cpu_s", "peak_kib"):
+                entry[key] = statistics.median(r[key] for r in entry["runs"])
+        return self.judge(spec, result)
+
+    @staticmethod
+    def fsync(path):
+        began, fd = time.monotonic(), os.open(path, os.O_RDWR)
+        os.fdatasync(fd)
+        os.close(fd)
+        return time.monotonic() - began
+
+    @staticmethod
+    def judge(spec, result):
+        peers = {k: v for k, v in result["contestants"].items() if k != "hyperhost"}
+        best = min(peers, key=lambda k: peers[k]["wall_s"])
+        result["best_peer"] = best
+        ours = result["contestants"].get("hyperhost")
+        if not ours:
+            return result
+        result["ratio"] = peers[best]["wall_s"] / ours["wall_s"]
+        result["cpu_ratio"] = peers[best]["cpu_s"] / max(ours["cpu_s"], 1e-3)
+        missed = [] if result["ratio"] >= spec["bar"] else [f"{result['ratio']:.2f}× < {spec['bar']}×"]
+        if spec["no_larger"]:
+            result["size_ratio"] = ours["file_bytes"] / peers[best]["file_bytes"]
+            if result["size_ratio"] > spec["no_larger"]:
+                missed.append(f"file {result['size_ratio']:.3f} of the peer's > {spec['no_larger']}")
+        memory = (64 + 8 * os.cpu_count()) * 1024
+        if ours["peak_kib"] > memory and "--converter" not in spec["ours"]:
+            missed.append(f"peak {ours['peak_kib'] // 1024} MiB > {memory // 1024} MiB")
+        result["missed"] = missed
+        return result
+
+
+def versions():
+    out = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "kernel": platform.release()}
+    for tool in (HYPERHOST, "qemu-img", "nbdcopy", "cp"):
+        if shutil.which(tool):
+            done = subprocess.run([tool, "version" if tool == HYPERHOST else "--version"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, check=False)
+            out[os.path.basename(tool)] = (done.stdout.splitlines() or ["?"])[0]
+    return out
+
+
+def show(result):
+    print(f"\n{result['name']}")
+    if result["status"] != "ok":
+        print(f"  {result['status']}: {result['reason']}")
+        return
+    for label, entry in result["contestants"].items():
+        print(f"  {label:20} {entry['wall_s']:8.3f} s  {entry['cpu_s']:8.3f} CPU s  {entry['peak_kib'] / 1024:6.0f} MiB peak"
+              f"  {entry['file_bytes'] / 1e6:8.1f} MB file")
+    if "ratio" in result:
+        verdict = "ok" if not result["missed"] else "MISSED: " + ", ".join(result["missed"])
+        print(f"  {result['ratio']:.2f}× the best peer ({result['best_peer']}), bar {result['bar']}×: {verdict}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="the 256 MiB disk; bars are shown, one run unless -n")
+    parser.add_argument("-n", type=int, help="runs of each contestant (default 5)")
+    parser.add_argument("--only", help="rows whose name holds this text")
+    parser.add_argument("--enforce", action="store_true", help="status 1 when a bar is missed")
+    parser.add_argument("--fsync", action="store_true", help="count an fdatasync of the result, on both sides")
+    parser.add_argument("--peers-only", action="store_true", help="measure the peers alone")
+    parser.add_argument("--out", default=os.path.join(ROOT, "out/bench-result"))
+    args = parser.parse_args()
+    args.n = args.n or (1 if args.quick else 5)
+    rows = [r for r in ROWS if not args.only or args.only in r["name"]]
+    if not rows:
+        parser.error(f"no row's name holds '{args.only}'")
+    disks = os.path.join(ROOT, "out/bench-quick" if args.quick else "out/bench")
+    work = os.path.join(args.out, "work")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    bench = Bench(args, disks, work)
+    if bench.ours or args.peers_only:
+        subprocess.run([os.path.join(HERE, "make_disk.sh"), *(["--quick"] if args.quick else [])], check=True)
+    report = {"versions": versions(), "quick": args.quick, "fsync": args.fsync, "runs": args.n, "rows": []}
+    print("\n".join(f"{k}: {v}" for k, v in report["versions"].items()))
+    for spec in rows:
+        report["rows"].append(bench.run(spec))
+        show(report["rows"][-1])
+    shutil.rmtree(work)
+    with open(os.path.join(args.out, "bench.json"), "w", encoding="utf-8") as f:
+        json.dump(report, f, indent=1, ensure_ascii=False)
+    chart.write(os.path.join(args.out, "bench.svg"), report)
+    print(f"\n{args.out}/bench.json, {args.out}/bench.svg")
+    states = [r["status"] for r in report["rows"]]
+    wanting = [r for r in report["rows"] if r["status"] == "skipped" and "not installed" in r["reason"]]
+    if "failed" in states or (wanting and os.environ.get("CI") == "true"):
+        return 1
+    if args.enforce and any(r.get("missed") for r in report["rows"]):
+        return 1
+    return 0 if "ok" in states else 77
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The source tree's own rules:  lint.py format | layering | licence | names | scripts
+
+format    clang-format-14 has nothing to change
+layering  sdk uses the standard library only; plugins never core or hosts; core never plugins or hosts
+licence   every source file names its licence in its first three lines
+names     no file is a place to put things (util, helper, common, manager)
+scripts   Python compiles, shell scripts parse
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOURCE = (".c", ".h", ".cpp", ".hpp")
+
+_STANDARD = set("""
+algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits
+clocale cmath compare complex concepts condition_variable coroutine csetjmp csignal cstdarg cstddef cstdint cstdio
+cstdlib cstring ctime cuchar cwchar cwctype deque exception execution filesystem format forward_list fstream
+functional future initializer_list iomanip ios iosfwd iostream istream iterator latch limits list locale map memory
+memory_resource mutex new numbers numeric optional ostream queue random ranges ratio regex scoped_allocator semaphore
+set shared_mutex source_location span sstream stack stdexcept stop_token streambuf string string_view syncstream
+system_error thread tuple type_traits typeindex typeinfo unordered_map unordered_set utility valarray variant vector
+version assert.h complex.h ctype.h errno.h fenv.h float.h inttypes.h iso646.h limits.h locale.h math.h setjmp.h
+signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h string.h
+tgmath.h threads.h time.h uchar.h wchar.h wctype.h
+""".split())
+
+
+def tracked():
+    """Paths from the root. Git's list; without Git (a tarball) all but build and output."""
+    try:
+        done = subprocess.run(["git", "-c", "safe.directory=*", "-C", ROOT, "ls-files", "-z", "--cached", "--others",
+                               "--exclude-standard"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        names = done.stdout.decode().split("\0")[:-1]
+    except (OSError, subprocess.CalledProcessError):
+        names = []
+        for where, directories, files in os.walk(ROOT):
+            directories[:] = [d for d in directories if d not in ("build", "out", ".git", "__pycache__", ".cache")]
+            names += [os.path.relpath(os.path.join(where, f), ROOT) for f in files]
+    return sorted(n for n in names if os.path.isfile(os.path.join(ROOT, n)))
+
+
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def check_format(names):
+    sources = [n for n in names if n.endswith(SOURCE)]
+    try:
+        done = subprocess.run(["clang-format-14", "--dry-run", "-Werror", *sources], cwd=ROOT, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, check=False)
+    except FileNotFoundError:
+        return ["clang-format-14 is not installed"]
+    return done.stdout.splitlines() if done.returncode else []
+
+
+_FORBIDDEN = {"sdk": ("core/", "plugins/", "hosts/"), "plugins": ("core/", "hosts/"), "core": ("plugins/", "hosts/"),
+              "hosts": ("plugins/",)}
+
+
+def _sdk_may_include(name, target):
+    beside = os.path.join(ROOT, os.path.dirname(name), target)
+    return target in _STANDARD or target.startswith("hyper/") or os.path.isfile(beside)
+
+
+def check_layering(names):
+    found = []
+    for name in names:
+        layer = name.split("/")[0]
+        if layer not in _FORBIDDEN:
+            continue
+        if name.endswith(SOURCE):
+            for number, line in enumerate(read(name).splitlines(), 1):
+                match = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+                if not match:
+                    continue
+                target = match[1]
+                inside = os.path.normpath(os.path.join(os.path.dirname(name), target)) if ".." in target else target
+                if inside.startswith(_FORBIDDEN[layer]):
+                    found.append(f"{name}:{number}: {layer} must not include {target}")
+                elif name.startswith("sdk/include/") and not _sdk_may_include(name, target):
+                    found.append(f"{name}:{number}: the sdk's headers use the standard library only, not {target}")
+        elif name.endswith("CMakeLists.txt") and layer in ("sdk", "plugins"):
+            for number, line in enumerate(read(name).splitlines(), 1):
+                if re.search(r"\bhyperhost(_|::)(core|hosts)\b", line.split("#")[0]):
+                    found.append(f"{name}:{number}: {layer} must not link hyperhost_core")
+    return found
+
+
+def is_script(name):
+    with open(os.path.join(ROOT, name), "rb") as f:
+        return f.read(2) == b"#!"
+
+
+def check_licence(names):
+    found = []
+    for name in names:
+        if name.split("/")[0] not in ("core", "plugins", "sdk", "hosts", "tests", "configs"):
+            continue
+        code = name.endswith(SOURCE + (".py", ".sh", ".cmake", ".js")) or os.path.basename(name) == "CMakeLists.txt"
+        lines = read(name).splitlines()
+        if (code or is_script(name)) and len(lines) > 2 and not any("SPDX-License-Identifier: Apache-2.0" in line
+                                                                    for line in lines[:3]):
+            found.append(f"{name}:1: no SPDX-License-Identifier: Apache-2.0 in the first three lines")
+    return found
+
+
+# Public names that came with the project's first description and stay.
+_KEPT_NAMES = {"conversion_manager", "cloud_storage_manager", "webhook_manager"}
+
+
+def check_names(names):
+    bad = re.compile(r"(^|[/_-])(utils?|helpers?|common|managers?|misc)(?=[/._-]|$)")
+    found = []
+    for name in names:
+        plain = "/".join(part for part in name.split("/") if part.split(".")[0].removesuffix("_test") not in _KEPT_NAMES)
+        if name.split("/")[0] in ("core", "plugins", "sdk", "hosts", "tests") and bad.search(plain):
+            found.append(f"{name}: this name says nothing about what lives there")
+    return found
+
+
+def check_scripts(names):
+    found = []
+    for name in names:
+        text = read(name) if name.endswith((".py", ".sh")) or is_script(name) else ""
+        first = text.split("\n", 1)[0]
+        if name.endswith(".py") or "python3" in first:
+            try:
+                compile(text, name, "exec", dont_inherit=True)
+            except SyntaxError as error:
+                found.append(f"{name}:{error.lineno}: {error.msg}")
+        elif name.endswith(".sh") or re.match(r"#!\s*/bin/(ba)?sh", first):
+            shell = "bash" if "bash" in first else "sh"
+            done = subprocess.run([shell, "-n", os.path.join(ROOT, name)], stderr=subprocess.PIPE, text=True, check=False)
+            found += [f"{name}: {line}" for line in done.stderr.splitlines()]
+    return found
+
+
+CHECKS = {"format": check_format, "layering": check_layering, "licence": check_licence, "names": check_names,
+          "scripts": check_scripts}
+
+
+def main():
+    wanted = sys.argv[1:] or list(CHECKS)
+    if any(w not in CHECKS for w in wanted):
+        sys.exit(__doc__)
+    names = tracked()
+    found = [line for w in wanted for line in CHECKS[w](names)]
+    print("\n".join(found[:200]) if found else f"{', '.join(wanted)}: {len(names)} files in order")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

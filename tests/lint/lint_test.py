@@ -1,0 +1,74 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The lints find what they are for: each rule is broken once in a small tree."""
+
+import os
+import sys
+import tempfile
+import unittest
+
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
+                os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support")]
+import lint  # noqa: E402
+import requirement  # noqa: E402
+
+LICENCE = "// SPDX-License-Identifier: Apache-2.0\n"
+
+
+class Lints(unittest.TestCase):
+    def setUp(self):
+        self.tree = tempfile.TemporaryDirectory()
+        self.addCleanup(self.tree.cleanup)
+        self.addCleanup(setattr, lint, "ROOT", lint.ROOT)
+        lint.ROOT = self.tree.name
+
+    def put(self, name, text):
+        path = os.path.join(self.tree.name, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as out:
+            out.write(text)
+        return name
+
+    def test_a_plugin_that_includes_core_is_found(self):
+        name = self.put("plugins/x/x.cpp", LICENCE + '#include "core/diag/diagnostic.hpp"\n#include <zlib.h>\n')
+        self.assertEqual(lint.check_layering([name]), [f"{name}:2: plugins must not include core/diag/diagnostic.hpp"])
+
+    def test_a_relative_way_round_is_found(self):
+        name = self.put("plugins/x/x.cpp", '#include "../../core/diag/diagnostic.hpp"\n')
+        self.assertEqual(len(lint.check_layering([name])), 1)
+
+    def test_a_third_party_header_in_the_sdk_is_found(self):
+        name = self.put("sdk/include/hyper/x.h", "#include <stdint.h>\n#include <hyper/y.h>\n#include <curl/curl.h>\n")
+        self.assertEqual(len(lint.check_layering([name])), 1)
+
+    def test_a_plugin_that_links_core_is_found(self):
+        name = self.put("plugins/x/CMakeLists.txt", "target_link_libraries(x hyperhost_core)\n")
+        self.assertEqual(len(lint.check_layering([name])), 1)
+
+    def test_core_may_include_core_and_sdk(self):
+        name = self.put("core/a/a.cpp", '#include "core/a/a.hpp"\n#include <hyper/hyper.h>\n#include <spdlog/spdlog.h>\n')
+        self.assertEqual(lint.check_layering([name]), [])
+
+    def test_a_missing_licence_is_found(self):
+        name = self.put("core/a.cpp", "int a();\nint b();\nint c();\n")
+        self.assertEqual(len(lint.check_licence([name])), 1)
+        self.assertEqual(lint.check_licence([self.put("core/b.cpp", LICENCE + "int a();\nint b();\n")]), [])
+
+    def test_vague_names_are_found(self):
+        self.assertEqual(len(lint.check_names(["core/string_util.hpp", "core/helpers/a.cpp", "sdk/common/x.h"])), 3)
+        self.assertEqual(lint.check_names(["core/plan/plan.hpp", "core/commonality.cpp",
+                                           "core/migrate/conversion_manager.hpp"]), [])
+
+    def test_broken_scripts_are_found(self):
+        python = self.put("tests/x.py", "def f(:\n  pass\n")
+        shell = self.put("tests/x.sh", "#!/bin/sh\nif true; then\n")
+        self.assertEqual(len({line.split(":")[0] for line in lint.check_scripts([python, shell])}), 2)
+
+    def test_unformatted_code_is_found(self):
+        requirement.tool("clang-format-14", "clang-format-14")
+        name = self.put("core/a.cpp", "int   a( ) ;\n")
+        self.assertTrue(lint.check_format([name]))
+
+
+if __name__ == "__main__":
+    requirement.main()
