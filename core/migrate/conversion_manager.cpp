@@ -68,8 +68,9 @@ std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& 
   return store->put(op, request);
 }
 
-PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRoute& vm_route,
-                                       const DiskRoute& route, ProviderVmHandle* vm, Operation& op,
+PendingDisk ConversionManager::convert(const MigrationConfig& config, const DiskRoute& route,
+                                       std::shared_ptr<SourceHandle> delivered,
+                                       const std::filesystem::path& directory, Operation& op,
                                        const OnStageProgress& on_progress) {
   const std::string& converter_id = config.converter.plugin;
   PendingDisk disk;
@@ -85,16 +86,12 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const VmRo
   result.notes = route.notes;
 
   // The source as the provider gives it stays open to the end: finish() needs it.
-  std::shared_ptr<SourceHandle> delivered =
-      route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
-                       : vm->open_disk(op, route.disk.id, route.open_flags);
   std::shared_ptr<SourceHandle> source = delivered;
   const uint64_t export_total = route.disk.source_bytes.value_or(0);
   if (route.staged) {
     const auto begin = Clock::now();
-    const std::string directory =
-        (config.staging_dir.empty() ? vm_route.directory : config.staging_dir).string();
-    source = stage_source(*delivered, directory, route.file_name, op, [&](uint64_t bytes) {
+    const auto& place = config.staging_dir.empty() ? directory : config.staging_dir;
+    source = stage_source(*delivered, place.string(), route.file_name, op, [&](uint64_t bytes) {
       on_progress(Stage::kExport, bytes, export_total);
     });
     result.stage_duration = Clock::now() - begin;
@@ -205,7 +202,8 @@ void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
   result.verify_duration = Clock::now() - begin;
 }
 
-void ConversionManager::commit(PendingDisk& disk, const VmRoute& vm_route, Operation& op) {
+void ConversionManager::commit(PendingDisk& disk, const std::filesystem::path& directory,
+                               Operation& op) {
   const nlohmann::json committed = disk.sink->commit(op, disk.length);
   disk.sink.reset();
   disk.result.target_bytes = disk.length;
@@ -215,7 +213,7 @@ void ConversionManager::commit(PendingDisk& disk, const VmRoute& vm_route, Opera
   const auto location = committed.find("location");
   disk.result.path = location != committed.end() && location->is_string()
                          ? location->get<std::string>()
-                         : (vm_route.directory / file_name).string();
+                         : (directory / file_name).string();
   disk.result.key = disk.key;
 }
 

@@ -29,9 +29,11 @@ class ConversionManager {
  public:
   explicit ConversionManager(Session& session) : session_(session) {}
 
-  /// vm: null for a blank disk. Throws Error; nothing is left behind then.
-  PendingDisk convert(const MigrationConfig& config, const VmRoute& vm_route,
-                      const DiskRoute& route, ProviderVmHandle* vm, Operation& op,
+  /// delivered: the disk as its provider opened it. directory: where a staged copy goes unless
+  /// the configuration says another place. Throws Error; nothing is left behind then.
+  PendingDisk convert(const MigrationConfig& config, const DiskRoute& route,
+                      std::shared_ptr<SourceHandle> delivered,
+                      const std::filesystem::path& directory, Operation& op,
                       const OnStageProgress& on_progress);
 
   /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
@@ -40,7 +42,7 @@ class ConversionManager {
                         const OnStageProgress& on_progress);
 
   /// Commits: the file has its name and result its path and size afterwards.
-  void commit(PendingDisk& disk, const VmRoute& vm_route, Operation& op);
+  void commit(PendingDisk& disk, const std::filesystem::path& directory, Operation& op);
 
  private:
   std::unique_ptr<SinkHandle> open_sink(const MigrationConfig& config, const DiskRoute& route,

@@ -82,6 +82,21 @@ void choose_source(DiskRoute& route, const std::string& need, const std::string&
   }
 }
 
+}  // namespace
+
+nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, DiskRoute& route,
+                               Operation& op) {
+  route.request = convert_request(config, route.disk);
+  nlohmann::json plan = session.converter(config.converter, op).plan(op, route.request);
+  for (const auto& note : plan.value("notes", nlohmann::json::array()))
+    if (note.is_string()) route.notes.push_back(note.get<std::string>());
+  route.digest_in_pass = plan.value("digest", false);
+  choose_source(route, plan.value("source", "file"), config.converter.plugin);
+  return plan;
+}
+
+namespace {
+
 class RoutePlanner {
  public:
   RoutePlanner(Session& session, const MigrationConfig& config, Operation& op, VmRoute& out)
@@ -172,18 +187,13 @@ class RoutePlanner {
       route.why = "copied as delivered";
       return;
     }
-    route.request = convert_request(config_, route.disk);
     nlohmann::json plan;
     try {
-      plan = session_.converter(config_.converter, op_).plan(op_, route.request);
+      plan = plan_conversion(session_, config_, route, op_);
     } catch (const Error& failure) {
       keep(failure, route.disk.id);
       return;
     }
-    for (const auto& note : plan.value("notes", nlohmann::json::array()))
-      if (note.is_string()) route.notes.push_back(note.get<std::string>());
-    route.digest_in_pass = plan.value("digest", false);
-    choose_source(route, plan.value("source", "file"), config_.converter.plugin);
     const bool stream_to_store =
         !config_.keep_local && !remote.is_null() && !common_sink(plan, remote).empty();
     if (stream_to_store) {

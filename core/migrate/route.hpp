@@ -43,6 +43,11 @@ struct VmRoute {
 /// ".qcow2", ".raw", ".vhd" …
 std::string file_extension(const std::string& format);
 
+/// Asks the configured converter how it would take route.disk and fills in the rest of the route;
+/// returns its answer. Throws Error(kUnsupported) with its reason if it cannot.
+nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, DiskRoute& route,
+                               Operation& op);
+
 /// Connects and asks; changes nothing. Throws Error if the VM cannot even be described; everything
 /// else (target exists, no space, a disk nobody can convert) is a finding.
 VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op);

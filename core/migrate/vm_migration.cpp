@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "core/disk/local_sources.hpp"
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
 
@@ -150,7 +151,10 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
   try {
-    out = conversions_.convert(config_, route_, route, vm, op,
+    std::shared_ptr<SourceHandle> delivered =
+        route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
+                         : vm->open_disk(op, route.disk.id, route.open_flags);
+    out = conversions_.convert(config_, route, std::move(delivered), route_.directory, op,
                                [&](Stage stage, uint64_t done, uint64_t total) {
                                  stages_.progress(stage, route.disk.id, done, total);
                                });
@@ -186,7 +190,7 @@ void VmMigration::close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st o
 void VmMigration::commit() {
   cancel_->check();
   for (PendingDisk& disk : pending_) {
-    conversions_.commit(disk, route_, op_);
+    conversions_.commit(disk, route_.directory, op_);
     if (!config_.overwrite) committed_.emplace_back(disk.store, disk.key);
     conversions_.verify_committed(config_, disk, op_,
                                   [&](Stage stage, uint64_t done, uint64_t total) {

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// hyperhost convert, compare, verify: single disks, without a plan.
+#include <unistd.h>
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/disk/content.hpp"
+#include "core/disk/local_sources.hpp"
+#include "core/manifest/manifest.hpp"
+#include "core/migrate/bind_plan.hpp"
+#include "core/migrate/conversion_manager.hpp"
+#include "core/plan/units.hpp"
+#include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/single_disk.hpp"
+#include "hosts/hyperhost/table.hpp"
+
+namespace hyperhost {
+namespace {
+
+int convert(Context& context, const SingleDiskOptions& options) {
+  const DiskResult disk = convert_single_disk(context.registry(), options, context.cancel());
+  if (context.json()) {
+    context.print_json(
+        {{"path", disk.path},
+         {"format", disk.target_format},
+         {"bytes", disk.target_bytes},
+         {"virtual_size", disk.virtual_size},
+         {"content_digest", disk.digest},
+         {"verified_by", disk.verified_by},
+         {"source_format", disk.source_format},
+         {"source_bytes", disk.source_bytes},
+         {"staged", disk.staged},
+         {"convert_seconds", std::chrono::duration<double>(disk.convert_duration).count()},
+         {"verify_seconds", std::chrono::duration<double>(disk.verify_duration).count()},
+         {"notes", disk.notes}});
+    return kExitOk;
+  }
+  std::cout << disk.path << ": " << disk.target_format << ", " << human_bytes(disk.virtual_size)
+            << " in " << human_bytes(disk.target_bytes) << ", "
+            << human_duration(disk.convert_duration) << ", "
+            << human_rate(disk.virtual_size, disk.convert_duration) << "\n";
+  if (!disk.digest.empty()) std::cout << disk.digest << "\n";
+  if (!disk.verified_by.empty())
+    std::cout << "verified in " << human_duration(disk.verify_duration) << " (re-read by "
+              << disk.verified_by << ")\n";
+  for (const std::string& note : disk.notes) std::cout << "note: " << note << "\n";
+  return kExitOk;
+}
+
+int compare(Context& context, const std::string& a, const std::string& b, bool strict) {
+  Session session(context.registry(), {});
+  Operation op("compare", context.cancel());
+  std::string reader_a, reader_b;
+  const auto left = open_image(session, open_file_source(a), "", "parallel-disk", "", op, reader_a);
+  const auto right =
+      open_image(session, open_file_source(b), "", "parallel-disk", "", op, reader_b);
+  const auto difference = compare_content(*left, *right, op, hardware_threads(), !strict);
+  if (context.json()) {
+    nlohmann::json out = {
+        {"identical", !difference}, {"size_a", left->length()}, {"size_b", right->length()}};
+    if (difference) {
+      out["reason"] = difference->reason;
+      out["offset"] = difference->offset;
+      out["length"] = difference->length;
+    }
+    context.print_json(out);
+  } else if (!difference) {
+    std::cout << "identical\n";
+  } else {
+    std::cout << "different (" << difference->reason << "): first at guest byte "
+              << difference->offset << ", " << difference->length << " bytes\n";
+  }
+  return difference ? kExitDiffers : kExitOk;
+}
+
+struct Checked {
+  std::string path, digest, expected, reader, problem;
+  uint64_t virtual_size = 0;
+};
+
+Checked check_image(Session& session, const std::string& path, const std::string& format,
+                    const std::string& expected, uint64_t virtual_size, const std::string& reader,
+                    Operation& op) {
+  Checked out{path, "", expected, "", "", 0};
+  const auto image = open_image(session, open_file_source(path), format,
+                                reader.empty() ? "parallel-disk" : reader, "", op, out.reader);
+  out.virtual_size = image->length();
+  out.digest = content_digest(*image, op, hardware_threads());
+  if (virtual_size != 0 && virtual_size != out.virtual_size)
+    out.problem = "it has " + std::to_string(out.virtual_size) +
+                  " guest-visible bytes instead of " + std::to_string(virtual_size);
+  else if (!expected.empty() && expected != out.digest)
+    out.problem = "its content is not what the manifest records (" + expected + ")";
+  return out;
+}
+
+int verify(Context& context, const std::vector<std::string>& paths, const std::string& reader) {
+  Session session(context.registry(), {});
+  Operation op("verify", context.cancel());
+  nlohmann::json list = nlohmann::json::array();
+  bool differs = false;
+  const auto tell = [&](const Checked& one) {
+    differs = differs || !one.problem.empty();
+    if (context.json()) {
+      list.push_back({{"path", one.path},
+                      {"content_digest", one.digest},
+                      {"expected", one.expected},
+                      {"virtual_size", one.virtual_size},
+                      {"reader", one.reader},
+                      {"ok", one.problem.empty()},
+                      {"problem", one.problem}});
+    } else {
+      std::cout << one.path << ": "
+                << (!one.problem.empty()   ? "DIFFERENT: " + one.problem
+                    : one.expected.empty() ? "read whole"
+                                           : "verified")
+                << "\n  " << one.digest << "\n";
+    }
+  };
+  for (const std::string& path : paths) {
+    if (std::filesystem::path(path).extension() != ".json") {
+      tell(check_image(session, path, "", "", 0, reader, op));
+      continue;
+    }
+    for (const ManifestDisk& disk : read_manifest(path)) {
+      // A set that was moved is found beside its manifest.
+      std::string at = disk.path;
+      const auto beside =
+          std::filesystem::path(path).parent_path() / std::filesystem::path(disk.path).filename();
+      if (!std::filesystem::exists(at) && std::filesystem::exists(beside)) at = beside.string();
+      if (disk.digest.empty())
+        throw Error(Code::kUnsupported, path + ": disk " + disk.id + " has no content digest",
+                    "it was migrated with verify: none");
+      tell(check_image(session, at, disk.format, disk.digest, disk.virtual_size, reader, op));
+    }
+  }
+  if (context.json()) context.print_json({{"ok", !differs}, {"images", list}});
+  return differs ? kExitDiffers : kExitOk;
+}
+
+void add_convert(CLI::App& app, Context& context, int& status) {
+  auto options = std::make_shared<SingleDiskOptions>();
+  auto cluster = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand(
+      "convert", "Convert one disk image; formats are found out from the content");
+  command->add_option("IN", options->input, "The disk image")->required();
+  command->add_option("OUT", options->output, "The new image")->required();
+  command->add_option("-O,--format", options->format,
+                      "Of OUT: qcow2, raw, vmdk, vhd, vhdx, vdi (default: by OUT's extension)");
+  command->add_option("-f,--source-format", options->source_format,
+                      "Of IN, where it must not be guessed");
+  command->add_option("--compression", options->compression, "Of the data in OUT")
+      ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
+      ->capture_default_str();
+  command->add_option("--compression-level", options->compression_level,
+                      "1 to 9 (zlib), 1 to 22 (zstd)");
+  command->add_option("--cluster-size", *cluster, "qcow2: e.g. 64KiB, 2MiB");
+  command->add_option("--converter", options->converter,
+                      "The converter plugin (default: parallel-disk, else qemu-img)");
+  command
+      ->add_option("--verify", options->verify,
+                   "Re-read OUT and compare: none, target, independent")
+      ->check(CLI::IsMember({"none", "target", "independent"}))
+      ->capture_default_str();
+  command->add_flag("--no-digest", options->no_digest,
+                    "Do not compute the content digest (implies --verify none)");
+  command
+      ->add_option("--durability", options->durability,
+                   "file: OUT is on the disk before it gets its name")
+      ->check(CLI::IsMember({"none", "file"}))
+      ->capture_default_str();
+  command->add_flag("--deterministic", options->deterministic,
+                    "The same input gives the same bytes");
+  command->add_flag("--overwrite", options->overwrite, "Replace OUT if it exists");
+  command->footer(
+      "Examples:\n"
+      "  hyperhost convert disk.vmdk disk.qcow2\n"
+      "  hyperhost convert disk.vmdk disk.qcow2 --compression keep\n"
+      "  hyperhost convert disk.qcow2 disk.raw --verify independent\n"
+      "  hyperhost convert disk.raw disk.vhdx --converter qemu-img");
+  command->callback([options, cluster, &context, &status] {
+    if (!cluster->empty()) {
+      const auto size = parse_size(*cluster);
+      if (!size)
+        throw Error(Code::kConfig, "--cluster-size: '" + *cluster + "' is no size", "",
+                    "e.g. 64KiB");
+      options->cluster_size = *size;
+    }
+    status = convert(context, *options);
+  });
+}
+
+}  // namespace
+
+void add_disk_commands(CLI::App& app, Context& context, int& status) {
+  add_convert(app, context, status);
+
+  struct Pair {
+    std::string a, b;
+    bool strict = false;
+  };
+  auto pair = std::make_shared<Pair>();
+  CLI::App* command =
+      app.add_subcommand("compare", "Compare what a guest would read from two disk images");
+  command->add_option("A", pair->a, "A disk image of any format")->required();
+  command->add_option("B", pair->b, "Another")->required();
+  command->add_flag("--strict", pair->strict,
+                    "Images of different size differ, even if the rest is zero");
+  command->footer("Exit status: 0 identical, 5 different, 1 one could not be read.");
+  command->callback(
+      [pair, &context, &status] { status = compare(context, pair->a, pair->b, pair->strict); });
+
+  struct VerifyOptions {
+    std::vector<std::string> paths;
+    std::string reader;
+  };
+  auto options = std::make_shared<VerifyOptions>();
+  command =
+      app.add_subcommand("verify", "Read finished images again and compare with their manifest");
+  command
+      ->add_option("MANIFEST|IMAGE", options->paths,
+                   "manifest.json of a migration, or images to print the digest of")
+      ->required();
+  command->add_option("--reader", options->reader, "The plugin that reads, e.g. qemu-img");
+  command->footer(
+      "Examples:\n  hyperhost verify out/web-01/manifest.json\n  hyperhost verify disk.qcow2 "
+      "--reader qemu-img");
+  command->callback(
+      [options, &context, &status] { status = verify(context, options->paths, options->reader); });
+}
+
+}  // namespace hyperhost

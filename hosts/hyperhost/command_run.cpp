@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// hyperhost run PLAN, hyperhost validate PLAN: the same way up to the first byte.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/migrate/bind_plan.hpp"
+#include "core/plan/plan.hpp"
+#include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/report.hpp"
+#include "hosts/hyperhost/run_log.hpp"
+#include "hosts/hyperhost/table.hpp"
+
+namespace hyperhost {
+namespace {
+
+struct RunOptions {
+  std::string plan;
+  std::vector<std::string> overrides;
+  std::string converter;
+  bool dry_run = false;
+};
+
+bool has_error(const std::vector<Diagnostic>& diagnostics) {
+  return std::any_of(diagnostics.begin(), diagnostics.end(),
+                     [](const Diagnostic& one) { return one.severity == Severity::kError; });
+}
+
+/// A plan on its way to being run.
+class PlanRun {
+ public:
+  PlanRun(Context& context, const RunOptions& options) : context_(context), options_(options) {}
+
+  int run(bool only_check) {
+    if (!load()) return stopped(kExitUsage);
+    std::unique_ptr<MigrationOrchestrator> orchestrator;
+    try {
+      orchestrator = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
+      return stopped(kExitPreflight);
+    }
+    const auto& cancel = context_.cancel();
+    keep(expand_patterns(bound_, *orchestrator, cancel));
+    std::vector<VmRoute> routes;
+    if (!has_error(diagnostics_)) {
+      for (const MigrationConfig& config : bound_.migrations) {
+        if (cancel->cancelled()) return stopped(kExitInterrupted);
+        routes.push_back(orchestrator->preflight(config, cancel));
+        keep(routes.back().findings);
+      }
+    }
+    audit_findings(*orchestrator);
+    if (has_error(diagnostics_))
+      return stopped(cancel->cancelled() ? kExitInterrupted : kExitPreflight);
+    if (only_check) return print_routes(routes);
+    // Warnings and notes come again, as events of the VM they concern.
+    return migrate(*orchestrator);
+  }
+
+ private:
+  bool load() {
+    PlanOptions plan_options;
+    plan_options.overrides = options_.overrides;
+    PlanResult loaded = load_plan(options_.plan, plan_options);
+    keep(loaded.diagnostics);
+    plan_ = loaded.plan;
+    if (!plan_) return false;
+    std::vector<std::string> dirs;
+    for (const auto& dir : plan_->plugin_dirs) dirs.push_back(dir.string());
+    registry_ = &context_.registry(dirs);
+    bound_ =
+        bind_plan(*plan_, *registry_,
+                  options_.converter.empty() ? std::nullopt : std::optional(options_.converter));
+    keep(bound_.diagnostics);
+    return bound_.ok;
+  }
+
+  void keep(const std::vector<Diagnostic>& more) {
+    diagnostics_.insert(diagnostics_.end(), more.begin(), more.end());
+  }
+
+  /// What keeps a plan from running is part of the record too.
+  void audit_findings(MigrationOrchestrator& orchestrator) {
+    if (orchestrator.get_audit_logger() == nullptr) return;
+    for (const Diagnostic& finding : diagnostics_) {
+      if (finding.severity != Severity::kError) continue;
+      AuditRecord record;
+      record.event_type = "error";
+      record.user = plan_->user;
+      record.action = "preflight";
+      record.status = "failed";
+      record.success = false;
+      record.error = to_string(finding);
+      record.description = "plan " + plan_->name + " cannot run";
+      orchestrator.get_audit_logger()->log(record);
+    }
+  }
+
+  int stopped(int status) const {
+    if (context_.json()) {
+      nlohmann::json list = nlohmann::json::array();
+      for (const Diagnostic& diagnostic : diagnostics_) list.push_back(diagnostic_json(diagnostic));
+      context_.print_json({{"plan", options_.plan}, {"ok", false}, {"diagnostics", list}});
+      return status;
+    }
+    context_.print(diagnostics_);
+    const auto errors =
+        std::count_if(diagnostics_.begin(), diagnostics_.end(),
+                      [](const Diagnostic& one) { return one.severity == Severity::kError; });
+    std::cerr << options_.plan << ": " << errors << (errors == 1 ? " error" : " errors")
+              << ", nothing was touched\n";
+    return status;
+  }
+
+  int print_routes(const std::vector<VmRoute>& routes) const {
+    if (context_.json()) {
+      nlohmann::json list = nlohmann::json::array(), findings = nlohmann::json::array();
+      for (const VmRoute& route : routes) list.push_back(route.to_json());
+      for (const Diagnostic& diagnostic : diagnostics_)
+        findings.push_back(diagnostic_json(diagnostic));
+      context_.print_json(
+          {{"plan", options_.plan}, {"ok", true}, {"vms", list}, {"diagnostics", findings}});
+      return kExitOk;
+    }
+    context_.print(diagnostics_);
+    for (const VmRoute& route : routes) std::cout << route_text(route);
+    std::cout << options_.plan << ": valid, " << routes.size()
+              << (routes.size() == 1 ? " VM" : " VMs") << "; nothing was changed\n";
+    return kExitOk;
+  }
+
+  int migrate(MigrationOrchestrator& orchestrator) {
+    for (const Diagnostic& diagnostic : bound_.diagnostics)
+      spdlog::warn("{}", to_string(diagnostic));
+    RunLog log;
+    orchestrator.events().subscribe(&log);
+    const std::vector<MigrationResult> results =
+        orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
+    orchestrator.events().unsubscribe(&log);
+    if (context_.json()) {
+      nlohmann::json list = nlohmann::json::array();
+      for (const MigrationResult& result : results) list.push_back(result_json(result));
+      context_.print_json({{"plan", options_.plan}, {"results", list}});
+    } else {
+      std::cout << summary_text(results);
+    }
+    return exit_status(results);
+  }
+
+  Context& context_;
+  const RunOptions& options_;
+  std::shared_ptr<const Plan> plan_;
+  PluginRegistry* registry_ = nullptr;
+  BoundPlan bound_;
+  std::vector<Diagnostic> diagnostics_;
+};
+
+CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, RunOptions& options) {
+  CLI::App* command = app.add_subcommand(name, text);
+  command->add_option("PLAN", options.plan, "The plan, a YAML file")->required();
+  command
+      ->add_option(
+          "--set", options.overrides,
+          "KEY=VALUE over what the plan says, e.g. --set defaults.verify=none (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--converter", options.converter,
+                      "The converter plugin, whatever the plan says");
+  return command;
+}
+
+}  // namespace
+
+void add_run_commands(CLI::App& app, Context& context, int& status) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", *options);
+  run->add_flag("--dry-run", options->dry_run,
+                "Check everything, say how each disk would go, change nothing");
+  run->footer(
+      "Examples:\n"
+      "  hyperhost run plan.yaml\n"
+      "  hyperhost run plan.yaml --dry-run\n"
+      "  hyperhost run plan.yaml --converter qemu-img --set output_dir=/srv/vms\n"
+      "  hyperhost --output json run plan.yaml > report.json");
+  run->callback(
+      [options, &context, &status] { status = PlanRun(context, *options).run(options->dry_run); });
+
+  auto check = std::make_shared<RunOptions>();
+  CLI::App* validate = add_plan_command(
+      app, "validate", "Check a plan whole: syntax, options, VMs, space, targets; changes nothing",
+      *check);
+  validate->footer(
+      "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.");
+  validate->callback([check, &context, &status] { status = PlanRun(context, *check).run(true); });
+}
+
+}  // namespace hyperhost

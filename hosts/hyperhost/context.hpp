@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every command of hyperhost shares: global options, exit statuses, messages, signals.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "core/diag/diagnostic.hpp"
+#include "core/plugin/cancel.hpp"
+#include "core/plugin/registry.hpp"
+
+namespace hyperhost {
+
+/// Exit statuses: part of the interface, listed in --help.
+enum Exit : int {
+  kExitOk = 0,
+  kExitFailed = 1,       ///< a VM or an operation failed
+  kExitUsage = 2,        ///< wrong command line, or a plan with errors
+  kExitPreflight = 3,    ///< the plan is well-formed and cannot run: nothing was touched
+  kExitInterrupted = 4,  ///< stopped by SIGINT or SIGTERM
+  kExitDiffers = 5,      ///< compare, verify: read well and not equal
+  kExitInternal = 70,
+};
+
+class Context {
+ public:
+  std::string output = "text";  ///< text | json
+  std::string log_level = "info";
+  std::vector<std::string> plugin_dirs;
+
+  bool json() const { return output == "json"; }
+  /// Sets the log up (standard error); call once the options are parsed.
+  void start_log() const;
+  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the built-in directory.
+  PluginRegistry& registry(const std::vector<std::string>& plan_dirs = {});
+  /// Cancelled by SIGINT and SIGTERM. The second signal ends the process at once.
+  const std::shared_ptr<CancelSource>& cancel();
+
+  /// Prints diagnostics: lines on standard error, or one JSON object on standard output.
+  void print(const std::vector<Diagnostic>& diagnostics) const;
+  void print_json(const nlohmann::json& value) const;
+  /// Prints an error as above and returns the exit status that fits it.
+  int fail(const Error& error) const;
+
+ private:
+  std::unique_ptr<PluginRegistry> registry_;
+  std::shared_ptr<CancelSource> cancel_;
+};
+
+nlohmann::json diagnostic_json(const Diagnostic& diagnostic);
+
+// Each adds its subcommands. The callbacks leave their exit status in `status`.
+void add_run_commands(CLI::App& app, Context& context, int& status);
+void add_inventory_commands(CLI::App& app, Context& context, int& status);
+void add_plugin_commands(CLI::App& app, Context& context, int& status);
+void add_disk_commands(CLI::App& app, Context& context, int& status);
+
+}  // namespace hyperhost

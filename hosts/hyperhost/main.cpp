@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "hosts/hyperhost/context.hpp"
+
+int main(int argc, char** argv) {
+  using namespace hyperhost;
+  Context context;
+  int status = kExitOk;
+  CLI::App app{
+      "hyperhost: takes VMs off vSphere or out of OVF/OVA packages, converts their disks,\n"
+      "uploads them, and proves that nothing was lost."};
+  app.name("hyperhost");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", "hyperhost " HYPERHOST_VERSION);
+  app.add_option("--output", context.output, "What standard output carries")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-level", context.log_level, "What standard error carries")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.add_option("--plugin-dir", context.plugin_dirs,
+                 "A further plugin directory, searched first (repeatable)")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.parse_complete_callback([&] { context.start_log(); });
+  app.footer(
+      "Exit status: 0 success; 1 a VM or an operation failed; 2 wrong command line or a plan with\n"
+      "errors; 3 the plan cannot run (nothing was touched); 4 interrupted; 5 not equal (compare,\n"
+      "verify); 70 internal error.\n\n"
+      "Examples:\n"
+      "  hyperhost convert disk.vmdk disk.qcow2\n"
+      "  hyperhost validate plan.yaml\n"
+      "  hyperhost run plan.yaml\n"
+      "  hyperhost verify out/web-01/manifest.json\n\n"
+      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons.");
+  add_run_commands(app, context, status);
+  add_inventory_commands(app, context, status);
+  add_plugin_commands(app, context, status);
+  add_disk_commands(app, context, status);
+  app.add_subcommand("version", "Print the version")->callback([&] {
+    if (context.json())
+      context.print_json({{"version", HYPERHOST_VERSION}, {"plugin_abi", "1.0"}});
+    else
+      std::cout << "hyperhost " HYPERHOST_VERSION " (plugin ABI 1.0)\n";
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  } catch (const Error& error) {
+    return context.fail(error);
+  } catch (const std::exception& error) {
+    context.fail(Error(Code::kFail, "internal error", error.what()));
+    return kExitInternal;
+  }
+  return status;
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a run, for people and for programs.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "core/migrate/migration.hpp"
+#include "core/migrate/route.hpp"
+
+namespace hyperhost {
+
+nlohmann::json result_json(const MigrationResult& result);
+/// The table of a run: a line a VM, totals, then what failed and what was warned of.
+std::string summary_text(const std::vector<MigrationResult>& results);
+/// The plan of a run, disk by disk (--dry-run, validate).
+std::string route_text(const VmRoute& route);
+int exit_status(const std::vector<MigrationResult>& results);
+
+}  // namespace hyperhost

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hosts/hyperhost/single_disk.hpp"
+
+#include <filesystem>
+#include <map>
+
+#include "core/disk/local_sources.hpp"
+#include "core/migrate/bind_plan.hpp"
+#include "core/migrate/conversion_manager.hpp"
+
+namespace hyperhost {
+namespace {
+
+std::string format_of_extension(const std::filesystem::path& path) {
+  static const std::map<std::string, std::string> formats = {
+      {".qcow2", "qcow2"}, {".raw", "raw"}, {".img", "raw"},   {".vmdk", "vmdk"},
+      {".vhd", "vhd"},     {".vpc", "vhd"}, {".vhdx", "vhdx"}, {".vdi", "vdi"}};
+  const auto found = formats.find(path.extension().string());
+  if (found == formats.end())
+    throw Error(Code::kConfig, "the format of " + path.string() + " is not clear from its name", "",
+                "say it with --format");
+  return found->second;
+}
+
+/// What the content is, as the first reader that knows it says.
+nlohmann::json probe(Session& session, const SourceHandle& source, const std::string& input,
+                     Operation& op) {
+  for (const auto& reader : session.readers("parallel-disk", "")) {
+    nlohmann::json found = reader->probe(op, source);
+    if (!found.is_null()) return found;
+  }
+  throw Error(Code::kUnsupported, input + " is no disk image that any plugin here reads");
+}
+
+template <class Enum>
+Enum named(const std::string& text, std::initializer_list<Enum> all, const char* (*name)(Enum)) {
+  for (const Enum one : all)
+    if (text == name(one)) return one;
+  throw Error(Code::kConfig, "'" + text + "' is not a choice here");
+}
+
+MigrationConfig config_of(const SingleDiskOptions& options, const std::filesystem::path& output) {
+  MigrationConfig config;
+  config.output_dir = output.parent_path();
+  config.target_format = options.format.empty() ? format_of_extension(output) : options.format;
+  config.overwrite = options.overwrite;
+  config.verify_export =
+      options.no_digest
+          ? Verify::kNone
+          : named(options.verify, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+                  verify_name);
+  config.durability =
+      named(options.durability, {Durability::kNone, Durability::kFile}, durability_name);
+  config.convert_options = {
+      config.target_format,
+      named(options.compression,
+            {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
+            compression_name),
+      options.compression_level, options.cluster_size, options.deterministic};
+  return config;
+}
+
+/// The asked-for converter, or the first of ours that can do it; a change is noted in the route.
+void choose_converter(Session& session, PluginRegistry& registry, const SingleDiskOptions& options,
+                      MigrationConfig& config, DiskRoute& route, Operation& op) {
+  const DiskRoute untouched = route;
+  std::string refusal;
+  const std::vector<std::string> candidates =
+      options.converter.empty() ? std::vector<std::string>{"parallel-disk", "qemu-img"}
+                                : std::vector<std::string>{options.converter};
+  for (const std::string& candidate : candidates) {
+    try {
+      route = untouched;
+      config.converter = default_choice(registry, candidate);
+      plan_conversion(session, config, route, op);
+      if (!refusal.empty()) route.notes.push_back("converted by " + candidate + ": " + refusal);
+      return;
+    } catch (const Error& failure) {
+      if (candidate == candidates.back() ||
+          (failure.code() != Code::kUnsupported && failure.code() != Code::kNotFound))
+        throw;
+      refusal = failure.what();
+    }
+  }
+}
+
+}  // namespace
+
+DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
+                               const std::shared_ptr<CancelSource>& cancel) {
+  const auto output = std::filesystem::absolute(options.output).lexically_normal();
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.input, output, ignored))
+    throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
+  MigrationConfig config = config_of(options, output);
+  Session session(registry, {});
+  Operation op(output.filename().string(), cancel);
+  std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
+
+  DiskRoute route;
+  route.disk.id = "disk-0";
+  route.disk.file = options.input;
+  route.disk.format = options.source_format;
+  route.disk.source_bytes = source->length();
+  route.disk.seekable = route.disk.local_file = true;
+  route.target_format = config.target_format;
+  route.file_name = route.key = output.filename().string();
+  if (options.source_format.empty()) {
+    const nlohmann::json found = probe(session, *source, options.input, op);
+    route.disk.format = found.value("format", "");
+    source = open_file_source(options.input, route.disk.format);
+  }
+  choose_converter(session, registry, options, config, route, op);
+  if (!options.no_digest) route.request["digest"] = true;
+
+  ConversionManager conversions(session);
+  PendingDisk disk = conversions.convert(config, route, source, output.parent_path(), op,
+                                         [](Stage, uint64_t, uint64_t) {});
+  conversions.commit(disk, output.parent_path(), op);
+  return disk.result;
+}
+
+}  // namespace hyperhost

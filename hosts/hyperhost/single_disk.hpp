@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// One disk image to another, through the same converter, storage and verification as a plan's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/migrate/migration.hpp"
+#include "core/plugin/registry.hpp"
+
+namespace hyperhost {
+
+struct SingleDiskOptions {
+  std::string input, output;
+  std::string format, source_format;  ///< "" = by OUT's extension, by IN's content
+  std::string compression = "none", verify = "none", durability = "file", converter;
+  std::optional<int> compression_level;
+  std::optional<uint64_t> cluster_size;
+  bool no_digest = false, deterministic = false, overwrite = false;
+};
+
+/// Throws Error; OUT is either finished or not there.
+DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
+                               const std::shared_ptr<CancelSource>& cancel);
+
+}  // namespace hyperhost
