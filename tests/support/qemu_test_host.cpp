@@ -83,7 +83,10 @@ pid_t launch(const char* const* argv, int out, int err) {
     posix_spawn_file_actions_adddup2(&actions, out, 1);
   else
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-  if (err >= 0) posix_spawn_file_actions_adddup2(&actions, err, 2);
+  if (err >= 0)
+    posix_spawn_file_actions_adddup2(&actions, err, 2);
+  else
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
   pid_t pid = 0;
   const int failed =
       ::posix_spawnp(&pid, argv[0], &actions, nullptr, const_cast<char* const*>(argv), environ);
