@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A qemu-nbd that serves one image, read-only, on a socket in a directory only this user can enter.
+// The destructor ends it and removes both. One thread at a time.
+#ifndef HYPERHOST_QEMU_IMG_NBD_SERVER_HPP
+#define HYPERHOST_QEMU_IMG_NBD_SERVER_HPP
+
+#include <hyper/op.hpp>
+#include <memory>
+#include <string>
+
+#include "plugins/converter/qemu-img/nbd_connection.hpp"
+#include "plugins/converter/qemu-img/tool.hpp"
+
+namespace hyperhost::qemu_img {
+
+class NbdServer {
+ public:
+  /// Starts it and waits until it takes a connection (at most 30 s, or until cancelled).
+  NbdServer(hyper::Op op, const Tool& qemu_nbd, const std::string& spec, const std::string& shown);
+  NbdServer(const NbdServer&) = delete;
+  NbdServer& operator=(const NbdServer&) = delete;
+  ~NbdServer();
+
+  const std::string& socket() const { return socket_; }
+  bool alive() const;
+  /// The connection that was made to see that it serves; once.
+  std::unique_ptr<NbdConnection> take_first() { return std::move(first_); }
+
+ private:
+  void wait_for_socket(hyper::Op op, const std::string& shown);
+  void end() noexcept;
+
+  std::string directory_, socket_;
+  std::unique_ptr<NbdConnection> first_;
+  uint64_t process_ = 0;
+  bool started_ = false;
+};
+
+}  // namespace hyperhost::qemu_img
+
+#endif

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/storage/local/local_sink.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "plugins/storage/local/local_source.hpp"
+
+namespace hyperhost::storage_local {
+namespace {
+
+constexpr uint64_t kChunk = 16u << 20;      // between two looks at cancel
+constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel is told to begin
+constexpr uint64_t kLargest = INT64_MAX;    // off_t
+
+}  // namespace
+
+LocalSink::LocalSink(Place place, SinkPolicy policy)
+    : place_(std::move(place)),
+      policy_(policy),
+      temporary_name_(temporary_name(place_.name)),
+      temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_),
+      fd_(::openat(place_.directory.get(), temporary_name_.c_str(),
+                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666)) {
+  if (!fd_) throw failed(errno, "make");
+}
+
+LocalSink::~LocalSink() {
+  if (fd_ && !committed_) ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
+}
+
+hyper::SinkTraits LocalSink::traits() const {
+  hyper::SinkTraits traits;
+  traits.flags = HYPER_SINK_RANDOM | HYPER_SINK_APPEND | HYPER_SINK_PATH | HYPER_SINK_READBACK;
+  traits.max_parallel = 64;
+  return traits;
+}
+
+hyper::Error LocalSink::failed(int error_number, const std::string& doing) const {
+  const std::string file = "\"" + place_.path + "\"";
+  if (error_number == ENOSPC || error_number == EDQUOT) {
+    hyper::Error error(HYPER_NOSPACE,
+                       (error_number == ENOSPC ? "no space left on the file system to "
+                                               : "the disk quota does not allow to ") +
+                           doing + " " + file);
+    error.native(error_number).hint("free some space or choose another output directory");
+    return error;
+  }
+  if (error_number == EFBIG) {
+    hyper::Error error(HYPER_NOSPACE,
+                       "the file system or a limit of the process (ulimit -f) does "
+                       "not allow " +
+                           file + " to become this long");
+    error.native(error_number).hint("choose another output directory");
+    return error;
+  }
+  return hyper::errno_error(error_number, "cannot " + doing + " " + file);
+}
+
+void LocalSink::write_at(hyper::Op op, uint64_t offset, const void* buf, uint64_t len) {
+  if (offset > kLargest || len > kLargest - offset) throw failed(EFBIG, "write");
+  const auto* from = static_cast<const char*>(buf);
+  const uint64_t total = len;
+  while (len > 0) {
+    op.check_cancelled();
+    const ssize_t put = ::pwrite(fd_.get(), from, static_cast<std::size_t>(std::min(len, kChunk)),
+                                 static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      throw failed(errno, "write");
+    }
+    from += put;
+    offset += static_cast<uint64_t>(put);
+    len -= static_cast<uint64_t>(put);
+  }
+  if (policy_.durable) start_write_back(total);
+}
+
+void LocalSink::start_write_back(uint64_t written) {
+  const uint64_t before = unsynced_.fetch_add(written, std::memory_order_relaxed);
+  // Only the writer that crosses a boundary asks, and a refusal costs nothing but a longer end.
+  if (before / kWriteBack != (before + written) / kWriteBack)
+    static_cast<void>(::sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE));
+}
+
+void LocalSink::zero_at(hyper::Op op, uint64_t offset, uint64_t len) {
+  if (offset > kLargest || len > kLargest - offset) throw failed(EFBIG, "write");
+  // What lies beyond the end reads as zeros already.
+  const uint64_t end = std::min(offset + len, size());
+  if (offset >= end) return;
+  if (::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                  static_cast<off_t>(end - offset)) == 0)
+    return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) throw failed(errno, "zero a range of");
+  const std::vector<char> zeros(
+      static_cast<std::size_t>(std::min<uint64_t>(end - offset, 1 << 20)));
+  while (offset < end) {
+    const uint64_t now = std::min<uint64_t>(zeros.size(), end - offset);
+    write_at(op, offset, zeros.data(), now);
+    offset += now;
+  }
+}
+
+uint64_t LocalSink::size() const {
+  struct stat info {};
+  if (::fstat(fd_.get(), &info) != 0) throw failed(errno, "look at");
+  return static_cast<uint64_t>(info.st_size);
+}
+
+void LocalSink::sync(hyper::Op) {
+  if (::fdatasync(fd_.get()) != 0) throw failed(errno, "make durable");
+}
+
+std::unique_ptr<hyper::Source> LocalSink::reopen(hyper::Op) {
+  UniqueFd fd(
+      ::openat(place_.directory.get(), temporary_name_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) throw failed(errno, "read back");
+  return std::make_unique<LocalSource>(std::move(fd), temporary_path_);
+}
+
+void LocalSink::take_name() {
+  const int dir = place_.directory.get();
+  const char* from = temporary_name_.c_str();
+  const char* to = place_.name.c_str();
+  if (policy_.overwrite) {
+    if (::renameat(dir, from, dir, to) != 0) throw failed(errno, "replace");
+    return;
+  }
+  if (::renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0) return;
+  if (errno == EINVAL || errno == ENOSYS) {  // a file system without RENAME_NOREPLACE (NFS)
+    if (::linkat(dir, from, dir, to, 0) == 0) {
+      ::unlinkat(dir, from, 0);
+      return;
+    }
+  }
+  if (errno == EEXIST) {
+    throw hyper::Error(HYPER_EXISTS,
+                       "\"" + place_.path + "\" was made by somebody else in the meantime")
+        .hint("nothing was replaced; allow overwriting or choose another name");
+  }
+  throw failed(errno, "give its name to");
+}
+
+std::string LocalSink::commit(hyper::Op op, uint64_t length) {
+  if (committed_) throw hyper::Error(HYPER_FAIL, "\"" + place_.path + "\" is committed already");
+  op.check_cancelled();
+  // Another program may have replaced the file that path() names instead of writing into it.
+  struct stat named {
+  }, held{};
+  if (::fstatat(place_.directory.get(), temporary_name_.c_str(), &named, AT_SYMLINK_NOFOLLOW) !=
+          0 ||
+      ::fstat(fd_.get(), &held) != 0)
+    throw failed(errno, "find the unfinished file of");
+  if (named.st_ino != held.st_ino || named.st_dev != held.st_dev)
+    throw hyper::Error(HYPER_FAIL, "the unfinished file \"" + temporary_path_ +
+                                       "\" was replaced by another program");
+  const uint64_t now = static_cast<uint64_t>(held.st_size);
+  if (now > length) {
+    throw hyper::Error(HYPER_FAIL, "\"" + place_.path + "\" has " + std::to_string(now) +
+                                       " bytes and would be cut to " + std::to_string(length));
+  }
+  if (length > kLargest) throw failed(EFBIG, "write");
+  if (now != length && ::ftruncate(fd_.get(), static_cast<off_t>(length)) != 0)
+    throw failed(errno, "lengthen");
+  if (policy_.durable) sync(op);
+  take_name();
+  committed_ = true;
+  if (policy_.durable && ::fsync(place_.directory.get()) != 0)
+    throw failed(errno, "make the name durable of");
+  return nlohmann::json{{"location", place_.path}, {"bytes", length}}.dump(
+      -1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace hyperhost::storage_local

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// A file being written: under a temporary name in its final directory until commit() gives it its
+// own, or the destructor removes it. Writes may come from any threads at once; everything else
+// from one at a time.
+#ifndef HYPERHOST_STORAGE_LOCAL_LOCAL_SINK_HPP
+#define HYPERHOST_STORAGE_LOCAL_LOCAL_SINK_HPP
+
+#include <atomic>
+#include <hyper/sink.hpp>
+#include <string>
+
+#include "plugins/storage/local/rooted_directory.hpp"
+
+namespace hyperhost::storage_local {
+
+struct SinkPolicy {
+  bool overwrite = false;
+  bool durable = false;  ///< the file's bytes are on the disk before it gets its name
+};
+
+class LocalSink final : public hyper::Sink {
+ public:
+  /// Makes the temporary file. REQUIRES: place.directory is open.
+  LocalSink(Place place, SinkPolicy policy);
+  LocalSink(const LocalSink&) = delete;
+  LocalSink& operator=(const LocalSink&) = delete;
+  ~LocalSink() override;
+
+  hyper::SinkTraits traits() const override;
+  void write_at(hyper::Op op, uint64_t offset, const void* buf, uint64_t len) override;
+  void zero_at(hyper::Op op, uint64_t offset, uint64_t len) override;
+  const char* path() override { return temporary_path_.c_str(); }
+  void sync(hyper::Op op) override;
+  std::unique_ptr<hyper::Source> reopen(hyper::Op op) override;
+  /// The file must not be longer than `length`: commit never cuts off what was written.
+  std::string commit(hyper::Op op, uint64_t length) override;
+
+ private:
+  uint64_t size() const;
+  void start_write_back(uint64_t written);
+  void take_name();
+  hyper::Error failed(int error_number, const std::string& doing) const;
+
+  Place place_;
+  SinkPolicy policy_;
+  std::string temporary_name_, temporary_path_;
+  UniqueFd fd_;
+  std::atomic<uint64_t> unsynced_{0};
+  bool committed_ = false;
+};
+
+}  // namespace hyperhost::storage_local
+
+#endif
