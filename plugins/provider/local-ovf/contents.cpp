@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::size_t kMaxChunks = 500;  // each may be an open file
 constexpr std::size_t kGzipPeek = 2u << 20;
+constexpr std::size_t kGzipStep = 64u << 10;
 constexpr uint64_t kCapacitySlack = 1u << 20;
 
 std::string quoted(const std::string& text) {
@@ -258,18 +259,24 @@ class Loader {
     std::vector<char> head(kGzipPeek);
     GzipReader reader(disk.range, UINT64_MAX);
     std::size_t have = 0;
-    while (have < head.size()) {
-      const std::size_t got = reader.read(head.data() + have, head.size() - have);
-      if (got == 0) break;
-      have += got;
+    bool whole = false;
+    try {
+      while (!whole && have < head.size()) {
+        const std::size_t got =
+            reader.read(head.data() + have, std::min(kGzipStep, head.size() - have));
+        have += got;
+        whole = got == 0;
+      }
+    } catch (const Error&) {
+      if (have == 0) throw;  // else the headers may be sound, and reading the disk will tell
     }
-    DiskFacts facts = probe_disk({disk.file, have, have < head.size(),
-                                  [&](uint64_t offset, void* buf, std::size_t len) -> std::size_t {
-                                    if (offset >= have) return 0;
-                                    const auto here = std::min<uint64_t>(len, have - offset);
-                                    std::memcpy(buf, head.data() + offset, here);
-                                    return here;
-                                  }});
+    DiskFacts facts = probe_disk(
+        {disk.file, have, whole, [&](uint64_t offset, void* buf, std::size_t len) -> std::size_t {
+           if (offset >= have) return 0;
+           const auto here = std::min<uint64_t>(len, have - offset);
+           std::memcpy(buf, head.data() + offset, here);
+           return here;
+         }});
     if (!facts.extents.empty())
       throw Error(HYPER_UNSUPPORTED, "the compressed file " + quoted(disk.file) +
                                          " is a VMDK descriptor whose extents lie in other files");
