@@ -101,13 +101,14 @@ Manifest::Manifest(const std::string& text, std::string label) : label_(std::mov
       throw Error(HYPER_CORRUPT, "the manifest '" + label_ + "' has two different checksums for '" +
                                      name + "' (line " + std::to_string(number) + ")");
     if (expected.hex.size() > entry.hex.size()) entry = expected;  // the stronger one counts
+    if (name.find('%') != std::string::npos) decoded_.emplace(percent_decoded(name), name);
   }
 }
 
 std::optional<Expected> Manifest::find(const std::string& name) const {
   if (const auto found = entries_.find(name); found != entries_.end()) return found->second;
-  for (const auto& [key, expected] : entries_)
-    if (percent_decoded(key) == name) return expected;
+  if (const auto alias = decoded_.find(name); alias != decoded_.end())
+    return entries_.at(alias->second);
   return std::nullopt;
 }
 

@@ -43,13 +43,13 @@ class Manifest {
   Manifest(const std::string& text, std::string label);
 
   const std::string& label() const { return label_; }
-  const std::map<std::string, Expected>& entries() const { return entries_; }
   /// The entry for a file of this name, also where the manifest has it percent-encoded.
   std::optional<Expected> find(const std::string& name) const;
 
  private:
   std::string label_;
   std::map<std::string, Expected> entries_;
+  std::map<std::string, std::string> decoded_;  // to the key in entries_, where they differ
 };
 
 }  // namespace hyper::ovf

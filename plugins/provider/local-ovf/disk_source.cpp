@@ -34,31 +34,18 @@ std::unique_ptr<Checker> make_checker(const Contents& contents, const Disk& disk
   return std::make_unique<Checker>(std::move(plan));
 }
 
-/// What both kinds of source share: the checks at the end.
-class PackageSource : public Source {
- public:
-  PackageSource(std::shared_ptr<const Contents> contents, const Disk& disk, bool verify)
-      : contents_(std::move(contents)),
-        disk_(disk),
-        checker_(verify ? make_checker(*contents_, disk) : nullptr) {}
-
-  std::string finish(Op op) override {
-    nlohmann::ordered_json out = {{"bytes", disk_.range.size() + disk_.extras.size()}};
-    if (checker_) {
-      const CheckOutcome outcome = checker_->finish(op);
-      if (!outcome.sha256.empty()) out["checksum"] = "sha256:" + outcome.sha256;
-      if (!outcome.verified.empty()) out["verified"] = outcome.verified;
-    }
-    disk_.range.check_unchanged();
-    disk_.extras.check_unchanged();
-    return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+/// The checks at the end, and what finish() tells.
+std::string complete(Op op, const Disk& disk, Checker* checker) {
+  nlohmann::ordered_json out = {{"bytes", disk.range.size() + disk.extras.size()}};
+  if (checker != nullptr) {
+    const CheckOutcome outcome = checker->finish(op);
+    if (!outcome.sha256.empty()) out["checksum"] = "sha256:" + outcome.sha256;
+    if (!outcome.verified.empty()) out["verified"] = outcome.verified;
   }
-
- protected:
-  const std::shared_ptr<const Contents> contents_;
-  const Disk& disk_;  // of contents_
-  const std::unique_ptr<Checker> checker_;
-};
+  disk.range.check_unchanged();
+  disk.extras.check_unchanged();
+  return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
 
 void emit_extents(const Range& range, uint64_t offset, uint64_t len, const EmitExtent& emit) {
   const uint64_t end = offset + len;
@@ -85,115 +72,115 @@ void emit_extents(const Range& range, uint64_t offset, uint64_t len, const EmitE
   }
 }
 
-class SeekSource final : public PackageSource {
+/// Bytes that can be read anywhere, with or without a checker that watches.
+class RangeSource : public Source {
  public:
-  using PackageSource::PackageSource;
+  RangeSource(Range range, Checker* checker) : range_(std::move(range)), checker_(checker) {}
 
   SourceTraits traits() const override {
     SourceTraits out;
     out.flags = HYPER_SOURCE_SEEK | HYPER_SOURCE_STREAM | HYPER_SOURCE_EXTENTS;
-    if (disk_.in_place()) out.flags |= HYPER_SOURCE_FILE;
-    if (!disk_.facts.extents.empty()) out.flags |= HYPER_SOURCE_SIBLING;
-    out.length = disk_.range.size();
-    out.max_parallel = kMaxParallel;
-    out.format = disk_.facts.format;
-    return out;
-  }
-
-  void read_at(Op, uint64_t offset, void* buf, uint64_t len) override {
-    if (checker_) checker_->start();
-    disk_.range.read(offset, buf, len);
-  }
-
-  std::pair<const void*, uint64_t> next(Op op) override {
-    op.check_cancelled();
-    const uint64_t len = std::min<uint64_t>(kBuffer, disk_.range.size() - position_);
-    if (len == 0) return {nullptr, 0};
-    buffer_.resize(kBuffer);
-    disk_.range.read(position_, buffer_.data(), len);
-    if (checker_) checker_->feed(buffer_.data(), len);
-    position_ += len;
-    return {buffer_.data(), len};
-  }
-
-  void extents(Op, uint64_t offset, uint64_t len, const EmitExtent& emit) override {
-    const uint64_t length = disk_.range.size();
-    if (offset > length || len > length - offset)
-      throw Error(HYPER_FAIL, "extents asked beyond the end of the source");
-    emit_extents(disk_.range, offset, len, emit);
-  }
-
-  FileRange locate() override {
-    if (!disk_.in_place()) unsupported();
-    if (checker_) checker_->start();
-    const Piece& piece = disk_.range.pieces().front();
-    return {piece.file->path(), piece.offset, piece.length};
-  }
-
-  std::unique_ptr<Source> sibling(Op op, const std::string& name) override;
-
- private:
-  uint64_t position_ = 0;
-  std::vector<char> buffer_;
-};
-
-/// An extent of a VMDK. Its checksum is the business of the source that named it.
-class SiblingSource final : public Source {
- public:
-  SiblingSource(std::shared_ptr<const Contents> contents, const Piece& piece)
-      : contents_(std::move(contents)), range_({piece}) {}
-
-  SourceTraits traits() const override {
-    SourceTraits out;
-    out.flags = HYPER_SOURCE_SEEK | HYPER_SOURCE_STREAM | HYPER_SOURCE_EXTENTS | HYPER_SOURCE_FILE;
     out.length = range_.size();
     out.max_parallel = kMaxParallel;
     return out;
   }
+
   void read_at(Op, uint64_t offset, void* buf, uint64_t len) override {
+    if (checker_ != nullptr) checker_->start();
     range_.read(offset, buf, len);
   }
+
   std::pair<const void*, uint64_t> next(Op op) override {
     op.check_cancelled();
     const uint64_t len = std::min<uint64_t>(kBuffer, range_.size() - position_);
     if (len == 0) return {nullptr, 0};
     buffer_.resize(kBuffer);
     range_.read(position_, buffer_.data(), len);
+    if (checker_ != nullptr) checker_->feed(buffer_.data(), len);
     position_ += len;
     return {buffer_.data(), len};
   }
+
   void extents(Op, uint64_t offset, uint64_t len, const EmitExtent& emit) override {
     if (offset > range_.size() || len > range_.size() - offset)
       throw Error(HYPER_FAIL, "extents asked beyond the end of the source");
     emit_extents(range_, offset, len, emit);
   }
+
+  /// REQUIRES: one piece.
   FileRange locate() override {
+    if (checker_ != nullptr) checker_->start();
     const Piece& piece = range_.pieces().front();
     return {piece.file->path(), piece.offset, piece.length};
   }
-  std::string finish(Op) override {
-    range_.check_unchanged();
-    return {};
-  }
 
  private:
-  const std::shared_ptr<const Contents> contents_;
   const Range range_;
+  Checker* const checker_;
   uint64_t position_ = 0;
   std::vector<char> buffer_;
 };
 
-std::unique_ptr<Source> SeekSource::sibling(Op, const std::string& name) {
-  check_inside(name, "the disk '" + disk_.file + "'");
-  for (const Piece& piece : disk_.extras.pieces())
-    if (piece.name == disk_.base + name) return std::make_unique<SiblingSource>(contents_, piece);
-  throw Error(HYPER_NOTFOUND, "the disk '" + disk_.file + "' has no extent '" + name + "'");
-}
-
-class GzipSource final : public PackageSource {
+/// An extent of a VMDK. Its checksum is the business of the source that named it.
+class ExtentSource final : public RangeSource {
  public:
-  GzipSource(std::shared_ptr<const Contents> contents, const Disk& disk, bool verify)
-      : PackageSource(std::move(contents), disk, verify),
+  ExtentSource(std::shared_ptr<const Contents> contents, const Piece& piece)
+      : RangeSource(Range({piece}), nullptr), contents_(std::move(contents)) {}
+
+  SourceTraits traits() const override {
+    SourceTraits out = RangeSource::traits();
+    out.flags |= HYPER_SOURCE_FILE;
+    return out;
+  }
+
+ private:
+  const std::shared_ptr<const Contents> contents_;
+};
+
+class SeekSource final : public RangeSource {
+ public:
+  SeekSource(std::shared_ptr<const Contents> contents, const Disk& disk,
+             std::unique_ptr<Checker> checker)
+      : RangeSource(disk.range, checker.get()),
+        contents_(std::move(contents)),
+        disk_(disk),
+        checker_(std::move(checker)) {}
+
+  SourceTraits traits() const override {
+    SourceTraits out = RangeSource::traits();
+    if (disk_.in_place()) out.flags |= HYPER_SOURCE_FILE;
+    if (!disk_.facts.extents.empty()) out.flags |= HYPER_SOURCE_SIBLING;
+    out.format = disk_.facts.format;
+    return out;
+  }
+
+  FileRange locate() override {
+    if (!disk_.in_place()) unsupported();
+    return RangeSource::locate();
+  }
+
+  std::unique_ptr<Source> sibling(Op, const std::string& name) override {
+    check_inside(name, "the disk '" + disk_.file + "'");
+    for (const Piece& piece : disk_.extras.pieces())
+      if (piece.name == disk_.base + name) return std::make_unique<ExtentSource>(contents_, piece);
+    throw Error(HYPER_NOTFOUND, "the disk '" + disk_.file + "' has no extent '" + name + "'");
+  }
+
+  std::string finish(Op op) override { return complete(op, disk_, checker_.get()); }
+
+ private:
+  const std::shared_ptr<const Contents> contents_;
+  const Disk& disk_;  // of contents_
+  const std::unique_ptr<Checker> checker_;
+};
+
+class GzipSource final : public Source {
+ public:
+  GzipSource(std::shared_ptr<const Contents> contents, const Disk& disk,
+             std::unique_ptr<Checker> checker)
+      : contents_(std::move(contents)),
+        disk_(disk),
+        checker_(std::move(checker)),
         buffer_(kBuffer),
         reader_(disk.range, limit_of(disk.capacity), [this](const void* data, std::size_t len) {
           if (checker_) checker_->feed(data, len);
@@ -216,7 +203,7 @@ class GzipSource final : public PackageSource {
   /// Inflates what the reader left, so that gzip's own checksum is checked as well.
   std::string finish(Op op) override {
     while (!at_end_) next(op);
-    return PackageSource::finish(op);
+    return complete(op, disk_, checker_.get());
   }
 
  private:
@@ -226,6 +213,9 @@ class GzipSource final : public PackageSource {
     return capacity > UINT64_MAX - slack ? UINT64_MAX : capacity + slack;
   }
 
+  const std::shared_ptr<const Contents> contents_;
+  const Disk& disk_;  // of contents_
+  const std::unique_ptr<Checker> checker_;
   std::vector<char> buffer_;
   GzipReader reader_;
   bool at_end_ = false;
@@ -235,8 +225,9 @@ class GzipSource final : public PackageSource {
 
 std::unique_ptr<Source> open_source(std::shared_ptr<const Contents> contents, const Disk& disk,
                                     bool verify) {
-  if (disk.gzip) return std::make_unique<GzipSource>(std::move(contents), disk, verify);
-  return std::make_unique<SeekSource>(std::move(contents), disk, verify);
+  std::unique_ptr<Checker> checker = verify ? make_checker(*contents, disk) : nullptr;
+  if (disk.gzip) return std::make_unique<GzipSource>(std::move(contents), disk, std::move(checker));
+  return std::make_unique<SeekSource>(std::move(contents), disk, std::move(checker));
 }
 
 }  // namespace hyper::ovf

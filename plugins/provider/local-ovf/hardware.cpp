@@ -28,6 +28,9 @@ enum Resource : uint64_t {
   kOtherStorage = 20,
 };
 
+constexpr std::size_t kMaxItems = 4'000;
+constexpr uint64_t kMaxMemory = uint64_t{1} << 56;
+
 struct Item {
   uint64_t type = 0;
   std::string instance, parent, address, unit, subtype, label, host_resource, connection;
@@ -103,6 +106,7 @@ class Hardware {
     out.quantity = child_text(node, "VirtualQuantity");
     out.units = child_text(node, "AllocationUnits");
     // An item for the chosen configuration replaces the one of the same id for all of them.
+    if (items_.size() == kMaxItems) refuse("an absurd number of hardware items");
     for (Item& other : items_) {
       if (out.instance.empty() || other.instance != out.instance || other.type != out.type)
         continue;
@@ -167,7 +171,7 @@ class Hardware {
     switch (item.type) {
       case kProcessor: {
         const uint64_t cpus = quantity(item, "the number of CPUs");
-        if (cpus > 65536) refuse("'" + item.quantity + "' CPUs");
+        if (cpus > 4096) refuse("'" + item.quantity + "' CPUs");
         vm_.cpus += cpus;
         break;
       }
@@ -192,7 +196,7 @@ class Hardware {
     if (!unit) refuse("memory counted in '" + item.units + "', which is no unit of bytes");
     uint64_t bytes = 0;
     if (__builtin_mul_overflow(number, *unit, &bytes) ||
-        __builtin_add_overflow(vm_.memory, bytes, &vm_.memory))
+        __builtin_add_overflow(vm_.memory, bytes, &vm_.memory) || vm_.memory > kMaxMemory)
       refuse("the memory size '" + item.quantity + "' in units of '" + item.units +
              "', which is impossible");
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The envelope: references, disks, systems, deployment options and properties.
 #include <algorithm>
+#include <set>
 
 #include <hyper/error.hpp>
 
@@ -11,6 +12,9 @@
 
 namespace hyper::ovf {
 namespace {
+
+constexpr std::size_t kMaxFiles = 10'000, kMaxDisks = 4'000, kMaxVms = 4'000;
+constexpr uint64_t kMaxCapacity = uint64_t{1} << 51;  // 2 PiB
 
 class Envelope {
  public:
@@ -79,6 +83,7 @@ class Envelope {
     if (out.id.empty()) out.id = out.href;
     if (!document_.files.emplace(out.id, out).second)
       refuse("has two Files with the id '" + out.id + "'");
+    if (document_.files.size() > kMaxFiles) refuse("has an absurd number of Files");
     document_.file_order.push_back(out.id);
   }
 
@@ -96,6 +101,7 @@ class Envelope {
     capacity(node, out);
     if (!document_.disks.emplace(out.id, out).second)
       refuse("has two Disks with the diskId '" + out.id + "'");
+    if (document_.disks.size() > kMaxDisks) refuse("has an absurd number of Disks");
     document_.disk_order.push_back(out.id);
   }
 
@@ -119,7 +125,7 @@ class Envelope {
     if (text.empty() && !out.file_id.empty()) return;  // the image will tell
     const auto number = parse_number(text);
     if (!number || __builtin_mul_overflow(*number, out.unit, &out.capacity) ||
-        out.capacity > uint64_t{1} << 62)
+        out.capacity > kMaxCapacity)
       refuse("gives the disk '" + out.id + "' the capacity '" + text +
              (units.empty() ? "'" : "' in units of '" + units + "'") +
              ", which is no possible size");
@@ -149,9 +155,9 @@ class Envelope {
       vm.name = trimmed(descendant(node, "VirtualSystemIdentifier").text().get());
     vm.annotation = child_text(child(node, "AnnotationSection"), "Annotation");
     read_hardware(node, document_, configuration_, label_, vm);
-    for (const OvfVm& other : document_.vms)
-      if (!vm.id.empty() && other.id == vm.id)
-        refuse("has two VirtualSystems with the id '" + vm.id + "'");
+    if (!vm.id.empty() && !vm_ids_.insert(vm.id).second)
+      refuse("has two VirtualSystems with the id '" + vm.id + "'");
+    if (document_.vms.size() == kMaxVms) refuse("has an absurd number of VirtualSystems");
     document_.vms.push_back(std::move(vm));
   }
 
@@ -159,22 +165,20 @@ class Envelope {
   OvfDocument document_;
   std::map<std::string, std::string> properties_;
   std::string configuration_;
+  std::set<std::string> vm_ids_;
 };
 
 /// Disks that no VM claims belong to the only VM there is, if it claims none at all.
 void adopt_disks(OvfDocument& document) {
-  std::vector<std::string> orphans;
-  for (const std::string& id : document.disk_order) {
-    const bool used = std::any_of(document.vms.begin(), document.vms.end(), [&](const OvfVm& vm) {
-      const auto drive = [&](const OvfDrive& d) { return d.disk_id == id; };
-      const auto inserted = [&](const OvfAttachment& a) {
-        return a.file_id == document.disks.at(id).file_id;
-      };
-      return std::any_of(vm.drives.begin(), vm.drives.end(), drive) ||
-             std::any_of(vm.attachments.begin(), vm.attachments.end(), inserted);
-    });
-    if (!used) orphans.push_back(id);
+  std::set<std::string> disks, files;
+  for (const OvfVm& vm : document.vms) {
+    for (const OvfDrive& drive : vm.drives) disks.insert(drive.disk_id);
+    for (const OvfAttachment& inserted : vm.attachments) files.insert(inserted.file_id);
   }
+  std::vector<std::string> orphans;
+  for (const std::string& id : document.disk_order)
+    if (disks.count(id) == 0 && files.count(document.disks.at(id).file_id) == 0)
+      orphans.push_back(id);
   const bool adopt = document.vms.size() == 1 && document.vms.front().drives.empty();
   for (const std::string& id : orphans) {
     if (adopt) {
