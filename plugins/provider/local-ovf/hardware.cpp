@@ -97,6 +97,7 @@ class Hardware {
     out.instance = child_text(node, "InstanceID");
     out.parent = child_text(node, "Parent");
     out.address = child_text(node, "Address");
+    if (out.address.empty()) out.address = child_text(node, "MACAddress");  // oVirt
     out.unit = child_text(node, "AddressOnParent");
     out.subtype = child_text(node, "ResourceSubType");
     out.label = child_text(node, "ElementName");
@@ -301,9 +302,9 @@ std::string hint_of_text(const std::string& text) {
   const std::string all = lower(text);
   if (all.rfind("win", 0) == 0 || all.find("windows") != std::string::npos) return "windows";
   for (const char* word :
-       {"linux", "debian",   "ubuntu", "rhel",    "redhat", "red hat", "centos", "fedora",
-        "suse",  "sles",     "oracle", "alma",    "rocky",  "photon",  "coreos", "gentoo",
-        "arch",  "mandriva", "amazon", "asianux", "turbo",  "crxpod"})
+       {"linux",  "debian", "ubuntu",   "rhel",   "redhat",  "red hat", "centos", "fedora",
+        "suse",   "sles",   "oracle",   "ol_",    "alma",    "rocky",   "photon", "coreos",
+        "gentoo", "arch",   "mandriva", "amazon", "asianux", "turbo",   "crxpod"})
     if (all.find(word) != std::string::npos) return "linux";
   return "unknown";
 }
