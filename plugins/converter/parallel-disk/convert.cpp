@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "engine/bytes.hpp"
+#include "engine/engine.hpp"
+#include "format/open.hpp"
+#include "reader/map_reader.hpp"
+#include "reader/raw_stream.hpp"
+#include "reader/vmdk_stream.hpp"
+#include "request.hpp"
+#include "writer/qcow2.hpp"
+#include "writer/raw.hpp"
+
+namespace hyper::disk {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kBaseMemory = 64u << 20, kThreadMemory = 8u << 20;
+constexpr uint64_t kGrainKept = 64u << 10;  // VMware's, and the cluster size of kept ones
+
+/// The image that is read, with what its reader needs to live.
+struct Opened {
+  std::unique_ptr<ImageMap> map;
+  std::unique_ptr<Reader> reader;
+  uint64_t grain_bytes = 0;  // of a stream of grains
+};
+
+/// A seekable VMDK that can be read from front to back: cheaper than by its tables.
+bool is_stream_optimized(Op op, const SourceRef& source) {
+  uint8_t header[512];
+  if (source.length() < sizeof header) return false;
+  Input(source).read(op, 0, header, sizeof header);
+  constexpr uint32_t kCompressedWithMarkers = 3u << 16;
+  return std::memcmp(header, "KDMV", 4) == 0 &&
+         (load_le<uint32_t>(header + 8) & kCompressedWithMarkers) == kCompressedWithMarkers;
+}
+
+Opened open_source(Op op, const Request& request, const SourceRef& source) {
+  Opened opened;
+  std::string format = request.source_format.empty() ? source.format() : request.source_format;
+  const bool seek = source.can(HYPER_SOURCE_SEEK);
+  if (seek && (format == "vmdk" || format.empty()) && is_stream_optimized(op, source)) {
+    auto reader = std::make_unique<VmdkStreamReader>(op, source);
+    opened.grain_bytes = reader->grain_bytes();
+    opened.reader = std::move(reader);
+  } else if (seek) {
+    opened.map = open_map(op, source, format);
+    opened.reader = std::make_unique<MapReader>(*opened.map);
+  } else if (format == "vmdk") {
+    auto reader = std::make_unique<VmdkStreamReader>(op, source);
+    opened.grain_bytes = reader->grain_bytes();
+    opened.reader = std::move(reader);
+  } else if (format == "raw") {
+    uint64_t size = source.length();
+    if (size == HYPER_LENGTH_UNKNOWN && request.virtual_size) size = *request.virtual_size;
+    if (size == HYPER_LENGTH_UNKNOWN)
+      throw Error(HYPER_UNSUPPORTED, "a raw stream of unknown length cannot be converted")
+          .hint("name the disk's virtual_size");
+    opened.reader = std::make_unique<RawStreamReader>(source, size);
+  } else {
+    throw Error(HYPER_UNSUPPORTED,
+                "a stream of format '" + format + "' cannot be converted: only vmdk and raw can");
+  }
+  return opened;
+}
+
+struct Made {
+  std::unique_ptr<Writer> writer;
+  Qcow2Writer* keeping = nullptr;
+  std::vector<std::string> notes;
+};
+
+Made make_writer(const Request& request, bool strict_deflate, const Opened& opened,
+                 Output& output) {
+  Made made;
+  const uint64_t size = opened.reader->virtual_size();
+  if (request.target_format == "raw") {
+    made.writer = std::make_unique<RawWriter>(output, size);
+    return made;
+  }
+  Qcow2Options options;
+  options.cluster_bytes = request.cluster_bytes;
+  options.level = request.level;
+  const Packing deflate = strict_deflate ? Packing::kRawDeflate4K : Packing::kRawDeflate;
+  if (request.compression == Compression::kZlib) options.packing = deflate;
+  if (request.compression == Compression::kZstd) options.packing = Packing::kZstd;
+  if (request.compression == Compression::kKeep) {
+    options.packing = deflate;
+    options.keep =
+        !strict_deflate && opened.grain_bytes == kGrainKept && request.cluster_bytes == kGrainKept;
+    if (strict_deflate)
+      made.notes.push_back(
+          "compressed anew: grains with larger windows are not kept where "
+          "strict_deflate is set");
+    else if (!options.keep)
+      made.notes.push_back(
+          "compressed anew: only grains of 64 KiB in a streamOptimized VMDK can "
+          "be kept, in clusters of the same size");
+  }
+  auto writer = std::make_unique<Qcow2Writer>(output, size, options);
+  if (options.keep) made.keeping = writer.get();
+  made.writer = std::move(writer);
+  return made;
+}
+
+}  // namespace
+
+std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
+  const int64_t threads = config.integer("/threads", 0);
+  const int64_t memory = config.integer("/memory", 0);
+  if (threads < 0 || threads > 1024)
+    throw Error(HYPER_CONFIG, "threads is out of range", "0 (all cores) to 1024").at("/threads");
+  if (memory < 0) throw Error(HYPER_CONFIG, "memory is negative").at("/memory");
+  const unsigned count = threads == 0 ? std::max(1u, std::thread::hardware_concurrency())
+                                      : static_cast<unsigned>(threads);
+  const uint64_t bytes =
+      memory == 0 ? kBaseMemory + count * kThreadMemory : static_cast<uint64_t>(memory);
+  return std::unique_ptr<ParallelDisk>(
+      new ParallelDisk(count, bytes, config.boolean("/strict_deflate", false)));
+}
+
+std::string ParallelDisk::plan(Op, const std::string& request_json) {
+  const Request request = parse_request(request_json, strict_deflate_);
+  const std::string& format = request.source_format;
+  if (!format.empty() && !is_known_format(format))
+    throw Error(HYPER_UNSUPPORTED, "this plugin does not read '" + format + "'")
+        .hint("converter qemu-img may read it")
+        .at("/source/format");
+  const bool streams =
+      format == "vmdk" || (format == "raw" && (request.source_length || request.virtual_size));
+  const bool seekable =
+      request.source_access.empty() || request.source_can("seek") || request.source_can("file");
+  if (!seekable && !streams)
+    throw Error(HYPER_UNSUPPORTED,
+                "a source that cannot seek must be vmdk (streamOptimized) or raw of known length",
+                format.empty() ? "its format is not known" : format);
+  if (request.target_format == "qcow2") {  // refuses what it cannot write
+    struct Nowhere {
+      static hyper_sink sink() {
+        hyper_sink table{};
+        table.flags = HYPER_SINK_RANDOM;
+        table.block_min = table.max_parallel = 1;
+        return table;
+      }
+    };
+    const hyper_sink nowhere = Nowhere::sink();
+    Output output{SinkRef(&nowhere)};
+    Qcow2Options options;
+    options.cluster_bytes = request.cluster_bytes;
+    Qcow2Writer(output, request.virtual_size.value_or(0), options);
+  }
+  json result;
+  result["source"] = streams ? "stream" : "seek";
+  if (request.target_format == "qcow2")
+    result["sink"] = {"random", "parts"};
+  else
+    result["sink"] = {"random", "parts", "append"};
+  result["digest"] = true;
+  result["scratch_bytes"] = 0;
+  result["passes"] = 1;
+  return result.dump();
+}
+
+std::string ParallelDisk::convert(Op op, const std::string& request_json, SourceRef source,
+                                  SinkRef sink) {
+  const Request request = parse_request(request_json, strict_deflate_);
+  Opened opened = open_source(op, request, source);
+  const uint64_t size = opened.reader->virtual_size();
+  if (request.virtual_size && *request.virtual_size != size)
+    throw Error(HYPER_CORRUPT, "the disk has another size than its VM says",
+                std::to_string(size) + " bytes, not " + std::to_string(*request.virtual_size))
+        .hint("check that this is the right disk, whole and unchanged");
+  Output output(sink);
+  Made made = make_writer(request, strict_deflate_, opened, output);
+  const Outcome outcome =
+      run_conversion(op, budget_, *opened.reader, *made.writer, output, request.digest);
+  json result;
+  result["virtual_size"] = made.writer->virtual_size();
+  result["bytes_written"] = outcome.length;
+  result["bytes_read"] = opened.reader->bytes_read();
+  if (!outcome.digest.empty()) result["digest"] = outcome.digest;
+  if (made.keeping != nullptr)
+    made.notes.push_back(std::to_string(made.keeping->kept()) +
+                         " compressed grains kept as they are");
+  if (!made.notes.empty()) result["notes"] = made.notes;
+  return result.dump();
+}
+
+}  // namespace hyper::disk
