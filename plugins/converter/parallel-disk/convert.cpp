@@ -2,13 +2,12 @@
 #include "convert.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "engine/bytes.hpp"
 #include "engine/engine.hpp"
-#include "format/open.hpp"
+#include "engine/limited_source.hpp"
+#include "format/probe.hpp"
 #include "reader/map_reader.hpp"
 #include "reader/raw_stream.hpp"
 #include "reader/vmdk_stream.hpp"
@@ -26,36 +25,21 @@ constexpr uint64_t kGrainKept = 64u << 10;  // VMware's, and the cluster size of
 
 /// The image that is read, with what its reader needs to live.
 struct Opened {
+  std::unique_ptr<OwnedSource> limited;
   std::unique_ptr<ImageMap> map;
   std::unique_ptr<Reader> reader;
-  uint64_t grain_bytes = 0;  // of a stream of grains
 };
-
-/// A seekable VMDK that can be read from front to back: cheaper than by its tables.
-bool is_stream_optimized(Op op, const SourceRef& source) {
-  uint8_t header[512];
-  if (source.length() < sizeof header) return false;
-  Input(source).read(op, 0, header, sizeof header);
-  constexpr uint32_t kCompressedWithMarkers = 3u << 16;
-  return std::memcmp(header, "KDMV", 4) == 0 &&
-         (load_le<uint32_t>(header + 8) & kCompressedWithMarkers) == kCompressedWithMarkers;
-}
 
 Opened open_source(Op op, const Request& request, const SourceRef& source) {
   Opened opened;
-  std::string format = request.source_format.empty() ? source.format() : request.source_format;
-  const bool seek = source.can(HYPER_SOURCE_SEEK);
-  if (seek && (format == "vmdk" || format.empty()) && is_stream_optimized(op, source)) {
-    auto reader = std::make_unique<VmdkStreamReader>(op, source);
-    opened.grain_bytes = reader->grain_bytes();
-    opened.reader = std::move(reader);
-  } else if (seek) {
-    opened.map = open_map(op, source, format);
+  const std::string format =
+      request.source_format.empty() ? source.format() : request.source_format;
+  if (source.can(HYPER_SOURCE_SEEK)) {
+    opened.limited = limit_source(source);
+    opened.map = open_image(op, *opened.limited, format);
     opened.reader = std::make_unique<MapReader>(*opened.map);
   } else if (format == "vmdk") {
-    auto reader = std::make_unique<VmdkStreamReader>(op, source);
-    opened.grain_bytes = reader->grain_bytes();
-    opened.reader = std::move(reader);
+    opened.reader = std::make_unique<VmdkStreamReader>(op, source);
   } else if (format == "raw") {
     uint64_t size = source.length();
     if (size == HYPER_LENGTH_UNKNOWN && request.virtual_size) size = *request.virtual_size;
@@ -92,16 +76,11 @@ Made make_writer(const Request& request, bool strict_deflate, const Opened& open
   if (request.compression == Compression::kZstd) options.packing = Packing::kZstd;
   if (request.compression == Compression::kKeep) {
     options.packing = deflate;
-    options.keep =
-        !strict_deflate && opened.grain_bytes == kGrainKept && request.cluster_bytes == kGrainKept;
-    if (strict_deflate)
-      made.notes.push_back(
-          "compressed anew: grains with larger windows are not kept where "
-          "strict_deflate is set");
-    else if (!options.keep)
-      made.notes.push_back(
-          "compressed anew: only grains of 64 KiB in a streamOptimized VMDK can "
-          "be kept, in clusters of the same size");
+    options.keep = !strict_deflate && request.cluster_bytes == kGrainKept;
+    if (!options.keep)
+      made.notes.push_back(strict_deflate ? "compressed anew: strict_deflate keeps no grains"
+                                          : "compressed anew: grains are kept in clusters of "
+                                            "64 KiB only");
   }
   auto writer = std::make_unique<Qcow2Writer>(output, size, options);
   if (options.keep) made.keeping = writer.get();
@@ -128,7 +107,8 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
 std::string ParallelDisk::plan(Op, const std::string& request_json) {
   const Request request = parse_request(request_json, strict_deflate_);
   const std::string& format = request.source_format;
-  if (!format.empty() && !is_known_format(format))
+  static constexpr const char* kRead[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"};
+  if (!format.empty() && std::find(std::begin(kRead), std::end(kRead), format) == std::end(kRead))
     throw Error(HYPER_UNSUPPORTED, "this plugin does not read '" + format + "'")
         .hint("converter qemu-img may read it")
         .at("/source/format");
@@ -187,7 +167,7 @@ std::string ParallelDisk::convert(Op op, const std::string& request_json, Source
   if (!outcome.digest.empty()) result["digest"] = outcome.digest;
   if (made.keeping != nullptr)
     made.notes.push_back(std::to_string(made.keeping->kept()) +
-                         " compressed grains kept as they are");
+                         " compressed grains kept as they are, the rest compressed anew");
   if (!made.notes.empty()) result["notes"] = made.notes;
   return result.dump();
 }

@@ -115,8 +115,8 @@ class Qcow2Map final : public ImageMap {
     const uint64_t reach = cluster_ * entries_per_l2();  // at most 2^39
     const uint64_t need = size_ / reach + (size_ % reach != 0 ? 1 : 0);
     if (need > l1_entries_)
-      throw file_.corrupt(36, "the L1 table is too short for a disk of " + std::to_string(size_) +
-                                  " bytes");
+      throw file_.corrupt(
+          36, "the L1 table is too short for a disk of " + std::to_string(size_) + " bytes");
     if (need * 8 > kMaxL1Bytes) throw file_.corrupt(36, "an L1 table of more than 32 MiB");
     if (need != 0 && !file_.holds(l1_, need * 8))
       throw file_.corrupt(40, "the L1 table lies beyond the end of the file");

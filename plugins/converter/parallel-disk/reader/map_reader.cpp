@@ -8,7 +8,7 @@ namespace hyper::disk {
 namespace {
 constexpr uint64_t kFirstWindow = 64u << 20;
 constexpr uint64_t kSmallGap = 1024;  // between compressed units: markers and padding
-}
+}  // namespace
 
 const Input& Inputs::of(const SourceRef& file) {
   const std::lock_guard lock(mutex_);
