@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "codec/sha256.hpp"
+#include "engine/bytes.hpp"
 #include "engine/engine.hpp"
 #include "engine/limited_source.hpp"
 #include "format/probe.hpp"
@@ -14,6 +18,8 @@
 #include "request.hpp"
 #include "writer/qcow2.hpp"
 #include "writer/raw.hpp"
+#include "writer/vhd.hpp"
+#include "writer/vmdk_stream.hpp"
 
 namespace hyper::disk {
 namespace {
@@ -60,31 +66,55 @@ struct Made {
   std::vector<std::string> notes;
 };
 
-Made make_writer(const Request& request, bool strict_deflate, const Opened& opened,
-                 Output& output) {
-  Made made;
-  const uint64_t size = opened.reader->virtual_size();
-  if (request.target_format == "raw") {
-    made.writer = std::make_unique<RawWriter>(output, size);
-    return made;
-  }
+/// Bytes for a name that images of the format carry: random, or with `deterministic` always those.
+Uuid make_uuid(const Request& request, uint64_t size) {
+  Uuid uuid{};
+  if (!request.deterministic && ::getentropy(uuid.data(), uuid.size()) == 0) return uuid;
+  const Hash256 hash = Sha256::hash({{"parallel-disk", 13}, {&size, sizeof size}});
+  std::copy_n(hash.begin(), uuid.size(), uuid.begin());
+  return uuid;
+}
+
+std::unique_ptr<Qcow2Writer> make_qcow2(const Request& request, bool strict_deflate, uint64_t size,
+                                        Output& output, std::vector<std::string>& notes) {
   Qcow2Options options;
   options.cluster_bytes = request.cluster_bytes;
   options.level = request.level;
-  const Packing deflate = strict_deflate ? Packing::kRawDeflate4K : Packing::kRawDeflate;
-  if (request.compression == Compression::kZlib) options.packing = deflate;
-  if (request.compression == Compression::kZstd) options.packing = Packing::kZstd;
+  if (request.compression == Compression::kZstd)
+    options.packing = Packing::kZstd;
+  else if (request.compression != Compression::kNone)
+    options.packing = strict_deflate ? Packing::kRawDeflate4K : Packing::kRawDeflate;
   if (request.compression == Compression::kKeep) {
-    options.packing = deflate;
     options.keep = !strict_deflate && request.cluster_bytes == kGrainKept;
-    if (!options.keep)
-      made.notes.push_back(strict_deflate ? "compressed anew: strict_deflate keeps no grains"
-                                          : "compressed anew: grains are kept in clusters of "
-                                            "64 KiB only");
+    if (strict_deflate)
+      notes.emplace_back("compressed anew: strict_deflate keeps no grains");
+    else if (!options.keep)
+      notes.emplace_back("compressed anew: grains are kept in clusters of 64 KiB only");
   }
-  auto writer = std::make_unique<Qcow2Writer>(output, size, options);
-  if (options.keep) made.keeping = writer.get();
-  made.writer = std::move(writer);
+  return std::make_unique<Qcow2Writer>(output, size, options);
+}
+
+Made make_writer(const Request& request, bool strict_deflate, uint64_t size, Output& output) {
+  Made made;
+  if (request.target_format == "qcow2") {
+    auto writer = make_qcow2(request, strict_deflate, size, output, made.notes);
+    if (request.compression == Compression::kKeep) made.keeping = writer.get();
+    made.writer = std::move(writer);
+  } else if (request.target_format == "vmdk") {
+    const Uuid uuid = make_uuid(request, size);
+    made.writer = std::make_unique<VmdkStreamWriter>(output, size, request.level,
+                                                     load_le<uint32_t>(uuid.data()) & 0x7fffffff);
+  } else if (request.target_format == "vhd" && request.subformat == "fixed") {
+    made.writer = std::make_unique<VhdFixedWriter>(output, size, make_uuid(request, size));
+  } else if (request.target_format == "vhd") {
+    made.writer = std::make_unique<VhdDynamicWriter>(output, size, make_uuid(request, size));
+  } else {
+    made.writer = std::make_unique<RawWriter>(output, size);
+  }
+  if (made.writer->virtual_size() != size)
+    made.notes.push_back("the disk grew from " + std::to_string(size) + " to " +
+                         std::to_string(made.writer->virtual_size()) +
+                         " bytes, with zeros: the format's sizes are coarser");
   return made;
 }
 
@@ -120,30 +150,23 @@ std::string ParallelDisk::plan(Op, const std::string& request_json) {
     throw Error(HYPER_UNSUPPORTED,
                 "a source that cannot seek must be vmdk (streamOptimized) or raw of known length",
                 format.empty() ? "its format is not known" : format);
-  if (request.target_format == "qcow2") {  // refuses what it cannot write
-    struct Nowhere {
-      static hyper_sink sink() {
-        hyper_sink table{};
-        table.flags = HYPER_SINK_RANDOM;
-        table.block_min = table.max_parallel = 1;
-        return table;
-      }
-    };
-    const hyper_sink nowhere = Nowhere::sink();
-    Output output{SinkRef(&nowhere)};
-    Qcow2Options options;
-    options.cluster_bytes = request.cluster_bytes;
-    Qcow2Writer(output, request.virtual_size.value_or(0), options);
-  }
+  hyper_sink nowhere{};  // a writer is made only so that it refuses what it cannot write
+  nowhere.flags = HYPER_SINK_RANDOM;
+  nowhere.block_min = nowhere.max_parallel = 1;
+  Output output{SinkRef(&nowhere)};
+  const Made made =
+      make_writer(request, strict_deflate_, request.virtual_size.value_or(1u << 20), output);
   json result;
   result["source"] = streams ? "stream" : "seek";
-  if (request.target_format == "qcow2")
+  if (request.target_format == "qcow2" ||
+      (request.target_format == "vhd" && request.subformat == "dynamic"))
     result["sink"] = {"random", "parts"};
   else
     result["sink"] = {"random", "parts", "append"};
   result["digest"] = true;
   result["scratch_bytes"] = 0;
   result["passes"] = 1;
+  if (!made.notes.empty()) result["notes"] = made.notes;
   return result.dump();
 }
 
@@ -157,7 +180,7 @@ std::string ParallelDisk::convert(Op op, const std::string& request_json, Source
                 std::to_string(size) + " bytes, not " + std::to_string(*request.virtual_size))
         .hint("check that this is the right disk, whole and unchanged");
   Output output(sink);
-  Made made = make_writer(request, strict_deflate_, opened, output);
+  Made made = make_writer(request, strict_deflate_, size, output);
   const Outcome outcome =
       run_conversion(op, budget_, *opened.reader, *made.writer, output, request.digest);
   json result;

@@ -93,6 +93,9 @@ void parse_target(const json& target, bool strict_deflate, Request& request) {
   if (!durability.empty() && durability != "none" && durability != "file")
     throw Error(HYPER_CONFIG, "durability is none of none, file", durability)
         .at("/target/durability");
+  const auto deterministic = target.find("deterministic");
+  request.deterministic =
+      deterministic != target.end() && deterministic->is_boolean() && deterministic->get<bool>();
   parse_compression(target, strict_deflate, request);
 }
 

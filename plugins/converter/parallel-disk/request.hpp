@@ -21,6 +21,7 @@ struct Request {
   int level = 0;
   uint64_t cluster_bytes = 64u << 10;
   std::optional<uint64_t> virtual_size;
+  bool deterministic = false;  ///< no random identifiers in the image
   bool digest = false;
 
   bool source_can(const std::string& access) const;

@@ -47,7 +47,9 @@ struct Batch {
 
 struct Workspace {
   explicit Workspace(uint64_t batch_bytes)
-      : input(2 * batch_bytes + (256u << 10)), plain(batch_bytes), packed(batch_bytes + kGranule) {}
+      : input(2 * batch_bytes + (256u << 10)),
+        plain(batch_bytes),
+        packed(batch_bytes + batch_bytes / 32) {}
 
   /// What a worker may touch at most.
   static uint64_t bytes(uint64_t batch_bytes) { return 4 * batch_bytes + (1u << 20); }
