@@ -101,7 +101,7 @@ inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
   table.block_pref = traits.block_pref;
   table.block_max = traits.block_max;
   table.max_parallel = traits.max_parallel;
-  std::strncpy(table.format, traits.format.c_str(), sizeof table.format - 1);
+  traits.format.copy(table.format, sizeof table.format - 1);  // the table is zero: NUL-terminated
   table.read_at = [](void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t len) noexcept {
     return detail::guard(op, [&] {
       Source& self = detail::source_of(ctx);

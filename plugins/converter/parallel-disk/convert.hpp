@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The converter interface of the plugin: what a request asks for, whether it can be done, and
+// doing it. One instance for all disks of a run; any thread.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <hyper/interfaces.hpp>
+
+#include "engine/budget.hpp"
+
+namespace hyper::disk {
+
+class ParallelDisk : public ConverterInstance {
+ public:
+  static std::unique_ptr<ParallelDisk> open(Config config, Op op);
+  std::string plan(Op op, const std::string& request_json) override;
+  std::string convert(Op op, const std::string& request_json, SourceRef source,
+                      SinkRef sink) override;
+
+ private:
+  ParallelDisk(unsigned threads, uint64_t memory_bytes, bool strict_deflate)
+      : budget_(threads, memory_bytes), strict_deflate_(strict_deflate) {}
+
+  Budget budget_;
+  const bool strict_deflate_;
+};
+
+}  // namespace hyper::disk

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+
+#include "engine/input.hpp"
+#include "format/probe.hpp"
+
+namespace hyper::disk {
+namespace {
+
+class RawMap : public ImageMap {
+ public:
+  explicit RawMap(const SourceRef& file) : file_(file) {
+    if (!file.can(HYPER_SOURCE_FILE) || file.can(HYPER_SOURCE_EXTENTS)) return;
+    const FileRange range = file.locate();
+    fd_ = Descriptor(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
+    start_ = range.offset;
+  }
+  uint64_t virtual_size() const override { return file_.length(); }
+  std::string format() const override { return "raw"; }
+  std::string subformat() const override { return {}; }
+
+  void map(Op op, uint64_t offset, uint64_t length, const OnMapped& on_mapped) const override {
+    const auto emit = [&](uint64_t at, uint64_t len, bool zero, bool hole) {
+      if (len == 0) return;
+      Mapped piece;
+      piece.guest_offset = at;
+      piece.length = len;
+      piece.zero = zero;
+      piece.hole = hole;
+      if (!zero) {
+        piece.file = &file_;
+        piece.file_offset = at;
+      }
+      on_mapped(piece);
+    };
+    if (file_.can(HYPER_SOURCE_EXTENTS)) {
+      const std::lock_guard lock(mutex_);
+      file_.extents(op, offset, length, [&](const hyper_extent& extent) {
+        emit(extent.offset, extent.length, (extent.flags & HYPER_EXTENT_ZERO) != 0,
+             (extent.flags & HYPER_EXTENT_HOLE) != 0);
+      });
+      return;
+    }
+    const uint64_t end = offset + length;
+    while (offset < end) {
+      op.check_cancelled();
+      const uint64_t data = std::min(end, seek(offset, SEEK_DATA, end));
+      emit(offset, data - offset, true, true);
+      if (data == end) return;
+      const uint64_t hole = std::min(end, seek(data, SEEK_HOLE, end));
+      emit(data, hole - data, false, false);
+      offset = hole;
+    }
+  }
+
+ private:
+  /// The next data or hole at or behind `offset`; without an answer, all is data.
+  uint64_t seek(uint64_t offset, int whence, uint64_t end) const {
+    if (fd_.get() < 0) return whence == SEEK_DATA ? offset : end;
+    const off_t at = ::lseek(fd_.get(), static_cast<off_t>(start_ + offset), whence);
+    if (at < 0 && errno == ENXIO) return whence == SEEK_DATA ? end : offset;
+    if (at < 0) return whence == SEEK_DATA ? offset : end;
+    return std::max(static_cast<uint64_t>(at), start_ + offset) - start_;
+  }
+
+  SourceRef file_;
+  Descriptor fd_;
+  uint64_t start_ = 0;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace
+
+std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file) {
+  return std::make_unique<RawMap>(file);
+}
+
+}  // namespace hyper::disk

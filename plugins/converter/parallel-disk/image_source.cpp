@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image_source.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <list>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "codec/inflate.hpp"
+#include "engine/batch.hpp"
+#include "engine/limited_source.hpp"
+#include "format/probe.hpp"
+#include "reader/map_reader.hpp"
+
+namespace hyper::disk {
+namespace {
+
+using nlohmann::json;
+using Bytes = std::vector<uint8_t>;
+
+/// The inflated units that were used last, for readers that read in small steps.
+class UnitCache {
+ public:
+  std::shared_ptr<const Bytes> find(uint64_t offset) {
+    const std::lock_guard lock(mutex_);
+    for (auto at = units_.begin(); at != units_.end(); ++at) {
+      if (at->first != offset) continue;
+      units_.splice(units_.begin(), units_, at);
+      return at->second;
+    }
+    return nullptr;
+  }
+  void add(uint64_t offset, std::shared_ptr<const Bytes> unit) {
+    const std::lock_guard lock(mutex_);
+    bytes_ += unit->size();
+    units_.emplace_front(offset, std::move(unit));
+    while (bytes_ > kMost && units_.size() > 1) {
+      bytes_ -= units_.back().second->size();
+      units_.pop_back();
+    }
+  }
+
+ private:
+  static constexpr uint64_t kMost = 4u << 20;
+  std::mutex mutex_;
+  std::list<std::pair<uint64_t, std::shared_ptr<const Bytes>>> units_;
+  uint64_t bytes_ = 0;
+};
+
+class ImageSource : public Source {
+ public:
+  ImageSource(Op op, const SourceRef& file, const std::string& format)
+      : file_(limit_source(file)), map_(open_image(op, *file_, format)) {}
+
+  SourceTraits traits() const override {
+    SourceTraits traits;
+    traits.flags = HYPER_SOURCE_SEEK | HYPER_SOURCE_EXTENTS;
+    traits.length = map_->virtual_size();
+    traits.max_parallel = kMaxParallel;
+    traits.format = "raw";
+    return traits;
+  }
+
+  void read_at(Op op, uint64_t offset, void* buf, uint64_t len) override {
+    auto* out = static_cast<uint8_t*>(buf);
+    while (len != 0) {  // in steps, so that a list of pieces stays short
+      const uint64_t now = std::min<uint64_t>(len, kStep);
+      read_step(op, offset, out, now);
+      offset += now;
+      out += now;
+      len -= now;
+    }
+  }
+
+  void extents(Op op, uint64_t offset, uint64_t len, const EmitExtent& emit) override {
+    struct {
+      uint64_t offset = 0, length = 0;
+      uint32_t flags = 0;
+    } run;
+    if (len == 0) return;
+    map_->map(op, offset, len, [&](const Mapped& piece) {
+      const uint32_t flags = piece.hole   ? HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE
+                             : piece.zero ? HYPER_EXTENT_ZERO
+                                          : 0;
+      if (run.length != 0 && run.flags == flags) {
+        run.length += piece.length;
+        return;
+      }
+      emit(run.offset, run.length, run.flags);
+      run.offset = piece.guest_offset;
+      run.length = piece.length;
+      run.flags = flags;
+    });
+    emit(run.offset, run.length, run.flags);
+  }
+
+ private:
+  static constexpr uint32_t kMaxParallel = 16;
+  static constexpr uint64_t kStep = 4u << 20;
+
+  void read_step(Op op, uint64_t offset, uint8_t* out, uint64_t len) {
+    std::vector<Mapped> pieces;
+    map_->map(op, offset, len, [&](const Mapped& piece) { pieces.push_back(piece); });
+    for (const Mapped& piece : pieces) {
+      uint8_t* to = out + (piece.guest_offset - offset);
+      if (piece.zero) {
+        std::memset(to, 0, piece.length);
+      } else if (piece.codec == Codec::kNone) {
+        inputs_.of(*piece.file).read(op, piece.file_offset, to, piece.length);
+      } else {
+        const auto unit = inflate(op, piece);
+        std::memcpy(to, unit->data() + (piece.guest_offset - piece.unit_offset), piece.length);
+      }
+    }
+  }
+
+  std::shared_ptr<const Bytes> inflate(Op op, const Mapped& piece) {
+    if (auto unit = cache_.find(piece.unit_offset)) return unit;
+    if (piece.unit_length > kLargestUnit)
+      throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB");
+    const Input& input = inputs_.of(*piece.file);
+    Bytes packed(piece.file_length);
+    if (piece.file_offset < input.length())
+      packed.resize(std::min(piece.file_length, input.length() - piece.file_offset));
+    input.read(op, piece.file_offset, packed.data(), packed.size());
+    // The disk's last unit may hold a whole grain or only what the disk has left.
+    const bool last = piece.unit_offset + piece.unit_length >= map_->virtual_size();
+    auto unit = std::make_shared<Bytes>(last ? kLargestUnit : piece.unit_length);
+    Inflater inflater;
+    const auto done =
+        inflater.run(piece.codec, packed.data(), packed.size(), unit->data(), unit->size());
+    const uint64_t need = last ? map_->virtual_size() - piece.unit_offset : piece.unit_length;
+    if (!done || done->produced < need)
+      throw Error(HYPER_CORRUPT, "the image is damaged",
+                  "the compressed block at file offset " + std::to_string(piece.file_offset) +
+                      " (guest offset " + std::to_string(piece.unit_offset) +
+                      ") cannot be inflated");
+    unit->resize(std::max<uint64_t>(need, 1));
+    unit->shrink_to_fit();
+    cache_.add(piece.unit_offset, unit);
+    return unit;
+  }
+
+  std::unique_ptr<OwnedSource> file_;
+  std::unique_ptr<ImageMap> map_;
+  Inputs inputs_;
+  UnitCache cache_;
+};
+
+}  // namespace
+
+std::string ImageReader::probe(Config, Op op, SourceRef source) {
+  const std::string format = detect_format(op, source);
+  if (format == "qed" || format == "parallels" || format == "qcow") return {};
+  const ImageInfo info = probe_image(op, source);
+  json result = {{"format", info.format}, {"virtual_size", info.virtual_size}};
+  if (!info.subformat.empty()) result["subformat"] = info.subformat;
+  return result.dump();
+}
+
+std::unique_ptr<Source> ImageReader::open(Config, Op op, SourceRef source,
+                                          const std::string& request_json) {
+  const json request = json::parse(request_json, nullptr, false);
+  std::string format = source.format();
+  if (request.is_object())
+    if (const auto at = request.find("format"); at != request.end() && at->is_string())
+      format = at->get<std::string>();
+  return std::make_unique<ImageSource>(op, source, format);
+}
+
+}  // namespace hyper::disk

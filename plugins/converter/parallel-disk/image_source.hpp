@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// The image interface of the plugin: the guest-visible bytes and extents of any image it reads.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <hyper/interfaces.hpp>
+
+namespace hyper::disk {
+
+struct ImageReader {
+  static std::string probe(Config config, Op op, SourceRef source);
+  static std::unique_ptr<Source> open(Config config, Op op, SourceRef source,
+                                      const std::string& request_json);
+};
+
+}  // namespace hyper::disk

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Raw images, sparse: what is zero is not written.
+#pragma once
+
+#include "writer/writer.hpp"
+
+namespace hyper::disk {
+
+class RawWriter : public Writer {
+ public:
+  RawWriter(Output& output, uint64_t size) : output_(output), size_(size) {}
+  uint64_t virtual_size() const override { return size_; }
+  void place(Op op, Workspace& space) override { place_at(op, space, 0, size_); }
+  uint64_t finish(Op op) override;
+
+ protected:
+  /// The batch's data, with the disk beginning at `base` of the image.
+  void place_at(Op op, Workspace& space, uint64_t base, uint64_t end);
+
+  Output& output_;
+
+ private:
+  uint64_t size_;
+  uint64_t position_ = 0;
+};
+
+}  // namespace hyper::disk
