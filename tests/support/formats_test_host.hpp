@@ -145,16 +145,17 @@ class MemorySource final : public Source {
 inline std::unique_ptr<OwnedSource> open_bytes(std::vector<uint8_t> bytes, uint64_t length = 0) {
   auto opened = std::make_unique<OwnedSource>();
   const uint64_t whole = length == 0 ? bytes.size() : length;
-  export_source(
-      std::make_unique<MemorySource>(
-          std::make_shared<const std::vector<uint8_t>>(std::move(bytes)), whole),
-      opened->out());
+  export_source(std::make_unique<MemorySource>(
+                    std::make_shared<const std::vector<uint8_t>>(std::move(bytes)), whole),
+                opened->out());
   return opened;
 }
 
 inline std::vector<uint8_t> load(const std::filesystem::path& path) {
+  std::vector<uint8_t> bytes(std::filesystem::file_size(path));
   std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
 }
 
 inline void save(const std::filesystem::path& path, const std::vector<uint8_t>& bytes) {
@@ -231,6 +232,14 @@ inline std::vector<uint8_t> read_disk(const ImageMap& image) {
   return disk;
 }
 
+inline void put_le(std::vector<uint8_t>& bytes, uint64_t at, uint64_t value, int width) {
+  for (int i = 0; i < width; ++i) bytes.at(at + i) = static_cast<uint8_t>(value >> (8 * i));
+}
+inline void put_be(std::vector<uint8_t>& bytes, uint64_t at, uint64_t value, int width) {
+  for (int i = 0; i < width; ++i)
+    bytes.at(at + i) = static_cast<uint8_t>(value >> (8 * (width - 1 - i)));
+}
+
 class TempDir {
  public:
   TempDir() {
@@ -290,10 +299,10 @@ inline std::vector<uint8_t> pattern(uint64_t size, uint32_t seed) {
   return bytes;
 }
 
-#define HYPER_NEED_QEMU_IMG()                                                              \
-  if (::hyper::disk::test::shell("qemu-img --version") != 0) {                             \
-    ASSERT_EQ(std::getenv("CI"), nullptr) << "qemu-img is missing";                        \
-    GTEST_SKIP() << "qemu-img is missing";                                                 \
+#define HYPER_NEED_QEMU_IMG()                                       \
+  if (::hyper::disk::test::shell("qemu-img --version") != 0) {      \
+    ASSERT_EQ(std::getenv("CI"), nullptr) << "qemu-img is missing"; \
+    GTEST_SKIP() << "qemu-img is missing";                          \
   }
 
 /// The error that f ends with; its status is 0 if there was none.
