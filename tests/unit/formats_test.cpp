@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images written by qemu-img, in every variant the parsers read, against their raw source and
 // against what qemu-img itself reads out of them.
+#include <thread>
+
 #include "tests/support/formats_test_host.hpp"
 
 namespace hyper::disk::test {
@@ -160,6 +162,32 @@ TEST(Formats, HolesOfFlatFilesAreHoles) {
   EXPECT_TRUE(pieces[0].hole && pieces[2].hole);
   EXPECT_EQ(pieces[1].file_offset, 64u << 20);
   EXPECT_EQ(bytes_of(pieces[1]), island);
+}
+
+TEST(Formats, MapsServeManyThreads) {
+  HYPER_NEED_QEMU_IMG();
+  const TempDir dir;
+  const auto raw = pattern(3u << 20, 17);
+  save(dir / "raw", raw);
+  for (const char* options : {"vmdk -o subformat=streamOptimized", "vpc -o force_size=on",
+                              "vhdx -o block_size=1M", "vdi"}) {
+    must("qemu-img convert -f raw -O " + std::string(options) + " " + (dir / "raw").string() + " " +
+         (dir / "d").string());
+    const auto source = open_file(dir / "d", HYPER_SOURCE_SEEK);
+    const auto image = open_image(test_op(), *source, "");
+    std::atomic<int> right{0};
+    std::vector<std::jthread> threads;
+    for (uint64_t n = 0; n < 4; ++n)
+      threads.emplace_back([&, n] {
+        for (uint64_t at = n * 65536; at < raw.size(); at += 4 * 65536)
+          for (const Mapped& piece : pieces_of(*image, at, 65536))
+            if (std::memcmp(bytes_of(piece).data(), &raw[piece.guest_offset], piece.length) != 0)
+              return;
+        ++right;
+      });
+    threads.clear();
+    EXPECT_EQ(right, 4) << options;
+  }
 }
 
 TEST(Formats, CancelEndsAMap) {

@@ -129,7 +129,7 @@ class DirtyVhdx : public Blocks {
  protected:
   void SetUp() override {
     Blocks::SetUp();
-    std::filesystem::resize_file(dir_ / "raw", 1500u << 20);
+    std::filesystem::resize_file(dir_ / "raw", 600u << 20);
     clean_ = make("vhdx -o block_size=1M,log_size=1M");
     for (uint64_t i = 0; i < 2; ++i) {
       const uint64_t entry = (192u << 10) + 16 + i * 32;
@@ -194,7 +194,7 @@ class DirtyVhdx : public Blocks {
   static void expect_same(const Bytes& file, const Bytes& raw) {
     const auto source = open_bytes(file);
     const auto image = open_image(test_op(), *source, "");
-    ASSERT_EQ(image->virtual_size(), 1500u << 20);
+    ASSERT_EQ(image->virtual_size(), 600u << 20);
     uint64_t data = 0;
     for (const Mapped& piece : pieces_of(*image, 0, image->virtual_size())) {
       if (piece.guest_offset + piece.length <= raw.size()) {
@@ -243,6 +243,44 @@ TEST_F(DirtyVhdx, BrokenLogsAreRefused) {
   Bytes cut = dirty_;
   cut.resize(cut.size() - (1u << 20));
   EXPECT_EQ(status_of(cut, ""), HYPER_CORRUPT);
+}
+
+TEST_F(DirtyVhdx, LogsThatLieAreRefusedOrHarmless) {
+  std::mt19937 random(8);
+  const uint64_t numbers[] = {0,
+                              1,
+                              2,
+                              4096,
+                              8192,
+                              196608,
+                              1u << 20,
+                              0x7fffffff,
+                              0xfffff000,
+                              0xffffffff,
+                              1ull << 62,
+                              1ull << 63,
+                              ~0ull,
+                              ~0ull - 4095,
+                              log_length_,
+                              bat_,
+                              dirty_.size()};
+  for (int i = 0; i < 150; ++i) {
+    const Bytes before(dirty_.begin() + static_cast<std::ptrdiff_t>(log_),
+                       dirty_.begin() + static_cast<std::ptrdiff_t>(log_ + log_length_));
+    const bool newest = random() % 2 == 0;
+    if (!newest) write_log(0, 8192);  // both in one piece
+    const uint64_t entry = log_ + (newest ? 4096 : 0);
+    const uint64_t field = entry + 8 + random() % 30 * 4;
+    put_le(dirty_, field, numbers[random() % std::size(numbers)], random() % 2 == 0 ? 4 : 8);
+    sign(dirty_, entry, 8192);
+    const auto source = open_bytes(dirty_);
+    const hyper_st status = error_of([&] {
+                              const auto image = open_image(test_op(), *source, "");
+                              pieces_of(*image, 0, image->virtual_size());
+                            }).status();
+    EXPECT_TRUE(status == HYPER_OK || status == HYPER_CORRUPT || status == HYPER_UNSUPPORTED);
+    std::copy(before.begin(), before.end(), dirty_.begin() + static_cast<std::ptrdiff_t>(log_));
+  }
 }
 
 TEST_F(DirtyVhdx, LogThatChangesContentIsRefused) {
