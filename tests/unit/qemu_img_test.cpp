@@ -631,8 +631,9 @@ TEST_F(Reader, ExtentsCoverTheDiskAndZerosAreZeros) {
           << format << " at " << extent.offset;
     });
     EXPECT_EQ(from + len, at);
-    if (std::string(format) != "vhdx")  // QEMU's driver calls all of a VHDX data
+    if (std::string(format) != "vhdx") {  // QEMU's driver calls all of a VHDX data
       EXPECT_GT(zeros, kDisk / 4) << format;
+    }
   }
 }
 
