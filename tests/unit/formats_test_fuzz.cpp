@@ -14,7 +14,8 @@ namespace {
 std::atomic<std::size_t> largest_allocation{0};
 }
 
-void* operator new(std::size_t size) {
+// Not inlined, or GCC takes the free() for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   std::size_t seen = largest_allocation.load();
   while (size > seen && !largest_allocation.compare_exchange_weak(seen, size)) {
   }
@@ -22,10 +23,10 @@ void* operator new(std::size_t size) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 

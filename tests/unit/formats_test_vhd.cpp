@@ -200,11 +200,13 @@ class DirtyVhdx : public Blocks {
       if (piece.guest_offset + piece.length <= raw.size()) {
         ASSERT_EQ(std::memcmp(bytes_of(piece).data(), &raw[piece.guest_offset], piece.length), 0);
       } else {
+        // It crosses the source's end, or lies behind it and is zero.
         Mapped head = piece;
-        head.length = raw.size() > piece.guest_offset ? raw.size() - piece.guest_offset : 0;
+        head.length = raw.size() - std::min<uint64_t>(raw.size(), piece.guest_offset);
+        const Bytes bytes = bytes_of(head);
         ASSERT_TRUE(piece.zero || head.length != 0) << piece.guest_offset;
-        ASSERT_EQ(std::memcmp(bytes_of(head).data(), raw.data() + piece.guest_offset, head.length),
-                  0);
+        ASSERT_TRUE(std::equal(bytes.begin(), bytes.end(),
+                               raw.end() - static_cast<std::ptrdiff_t>(head.length)));
       }
       data += piece.zero ? 0 : piece.length;
     }
@@ -264,7 +266,7 @@ TEST_F(DirtyVhdx, LogsThatLieAreRefusedOrHarmless) {
                               log_length_,
                               bat_,
                               dirty_.size()};
-  for (int i = 0; i < 150; ++i) {
+  for (int i = 0; i < 80; ++i) {
     const Bytes before(dirty_.begin() + static_cast<std::ptrdiff_t>(log_),
                        dirty_.begin() + static_cast<std::ptrdiff_t>(log_ + log_length_));
     const bool newest = random() % 2 == 0;
