@@ -14,4 +14,4 @@ struct Plugin {
 
 }  // namespace
 
-HYPER_PLUGIN(Plugin);
+HYPER_PLUGIN(Plugin)

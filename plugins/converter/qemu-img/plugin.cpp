@@ -13,4 +13,4 @@ struct QemuImg {
 };
 }  // namespace
 
-HYPER_PLUGIN(QemuImg);
+HYPER_PLUGIN(QemuImg)

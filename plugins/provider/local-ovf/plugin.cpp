@@ -98,4 +98,4 @@ struct LocalOvf {
 }  // namespace
 }  // namespace hyper::ovf
 
-HYPER_PLUGIN(hyper::ovf::LocalOvf);
+HYPER_PLUGIN(hyper::ovf::LocalOvf)

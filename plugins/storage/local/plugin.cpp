@@ -11,4 +11,4 @@ struct Local {
 };
 }  // namespace
 
-HYPER_PLUGIN(Local);
+HYPER_PLUGIN(Local)

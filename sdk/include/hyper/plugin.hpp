@@ -94,10 +94,10 @@ const hyper_plugin* plugin_entry(const hyper_hello* hello) noexcept {
 }  // namespace hyper
 
 #define HYPER_PLUGIN(PLUGIN)                                                                  \
+  static_assert(PLUGIN::kThreads >= HYPER_THREADS_SERIAL, "kThreads: HYPER_THREADS_…");       \
   extern "C" HYPER_EXPORT const hyper_plugin* hyper_plugin_entry_v1(const hyper_hello* hello) \
       HYPER_NOEXCEPT {                                                                        \
     return ::hyper::detail::plugin_entry<PLUGIN>(hello);                                      \
-  }                                                                                           \
-  static_assert(PLUGIN::kThreads >= HYPER_THREADS_SERIAL, "kThreads: HYPER_THREADS_…")
+  }
 
 #endif
