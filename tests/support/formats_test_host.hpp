@@ -58,7 +58,8 @@ inline Op test_op() {
     table.cancelled = [](hyper_op*) noexcept -> int32_t { return cancel_flag() ? 1 : 0; };
     return table;
   }();
-  detail::host_slot() = &host;
+  static const bool set = (detail::host_slot() = &host, true);
+  static_cast<void>(set);
   return Op(nullptr);
 }
 
