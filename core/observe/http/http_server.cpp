@@ -197,7 +197,7 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     state_ = State::kReading;
     parser_.emplace();
     parser_->header_limit(kHeadLimit);
-    parser_->body_limit(0);
+    parser_->body_limit(boost::none);  // no body is ever read
     lowest().expires_after(request_timeout_);
     http::async_read_header(
         stream_, buffer_, *parser_,
@@ -206,9 +206,9 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
 
   void on_head(error_code error) {
     if (state_ == State::kClosing) return;
-    if (error == http::error::end_of_stream || error == beast::error::timeout ||
-        error.category() != http::make_error_code(http::error::bad_method).category())
-      return close();
+    const bool of_http =
+        error.category() == http::make_error_code(http::error::bad_method).category();
+    if (error && (!of_http || error == http::error::end_of_stream)) return close();
     if (error) {
       refused_();
       keep_alive_ = false;
@@ -216,8 +216,6 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
       version_ = 11;
       if (error == http::error::header_limit || error == http::error::buffer_overflow)
         return answer(http_problem(431, "the request head is over 8 KiB"));
-      if (error == http::error::body_limit)
-        return answer(http_problem(413, "this server takes no request bodies"));
       return answer(http_problem(400, "this is no HTTP request: " + error.message()));
     }
     const auto& head = parser_->get();
@@ -297,9 +295,12 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
 
   /// A client that goes away is noticed at once; what it sends is dropped.
   void watch_for_close() {
+    watching_ = true;
     stream_.async_read_some(asio::buffer(dropped_),
                             [self = this->shared_from_this()](error_code error, size_t) {
-                              if (self->state_ != State::kStreaming) return;
+                              self->watching_ = false;
+                              if (self->gone_called_) return;
+                              if (self->state_ == State::kClosing) return self->end_connection();
                               if (error) return self->close();
                               self->watch_for_close();
                             });
@@ -318,11 +319,18 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
                       });
   }
 
-  /// Ends the connection so that the client gets everything: closing while it still sends would
-  /// reset the connection and may discard what is under way.
   void finish() {
     if (state_ == State::kClosing) return;
     state_ = State::kClosing;
+    if (watching_)
+      lowest().cancel();  // one read at a time: its end goes on to end_connection
+    else
+      end_connection();
+  }
+
+  /// Ends the connection so that the client gets everything: closing while it still sends would
+  /// reset the connection and may discard what is under way.
+  void end_connection() {
     lowest().expires_after(kLinger);
     if constexpr (kTls) {
       stream_.async_shutdown([self = this->shared_from_this()](error_code) { self->close(); });
@@ -359,7 +367,8 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
   std::array<char, 512> dropped_{};
   size_t lingered_ = 0;
   unsigned version_ = 11;
-  bool keep_alive_ = false, head_only_ = false, writing_ = false, draining_ = false;
+  bool keep_alive_ = false, head_only_ = false, writing_ = false, draining_ = false,
+       watching_ = false;
   bool gone_called_ = false;
   SteadyTime write_began_;
 };
