@@ -179,6 +179,11 @@ MetricsCollector::Metrics::Metrics(Options options_in)
       .Register(*registry)
       .Add({{"version", options.version}, {"compiler", "gcc " __VERSION__}})
       .Set(1);
+  // From zero, so that the first one is an increase and not just a new series.
+  for (const Stage stage : {Stage::kExport, Stage::kConvert, Stage::kUpload, Stage::kVerify})
+    retries.Add({{"stage", stage_label(stage_name(stage))}});
+  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kError})
+    notices.Add({{"severity", severity_name(severity)}});
   gauge("process_start_time_seconds", "When this process started, in seconds since 1970.")
       .Set(process_start_time());
 }
