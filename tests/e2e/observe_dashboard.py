@@ -26,7 +26,7 @@ class Browser:
         self.driver = subprocess.Popen(["chromedriver", "--port=0"], text=True,
                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for line in self.driver.stdout:
-            if found := re.search(r"on port (\d+)", line):
+            if found := re.search(r"started successfully on port (\d+)", line):
                 break
         self.base = f"http://127.0.0.1:{found[1]}"
         self.profile = tempfile.mkdtemp()

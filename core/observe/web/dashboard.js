@@ -151,7 +151,10 @@ function drawTask(id) {
     view.dataset.task = id;
     view.querySelector('details').addEventListener('toggle', () => drawTask(id));
     views.set(id, view);
-    byId('tasks').append(view);
+    // By name, so that machines stand where one looks for them.
+    const after = [...byId('tasks').children].find((other) => tasks.get(other.dataset.task).vm_name
+      .localeCompare(task.vm_name, undefined, { numeric: true }) > 0);
+    byId('tasks').insertBefore(view, after || null);
   }
   const part = (selector) => view.querySelector(selector);
   view.dataset.status = task.status;
