@@ -253,10 +253,10 @@ void MetricsCollector::Metrics::stage_finished(const TaskInfo& task,
 void MetricsCollector::Metrics::disk_at(const TaskInfo& task, Stage stage, const std::string& disk,
                                         uint64_t now_at) {
   uint64_t& last = last_bytes[{task.task_id, stage, disk}];
-  // Below the last count: a retry began anew, and its bytes are moved once more.
-  const uint64_t step = now_at >= last ? now_at - last : now_at;
+  // Threads of one disk may report out of order; only DiskStarted begins anew.
+  if (now_at <= last) return;
+  const uint64_t step = now_at - last;
   last = now_at;
-  if (step == 0) return;
   bytes[index(stage)] += step;
   bytes_total[index(stage)]->Increment(static_cast<double>(step));
   stage_bytes

@@ -216,7 +216,9 @@ setInterval(() => {  // once a second, so that time on the axis is time
   const now = Date.now();
   throughput.push([now, currentRate()]);
   while (throughput.length && throughput[0][0] < now - WINDOW) throughput.shift();
-  drawLine(byId('throughput'), throughput.map(([t, y]) => [1 - (now - t) / WINDOW, y]), 600, 80, true);
+  const shown = Math.max(30e3, now - throughput[0][0]);
+  setText(byId('throughput-span'), duration(shown / 1000));
+  drawLine(byId('throughput'), throughput.map(([t, y]) => [1 - (now - t) / shown, y]), 600, 80, true);
   setText(byId('throughput-peak'), rate(Math.max(0, ...throughput.map(([, y]) => y))));
   for (const [id, task] of tasks) {
     if (FINAL.has(task.status) || task.status === 'pending') continue;
