@@ -54,7 +54,7 @@ class Endpoints(unittest.TestCase):
     def wait_for_task(self, demo):
         for _ in range(200):
             status, headers, body = get(demo.progress, "/api/v1/progress/demo-0")
-            if status == 200 and json.loads(body)["status"] == "exporting":
+            if status == 200 and json.loads(body)["percentage"] > 0:
                 return status, headers, json.loads(body)
             time.sleep(0.02)
         self.fail("the run did not begin")
