@@ -2,12 +2,10 @@
 #include "core/observe/audit_file.hpp"
 
 #include <fcntl.h>
-#include <openssl/rand.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "core/observe/audit_reader.hpp"
+#include "core/observe/random_id.hpp"
 #include "core/observe/timestamp.hpp"
 
 namespace hyperhost {
@@ -60,22 +59,6 @@ std::string read_tail(const FileDescriptor& file, size_t limit) {
       ::pread(file.get(), tail.data(), tail.size(), static_cast<off_t>(size - tail.size()));
   tail.resize(got > 0 ? static_cast<size_t>(got) : 0);
   return tail;
-}
-
-std::string random_id() {
-  std::array<unsigned char, 16> bytes{};
-  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1)
-    throw Error(Code::kFail, "the system gives no random bytes for an audit event id");
-  bytes[6] = static_cast<unsigned char>((bytes[6] & 0x0f) | 0x40);  // RFC 4122 version 4
-  bytes[8] = static_cast<unsigned char>((bytes[8] & 0x3f) | 0x80);
-  std::string id;
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) id += '-';
-    char hex[3];
-    std::snprintf(hex, sizeof hex, "%02x", bytes[i]);
-    id += hex;
-  }
-  return id;
 }
 
 }  // namespace

@@ -66,6 +66,7 @@ struct StageFinished {
   uint64_t bytes = 0;  ///< moved by this stage
   std::chrono::nanoseconds duration{0};
 };
+/// Also at the beginning of each further attempt: byte counts begin anew.
 struct DiskStarted {
   Stage stage;
   std::string disk_id;

@@ -179,6 +179,11 @@ MetricsCollector::Metrics::Metrics(Options options_in)
       .Register(*registry)
       .Add({{"version", options.version}, {"compiler", "gcc " __VERSION__}})
       .Set(1);
+  // From zero, so that the first one is an increase and not just a new series.
+  for (const Stage stage : {Stage::kExport, Stage::kConvert, Stage::kUpload, Stage::kVerify})
+    retries.Add({{"stage", stage_label(stage_name(stage))}});
+  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kError})
+    notices.Add({{"severity", severity_name(severity)}});
   gauge("process_start_time_seconds", "When this process started, in seconds since 1970.")
       .Set(process_start_time());
 }
@@ -248,10 +253,10 @@ void MetricsCollector::Metrics::stage_finished(const TaskInfo& task,
 void MetricsCollector::Metrics::disk_at(const TaskInfo& task, Stage stage, const std::string& disk,
                                         uint64_t now_at) {
   uint64_t& last = last_bytes[{task.task_id, stage, disk}];
-  // Below the last count: a retry began anew, and its bytes are moved once more.
-  const uint64_t step = now_at >= last ? now_at - last : now_at;
+  // Threads of one disk may report out of order; only DiskStarted begins anew.
+  if (now_at <= last) return;
+  const uint64_t step = now_at - last;
   last = now_at;
-  if (step == 0) return;
   bytes[index(stage)] += step;
   bytes_total[index(stage)]->Increment(static_cast<double>(step));
   stage_bytes

@@ -82,8 +82,10 @@ bool is_final(TaskStatus status) {
 struct ProgressTracker::Step : StepProgress {
   uint64_t declared_total = 0;  // what its start said; bytes_total may grow with the disks
   ByteRate meter;
+  Now ended;  // where the average stops once it is not running
 
-  void end(bool success, WallClock::time_point time) {
+  void end(bool success, WallClock::time_point time, Now now) {
+    ended = now;
     status = success ? Status::kCompleted : Status::kFailed;
     end_time = time;
     if (!success) percentage = std::min(percentage, kAlmost);
@@ -211,7 +213,7 @@ void ProgressTracker::apply(Task& task, const Event& event, Now now) {
   } else if (const auto* ended = std::get_if<event::StageFinished>(&event.body)) {
     Step* step = task.find(task.stages, ended->stage);
     if (!step) step = &task.start(task.stages, ended->stage, {}, time);
-    step->end(ended->success, time);
+    step->end(ended->success, time, now);
     if (ended->success) step->bytes_done = std::max(step->bytes_done, ended->bytes);
   } else if (const auto* begun = std::get_if<event::DiskStarted>(&event.body)) {
     task.start(task.disks, begun->stage, begun->disk_id, time);
@@ -223,7 +225,7 @@ void ProgressTracker::apply(Task& task, const Event& event, Now now) {
     const uint64_t total = disk ? disk->bytes_total : 0;
     disk = disk_bytes(done->stage, done->disk_id, done->bytes, done->success ? done->bytes : total);
     // A source smaller than announced (sparse, compressed) is complete all the same.
-    disk->end(done->success, time);
+    disk->end(done->success, time, now);
   } else if (const auto* notice = std::get_if<event::Notice>(&event.body)) {
     if (notice->diagnostic.severity != Severity::kInfo) {
       view.warnings.push_back(to_string(notice->diagnostic));
@@ -244,7 +246,7 @@ void ProgressTracker::apply(Task& task, const Event& event, Now now) {
     if (!success) view.error = to_string(finished->error);
     for (auto* steps : {&task.stages, &task.disks})
       for (Step& step : *steps)
-        if (step.running()) step.end(success, time);
+        if (step.running()) step.end(success, time, now);
   }
 }
 
@@ -316,7 +318,7 @@ TaskProgress ProgressTracker::snapshot(const Task& task, Now now) const {
   const auto fill = [&](const std::vector<Step>& from, std::vector<StepProgress>& to) {
     for (const Step& step : from) {
       StepProgress& copy = to.emplace_back(step);
-      copy.average_rate = step.meter.average(now);
+      copy.average_rate = step.meter.average(step.running() ? now : step.ended);
       if (!step.running()) continue;
       copy.rate = step.meter.current(now);
       if (step.bytes_total > step.bytes_done)
@@ -325,13 +327,16 @@ TaskProgress ProgressTracker::snapshot(const Task& task, Now now) const {
   };
   fill(task.stages, view.stages);
   fill(task.disks, view.disks);
-  if (const Step* current = task.current(); current && !is_final(view.status)) {
+  if (const Step* current = task.current()) {
     // In a one-pass run the guest bytes are what an operator asks for.
+    const bool final = is_final(view.status);
     for (const Step& stage : task.stages)
-      if (stage.stage == Stage::kConvert && stage.running()) current = &stage;
-    view.rate = current->meter.current(now);
-    view.average_rate = current->meter.average(now);
-    view.eta_seconds = eta(100 - view.percentage, task.work.current(now));
+      if (stage.stage == Stage::kConvert && (stage.running() || final)) current = &stage;
+    view.average_rate = current->meter.average(current->running() ? now : current->ended);
+    if (!final) {
+      view.rate = current->meter.current(now);
+      view.eta_seconds = eta(100 - view.percentage, task.work.current(now));
+    }
   }
   return view;
 }

@@ -58,8 +58,8 @@ struct TaskProgress {
   std::vector<Stage> planned;  ///< the stages this task goes through
   uint64_t guest_bytes = 0;
   double percentage = 0;  ///< of completed bytes over all stages; never falls, 100 only at the end
-  double rate = 0, average_rate = 0;  ///< bytes/s of the conversion while it runs,
-                                      ///< else of the current stage
+  double rate = 0, average_rate = 0;  ///< bytes/s of the conversion while it runs
+                                      ///< and at the end, else of the current stage
   std::optional<double> eta_seconds;
   std::vector<StepProgress> stages;  ///< in the order they began
   std::vector<StepProgress> disks;   ///< one per disk and stage, in the order they began

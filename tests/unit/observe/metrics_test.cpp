@@ -65,6 +65,14 @@ TEST_F(Metrics, BytesMoveDuringADiskAndOnlyOnce) {
                         "ovf\",stage=\"convert\"} 1000\n"));
 }
 
+TEST_F(Metrics, ReportsOutOfOrderCountOnce) {
+  publish(event::TaskStarted{});
+  for (const uint64_t done : {500u, 490u, 700u, 690u})
+    publish(event::DiskProgress{Stage::kExport, "d0", done, 1000});
+  publish(event::DiskFinished{Stage::kExport, "d0", true, 650, {}});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_bytes_exported_total 700\n"));
+}
+
 TEST_F(Metrics, RepeatedBytesCountAgain) {
   publish(event::TaskStarted{});
   publish(event::DiskProgress{Stage::kExport, "d0", 600, 1000});
