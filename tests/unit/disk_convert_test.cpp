@@ -56,7 +56,7 @@ class ConvertAll : public testing::TestWithParam<Disk> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Disks, ConvertAll, testing::ValuesIn(kDisks),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& disk) { return disk.param.name; });
 
 void expect_equal(const std::string& image, const Target& target, const std::string& raw) {
   if (target.check) {
@@ -71,10 +71,9 @@ TEST_P(ConvertAll, FromRawToEveryTarget) {
   NEED_QEMU();
   const Disk disk = GetParam();
   make_disk(dir / "disk.raw", disk.size, disk.fill, 1);
-  TestConverter converter({{"threads", 3}});
+  TestConverter converter({.threads = 3});
   for (const Target& target : kTargets) {
-    const json request = {
-        {"source", {{"format", "raw"}}}, {"target", json::parse(target.json)}, {"digest", true}};
+    const json request = make_request("raw", target.json, true);
     if (disk.size > (2040ull << 30) && std::string(target.name) == "vhd") {
       EXPECT_EQ(converter.run(dir / "disk.raw", dir / "out", request).status, HYPER_UNSUPPORTED);
       continue;
@@ -89,7 +88,7 @@ TEST_P(ConvertAll, FromEverySourceToRawAndQcow2WithOneDigest) {
   NEED_QEMU();
   const Disk disk = GetParam();
   make_disk(dir / "disk.raw", disk.size, disk.fill, 2);
-  TestConverter converter({{"threads", 3}});
+  TestConverter converter({.threads = 3});
   std::string digest;
   const std::pair<const char*, const char*> sources[] = {
       {"raw", "-O raw"},
@@ -112,8 +111,7 @@ TEST_P(ConvertAll, FromEverySourceToRawAndQcow2WithOneDigest) {
     ASSERT_TRUE(qemu(std::string("convert -f raw ") + options + " " + (dir / "disk.raw") + " " +
                      (dir / "in")));
     for (const Target& target : {kTargets[0], kTargets[1]}) {
-      const json request = {
-          {"source", {{"format", format}}}, {"target", json::parse(target.json)}, {"digest", true}};
+      const json request = make_request(format, target.json, true);
       const Converted done = converter.run(dir / "in", dir / "out", request);
       ASSERT_EQ(done.status, HYPER_OK) << done.said;
       expect_equal(dir / "out", target, dir / "disk.raw");
@@ -127,9 +125,6 @@ class Convert : public testing::Test {
  protected:
   TestHost host;
   Scratch dir;
-  json request(const std::string& from, const json& target) {
-    return {{"source", {{"format", from}}}, {"target", target}};
-  }
 };
 
 TEST_F(Convert, StreamsGiveTheSameImageAsFiles) {
@@ -137,9 +132,10 @@ TEST_F(Convert, StreamsGiveTheSameImageAsFiles) {
   make_disk(dir / "disk.raw", (40 << 20) + 512, 12 << 20, 3);
   ASSERT_TRUE(qemu("convert -O vmdk -o subformat=streamOptimized " + (dir / "disk.raw") + " " +
                    (dir / "qemu")));
-  TestConverter converter({{"threads", 4}});
+  TestConverter converter({.threads = 4});
   ASSERT_EQ(
-      converter.run(dir / "disk.raw", dir / "own", request("raw", {{"format", "vmdk"}})).status,
+      converter.run(dir / "disk.raw", dir / "own", make_request("raw", R"({"format":"vmdk"})"))
+          .status,
       HYPER_OK);  // VMware's layout: the tables behind
   const std::pair<const char*, const char*> sources[] = {
       {"raw", "disk.raw"}, {"vmdk", "qemu"}, {"vmdk", "own"}};
@@ -147,7 +143,8 @@ TEST_F(Convert, StreamsGiveTheSameImageAsFiles) {
     for (const char* compression : {"none", "zlib", "keep"})
       for (const bool digest : {false, true}) {
         SCOPED_TRACE(std::string(name) + " " + compression);
-        json job = request(format, {{"format", "qcow2"}, {"compression", compression}});
+        json job = make_request(
+            format, std::string(R"({"format":"qcow2","compression":")") + compression + "\"}");
         job["digest"] = digest;
         SourceOptions stream;
         stream.flags = HYPER_SOURCE_STREAM;
@@ -168,11 +165,11 @@ TEST_F(Convert, StreamsGiveTheSameImageAsFiles) {
 TEST_F(Convert, TheNumberOfThreadsDoesNotChangeTheImage) {
   make_disk(dir / "disk.raw", 90 << 20, 15 << 20, 4);
   for (const Target& target : kTargets) {
-    json job = request("raw", json::parse(target.json));
+    json job = make_request("raw", target.json);
     job["target"]["deterministic"] = true;
     std::string first;
     for (const int threads : {1, 2, 7}) {
-      TestConverter converter({{"threads", threads}});
+      TestConverter converter({.threads = threads});
       const Converted done = converter.run(dir / "disk.raw", dir / "out", job);
       ASSERT_EQ(done.status, HYPER_OK) << done.said;
       const std::string bytes = slurp(dir / "out");
@@ -184,10 +181,10 @@ TEST_F(Convert, TheNumberOfThreadsDoesNotChangeTheImage) {
 
 TEST_F(Convert, SinksOfPartsAndAppendsGetTheSameBytesAsFiles) {
   make_disk(dir / "disk.raw", (33 << 20) + 1024, 9 << 20, 5);
-  TestConverter converter({{"threads", 3}});
+  TestConverter converter({.threads = 3});
   for (const Target& target : kTargets) {
     SCOPED_TRACE(target.name);
-    json job = request("raw", json::parse(target.json));
+    json job = make_request("raw", target.json);
     job["target"]["deterministic"] = true;
     ASSERT_EQ(converter.run(dir / "disk.raw", dir / "file", job).status, HYPER_OK);
     SinkOptions parts;
@@ -215,7 +212,7 @@ TEST_F(Convert, KeepTakesGrainsOverAsTheyStand) {
   ASSERT_TRUE(qemu("convert -O vmdk -o subformat=streamOptimized " + (dir / "disk.raw") + " " +
                    (dir / "in")));
   TestConverter converter;
-  json job = request("vmdk", {{"format", "qcow2"}, {"compression", "keep"}});
+  json job = make_request("vmdk", R"({"format":"qcow2","compression":"keep"})");
   const Converted done = converter.run(dir / "in", dir / "out", job);
   ASSERT_EQ(done.status, HYPER_OK) << done.said;
   EXPECT_EQ(std::stoi(done.result["notes"][0].get<std::string>()), 320);
@@ -224,7 +221,7 @@ TEST_F(Convert, KeepTakesGrainsOverAsTheyStand) {
   ASSERT_EQ(converter.run(dir / "in", dir / "hashed", job).status, HYPER_OK);
   EXPECT_TRUE(slurp(dir / "out") == slurp(dir / "hashed"));
   // A strict image keeps none, and says so.
-  TestConverter strict({{"strict_deflate", true}});
+  TestConverter strict({.strict_deflate = true});
   const Converted anew = strict.run(dir / "in", dir / "strict", job);
   ASSERT_EQ(anew.status, HYPER_OK) << anew.said;
   EXPECT_NE(anew.result["notes"].dump().find("anew"), std::string::npos);
@@ -238,14 +235,14 @@ TEST_F(Convert, TheDigestIsTheOneThatAnyoneCanRecompute) {
   const std::size_t from = text.find("```python\n") + 10;
   ASSERT_GT(from, 10u);
   spew(dir / "digest.py", text.substr(from, text.find("```", from) - from));
-  TestConverter converter({{"threads", 3}});
+  TestConverter converter({.threads = 3});
   for (const uint64_t size :
        {uint64_t{512}, uint64_t{1} << 20, (uint64_t{3} << 20) + 512, uint64_t{1030} << 20}) {
     make_disk(dir / "disk.raw", size, 2 << 20, 7);
     const std::string command = "/usr/bin/python3 " + (dir / "digest.py") + " " +
                                 (dir / "disk.raw") + " > " + (dir / "digest");
     ASSERT_EQ(std::system(command.c_str()), 0);
-    json job = request("raw", {{"format", "qcow2"}});
+    json job = make_request("raw", R"({"format":"qcow2"})");
     job["digest"] = true;
     const Converted done = converter.run(dir / "disk.raw", dir / "out", job);
     ASSERT_EQ(done.status, HYPER_OK) << done.said;
@@ -257,13 +254,14 @@ TEST_F(Convert, ManyDisksShareOneBudget) {
   for (int i = 0; i < 6; ++i)
     make_disk(dir / std::to_string(i), (20 << 20) + 512 * i, 6 << 20, 10 + i);
   // Room for three workers in all.
-  TestConverter converter({{"threads", 2}, {"memory", 16 << 20}});
+  TestConverter converter({.threads = 2, .memory = 16 << 20});
   std::vector<std::jthread> threads;
   std::atomic<int> fine{0};
   for (int i = 0; i < 6; ++i)
     threads.emplace_back([&, i] {
       const std::string name = std::to_string(i);
-      if (converter.run(dir / name, dir / (name + ".out"), request("raw", {{"format", "raw"}}))
+      if (converter
+              .run(dir / name, dir / (name + ".out"), make_request("raw", R"({"format":"raw"})"))
               .status == HYPER_OK)
         ++fine;
     });
@@ -277,19 +275,19 @@ TEST_F(Convert, ASourceThatAllowsOneCallAtATimeAndWholeBlocks) {
   NEED_QEMU();
   make_disk(dir / "disk.raw", 30 << 20, 12 << 20, 20);
   ASSERT_TRUE(qemu("convert -c -O qcow2 " + (dir / "disk.raw") + " " + (dir / "in")));
-  TestConverter converter({{"threads", 4}});
+  TestConverter converter({.threads = 4});
   SourceOptions slow;
   slow.flags = HYPER_SOURCE_SEEK;
   slow.block_min = 512;
   const Converted done =
-      converter.run(dir / "in", dir / "out", request("qcow2", {{"format", "raw"}}), slow);
+      converter.run(dir / "in", dir / "out", make_request("qcow2", R"({"format":"raw"})"), slow);
   ASSERT_EQ(done.status, HYPER_OK) << done.said;
   EXPECT_TRUE(slurp(dir / "out") == slurp(dir / "disk.raw"));
 }
 
 TEST_F(Convert, CancelStopsEveryWorker) {
   make_disk(dir / "disk.raw", 200 << 20, 60 << 20, 21);
-  TestConverter converter({{"threads", 2}});
+  TestConverter converter({.threads = 2});
   hyper_op op;
   std::chrono::steady_clock::time_point asked;
   op.on_progress = [&](uint64_t done) {
@@ -300,7 +298,7 @@ TEST_F(Convert, CancelStopsEveryWorker) {
   };
   const Converted done =
       converter.run(dir / "disk.raw", dir / "out",
-                    request("raw", {{"format", "qcow2"}, {"compression", "zlib"}}), {}, {}, &op);
+                    make_request("raw", R"({"format":"qcow2","compression":"zlib"})"), {}, {}, &op);
   EXPECT_EQ(done.status, HYPER_CANCELLED);
   EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(2));
   EXPECT_FALSE(op.went_back);
@@ -308,13 +306,13 @@ TEST_F(Convert, CancelStopsEveryWorker) {
 
 TEST_F(Convert, ProgressReachesTheDisksSizeAndNeverGoesBack) {
   make_disk(dir / "disk.raw", (50 << 20) + 512, 10 << 20, 22);
-  TestConverter converter({{"threads", 4}});
+  TestConverter converter({.threads = 4});
   hyper_op op;
-  ASSERT_EQ(
-      converter
-          .run(dir / "disk.raw", dir / "out", request("raw", {{"format", "qcow2"}}), {}, {}, &op)
-          .status,
-      HYPER_OK);
+  ASSERT_EQ(converter
+                .run(dir / "disk.raw", dir / "out", make_request("raw", R"({"format":"qcow2"})"),
+                     {}, {}, &op)
+                .status,
+            HYPER_OK);
   EXPECT_EQ(op.done, (50u << 20) + 512);
   EXPECT_EQ(op.total, op.done);
   EXPECT_FALSE(op.went_back);
@@ -323,11 +321,11 @@ TEST_F(Convert, ProgressReachesTheDisksSizeAndNeverGoesBack) {
 
 TEST_F(Convert, FailuresOfSourceAndSinkEndTheConversionWithTheirOwnStatus) {
   make_disk(dir / "disk.raw", 100 << 20, 60 << 20, 23);
-  TestConverter converter({{"threads", 4}});
+  TestConverter converter({.threads = 4});
   SourceOptions failing;
   failing.flags = HYPER_SOURCE_SEEK;
   failing.fail_at = 40 << 20;
-  const json job = request("raw", {{"format", "qcow2"}});
+  const json job = make_request("raw", R"({"format":"qcow2"})");
   const Converted source = converter.run(dir / "disk.raw", dir / "out", job, failing);
   EXPECT_EQ(source.status, HYPER_IO) << source.said;
   failing.flags = HYPER_SOURCE_STREAM;
@@ -343,28 +341,27 @@ TEST_F(Convert, FailuresOfSourceAndSinkEndTheConversionWithTheirOwnStatus) {
 TEST_F(Convert, AnotherSizeThanTheVmSaysIsCorrupt) {
   make_disk(dir / "disk.raw", 1 << 20, 0, 24);
   TestConverter converter;
-  json job = request("raw", {{"format", "qcow2"}});
+  json job = make_request("raw", R"({"format":"qcow2"})");
   job["virtual_size"] = 2 << 20;
   EXPECT_EQ(converter.run(dir / "disk.raw", dir / "out", job).status, HYPER_CORRUPT);
 }
 
 TEST_F(Convert, PlanSaysWhatIsNeededAndNamesTheAlternative) {
   TestConverter converter;
-  const Converted vmdk = converter.plan(request("vmdk", {{"format", "qcow2"}}));
+  const Converted vmdk = converter.plan(make_request("vmdk", R"({"format":"qcow2"})"));
   ASSERT_EQ(vmdk.status, HYPER_OK) << vmdk.said;
   EXPECT_EQ(vmdk.result["source"], "stream");
   EXPECT_EQ(vmdk.result["sink"][0], "random");
   EXPECT_EQ(vmdk.result["digest"], true);
-  EXPECT_EQ(converter.plan(request("qcow2", {{"format", "raw"}})).result["source"], "seek");
-  for (const json& target :
-       {json{{"format", "vhdx"}}, json{{"format", "vmdk"}, {"subformat", "monolithicSparse"}},
-        json{{"format", "qcow2"}, {"cluster_size", 1000}},
-        json{{"format", "raw"}, {"compression", "zlib"}}}) {
-    const Converted refused = converter.plan(request("raw", target));
+  EXPECT_EQ(converter.plan(make_request("qcow2", R"({"format":"raw"})")).result["source"], "seek");
+  for (const char* target :
+       {R"({"format":"vhdx"})", R"({"format":"vmdk","subformat":"monolithicSparse"})",
+        R"({"format":"qcow2","cluster_size":1000})", R"({"format":"raw","compression":"zlib"})"}) {
+    const Converted refused = converter.plan(make_request("raw", target));
     EXPECT_EQ(refused.status, HYPER_UNSUPPORTED) << target;
   }
-  json stream = request("qcow2", {{"format", "raw"}});
-  stream["source"]["access"] = {"stream"};
+  json stream = make_request("qcow2", R"({"format":"raw"})");
+  stream["source"]["access"].push_back("stream");
   EXPECT_EQ(converter.plan(stream).status, HYPER_UNSUPPORTED);
 }
 

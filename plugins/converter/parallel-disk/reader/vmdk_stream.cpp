@@ -63,7 +63,7 @@ class VmdkStreamReader::Window {
         capacity_(space.input.size()),
         offset_(reader.carry_offset_),
         have_(reader.carry_.size()) {
-    std::memcpy(data_, reader.carry_.data(), have_);
+    std::copy(reader.carry_.begin(), reader.carry_.end(), data_);
     reader.carry_.clear();
   }
   const uint8_t* at() const { return data_ + used_; }

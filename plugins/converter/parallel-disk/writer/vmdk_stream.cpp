@@ -152,7 +152,8 @@ uint64_t VmdkStreamWriter::finish(Op op) {
   begin(op);
   flush_table(op);
   std::vector<uint8_t> bytes(std::max(kSectorBytes, round_up(directory_.size() * 4, kSectorBytes)));
-  std::memcpy(bytes.data(), directory_.data(), directory_.size() * 4);
+  for (std::size_t i = 0; i < directory_.size(); ++i)
+    store_le<uint32_t>(&bytes[i * 4], directory_[i]);
   append_metadata(op, kDirectory, bytes);
   append_metadata(op, kFooter, header(sector(end_ - bytes.size())));
   append(op, std::vector<uint8_t>(kSectorBytes, 0));  // the end-of-stream marker
