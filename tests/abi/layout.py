@@ -92,7 +92,7 @@ def check_gate():
         "swapped slots": ("source.h", "uint32_t block_min;", "uint32_t block_swapped;"),
         "removed slot": ("plugin.h", "void (*stop)(void) HYPER_NOEXCEPT;", ""),
         "retyped slot": ("provider.h", "uint32_t flags,", "uint64_t flags,"),
-        "inserted slot": ("sink.h", "void *ctx;", "void *ctx; uint64_t inserted;"),
+        "inserted slot": ("sink.h", "void* ctx;", "void* ctx; uint64_t inserted;"),
     }
     released = dump(SDK)
     for what, (header, old, new) in spoil.items():
