@@ -55,8 +55,11 @@ class FileSource : public Source {
         (len % options_.block_min != 0 && offset + len != length_))
       throw Error(HYPER_FAIL, "a read that is not aligned");
     if (busy_.exchange(true)) throw Error(HYPER_FAIL, "two reads at once");
+    struct Done {
+      std::atomic<bool>& busy;
+      ~Done() { busy = false; }
+    } done{busy_};
     get(offset, buf, len);
-    busy_ = false;
   }
   std::pair<const void*, uint64_t> next(Op) override {
     const uint64_t now = std::min<uint64_t>(options_.span, length_ - position_);

@@ -47,8 +47,15 @@ TEST_F(Hostile, EveryTruncatedStreamOptimizedDiskIsRefused) {
       spew(dir / "cut", whole.substr(0, length));
       for (const bool stream : {false, true}) {
         const Converted done = convert("vmdk", "cut", stream);
+        // qemu leaves zeros behind the last grain: without those, the disk is still whole.
+        if (done.status == HYPER_OK && std::string(name) == "qemu" &&
+            whole.find_first_not_of('\0', length) == std::string::npos) {
+          EXPECT_TRUE(slurp(dir / "out") == slurp(dir / "disk.raw")) << "cut to " << length;
+          continue;
+        }
         EXPECT_TRUE(is_refusal(done.status))
-            << name << " cut to " << length << " of " << whole.size() << ", status " << done.status;
+            << name << (stream ? " as a stream" : "") << " cut to " << length << " of "
+            << whole.size() << ", status " << done.status;
         EXPECT_FALSE(done.said.empty());
       }
     }
@@ -177,8 +184,8 @@ TEST_F(Hostile, GrainsOutOfOrderInAStreamAreRefused) {
                 .status,
             HYPER_OK);
   std::string bytes = slurp(dir / "in");
-  bytes[65536] = 0x7f;  // the first grain's sector: 127 * 128, behind the others'
-  bytes[65536] = static_cast<char>(0x80);
+  bytes[65536] = static_cast<char>(0x80);  // the first grain's sector: now the disk's last grain
+  bytes[65537] = 0x1f;
   spew(dir / "in", bytes);
   const Converted done = convert("vmdk", "in", true);
   EXPECT_EQ(done.status, HYPER_CORRUPT) << done.said;

@@ -67,8 +67,13 @@ class Conversion {
   bool take(Workspace& space) {
     const std::lock_guard lock(cursor_);
     if (failed_) throw Abandoned();
-    op_.check_cancelled();
-    if (!reader_.next(op_, space)) return false;
+    try {
+      op_.check_cancelled();
+      if (!reader_.next(op_, space)) return false;
+    } catch (...) {  // noted before another worker asks a reader that has failed
+      fail(std::current_exception());
+      throw Abandoned();
+    }
     space.batch.number = batches_++;
     return true;
   }

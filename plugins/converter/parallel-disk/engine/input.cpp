@@ -97,8 +97,8 @@ uint64_t Forward::read(Op op, void* to, uint64_t length) {
   } else {
     if (used_ == span_.size() && !ended_) {
       span_ = Span();  // given back before the next is asked for
-      span_ = source_.next(op);
       used_ = 0;
+      span_ = source_.next(op);
       ended_ = span_.empty();
     }
     got = std::min(length, span_.size() - used_);
