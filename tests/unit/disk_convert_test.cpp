@@ -74,7 +74,7 @@ TEST_P(ConvertAll, FromRawToEveryTarget) {
   TestConverter converter({.threads = 3});
   for (const Target& target : kTargets) {
     const json request = make_request("raw", target.json, true);
-    if (disk.size > (2040ull << 30) && std::string(target.name) == "vhd") {
+    if (disk.size > (2040ull << 30) && std::string(target.qemu) == "vpc") {
       EXPECT_EQ(converter.run(dir / "disk.raw", dir / "out", request).status, HYPER_UNSUPPORTED);
       continue;
     }

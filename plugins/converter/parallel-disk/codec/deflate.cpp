@@ -13,11 +13,11 @@ int default_level(Packing packing) {
   switch (packing) {
     case Packing::kZlib:
     case Packing::kRawDeflate:
-      return 3;
+      return 2;
     case Packing::kRawDeflate4K:
       return 6;
     case Packing::kZstd:
-      return 1;
+      return 2;
     case Packing::kNone:
       break;
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,9 +64,17 @@ class RawMap : public ImageMap {
   uint64_t seek(uint64_t offset, int whence, uint64_t end) const {
     if (fd_.get() < 0) return whence == SEEK_DATA ? offset : end;
     const off_t at = ::lseek(fd_.get(), static_cast<off_t>(start_ + offset), whence);
-    if (at < 0 && errno == ENXIO) return whence == SEEK_DATA ? end : offset;
+    if (at < 0 && errno == ENXIO && whence == SEEK_DATA && whole()) return end;
     if (at < 0) return whence == SEEK_DATA ? offset : end;
     return std::max(static_cast<uint64_t>(at), start_ + offset) - start_;
+  }
+
+  /// Whether the file still reaches as far as it did: one that was cut short has no zeros there,
+  /// so it is read, and found to be truncated.
+  bool whole() const {
+    struct stat info {};
+    return ::fstat(fd_.get(), &info) == 0 &&
+           static_cast<uint64_t>(info.st_size) >= start_ + file_.length();
   }
 
   SourceRef file_;

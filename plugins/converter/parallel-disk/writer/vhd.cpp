@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kMiB = 1u << 20;
-constexpr uint64_t kLargestDynamic = 2040ull << 30;
+constexpr uint64_t kLargest = 2040ull << 30;  // of a dynamic one; readers hold fixed ones to it too
 constexpr uint64_t kHeaderAt = 512, kTableAt = 1536;
 constexpr uint32_t kFixed = 2, kDynamic = 3;
 constexpr uint32_t kUnused = 0xffffffff;
@@ -78,11 +78,10 @@ std::array<uint8_t, kSectorBytes> footer(uint64_t size, uint32_t type, const Uui
 
 }  // namespace
 
-uint64_t vhd_size(uint64_t size, bool dynamic) {
-  const uint64_t limit = dynamic ? kLargestDynamic : INT64_MAX / 2;
-  if (size > limit)
+uint64_t vhd_size(uint64_t size) {
+  if (size > kLargest)
     throw Error(HYPER_UNSUPPORTED, "the disk is too large for a VHD",
-                std::to_string(size) + " bytes; a dynamic one holds 2040 GiB");
+                std::to_string(size) + " bytes; it holds 2040 GiB");
   return round_up(std::max<uint64_t>(size, 1), kMiB);
 }
 
@@ -95,7 +94,7 @@ uint64_t VhdFixedWriter::finish(Op op) {
 
 VhdDynamicWriter::VhdDynamicWriter(Output& output, uint64_t size, const Uuid& uuid)
     : output_(output),
-      size_(vhd_size(size, true)),
+      size_(vhd_size(size)),
       uuid_(uuid),
       table_(round_up(div_ceil(size_, kBlock) * 4, kSectorBytes) / 4, kUnused),
       end_(kTableAt + table_.size() * 4) {}

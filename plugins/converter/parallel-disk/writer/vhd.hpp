@@ -13,12 +13,12 @@ namespace hyper::disk {
 using Uuid = std::array<uint8_t, 16>;
 
 /// What a VHD holds for a disk of `size` bytes. Throws HYPER_UNSUPPORTED if that is too large.
-uint64_t vhd_size(uint64_t size, bool dynamic);
+uint64_t vhd_size(uint64_t size);
 
 class VhdFixedWriter : public RawWriter {
  public:
   VhdFixedWriter(Output& output, uint64_t size, const Uuid& uuid)
-      : RawWriter(output, vhd_size(size, false)), uuid_(uuid) {}
+      : RawWriter(output, vhd_size(size)), uuid_(uuid) {}
   uint64_t finish(Op op) override;
 
  private:
