@@ -19,14 +19,11 @@
 #include <vector>
 
 #include "core/observe/event.hpp"
+#include "core/observe/webhook_type.hpp"
 
 namespace hyperhost {
 
 class MetricsCollector;
-
-enum class WebhookType { kSlack, kDiscord, kGeneric, kEmail };
-/// "slack", "discord", "generic", "email".
-const char* webhook_type_name(WebhookType type);
 
 struct WebhookConfig {
   WebhookType type = WebhookType::kGeneric;

@@ -94,20 +94,6 @@ const char* durability_name(Durability durability) {
   return durability == Durability::kNone ? "none" : "file";
 }
 
-const char* webhook_type_name(WebhookType type) {
-  switch (type) {
-    case WebhookType::kSlack:
-      return "slack";
-    case WebhookType::kDiscord:
-      return "discord";
-    case WebhookType::kGeneric:
-      return "generic";
-    case WebhookType::kEmail:
-      return "email";
-  }
-  return "generic";
-}
-
 bool DiskSelection::selects(std::string_view disk_id) const {
   if (!include.empty()) return std::find(include.begin(), include.end(), disk_id) != include.end();
   return std::find(exclude.begin(), exclude.end(), disk_id) == exclude.end();

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
+#include "core/observe/webhook_type.hpp"
 #include "core/plan/config_value.hpp"
 
 namespace hyperhost {
@@ -23,12 +24,10 @@ namespace hyperhost {
 enum class Compression { kNone, kZlib, kZstd, kKeep };
 enum class Verify { kNone, kTarget, kIndependent };
 enum class Durability { kNone, kFile };
-enum class WebhookType { kSlack, kDiscord, kGeneric, kEmail };
-/// As the plan spells them: "zstd", "independent", "file", "slack".
+/// As the plan spells them: "zstd", "independent", "file".
 const char* compression_name(Compression compression);
 const char* verify_name(Verify verify);
 const char* durability_name(Durability durability);
-const char* webhook_type_name(WebhookType type);
 
 /// A plugin by name, with its options as written: not validated yet, since only the registry
 /// knows the plugin's schema (validate_options in schema.hpp with `pointer`).

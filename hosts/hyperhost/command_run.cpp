@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/migrate/bind_plan.hpp"
+#include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/report.hpp"
@@ -136,11 +137,24 @@ class PlanRun {
   int migrate(MigrationOrchestrator& orchestrator) {
     for (const Diagnostic& diagnostic : bound_.diagnostics)
       spdlog::warn("{}", to_string(diagnostic));
+    std::unique_ptr<Watchers> watchers;
+    try {
+      watchers = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, orchestrator);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
+      return stopped(kExitPreflight);
+    }
+    for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
     RunLog log;
     orchestrator.events().subscribe(&log);
     const std::vector<MigrationResult> results =
         orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
     orchestrator.events().unsubscribe(&log);
+    for (const WebhookStats& hook : watchers->webhook_stats())
+      if (hook.failed + hook.dropped > 0)
+        spdlog::warn("webhook {}: {} not delivered: {}", hook.name, hook.failed + hook.dropped,
+                     hook.last_error);
+    watchers.reset();
     if (context_.json()) {
       nlohmann::json list = nlohmann::json::array();
       for (const MigrationResult& result : results) list.push_back(result_json(result));
