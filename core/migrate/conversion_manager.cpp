@@ -150,7 +150,7 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
 
   if (route.converted && config.verify_export != Verify::kNone &&
       disk.sink->can(HYPER_SINK_READBACK)) {
-    std::shared_ptr<SourceHandle> written = disk.sink->reopen(op);
+    std::shared_ptr<SourceHandle> written = disk.sink->reopen(op, disk.length);
     verify(config, disk, std::move(written), source, op, on_progress);
   }
   return disk;

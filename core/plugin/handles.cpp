@@ -79,10 +79,11 @@ std::string SinkHandle::path() const {
   return text == nullptr ? std::string() : std::string(text);
 }
 
-std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op) const {
+std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length) const {
   const auto lock = plugin_.enter();
   auto source = std::make_unique<SourceHandle>();
-  op.check(source->opened(table_.reopen(table_.ctx, &op, source->out())), label(plugin_, "reopen"));
+  op.check(source->opened(table_.reopen(table_.ctx, &op, length, source->out())),
+           label(plugin_, "reopen"));
   source->validate(label(plugin_, "reopen"));
   return source;
 }

@@ -56,7 +56,7 @@ class SinkHandle {
   const hyper_sink& table() const { return table_; }
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
   std::string path() const;
-  std::unique_ptr<SourceHandle> reopen(Operation& op) const;
+  std::unique_ptr<SourceHandle> reopen(Operation& op, uint64_t length) const;
   /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
   nlohmann::json commit(Operation& op, uint64_t length);
   void validate(const std::string& what) const;

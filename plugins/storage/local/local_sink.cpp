@@ -117,7 +117,19 @@ void LocalSink::sync(hyper::Op) {
   if (::fdatasync(fd_.get()) != 0) throw failed(errno, "make durable");
 }
 
-std::unique_ptr<hyper::Source> LocalSink::reopen(hyper::Op) {
+void LocalSink::lengthen(uint64_t length) {
+  const uint64_t now = size();
+  if (now > length) {
+    throw hyper::Error(HYPER_FAIL, "\"" + place_.path + "\" has " + std::to_string(now) +
+                                       " bytes and would be cut to " + std::to_string(length));
+  }
+  if (length > kLargest) throw failed(EFBIG, "write");
+  if (now != length && ::ftruncate(fd_.get(), static_cast<off_t>(length)) != 0)
+    throw failed(errno, "lengthen");
+}
+
+std::unique_ptr<hyper::Source> LocalSink::reopen(hyper::Op, uint64_t length) {
+  lengthen(length);  // the hole behind the last write is part of the object
   UniqueFd fd(
       ::openat(place_.directory.get(), temporary_name_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) throw failed(errno, "read back");
@@ -160,14 +172,7 @@ std::string LocalSink::commit(hyper::Op op, uint64_t length) {
   if (named.st_ino != held.st_ino || named.st_dev != held.st_dev)
     throw hyper::Error(HYPER_FAIL, "the unfinished file \"" + temporary_path_ +
                                        "\" was replaced by another program");
-  const uint64_t now = static_cast<uint64_t>(held.st_size);
-  if (now > length) {
-    throw hyper::Error(HYPER_FAIL, "\"" + place_.path + "\" has " + std::to_string(now) +
-                                       " bytes and would be cut to " + std::to_string(length));
-  }
-  if (length > kLargest) throw failed(EFBIG, "write");
-  if (now != length && ::ftruncate(fd_.get(), static_cast<off_t>(length)) != 0)
-    throw failed(errno, "lengthen");
+  lengthen(length);
   if (policy_.durable) sync(op);
   take_name();
   committed_ = true;

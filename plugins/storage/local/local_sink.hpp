@@ -31,13 +31,14 @@ class LocalSink final : public hyper::Sink {
   void zero_at(hyper::Op op, uint64_t offset, uint64_t len) override;
   const char* path() override { return temporary_path_.c_str(); }
   void sync(hyper::Op op) override;
-  std::unique_ptr<hyper::Source> reopen(hyper::Op op) override;
+  std::unique_ptr<hyper::Source> reopen(hyper::Op op, uint64_t length) override;
   /// The file must not be longer than `length`: commit never cuts off what was written.
   std::string commit(hyper::Op op, uint64_t length) override;
 
  private:
   uint64_t size() const;
   void start_write_back(uint64_t written);
+  void lengthen(uint64_t length);
   void take_name();
   hyper::Error failed(int error_number, const std::string& doing) const;
 

@@ -34,8 +34,9 @@ typedef struct hyper_sink {
   const char* (*path)(void* ctx)HYPER_NOEXCEPT;
   /* All that was written so far is durable when it returns. */
   hyper_st (*sync)(void* ctx, hyper_op* op) HYPER_NOEXCEPT;
-  /* Reads back what was written, before commit; to be closed before it. Writing has ended. */
-  hyper_st (*reopen)(void* ctx, hyper_op* op, hyper_source* out) HYPER_NOEXCEPT;
+  /* Reads back what commit(length) would make, before it; to be closed before it. Writing has
+   * ended. */
+  hyper_st (*reopen)(void* ctx, hyper_op* op, uint64_t length, hyper_source* out) HYPER_NOEXCEPT;
   /* Ends the object at `length` bytes, makes it durable and then visible under its name. Emits
    * {"location": "<path or URL>", "bytes": N, "checksum": …}. Once. After a failure: close(). */
   hyper_st (*commit)(void* ctx, hyper_op* op, uint64_t length, hyper_emit emit,

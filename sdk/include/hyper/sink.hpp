@@ -29,7 +29,7 @@ class Sink {
   /// Valid as long as the sink.
   virtual const char* path() { return nullptr; }
   virtual void sync(Op) {}
-  virtual std::unique_ptr<Source> reopen(Op) { unsupported(); }
+  virtual std::unique_ptr<Source> reopen(Op, uint64_t /*length*/) { unsupported(); }
   /// Durable and visible when it returns. A JSON object as sink.h says.
   virtual std::string commit(Op, uint64_t length) = 0;
 
@@ -58,9 +58,9 @@ inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
   table.sync = [](void* ctx, hyper_op* op) noexcept {
     return detail::guard(op, [&] { static_cast<Sink*>(ctx)->sync(Op(op)); });
   };
-  table.reopen = [](void* ctx, hyper_op* op, hyper_source* out_source) noexcept {
+  table.reopen = [](void* ctx, hyper_op* op, uint64_t length, hyper_source* out_source) noexcept {
     return detail::guard(
-        op, [&] { export_source(static_cast<Sink*>(ctx)->reopen(Op(op)), out_source); });
+        op, [&] { export_source(static_cast<Sink*>(ctx)->reopen(Op(op), length), out_source); });
   };
   table.commit = [](void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void* arg) noexcept {
     return detail::guard(op, [&] {
