@@ -163,7 +163,7 @@ TEST_F(Convert, StreamsGiveTheSameImageAsFiles) {
 }
 
 TEST_F(Convert, TheNumberOfThreadsDoesNotChangeTheImage) {
-  make_disk(dir / "disk.raw", 90 << 20, 15 << 20, 4);
+  make_disk(dir / "disk.raw", 24 << 20, 5 << 20, 4);
   for (const Target& target : kTargets) {
     json job = make_request("raw", target.json);
     job["target"]["deterministic"] = true;
@@ -180,7 +180,7 @@ TEST_F(Convert, TheNumberOfThreadsDoesNotChangeTheImage) {
 }
 
 TEST_F(Convert, SinksOfPartsAndAppendsGetTheSameBytesAsFiles) {
-  make_disk(dir / "disk.raw", (33 << 20) + 1024, 9 << 20, 5);
+  make_disk(dir / "disk.raw", (17 << 20) + 1024, 5 << 20, 5);
   TestConverter converter({.threads = 3});
   for (const Target& target : kTargets) {
     SCOPED_TRACE(target.name);

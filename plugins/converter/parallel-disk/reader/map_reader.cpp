@@ -7,7 +7,11 @@
 namespace hyper::disk {
 namespace {
 constexpr uint64_t kFirstWindow = 64u << 20;
+constexpr std::size_t kMostPieces = 8192;
 constexpr uint64_t kSmallGap = 1024;  // between compressed units: markers and padding
+
+/// Ends a map's listing.
+struct Enough {};
 }  // namespace
 
 const Input& Inputs::of(const SourceRef& file) {
@@ -36,7 +40,7 @@ bool MapReader::fill_window(Op op) {
   if (window_ == 0) window_ = kFirstWindow;
   const uint64_t length = std::min(window_, size_ - mapped_);
   uint64_t expected = mapped_;
-  map_.map(op, mapped_, length, [&](const Mapped& piece) {
+  const auto take = [&](const Mapped& piece) {
     if (piece.guest_offset != expected || piece.length == 0 ||
         piece.length > mapped_ + length - expected)
       throw Error(HYPER_FAIL, "internal error: the image's map has gaps");
@@ -46,10 +50,15 @@ bool MapReader::fill_window(Op op) {
       throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB",
                   std::to_string(piece.unit_length) + " bytes");
     pieces_.push_back(piece);
-  });
-  if (expected != mapped_ + length)
-    throw Error(HYPER_FAIL, "internal error: the image's map ends early");
-  mapped_ += length;
+    if (pieces_.size() >= kMostPieces) throw Enough();
+  };
+  try {
+    map_.map(op, mapped_, length, take);
+    if (expected != mapped_ + length)
+      throw Error(HYPER_FAIL, "internal error: the image's map ends early");
+  } catch (const Enough&) {  // a large window met data after all: the rest is asked for again
+  }
+  mapped_ = expected;
   if (!pieces_.empty())
     window_ = kFirstWindow;
   else if (window_ <= size_ / 2)
