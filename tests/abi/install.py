@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a stranger does: installs the SDK, builds the guide's plugins in a folder of their own, and runs one in the host."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE)]
+import requirement  # noqa: E402
+import snippets  # noqa: E402
+
+BUILD = pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"])
+HOST = BUILD / "bin/hyperhost"
+
+
+def run(*command, cwd=None, **environment):
+    env = {key: value for key, value in os.environ.items() if not key.endswith("FLAGS")}
+    done = subprocess.run([str(part) for part in command], cwd=cwd, env={**env, **environment}, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def exported(library):
+    return {line.split()[-1].split("@")[0] for line in run("nm", "-D", "--defined-only", library).splitlines()}
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        for tool, package in (("cmake", "cmake"), ("ninja", "ninja-build"), ("g++", "g++"), ("nm", "binutils")):
+            requirement.tool(tool, package=package)
+        place = tempfile.TemporaryDirectory(prefix="hyperhost sdk ")  # a space: paths are quoted
+        cls.addClassCleanup(place.cleanup)
+        cls.place = pathlib.Path(place.name).resolve()
+        cls.sdk = cls.place / "sdk"
+        run("cmake", "--install", BUILD, "--component", "sdk", "--prefix", cls.sdk)
+        cls.project = cls.place / "acme"
+        for name, text in snippets.files().items():
+            path = cls.project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        cls.library = cls.build(cls.project) / "acme.so"
+
+    @classmethod
+    def build(cls, project, *options):
+        run("cmake", "-S", project, "-B", project / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={cls.sdk}",
+            "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror", *options)
+        run("cmake", "--build", project / "build")
+        return project / "build"
+
+    def test_all_headers_and_nothing_else(self):
+        wanted = {path.name for path in (snippets.ROOT / "sdk/include/hyper").iterdir()}
+        self.assertEqual({path.name for path in (self.sdk / "include/hyper").iterdir()}, wanted)
+        self.assertEqual({path.name for path in self.sdk.iterdir()}, {"include", "share"})
+
+    def test_one_symbol(self):
+        self.assertEqual(exported(self.library), {"hyper_plugin_entry_v1"})
+
+    def test_another_major_is_not_found(self):
+        project = self.place / "newer"
+        project.mkdir()
+        (project / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.25)\nproject(newer LANGUAGES C)\nfind_package(hyperhost-sdk 2.0 REQUIRED)\n")
+        with self.assertRaisesRegex(AssertionError, "hyperhost-sdk"):
+            self.build(project)
+
+    def test_a_plugin_in_c_with_text_beyond_ascii(self):
+        project = self.place / "head"
+        project.mkdir()
+        (project / "head.c").write_text(snippets.files()["c/head.c"])
+        manifest = {**json.loads(snippets.files()["manifest.json"]), "id": "head", "summary": "Größe, 大きさ",
+                    "interfaces": ["hyper.image/1"]}
+        (project / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+        (project / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.25)\nproject(head LANGUAGES C)\nset(CMAKE_C_STANDARD 99)\n"
+            "find_package(hyperhost-sdk 1.0 REQUIRED)\nhyperhost_add_plugin(head SOURCES head.c)\n")
+        library = self.build(project) / "head.so"
+        self.assertEqual(exported(library), {"hyper_plugin_entry_v1"})
+        section = project / "section"
+        run("objcopy", "--dump-section", f".hyper_manifest={section}", library, project / "copy")
+        self.assertEqual(json.loads(section.read_bytes().rstrip(b"\0")), manifest)
+
+    def test_an_undefined_symbol_does_not_link(self):
+        project = self.place / "undefined"
+        project.mkdir()
+        (project / "undefined.c").write_text(
+            "#include <hyper/hyper.h>\nextern const hyper_plugin* nowhere(void);\n"
+            "const hyper_plugin* hyper_plugin_entry_v1(const hyper_hello* hello) { (void)hello; return nowhere(); }\n")
+        (project / "manifest.json").write_text(snippets.files()["manifest.json"])
+        (project / "CMakeLists.txt").write_text(snippets.files()["CMakeLists.txt"].replace("acme.cpp", "undefined.c"))
+        with self.assertRaisesRegex(AssertionError, "nowhere"):
+            self.build(project)
+
+    def test_without_cmake(self):
+        requirement.tool("pkg-config", package="pkg-config")
+        flags = run("pkg-config", "--cflags", "--libs", "hyperhost-sdk", PKG_CONFIG_PATH=str(self.sdk / "share/pkgconfig"))
+        place = str(self.place).replace(" ", "\\ ")
+        self.assertIn(f"-I{place}", flags)
+        self.assertIn("plugin.map", flags)
+        version = run("pkg-config", "--modversion", "hyperhost-sdk", PKG_CONFIG_PATH=str(self.sdk / "share/pkgconfig"))
+        self.assertEqual(version.strip(), "1.0.0")
+
+    def test_the_guide_s_plan_runs(self):
+        self.assertTrue(HOST.exists(), f"{HOST} is not built")
+        plugins = json.loads(run(HOST, "--output", "json", "--plugin-dir", self.library.parent, "plugins", "list"))["plugins"]
+        mine = [one for one in plugins if one["id"] == "acme"]
+        self.assertEqual([(one["used"], one["origin"]) for one in mine], [(True, "--plugin-dir")])
+        run(HOST, "--plugin-dir", self.library.parent, "run", "plan.yaml", "--set", "defaults.target_format=raw",
+            cwd=self.project)
+        written = (self.project / "out/demo/demo-disk-0.raw").read_bytes()
+        self.assertEqual(written, b"B" * (4 << 20))
+
+
+if __name__ == "__main__":
+    requirement.main()
