@@ -34,7 +34,7 @@ class Disks(CliTest):
                                ("vdi", "vdi")):
             with self.subTest(format=target):
                 image = self.work / f"disk.out.{target}"
-                made = self.host("--output", "json", "convert", self.vmdk, image).json
+                made = self.host("--output", "json", "convert", self.vmdk, image, "--verify", "target").json
                 self.assertEqual(made["content_digest"], self.digest)
                 self.assertEqual((made["format"], made["source_format"]), (target, "vmdk"))
                 self.assertEqual(made["bytes"], image.stat().st_size)
@@ -91,7 +91,7 @@ class Disks(CliTest):
 
     def test_odd_names(self):
         for name in ("with space.qcow2", "größe-日本.qcow2", "100%.qcow2", "a,b=c.qcow2", "json:{}.qcow2", "-O.qcow2",
-                     "nbd:localhost:1.qcow2", "'quote\"$(touch pwned).qcow2", "new\nline.qcow2"):
+                     "nbd:localhost:1.qcow2", "'quote\"$(touch pwned).qcow2"):
             for converter in ("parallel-disk", "qemu-img"):
                 with self.subTest(name=name, converter=converter):
                     source, image = self.work / f"{converter}-in-{name}.vmdk", self.work / f"{converter[:1]}{name}"
@@ -152,6 +152,7 @@ class Disks(CliTest):
                 ((self.work / "absent", "x.qcow2"), FAILED, "absent"),
                 ((self.vmdk, "x.qcow2", "--cluster-size", "3KiB"), None, "cluster"),
                 ((self.vmdk, "x.raw", "--compression", "zlib"), None, "compress"),
+                ((self.vmdk, "new\nline.qcow2"), USAGE, "control character"),
                 ((self.vmdk, "no/such/dir/x.qcow2", "--converter", "absent"), None, "absent")):
             with self.subTest(arguments=arguments):
                 before = self.files()

@@ -7,8 +7,7 @@ import pathlib
 import re
 import unittest
 
-import hyperhost_cli
-from hyperhost_cli import CONVERTERS, DIFFERS, OK, CliTest, content_digest, sha256_of
+from hyperhost_cli import CONVERTERS, DIFFERS, FAILED, OK, CliTest, content_digest, sha256_of
 import requirement
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
@@ -174,19 +173,22 @@ class Migrate(CliTest):
         self.assertEqual({d["verified_by"] for d in result["disks"]}, {"parallel-disk"})
         self.assertTrue(result["manifest_path"].startswith(str(self.work / "other")))
 
-    def test_a_pattern_takes_all_vms_and_one_failure_does_not_stop_the_others(self):
+    def test_a_pattern_takes_several_vms_and_one_failure_does_not_stop_the_others(self):
         shelf = self.work / "shelf"
+        shelf.mkdir()
         for case in ("vmware", "wrong-checksum-disk", "collection"):
-            package, _ = self.ova(case)
-            target = shelf / f"{case}.ova"
-            shelf.mkdir(exist_ok=True)
-            package.rename(target)
-        plan = self.plan(shelf, vm="*", migration={"verify": "target"})
-        done = self.host("--output", "json", "run", plan, status=None)
-        self.assertEqual(done.status, hyperhost_cli.FAILED, done)
+            self.ova(case)[0].rename(shelf / f"{case}.ova")
+        plan = self.plan(shelf, migrations=[
+            {"vm": "wrong-checksum-disk.ova", "provider": "shelf", "output_name": "bad", "priority": 5},
+            {"vm": "vmware.ova", "provider": "shelf", "output_name": "good"},
+            {"vm": "[wD]*", "provider": "shelf", "target_format": "raw"}])
+        done = self.host("--output", "json", "run", plan, status=FAILED)
         results = done.json["results"]
         self.assertEqual(len(results), 4, [r["vm_name"] for r in results])
-        self.assertEqual(sorted(r["success"] for r in results), [False, True, True, True])
+        self.assertEqual(sum(r["success"] for r in results), 3)
+        self.assertEqual(sorted(p.parent.name for p in self.work.glob("out/*/manifest.json")), ["Data Base", "good", "web"])
+        self.assertEqual(list(self.work.glob("out/bad/*")), [])
+        self.assert_audited_failure("sample-vm-disk1.vmdk")
 
 
 if __name__ == "__main__":

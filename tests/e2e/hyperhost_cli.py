@@ -165,6 +165,8 @@ class Running:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.out.close()
+        self.err.close()
 
 
 class CliTest(unittest.TestCase):
@@ -274,7 +276,9 @@ class CliTest(unittest.TestCase):
         self.assertTrue(done.errors(), done)
         for word in words:
             self.assertTrue(any(word in line for line in done.errors()), f"no error says '{word}'\n{done}")
-        self.assertLessEqual(len(done.errors()), 2, done)  # the log's line and the summary's
+        said = [re.sub(r"^\S+ \S+ error ", "", line) for line in done.errors()]
+        self.assertEqual(len(said), len(set(said)), f"the same error comes twice\n{done}")
+        self.assertLessEqual(len(said), 2, done)
         for line in done.errors():
             self.assertNotIn("terminate called", line)
             self.assertLess(len(line), 1200, "an error nobody reads")
