@@ -176,7 +176,6 @@ class Failures(CliTest):
             self.assertRegex(one["where"], r"^five\.yaml:\d+:\d+$")
             self.assertTrue(one["path"].startswith("/"))
         self.assertFalse((self.work / "out").exists())
-        return plan
 
     def test_a_run_of_a_plan_with_five_mistakes_is_audited(self):
         self.test_a_plan_with_five_mistakes()
