@@ -1,0 +1,327 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong: each time one clear message, the right exit status, an audit entry, and nothing
+half-done under any name."""
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import unittest
+
+from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PLUGINS, PREFLIGHT, SANITIZED, TEST_PLUGINS, USAGE,
+                           CliTest, content_digest, interrupt, sparse_raw)
+import requirement
+from vmdk_writer import Content, stream_optimized
+
+SLOW = {"compression": "zlib", "compression_level": 9}  # keeps a converter busy for many seconds
+
+
+class SmallDisk:
+    """A tmpfs of some MiB, mounted for one test."""
+
+    def __init__(self, path, size):
+        self.path, self.size = pathlib.Path(path), size
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def __enter__(self):
+        self.path.mkdir()
+        if self.libc.mount(b"tmpfs", os.fsencode(self.path), b"tmpfs", 0, f"size={self.size}".encode()):
+            requirement.need(False, f"a tmpfs cannot be mounted here: {os.strerror(ctypes.get_errno())}")
+        return self.path
+
+    def __exit__(self, *_):
+        self.libc.umount2(os.fsencode(self.path), 2)
+
+
+class Failures(CliTest):
+    def slow_plan(self, converter, **keys):
+        """A migration that takes long enough to be disturbed in its middle."""
+        source = self.work / "big.raw"
+        if not source.exists():
+            sparse_raw(source, GIB, 160 * MIB)
+        defaults = {**SLOW, "verify": "none"}
+        return self.plan(source, vm="big", converter={"plugin": converter}, defaults=defaults, **keys)
+
+    def converting(self, running, converter):
+        """Waits until the disk's bytes are being written."""
+        if converter == "qemu-img":
+            running.child()
+
+        def written():
+            return any(p.is_file() and p.stat().st_blocks * 512 > 2 * MIB for p in (self.work / "out").rglob("*"))
+        running.wait_for(written, "written data in the output directory")
+
+    # --- a converter that dies
+
+    def test_qemu_img_killed_in_the_middle(self):
+        requirement.tool("qemu-img", "qemu-utils")
+        running = self.start("run", self.slow_plan("qemu-img"))
+        self.converting(running, "qemu-img")
+        os.kill(running.child(), signal.SIGKILL)
+        done = running.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assert_one_clear_error(done, "qemu-img", "signal")
+        self.assertIn("0 of 1 VM migrated, 1 failed", done.out)
+        self.assert_nothing_left()
+        self.assertEqual(running.wait_none_left(), {})
+        self.assert_audited_failure("qemu-img")
+
+    def test_qemu_img_missing_or_too_old_is_said_before_anything_starts(self):
+        package, _ = self.ova()
+        old = self.work / "old-qemu-img"
+        old.write_text("#!/bin/sh\necho 'qemu-img version 2.5.0 (Debian 1:2.5)'\n")
+        old.chmod(0o755)
+        for program, words in ((str(old), ("version 2.5", "5.1")), ("/absent/qemu-img", ("/absent/qemu-img",))):
+            with self.subTest(program=program):
+                plan = self.plan(package, converter={"plugin": "qemu-img", "options": {"qemu_img": program}})
+                done = self.host("run", plan, status=PREFLIGHT)
+                self.assert_one_clear_error(done, *words)
+                self.assertFalse((self.work / "out").exists())
+                self.assert_audited_failure(words[0])
+
+    # --- space
+
+    def test_no_space_is_found_before_the_run(self):
+        source = sparse_raw(self.work / "big.raw", 64 * MIB, 32 * MIB)
+        with SmallDisk(self.work / "small", 4 * MIB):
+            plan = self.plan(source, vm="big", output_dir="small/out")
+            done = self.host("run", plan, status=PREFLIGHT)
+            self.assert_one_clear_error(done, "space")
+            self.assert_nothing_left("small")
+            self.assert_audited_failure("space")
+
+    def test_the_disk_fills_up_in_the_middle(self):
+        # The free-space check cannot know what zlib makes of it, nor who else fills the disk.
+        source = sparse_raw(self.work / "big.raw", 64 * MIB, 32 * MIB)
+        for converter in CONVERTERS:
+            with self.subTest(converter=converter), SmallDisk(self.work / f"small-{converter}", 40 * MIB) as small:
+                plan = self.plan(source, vm="big", output_dir=str(small / "out"), defaults=SLOW,
+                                 converter={"plugin": converter})
+                running = self.start("run", plan)
+                running.wait_for(lambda: any(p.is_file() for p in (small / "out").rglob("*")), "an output file")
+                with contextlib.suppress(OSError), open(small / "somebody-else", "wb", buffering=0) as hog:
+                    while hog.write(bytes(MIB)) == MIB:
+                        pass
+                done = running.finish()
+                self.assertEqual(done.status, FAILED, done)
+                self.assert_one_clear_error(done, "o space left on ")
+                self.assertEqual([p.name for p in small.rglob("*") if p.is_file()], ["somebody-else"])
+                self.assertEqual(running.wait_none_left(), {})
+                self.assert_audited_failure("o space left on ")
+
+    # --- damaged sources
+
+    def test_truncated_vmdk(self):
+        data = stream_optimized(Content.sample(16 * MIB, 5))
+        for converter in CONVERTERS:
+            for how, length in (("half", len(data) // 2), ("without its end", len(data) - 1024)):
+                with self.subTest(converter=converter, how=how):
+                    source = self.work / "cut.vmdk"
+                    source.write_bytes(data[:length])
+                    done = self.host("run", self.plan(source, vm="cut", converter={"plugin": converter}), status=None)
+                    self.assertIn(done.status, (FAILED, PREFLIGHT), done)
+                    self.assert_one_clear_error(done, "truncated")
+                    self.assert_nothing_left()
+                    self.assert_audited_failure("truncated")
+                    done = self.host("convert", source, "cut.qcow2", "--converter", converter, status=FAILED)
+                    self.assert_one_clear_error(done, "truncated")
+                    self.assertEqual(list(self.work.glob("*cut.qcow2*")), [])
+
+    def test_truncated_ova(self):
+        package, _ = self.ova("tar-truncated")
+        done = self.host("run", self.plan(package), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "sample-vm-disk1.vmdk")
+        self.assert_nothing_left()
+        self.assert_audited_failure("sample-vm-disk1.vmdk")
+
+    def test_wrong_checksum(self):
+        package, _ = self.ova("wrong-checksum-disk")
+        for converter in CONVERTERS:
+            with self.subTest(converter=converter):
+                done = self.host("run", self.plan(package, converter={"plugin": converter}), status=FAILED)
+                self.assert_one_clear_error(done, "sample-vm-disk1.vmdk")
+                self.assertTrue(any("sha256" in e.lower() for e in done.errors()), done)
+                self.assert_nothing_left()
+                self.assert_audited_failure("sample-vm-disk1.vmdk")
+
+    # --- plans
+
+    def test_a_plan_with_five_mistakes(self):
+        plan = self.work / "five.yaml"
+        plan.write_text("version: 1\n"
+                        "providers:\n"
+                        "  shelf: {plugin: local-ovf, path: .}\n"
+                        "output_dir: out\n"
+                        "observability: {audit_log: {path: audit/audit.log}}\n"
+                        "defaults: {target_formt: raw}\n"
+                        "migrations:\n"
+                        "  - {vm: a, provider: shelv}\n"
+                        "  - {vm: b, provider: shelf, overwrite: perhaps}\n"
+                        "  - {id: x, vm: c, provider: shelf, target_format: raw, compression: zstd}\n"
+                        "  - {id: x, vm: d, provider: shelf}\n")
+        (self.work / "audit").mkdir()
+        wanted = {(6, "target_format"), (8, "shelf"), (9, "overwrite"), (10, "zstd"), (11, "x")}
+        for command in ("validate", "run"):
+            done = self.host(command, plan.name, status=USAGE)
+            self.assertEqual(len(done.errors()), 5, done)
+            for line, word in wanted:
+                self.assertTrue(any(f"five.yaml:{line}:" in e and word in e for e in done.errors()), (line, word, done))
+            self.assertIn("5 errors, nothing was touched", done.err)
+        found = self.host("--output", "json", "validate", plan.name, status=USAGE).json["diagnostics"]
+        self.assertEqual(len(found), 5)
+        for one in found:
+            self.assertRegex(one["where"], r"^five\.yaml:\d+:\d+$")
+            self.assertTrue(one["path"].startswith("/"))
+        self.assertFalse((self.work / "out").exists())
+
+    def test_a_run_of_a_plan_with_five_mistakes_is_audited(self):
+        self.test_a_plan_with_five_mistakes()
+        self.assert_audited_failure("five.yaml")
+
+    def test_mistakes_in_plugin_options_come_together_with_the_others(self):
+        package, _ = self.ova()
+        plan = self.plan(package, providers={"shelf": {"plugin": "local-ovf", "path": str(package), "recusive": True},
+                                             "other": {"plugin": "local-off", "path": "x"}},
+                         converter={"plugin": "qemu-img", "options": {"coroutines": 99}},
+                         defaults={"verfy": "none"})
+        done = self.host("validate", plan, status=USAGE)
+        for word in ("recusive", "local-off", "coroutines", "verfy"):
+            self.assertTrue(any(word in e for e in done.errors()), f"{word} is not reported\n{done}")
+
+    def test_every_preflight_error_names_its_place_in_the_plan(self):
+        plan = self.plan("/absent/shelf")
+        done = self.host("validate", plan, status=PREFLIGHT)
+        self.assert_one_clear_error(done, "/absent/shelf", "shelf")
+        self.assertRegex(done.errors()[0], r"plan\.yaml:\d+:\d+")
+        done = self.host("validate", self.plan(self.ova()[0], vm="no-such-vm"), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "no-such-vm")
+        self.assertRegex(done.errors()[0], r"plan\.yaml:\d+:\d+")
+
+    # --- plugins
+
+    def test_plugins_that_misbehave(self):
+        requirement.need(TEST_PLUGINS.is_dir(), f"{TEST_PLUGINS}: this build has no test plugins")
+        package, _ = self.ova()
+        done = self.host("--plugin-dir", TEST_PLUGINS, "plugins", "list")
+        self.assertRegex(done.out, r"not used: \S*newer[-_]major\S*.*(major|ABI)")
+        for file in TEST_PLUGINS.glob("*newer*major*"):
+            name = file.stem
+            with self.subTest(plugin=name):
+                plan = self.plan(package, converter={"plugin": name}, plugin_dirs=[str(TEST_PLUGINS)])
+                done = self.host("run", plan, status=None)
+                self.assertIn(done.status, (USAGE, PREFLIGHT), done)
+                self.assertTrue(any("major" in e or "ABI" in e for e in done.errors()), done)
+                self.assert_nothing_left()
+
+    def test_a_file_that_is_no_plugin_is_refused_by_name_and_harms_nobody(self):
+        directory = self.work / "plugins"
+        directory.mkdir()
+        (directory / "junk.so").write_bytes(b"\x7fELF" + os.urandom(4096))
+        (directory / "empty.so").touch()
+        shutil.copy("/lib/x86_64-linux-gnu/libz.so.1", directory / "foreign.so")
+        done = self.host("plugins", "list", env={"HYPERHOST_PLUGIN_PATH": str(directory)})
+        for name in ("junk.so", "empty.so", "foreign.so"):
+            self.assertRegex(done.out, rf"not used: \S*{name}.*: \S+")
+        self.assertIn("parallel-disk", done.out)
+        package, _ = self.ova()
+        self.host("--plugin-dir", directory, "run", self.plan(package))
+
+    # --- existing targets
+
+    def test_an_existing_target_is_refused_then_replaced_when_told(self):
+        package, expect = self.ova()
+        plan = self.plan(package)
+        target = self.work / "out/sample-vm/sample-vm-disk-1.qcow2"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"precious")
+        done = self.host("run", plan, status=PREFLIGHT)
+        self.assert_one_clear_error(done, str(target), "overwrite: true")
+        self.assertEqual(target.read_bytes(), b"precious")
+        self.assertEqual([p.name for p in target.parent.iterdir()], [target.name])
+        self.assert_audited_failure(target.name)
+        result = self.report(plan, "--set", "defaults.overwrite=true")
+        self.assertEqual(result["disks"][1]["content_digest"],
+                         content_digest(self.raw_of(target, "now.raw")))
+        before = self.files("out")
+        self.host("run", plan, status=PREFLIGHT)
+        self.assertEqual(self.files("out"), before)
+
+    def test_a_failed_overwrite_leaves_the_old_files(self):
+        package, _ = self.ova("wrong-checksum-disk")
+        target = self.work / "out/sample-vm/sample-vm-disk-0.qcow2"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"precious")
+        for converter in CONVERTERS:
+            with self.subTest(converter=converter):
+                self.host("run", self.plan(package, converter={"plugin": converter}, defaults={"overwrite": True}),
+                          status=FAILED)
+                self.assertEqual(target.read_bytes(), b"precious")
+                self.assertEqual([p.name for p in target.parent.iterdir()], [target.name])
+
+    # --- being stopped
+
+    def test_signals_stop_it_within_two_seconds_with_nothing_left(self):
+        for converter in CONVERTERS:
+            for which in (signal.SIGINT, signal.SIGTERM):
+                with self.subTest(converter=converter, signal=which.name):
+                    running = self.start("run", self.slow_plan(converter))
+                    self.converting(running, converter)
+                    done, seconds = interrupt(running, which)
+                    self.assertEqual(done.status, INTERRUPTED, done)
+                    if not SANITIZED:
+                        self.assertLess(seconds, 2.0)
+                    self.assertEqual(running.wait_none_left(0.2), {})
+                    self.assert_nothing_left()
+                    self.assert_audited_failure("cancelled")
+                    self.assertIn("1 cancelled", done.out)
+
+    def test_a_signal_stops_a_single_conversion_too(self):
+        source = sparse_raw(self.work / "big.raw", GIB, 160 * MIB)
+        for converter in CONVERTERS:
+            with self.subTest(converter=converter):
+                running = self.start("convert", source, "out/big.qcow2", "--compression", "zlib",
+                                     "--compression-level", "9", "--converter", converter)
+                self.converting(running, converter)
+                done, seconds = interrupt(running)
+                self.assertEqual(done.status, INTERRUPTED, done)
+                if not SANITIZED:
+                    self.assertLess(seconds, 2.0)
+                self.assertEqual(running.wait_none_left(0.2), {})
+                self.assert_nothing_left()
+
+    def test_no_child_outlives_a_killed_host(self):
+        requirement.tool("qemu-img", "qemu-utils")
+        for which in (signal.SIGKILL, signal.SIGHUP):
+            with self.subTest(signal=which.name):
+                running = self.start("run", self.slow_plan("qemu-img"))
+                self.converting(running, "qemu-img")
+                self.assertTrue(running.others())
+                os.kill(running.process.pid, which)
+                running.process.wait(10)
+                self.assertEqual(running.wait_none_left(), {})
+                self.assertFalse((self.work / "out/big/manifest.json").exists())
+                self.assertFalse((self.work / "out/big/big-disk-0.qcow2").exists())
+        # What a killed run left under temporary names does not keep the next one from its work.
+        result = self.report(self.plan(self.work / "big.raw", vm="big"))
+        names = os.listdir(self.work / "out/big")
+        self.assertLessEqual({"big-disk-0.qcow2", "manifest.json"}, set(names))
+        for name in set(names) - {"big-disk-0.qcow2", "manifest.json"}:
+            self.assertRegex(name, r"^\..*\.part$")
+        self.assertTrue(result["success"])
+
+    def test_an_unwritable_audit_log_that_is_required_stops_everything(self):
+        package, _ = self.ova()
+        (self.work / "file").touch()
+        log = {"path": "file/audit.log", "required": True}
+        plan = self.plan(package, observability={"audit_log": log})
+        self.assert_one_clear_error(self.host("run", plan, status=PREFLIGHT), "audit")
+        self.assertFalse((self.work / "out").exists())
+        plan = self.plan(package, observability={"audit_log": {**log, "required": False}})
+        self.assertIn("audit", self.host("run", plan).err)
+
+
+if __name__ == "__main__":
+    requirement.main()
