@@ -155,11 +155,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
   out.orchestrator.plan_name = plan.name;
   if (const auto& audit = plan.observability.audit_log) {
     out.orchestrator.enable_audit_logging = true;
-    out.orchestrator.audit.path = audit->path;
-    out.orchestrator.audit.required = audit->required;
-    out.orchestrator.audit.max_bytes = audit->max_size_bytes;
-    out.orchestrator.audit.keep = audit->keep;
-    out.orchestrator.audit.sync = audit->fsync ? AuditSync::kAlways : AuditSync::kNever;
+    out.orchestrator.audit = audit_options(*audit);
   }
   out.batch = {plan.batch.max_parallel, plan.batch.continue_on_error, plan.batch.max_retries,
                plan.batch.retry_delay, plan.batch.max_retry_delay};
@@ -227,6 +223,16 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
   bound.migrations = std::move(migrations);
   bound.specs = std::move(specs);
   return problems;
+}
+
+AuditOptions audit_options(const AuditLogSpec& spec) {
+  AuditOptions options;
+  options.path = spec.path;
+  options.required = spec.required;
+  options.max_bytes = spec.max_size_bytes;
+  options.keep = spec.keep;
+  options.sync = spec.fsync ? AuditSync::kAlways : AuditSync::kNever;
+  return options;
 }
 
 PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin) {

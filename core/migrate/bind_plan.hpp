@@ -35,6 +35,9 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
 std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator& orchestrator,
                                         const std::shared_ptr<CancelSource>& cancel);
 
+/// What the orchestrator's audit log is to be, as the plan says it.
+AuditOptions audit_options(const AuditLogSpec& spec);
+
 /// A plugin by name with its default options: for hosts that run without a plan.
 PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin);
 

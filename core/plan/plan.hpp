@@ -157,6 +157,8 @@ struct PlanOptions {
 struct PlanResult {
   std::shared_ptr<const Plan> plan;     ///< null when there is any error
   std::vector<Diagnostic> diagnostics;  ///< errors and warnings, by position
+  /// Where a plan with errors asks for an audit log all the same: its failure is an entry too.
+  std::optional<AuditLogSpec> audit_log;
 };
 
 /// Never throws for what is in the file, the file system or the overrides.

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "core/plugin/serial_source.hpp"
+
 namespace hyperhost {
 namespace {
 
@@ -85,7 +87,7 @@ std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length)
   op.check(source->opened(table_.reopen(table_.ctx, &op, length, source->out())),
            label(plugin_, "reopen"));
   source->validate(label(plugin_, "reopen"));
-  return source;
+  return serialized(std::move(source), plugin_);
 }
 
 nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
@@ -159,7 +161,7 @@ std::unique_ptr<SourceHandle> ProviderVmHandle::open_disk(Operation& op, const s
       source->opened(provider_.table_->open_disk(vm_, &op, disk_id.c_str(), flags, source->out())),
       what);
   source->validate(what);
-  return source;
+  return serialized(std::move(source), provider_.plugin_);
 }
 
 void ProviderVmHandle::close(Operation& op, hyper_st outcome) {
@@ -231,7 +233,7 @@ std::unique_ptr<SourceHandle> StorageHandle::get(Operation& op, const std::strin
   op.check(source->opened(table_->get(connection_, &op, key.c_str(), source->out())),
            label(plugin_, "get"));
   source->validate(label(plugin_, "get"));
-  return source;
+  return serialized(std::move(source), plugin_);
 }
 
 nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
@@ -284,7 +286,7 @@ std::unique_ptr<SourceHandle> ImageReader::open(Operation& op, std::shared_ptr<S
   image->keep =
       std::make_shared<std::pair<std::shared_ptr<SourceHandle>, std::shared_ptr<const Options>>>(
           std::move(source), options_);
-  return image;
+  return serialized(std::move(image), plugin_);
 }
 
 }  // namespace hyperhost

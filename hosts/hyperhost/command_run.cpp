@@ -36,7 +36,10 @@ class PlanRun {
   PlanRun(Context& context, const RunOptions& options) : context_(context), options_(options) {}
 
   int run(bool only_check) {
-    if (!load()) return stopped(kExitUsage);
+    if (!load()) {
+      audit_failed_plan();
+      return stopped(kExitUsage);
+    }
     std::unique_ptr<MigrationOrchestrator> orchestrator;
     try {
       orchestrator = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_);
@@ -54,7 +57,8 @@ class PlanRun {
         keep(routes.back().findings);
       }
     }
-    audit_findings(*orchestrator);
+    if (orchestrator->get_audit_logger() != nullptr)
+      audit_findings(*orchestrator->get_audit_logger());
     if (has_error(diagnostics_))
       return stopped(cancel->cancelled() ? kExitInterrupted : kExitPreflight);
     if (only_check) return print_routes(routes);
@@ -69,6 +73,7 @@ class PlanRun {
     PlanResult loaded = load_plan(options_.plan, plan_options);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;
+    audit_spec_ = loaded.audit_log;
     if (!plan_) return false;
     std::vector<std::string> dirs;
     for (const auto& dir : plan_->plugin_dirs) dirs.push_back(dir.string());
@@ -85,19 +90,29 @@ class PlanRun {
   }
 
   /// What keeps a plan from running is part of the record too.
-  void audit_findings(MigrationOrchestrator& orchestrator) {
-    if (orchestrator.get_audit_logger() == nullptr) return;
+  void audit_findings(AuditLogger& audit) const {
     for (const Diagnostic& finding : diagnostics_) {
       if (finding.severity != Severity::kError) continue;
       AuditRecord record;
       record.event_type = "error";
-      record.user = plan_->user;
+      record.user = plan_ ? plan_->user : std::string();
       record.action = "preflight";
       record.status = "failed";
       record.success = false;
       record.error = to_string(finding);
-      record.description = "plan " + plan_->name + " cannot run";
-      orchestrator.get_audit_logger()->log(record);
+      record.description = "plan " + options_.plan + " cannot run";
+      audit.log(record);
+    }
+  }
+
+  /// The same for a plan that got no orchestrator.
+  void audit_failed_plan() {
+    if (!audit_spec_) return;
+    try {
+      const auto audit = AuditLogger::open(audit_options(*audit_spec_));
+      audit_findings(*audit);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
     }
   }
 
@@ -168,6 +183,7 @@ class PlanRun {
   Context& context_;
   const RunOptions& options_;
   std::shared_ptr<const Plan> plan_;
+  std::optional<AuditLogSpec> audit_spec_;
   PluginRegistry* registry_ = nullptr;
   BoundPlan bound_;
   std::vector<Diagnostic> diagnostics_;
