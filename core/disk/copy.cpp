@@ -181,15 +181,18 @@ std::unique_ptr<SourceHandle> stage_source(const SourceHandle& source, const std
                                            const std::string& name, Operation& op,
                                            const std::function<void(uint64_t)>& on_bytes) {
   struct Unlink {
-    std::string path;
+    explicit Unlink(std::string file) : path(std::move(file)) {}
+    Unlink(const Unlink&) = delete;  // a copy would remove the file when it goes
+    Unlink& operator=(const Unlink&) = delete;
     ~Unlink() { ::unlink(path.c_str()); }
+    const std::string path;
   };
   std::error_code created;
   std::filesystem::create_directories(directory, created);
   std::string path = directory + "/." + name + ".hyperhost-stage-XXXXXX";
   const Fd fd(::mkostemp(path.data(), O_CLOEXEC));
   if (!fd.valid()) throw errno_error(errno, "create a staging file in " + directory);
-  auto unlink = std::make_shared<Unlink>(Unlink{path});
+  auto unlink = std::make_shared<Unlink>(path);
   const auto write = [&](uint64_t offset, const unsigned char* data, uint64_t size) {
     if (size >= 4096 && is_zero(data, size)) return;  // stays a hole
     while (size > 0) {

@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "core/plugin/serial_source.hpp"
 
 namespace hyperhost {
@@ -47,7 +49,14 @@ void SourceHandle::validate(const std::string& what) const {
 }
 
 void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_t length) const {
-  op.check(table_.read_at(table_.ctx, &op, offset, buffer, length), "read of the source");
+  const uint64_t most = table_.block_max == 0 ? length : table_.block_max;
+  for (uint64_t done = 0; done < length;) {
+    const uint64_t piece = std::min(most, length - done);
+    op.check(table_.read_at(table_.ctx, &op, offset + done,
+                            static_cast<unsigned char*>(buffer) + done, piece),
+             "read of the source");
+    done += piece;
+  }
 }
 
 nlohmann::json SourceHandle::finish(Operation& op) const {

@@ -38,7 +38,8 @@ class Plugin {
 
   /// To be held around calls into the plugin: locks where the plugin takes one call at a time.
   std::unique_lock<std::recursive_mutex> enter() const;
-  bool serial() const { return plugin_.threads == HYPER_THREADS_SERIAL; }
+  /// One call per object is kept by one call per plugin; so is what is not known here.
+  bool serial() const { return plugin_.threads != HYPER_THREADS_PARALLEL; }
 
  private:
   Plugin() = default;

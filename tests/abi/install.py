@@ -111,10 +111,14 @@ class Install(unittest.TestCase):
         plugins = json.loads(run(HOST, "--output", "json", "--plugin-dir", self.library.parent, "plugins", "list"))["plugins"]
         mine = [one for one in plugins if one["id"] == "acme"]
         self.assertEqual([(one["used"], one["origin"]) for one in mine], [(True, "--plugin-dir")])
-        run(HOST, "--plugin-dir", self.library.parent, "run", "plan.yaml", "--set", "defaults.target_format=raw",
-            cwd=self.project)
-        written = (self.project / "out/demo/demo-disk-0.raw").read_bytes()
-        self.assertEqual(written, b"B" * (4 << 20))
+        for converter, package in (("parallel-disk", None), ("qemu-img", "qemu-utils")):  # the second stages it: it is no file
+            if package:
+                requirement.tool(converter, package=package)
+            run(HOST, "--plugin-dir", self.library.parent, "run", "plan.yaml", "--converter", converter,
+                "--set", "defaults.target_format=raw", "--set", f"output_dir={converter}", cwd=self.project)
+            place = self.project / converter / "demo"
+            self.assertEqual((place / "demo-disk-0.raw").read_bytes(), b"B" * (4 << 20))
+            self.assertEqual({path.name for path in place.iterdir()}, {"demo-disk-0.raw", "manifest.json"})
 
 
 if __name__ == "__main__":
