@@ -38,7 +38,7 @@ class Tour(unittest.TestCase):
             (place / "out/sample").symlink_to(SAMPLE)
             for name, text in re.findall(r"<!-- file: (\S+) -->\n```yaml\n(.*?)^```$", README, re.M | re.S):
                 (place / name).write_text(text, encoding="utf-8")
-            env = {**os.environ, "PATH": os.environ["HYPERHOST_BIN"] + ":" + os.environ["PATH"]}
+            env = {**os.environ, "PATH": os.environ["HYPERHOST_BUILD_DIR"] + "/bin:" + os.environ["PATH"]}
             self.assertGreater(len(commands()), 12)
             for line, status, shown in commands():
                 if line.startswith("export PATH="):

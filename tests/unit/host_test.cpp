@@ -129,7 +129,8 @@ TEST(Spawn, GivesLinesOfBothStreamsAndTheStatus) {
   ASSERT_EQ(spawn_table()->run(
                 &op, argv,
                 [](void* arg, int32_t stream, const char* line, uint64_t len) noexcept {
-                  static_cast<std::vector<std::string>*>(arg)->push_back(std::to_string(stream) + std::string(line, len));
+                  static_cast<std::vector<std::string>*>(arg)->push_back(std::to_string(stream) +
+                                                                         std::string(line, len));
                 },
                 &lines, &status),
             HYPER_OK);
@@ -178,9 +179,11 @@ TEST(Spawn, AStartedChildRunsUntilStopped) {
 TEST(ElfSection, RefusesWhatIsNoPlugin) {
   const TempDir dir;
   const std::string path = (dir.path() / "x.so").string();
-  std::ofstream(path) << "not an ELF file at all, but long enough to hold a header of sixty-four bytes";
+  std::ofstream(path)
+      << "not an ELF file at all, but long enough to hold a header of sixty-four bytes";
   EXPECT_THROW(read_elf_section(path, ".hyper_manifest"), Error);
-  std::ofstream(path) << "\x7f" "ELF";
+  std::ofstream(path) << "\x7f"
+                         "ELF";
   EXPECT_THROW(read_elf_section(path, ".hyper_manifest"), Error);
 }
 
@@ -192,7 +195,9 @@ class RegistryTest : public ::testing::Test {
     fs::copy_file(fs::path(TEST_PLUGIN_DIR) / name, to, fs::copy_options::overwrite_existing);
     return to;
   }
-  PluginRegistry registry() { return PluginRegistry({{dir_.path().string(), "--plugin-dir", true}}); }
+  PluginRegistry registry() {
+    return PluginRegistry({{dir_.path().string(), "--plugin-dir", true}});
+  }
   const PluginFile& only(const PluginRegistry& from) { return from.files().at(0); }
   TempDir dir_;
 };

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The dashboard of hyperhost: reads /api/v1/stream and shows what it says. No dependencies. The
 // stream is read with fetch, not EventSource, since only fetch can send a bearer token.
 'use strict';
