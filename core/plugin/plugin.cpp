@@ -11,7 +11,9 @@
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
+#include <mutex>
 #include <system_error>
+#include <vector>
 
 namespace hyperhost {
 namespace {
@@ -54,6 +56,14 @@ boost::dll::shared_library open_library(const std::string& path) {
   throw refused(path, reason == nullptr ? error.message() : reason);
 }
 
+/// For the life of the process (see the header): no handle is ever closed, not at exit either.
+void keep_loaded(boost::dll::shared_library library) {
+  static std::mutex mutex;
+  static auto* const kept = new std::vector<boost::dll::shared_library>;
+  const std::lock_guard lock(mutex);
+  kept->push_back(std::move(library));
+}
+
 }  // namespace
 
 std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string& expected_id) {
@@ -63,8 +73,7 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
                             ? "it is built for plugin ABI 2 and this host runs ABI 1"
                             : "it exports no symbol " HYPER_ENTRY_SYMBOL);
   const auto entry = library.get<const hyper_plugin*(const hyper_hello*)>(HYPER_ENTRY_SYMBOL);
-  // Kept for the life of the process (see the header): this handle is never closed.
-  static_cast<void>(new boost::dll::shared_library(std::move(library)));
+  keep_loaded(std::move(library));
 
   char refusal[512] = "";
   const hyper_hello hello{sizeof(hyper_hello), HYPER_ABI_MINOR, 0, refusal, sizeof refusal};
