@@ -17,6 +17,7 @@ class Binder {
 
   /// Finds the plugin and completes its options; problems become diagnostics.
   std::optional<PluginChoice> bind(const PluginSpec& spec, const char* iface) {
+    if (spec.plugin.empty()) return std::nullopt;  // of a draft; said already
     const PluginFile* file = registry_.find(spec.plugin);
     Plugin* plugin = nullptr;
     try {
@@ -145,7 +146,12 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       config.cloud_destination = spec.upload->destination;
       config.keep_local = spec.upload->keep_local;
       config.upload_overwrite = spec.upload->overwrite;
-      if (auto choice = binder.bind(spec.upload->storage, HYPER_IFACE_STORAGE))
+      PluginSpec storage = spec.upload->storage;
+      constexpr std::string_view kFile = "file://";
+      if (storage.plugin == "local" && spec.upload->destination.rfind(kFile, 0) == 0 &&
+          storage.options.members() != nullptr && storage.options.find("path") == nullptr)
+        storage.options.set("path", ConfigValue(spec.upload->destination.substr(kFile.size()), storage.mark));
+      if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
     }
     out.migrations.push_back(std::move(config));

@@ -128,7 +128,10 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
       result.digest = digest->get<std::string>();
     for (const auto& note : answer.value("notes", nlohmann::json::array()))
       if (note.is_string()) result.notes.push_back(note.get<std::string>());
-    if (route.disk.capacity_bytes != 0 && result.virtual_size != route.disk.capacity_bytes)
+    // A VHD's size is whole MiB (Azure): its converter rounds up and says so in a note.
+    const uint64_t grown = result.virtual_size - route.disk.capacity_bytes;
+    const bool rounded = route.target_format == "vhd" && grown < (1u << 20);
+    if (route.disk.capacity_bytes != 0 && grown != 0 && !rounded)
       throw Error(Code::kCorrupt, "the disk has " + std::to_string(result.virtual_size) +
                                       " guest-visible bytes and its description says " +
                                       std::to_string(route.disk.capacity_bytes));

@@ -108,13 +108,12 @@ class RoutePlanner {
       error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
     const nlohmann::json local = local_info();
     const nlohmann::json remote = remote_info();
-    for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
+    if (converter_starts())
+      for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
     if (!local.is_null()) check_targets();
     check_space(local);
-    for (const std::string& text : out_.vm.warnings)
-      out_.findings.push_back(finding(Severity::kWarning, Code::kOk, "vm/" + out_.vm.name, text));
-    for (const std::string& text : out_.vm.notes)
-      out_.findings.push_back(finding(Severity::kInfo, Code::kOk, "vm/" + out_.vm.name, text));
+    for (const std::string& text : out_.vm.warnings) tell(Severity::kWarning, text);
+    for (const std::string& text : out_.vm.notes) tell(Severity::kInfo, text);
   }
 
  private:
@@ -122,6 +121,12 @@ class RoutePlanner {
     out_.findings.push_back(finding(Severity::kError, code,
                                     "vm/" + out_.vm.name + (disk.empty() ? "" : "/disk/" + disk),
                                     std::move(summary), std::move(hint)));
+  }
+  /// Unless the provider's preflight said the same.
+  void tell(Severity severity, const std::string& text) {
+    for (const Diagnostic& said : out_.findings)
+      if (said.summary == text) return;
+    out_.findings.push_back(finding(severity, Code::kOk, "vm/" + out_.vm.name, text));
   }
   void keep(const Error& failure, const std::string& disk) {
     Diagnostic diagnostic = failure.diagnostic();
@@ -158,6 +163,20 @@ class RoutePlanner {
     route.file_name = out_.stem + "-" + disk.id + file_extension(route.target_format);
     route.key = out_.stem + "/" + route.file_name;
     return route;
+  }
+
+  /// A converter that cannot start at all is one finding, not one for each disk.
+  bool converter_starts() {
+    if (!config_.enable_conversion) return true;
+    try {
+      session_.converter(config_.converter, op_);
+      return true;
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = "converter/" + config_.converter.plugin;
+      out_.findings.push_back(std::move(diagnostic));
+      return false;
+    }
   }
 
   nlohmann::json local_info() {
@@ -231,9 +250,10 @@ class RoutePlanner {
     for (const DiskRoute& route : out_.disks) {
       const Compression compression = config_.convert_options.compression;
       const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
-      if (route.direct_upload || route.disk.format == "raw" || (shrinks && route.converted))
-        continue;
-      least += std::min(route.disk.source_bytes.value_or(0), route.disk.capacity_bytes);
+      if (route.direct_upload || (shrinks && route.converted)) continue;
+      const uint64_t stored = route.disk.allocated_bytes.value_or(
+          route.disk.format == "raw" ? 0 : route.disk.source_bytes.value_or(0));
+      least += std::min(stored, route.disk.capacity_bytes);
     }
     const auto free = local["free_bytes"].get<uint64_t>();
     if (least > free)

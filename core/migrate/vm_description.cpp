@@ -118,6 +118,7 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
       disk.bad("format", "is not a format's name");
     made.capacity_bytes = disk.number("capacity_bytes", kMaxDisk).value_or(0);
     made.source_bytes = disk.number("bytes", kMaxDisk);
+    made.allocated_bytes = disk.number("allocated_bytes", kMaxDisk);
     for (const auto& access : disk.list("access", 32)) {
       made.seekable |= access == "seek";
       made.streamable |= access == "stream";

@@ -17,6 +17,7 @@ struct DiskDescription {
   std::string format;                    ///< "" = only the content will tell
   uint64_t capacity_bytes = 0;           ///< guest-visible; 0 = not known before the read
   std::optional<uint64_t> source_bytes;  ///< what will be read; unknown for a lease's stream
+  std::optional<uint64_t> allocated_bytes;  ///< of those, not holes
   bool seekable = false, streamable = false, local_file = false;
   int boot_order = 999;
   std::string type = "unknown";  ///< boot, data, unknown

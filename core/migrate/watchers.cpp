@@ -120,6 +120,24 @@ Watchers::Watchers(const ObservabilitySpec& spec, const std::filesystem::path& b
   if (metrics_) metrics_->start();
 }
 
+std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
+                                        const std::filesystem::path& base_dir) {
+  std::vector<Diagnostic> problems;
+  const auto try_it = [&](const std::string& pointer, const auto& f) {
+    try {
+      at(pointer, f);
+    } catch (const Error& failure) {
+      problems.push_back(failure.diagnostic());
+    }
+  };
+  for (const WebhookSpec& hook : spec.webhooks)
+    try_it(hook.pointer, [&] { webhook_config(hook, base_dir); });
+  for (const auto* listen : {&spec.progress_api, &spec.metrics_api})
+    if (*listen && (*listen)->token)
+      try_it((*listen)->pointer, [&] { resolved(*(*listen)->token, (*listen)->pointer + "/token", base_dir); });
+  return problems;
+}
+
 Watchers::~Watchers() {
   if (webhooks_) {
     orchestrator_.events().unsubscribe(webhooks_.get());

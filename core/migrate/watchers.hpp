@@ -25,6 +25,9 @@ class Watchers {
   /// Delivers what is queued (ten seconds at most), gives streams their last state, stops.
   ~Watchers();
   Watchers(const Watchers&) = delete;
+  /// What would keep it from starting, as far as that shows without binding or sending anything.
+  static std::vector<Diagnostic> check(const ObservabilitySpec& spec,
+                                       const std::filesystem::path& base_dir);
   Watchers& operator=(const Watchers&) = delete;
 
   /// "progress API and dashboard: http://127.0.0.1:8080" …, for the log.
@@ -33,7 +36,7 @@ class Watchers {
 
  private:
   HttpServerOptions http_options(const ListenSpec& listen, const std::filesystem::path& base_dir);
-  WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::path& base_dir);
+  static WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::path& base_dir);
 
   MigrationOrchestrator& orchestrator_;
   std::unique_ptr<WebhookManager> webhooks_;

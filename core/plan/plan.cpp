@@ -49,7 +49,7 @@ PlanResult failed(std::string where, Code code, std::string summary, std::string
   diagnostic.where = std::move(where);
   diagnostic.summary = std::move(summary);
   diagnostic.hint = std::move(hint);
-  return {nullptr, {std::move(diagnostic)}, std::nullopt};
+  return {nullptr, {std::move(diagnostic)}, nullptr};
 }
 
 PlanResult finish(std::shared_ptr<const Plan> plan, std::vector<Diagnostic> problems) {
@@ -59,10 +59,8 @@ PlanResult finish(std::shared_ptr<const Plan> plan, std::vector<Diagnostic> prob
   const bool broken = std::any_of(problems.begin(), problems.end(), [](const Diagnostic& one) {
     return one.severity == Severity::kError;
   });
-  std::optional<AuditLogSpec> audit;
-  if (plan && plan->observability.audit_log && plan->observability.audit_log->path.is_absolute())
-    audit = plan->observability.audit_log;
-  return {broken ? nullptr : std::move(plan), std::move(problems), std::move(audit)};
+  return broken ? PlanResult{nullptr, std::move(problems), std::move(plan)}
+                : PlanResult{std::move(plan), std::move(problems), nullptr};
 }
 
 }  // namespace

@@ -157,8 +157,9 @@ struct PlanOptions {
 struct PlanResult {
   std::shared_ptr<const Plan> plan;     ///< null when there is any error
   std::vector<Diagnostic> diagnostics;  ///< errors and warnings, by position
-  /// Where a plan with errors asks for an audit log all the same: its failure is an entry too.
-  std::optional<AuditLogSpec> audit_log;
+  /// A plan with errors as far as it could be read: only to find what else is wrong with it and to
+  /// write its failure into the audit log it asks for. Members may be empty.
+  std::shared_ptr<const Plan> draft;
 };
 
 /// Never throws for what is in the file, the file system or the overrides.

@@ -36,8 +36,10 @@ class PlanRun {
   PlanRun(Context& context, const RunOptions& options) : context_(context), options_(options) {}
 
   int run(bool only_check) {
-    if (!load()) {
-      audit_failed_plan();
+    const bool loaded = load();
+    if (only_check) bound_.orchestrator.enable_audit_logging = false;  // it would make a file
+    if (!loaded) {
+      if (!only_check) audit_failed_plan();
       return stopped(kExitUsage);
     }
     std::unique_ptr<MigrationOrchestrator> orchestrator;
@@ -48,12 +50,16 @@ class PlanRun {
       return stopped(kExitPreflight);
     }
     const auto& cancel = context_.cancel();
+    if (only_check) keep(Watchers::check(plan_->observability, plan_->base_dir));
     keep(expand_patterns(bound_, *orchestrator, cancel));
     std::vector<VmRoute> routes;
     if (!has_error(diagnostics_)) {
       for (const MigrationConfig& config : bound_.migrations) {
         if (cancel->cancelled()) return stopped(kExitInterrupted);
         routes.push_back(orchestrator->preflight(config, cancel));
+        for (Diagnostic& finding : routes.back().findings)
+          if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
+            finding.where = bound_.specs[routes.size() - 1]->mark.where();
         keep(routes.back().findings);
       }
     }
@@ -73,11 +79,16 @@ class PlanRun {
     PlanResult loaded = load_plan(options_.plan, plan_options);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;
-    audit_spec_ = loaded.audit_log;
-    if (!plan_) return false;
+    draft_ = loaded.draft;
+    const Plan* plan = plan_ ? plan_.get() : draft_.get();
+    if (plan == nullptr) return false;
     std::vector<std::string> dirs;
-    for (const auto& dir : plan_->plugin_dirs) dirs.push_back(dir.string());
+    for (const auto& dir : plan->plugin_dirs) dirs.push_back(dir.string());
     registry_ = &context_.registry(dirs);
+    if (!plan_) {  // what is wrong with plugins' options is said together with the rest
+      keep(bind_plan(*draft_, *registry_).diagnostics);
+      return false;
+    }
     bound_ =
         bind_plan(*plan_, *registry_,
                   options_.converter.empty() ? std::nullopt : std::optional(options_.converter));
@@ -86,7 +97,11 @@ class PlanRun {
   }
 
   void keep(const std::vector<Diagnostic>& more) {
-    diagnostics_.insert(diagnostics_.end(), more.begin(), more.end());
+    for (const Diagnostic& one : more) {  // what concerns many VMs is said once
+      const std::string text = to_string(one);
+      const auto same = [&](const Diagnostic& other) { return to_string(other) == text; };
+      if (std::none_of(diagnostics_.begin(), diagnostics_.end(), same)) diagnostics_.push_back(one);
+    }
   }
 
   /// What keeps a plan from running is part of the record too.
@@ -107,9 +122,12 @@ class PlanRun {
 
   /// The same for a plan that got no orchestrator.
   void audit_failed_plan() {
-    if (!audit_spec_) return;
+    const Plan* plan = plan_ ? plan_.get() : draft_.get();
+    if (plan == nullptr || !plan->observability.audit_log ||
+        !plan->observability.audit_log->path.is_absolute())
+      return;
     try {
-      const auto audit = AuditLogger::open(audit_options(*audit_spec_));
+      const auto audit = AuditLogger::open(audit_options(*plan->observability.audit_log));
       audit_findings(*audit);
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());
@@ -183,7 +201,7 @@ class PlanRun {
   Context& context_;
   const RunOptions& options_;
   std::shared_ptr<const Plan> plan_;
-  std::optional<AuditLogSpec> audit_spec_;
+  std::shared_ptr<const Plan> draft_;  ///< of a plan with errors
   PluginRegistry* registry_ = nullptr;
   BoundPlan bound_;
   std::vector<Diagnostic> diagnostics_;

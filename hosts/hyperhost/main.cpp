@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/plan/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
 
 int main(int argc, char** argv) {
@@ -49,6 +50,15 @@ int main(int argc, char** argv) {
   });
   try {
     app.parse(argc, argv);
+  } catch (const CLI::RequiredError& error) {
+    for (const std::string& word : app.remaining()) {
+      if (word.rfind('-', 0) == 0) continue;
+      std::vector<std::string> names;
+      for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+      std::cerr << "there is no command '" << word << "' (" << suggest(word, names) << ")\n";
+      return kExitUsage;
+    }
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   } catch (const Error& error) {
