@@ -150,7 +150,8 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       constexpr std::string_view kFile = "file://";
       if (storage.plugin == "local" && spec.upload->destination.rfind(kFile, 0) == 0 &&
           storage.options.members() != nullptr && storage.options.find("path") == nullptr)
-        storage.options.set("path", ConfigValue(spec.upload->destination.substr(kFile.size()), storage.mark));
+        storage.options.set(
+            "path", ConfigValue(spec.upload->destination.substr(kFile.size()), storage.mark));
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
     }

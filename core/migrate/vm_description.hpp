@@ -14,9 +14,9 @@ namespace hyperhost {
 struct DiskDescription {
   std::string id;  ///< ^[a-zA-Z0-9_-]+$, unique in the VM
   std::string label, file;
-  std::string format;                    ///< "" = only the content will tell
-  uint64_t capacity_bytes = 0;           ///< guest-visible; 0 = not known before the read
-  std::optional<uint64_t> source_bytes;  ///< what will be read; unknown for a lease's stream
+  std::string format;                       ///< "" = only the content will tell
+  uint64_t capacity_bytes = 0;              ///< guest-visible; 0 = not known before the read
+  std::optional<uint64_t> source_bytes;     ///< what will be read; unknown for a lease's stream
   std::optional<uint64_t> allocated_bytes;  ///< of those, not holes
   bool seekable = false, streamable = false, local_file = false;
   int boot_order = 999;

@@ -134,7 +134,8 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
     try_it(hook.pointer, [&] { webhook_config(hook, base_dir); });
   for (const auto* listen : {&spec.progress_api, &spec.metrics_api})
     if (*listen && (*listen)->token)
-      try_it((*listen)->pointer, [&] { resolved(*(*listen)->token, (*listen)->pointer + "/token", base_dir); });
+      try_it((*listen)->pointer,
+             [&] { resolved(*(*listen)->token, (*listen)->pointer + "/token", base_dir); });
   return problems;
 }
 

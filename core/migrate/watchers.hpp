@@ -36,7 +36,8 @@ class Watchers {
 
  private:
   HttpServerOptions http_options(const ListenSpec& listen, const std::filesystem::path& base_dir);
-  static WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::path& base_dir);
+  static WebhookConfig webhook_config(const WebhookSpec& hook,
+                                      const std::filesystem::path& base_dir);
 
   MigrationOrchestrator& orchestrator_;
   std::unique_ptr<WebhookManager> webhooks_;

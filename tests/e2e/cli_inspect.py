@@ -139,7 +139,7 @@ class Inspect(CliTest):
 
     def test_set_is_checked_like_the_plan(self):
         plan = self.plan(self.ova()[0])
-        for override, word in (("defaults.verfy=none", "verify"), ("defaults.verify=nine", "nine"), ("x", "x"),
+        for override, word in (("defaults.verfy=none", "verify"), ("defaults.verify=nine", "nine"), ("x", "KEY=VALUE"),
                                ("migrations[0].target_format=raww", "raww")):
             done = self.host("run", plan, "--set", override, status=USAGE)
             self.assertIn(word, done.err)

@@ -141,7 +141,7 @@ class Migrate(CliTest):
         head, row = out.splitlines()[:2]
         for word in ("VM", "Result", "Disks", "Read", "Written", "Convert", "Verify", "Upload", "Total", "Rate"):
             self.assertIn(word, head)
-        self.assertRegex(row, r"^sample-vm +succeeded +2 +44\.0 MiB .* MiB/s$")
+        self.assertRegex(row, r"^sample-vm +succeeded +2 +44\.0 MiB .* [KMG]iB/s$")
         self.assertIn("1 of 1 VM migrated", out)
         self.assertIn(str(self.work / "out/sample-vm/manifest.json"), out)
 

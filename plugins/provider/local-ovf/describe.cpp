@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM description that the host reads: see the README's table of its members.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "contents.hpp"
@@ -21,6 +22,10 @@ Json describe_disk(const Disk& disk) {
     out["blank"] = true;
   } else {
     out["bytes"] = disk.range.size() + disk.extras.size();
+    uint64_t allocated = 0;
+    for (const Piece& piece : disk.range.pieces())
+      allocated += std::min(piece.length, piece.file->allocated());
+    if (!disk.gzip && disk.extras.size() == 0) out["allocated_bytes"] = allocated;
     if (!disk.gzip) access = {"seek", "extents"};
     if (disk.in_place()) access.push_back("file");
     access.push_back("stream");
