@@ -145,12 +145,13 @@ void add_convert(CLI::App& app, Context& context, int& status) {
   auto cluster = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "convert", "Convert one disk image; formats are found out from the content");
-  command->add_option("IN", options->input, "The disk image")->required();
+  command->add_option("IN", options->input, "The disk image, or an OVA")->required();
   command->add_option("OUT", options->output, "The new image")->required();
   command->add_option("-O,--format", options->format,
                       "Of OUT: qcow2, raw, vmdk, vhd, vhdx, vdi (default: by OUT's extension)");
   command->add_option("-f,--source-format", options->source_format,
                       "Of IN, where it must not be guessed");
+  command->add_option("--disk", options->disk, "Of an OVA with several: disk-0, disk-1 …");
   command->add_option("--compression", options->compression, "Of the data in OUT")
       ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
       ->capture_default_str();
@@ -178,6 +179,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"
       "  hyperhost convert disk.vmdk disk.qcow2 --compression keep\n"
+      "  hyperhost convert vm.ova disk.qcow2 --disk disk-0\n"
       "  hyperhost convert disk.qcow2 disk.raw --verify independent\n"
       "  hyperhost convert disk.raw disk.vhdx --converter qemu-img");
   command->callback([options, cluster, &context, &status] {

@@ -7,6 +7,7 @@
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/vm_description.hpp"
 
 namespace hyperhost {
 namespace {
@@ -84,6 +85,61 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
   }
 }
 
+/// A tar archive by its magic (POSIX.1-1988, "ustar" at 257): an OVA, never a disk image.
+bool is_archive(const SourceHandle& source, Operation& op) {
+  char head[512] = "";
+  if (source.length() < sizeof head) return false;
+  source.read_at(op, 0, head, sizeof head);
+  return std::string_view(head + 257, 5) == "ustar";
+}
+
+/// The one disk of an OVA's one VM that is meant, opened in place.
+class Package {
+ public:
+  Package(PluginRegistry& registry, const SingleDiskOptions& options, Operation& op)
+      : session_(registry,
+                 {{"package",
+                   {"local-ovf", Options(nlohmann::json{
+                                     {"path", std::filesystem::absolute(options.input).string()},
+                                     {"verify_checksums", !options.no_digest}})}}}) {
+    ProviderHandle& provider = session_.provider("package", op);
+    std::vector<std::string> vms;
+    provider.list_vms(op, "",
+                      [&](const nlohmann::json& vm) { vms.push_back(vm.value("ref", "")); });
+    if (vms.size() != 1)
+      throw Error(Code::kUnsupported,
+                  options.input + " holds " + std::to_string(vms.size()) + " VMs", "",
+                  "convert takes one disk: use a plan (hyperhost run)");
+    const VmDescription vm = parse_vm_description(provider.describe_vm(op, vms[0]), "local-ovf");
+    std::string ids;
+    std::size_t matches = 0;
+    for (const DiskDescription& one : vm.disks) {
+      ids += (ids.empty() ? "" : ", ") + one.id;
+      if (one.blank || (!options.disk.empty() && one.id != options.disk)) continue;
+      disk_ = one;
+      ++matches;
+    }
+    if (matches != 1)
+      throw Error(
+          Code::kConfig,
+          options.disk.empty() ? options.input + " holds " + std::to_string(matches) + " disks"
+                               : options.input + " has no disk '" + options.disk + "'",
+          "it has " + (ids.empty() ? "none" : ids), "choose one with --disk, or use a plan");
+    vm_ = provider.open_vm(op, {{"vm", vms[0]}, {"task_id", "convert"}});
+  }
+
+  const DiskDescription& disk() const { return disk_; }
+  std::shared_ptr<SourceHandle> open(const DiskRoute& route, Operation& op) {
+    return vm_->open_disk(op, disk_.id, route.open_flags);
+  }
+  void close(Operation& op) { vm_->close(op, HYPER_OK); }
+
+ private:
+  Session session_;
+  DiskDescription disk_;
+  std::unique_ptr<ProviderVmHandle> vm_;
+};
+
 }  // namespace
 
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
@@ -98,25 +154,34 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
 
   DiskRoute route;
-  route.disk.id = "disk-0";
-  route.disk.file = options.input;
-  route.disk.format = options.source_format;
-  route.disk.source_bytes = source->length();
-  route.disk.seekable = route.disk.local_file = true;
+  std::unique_ptr<Package> package;
+  if (options.source_format.empty() && is_archive(*source, op)) {
+    package = std::make_unique<Package>(registry, options, op);
+    route.disk = package->disk();
+  } else {
+    route.disk.id = "disk-0";
+    route.disk.file = options.input;
+    route.disk.format = options.source_format;
+    route.disk.source_bytes = source->length();
+    route.disk.seekable = route.disk.local_file = true;
+    if (options.source_format.empty()) {
+      const nlohmann::json found = probe(session, *source, options.input, op);
+      route.disk.format = found.value("format", "");
+      source = open_file_source(options.input, route.disk.format);
+    }
+  }
   route.target_format = config.target_format;
   route.file_name = route.key = output.filename().string();
-  if (options.source_format.empty()) {
-    const nlohmann::json found = probe(session, *source, options.input, op);
-    route.disk.format = found.value("format", "");
-    source = open_file_source(options.input, route.disk.format);
-  }
   choose_converter(session, registry, options, config, route, op);
   if (!options.no_digest) route.request["digest"] = true;
 
+  if (package) source = package->open(route, op);
   ConversionManager conversions(session);
   PendingDisk disk = conversions.convert(config, route, source, output.parent_path(), op,
                                          [](Stage, uint64_t, uint64_t) {});
   conversions.commit(disk, output.parent_path(), op);
+  source.reset();
+  if (package) package->close(op);
   return disk.result;
 }
 

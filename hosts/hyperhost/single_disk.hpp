@@ -15,6 +15,7 @@ namespace hyperhost {
 struct SingleDiskOptions {
   std::string input, output;
   std::string format, source_format;  ///< "" = by OUT's extension, by IN's content
+  std::string disk;                   ///< of an OVA: which one; "" = it has one only
   std::string compression = "none", verify = "none", durability = "file", converter;
   std::optional<int> compression_level;
   std::optional<uint64_t> cluster_size;
