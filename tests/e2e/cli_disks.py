@@ -125,6 +125,16 @@ class Disks(CliTest):
         missing = self.host("compare", self.raw, self.work / "missing", status=FAILED)
         self.assert_one_clear_error(missing, "missing")
 
+    def test_a_disk_of_an_ova_is_read_in_place(self):
+        package, _ = self.ova("two-disks")
+        done = self.host("convert", package, "one.qcow2", status=USAGE)
+        self.assertIn("--disk", done.err)
+        self.assertFalse((self.work / "one.qcow2").exists())
+        self.assertIn("disk-7", self.host("convert", package, "one.qcow2", "--disk", "disk-7", status=USAGE).err)
+        self.host("convert", package, "one.qcow2", "--disk", "disk-1")
+        self.host("run", self.plan(package, defaults={"target_format": "raw"}))
+        self.host("compare", "--strict", "one.qcow2", "out/sample-vm/sample-vm-disk-1.raw")
+
     def test_an_image_s_digest_is_what_its_definition_says(self):
         self.assertIn(self.digest, self.host("verify", self.vmdk).out)
         self.assertIn(self.digest, self.host("verify", self.vmdk, "--reader", "qemu-img").out)
