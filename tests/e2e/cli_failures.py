@@ -7,11 +7,14 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import signal
+import subprocess
+import time
 import unittest
 
-from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PLUGINS, PREFLIGHT, SANITIZED, TEST_PLUGINS, USAGE,
+from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PLUGINS, PREFLIGHT, PROGRAM, SANITIZED, TEST_PLUGINS, USAGE,
                            CliTest, content_digest, interrupt, sparse_raw)
 import requirement
 from vmdk_writer import Content, stream_optimized
@@ -202,19 +205,30 @@ class Failures(CliTest):
 
     # --- plugins
 
-    def test_plugins_that_misbehave(self):
-        requirement.need(TEST_PLUGINS.is_dir(), f"{TEST_PLUGINS}: this build has no test plugins")
+    def with_storage(self, plugin, package, *command):
+        plan = self.plan(package, plugin_dirs=[str(TEST_PLUGINS)],
+                         upload={"destination": f"{(self.work / 'up').as_uri()}", "storage": {"plugin": plugin}})
+        return self.host(*command, plan, status=None)
+
+    def test_a_plugin_of_a_newer_major_is_refused_with_the_reason(self):
+        requirement.need((TEST_PLUGINS / "newer_major.so").exists(), f"{TEST_PLUGINS} has no newer_major.so")
         package, _ = self.ova()
-        done = self.host("--plugin-dir", TEST_PLUGINS, "plugins", "list")
-        self.assertRegex(done.out, r"not used: \S*newer[-_]major\S*.*(major|ABI)")
-        for file in TEST_PLUGINS.glob("*newer*major*"):
-            name = file.stem
-            with self.subTest(plugin=name):
-                plan = self.plan(package, converter={"plugin": name}, plugin_dirs=[str(TEST_PLUGINS)])
-                done = self.host("run", plan, status=None)
-                self.assertIn(done.status, (USAGE, PREFLIGHT), done)
-                self.assertTrue(any("major" in e or "ABI" in e for e in done.errors()), done)
-                self.assert_nothing_left()
+        out = self.host("--plugin-dir", TEST_PLUGINS, "plugins", "list").out
+        self.assertRegex(out, r"not used: \S*newer_major\.so.*(major|ABI)")
+        done = self.with_storage("newer-major", package, "run")
+        self.assertIn(done.status, (USAGE, PREFLIGHT), done)
+        self.assertTrue(any(re.search("major|ABI", e) for e in done.errors()), done)
+        self.assert_nothing_left()
+        self.assert_audited_failure("newer-major")
+
+    def test_a_plugin_that_throws_fails_its_vm_and_not_the_host(self):
+        requirement.need((TEST_PLUGINS / "throws.so").exists(), f"{TEST_PLUGINS} has no throws.so")
+        package, _ = self.ova()
+        done = self.with_storage("throws", package, "run")
+        self.assertIn(done.status, (FAILED, PREFLIGHT), done)
+        self.assert_one_clear_error(done, "thrown inside the plugin")
+        self.assert_nothing_left()
+        self.assert_audited_failure("thrown inside the plugin")
 
     def test_a_file_that_is_no_plugin_is_refused_by_name_and_harms_nobody(self):
         directory = self.work / "plugins"
@@ -291,6 +305,44 @@ class Failures(CliTest):
                     self.assertLess(seconds, 2.0)
                 self.assertEqual(running.wait_none_left(0.2), {})
                 self.assert_nothing_left()
+
+    def test_stopped_at_any_moment_it_is_done_or_nothing_is_there(self):
+        package, _ = self.ova()
+        plans = [self.plan(package, name=f"{c}.yaml", converter={"plugin": c}) for c in CONVERTERS]
+        for number in range(16):
+            delay = 0.02 * number
+            with self.subTest(after=f"{delay:.2f} s"):
+                shutil.rmtree(self.work / "out", ignore_errors=True)
+                running = self.start("run", plans[number % 2])
+                time.sleep(delay)  # the moment is what varies; nothing is waited for
+                done, _ = interrupt(running, (signal.SIGINT, signal.SIGTERM)[number // 2 % 2])
+                if done.status == 0:
+                    self.host("verify", self.work / "out/sample-vm/manifest.json")
+                else:  # a signal before its handler stands ends the program as any other
+                    self.assertIn(done.status, (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM), done)
+                    self.assert_nothing_left()
+                self.assertEqual(running.wait_none_left(0.2), {})
+        self.audit()
+
+    def test_readers_that_leave_and_closed_descriptors_do_not_harm_the_migration(self):
+        package, _ = self.ova()
+        for how, redirect in (("stderr into a closed pipe", "2>&1 >/dev/null | true"), ("all closed", "<&- >&- 2>&-"),
+                              ("stdout closed", ">&-"), ("stderr closed", "2>&-")):
+            with self.subTest(how):
+                shutil.rmtree(self.work / "out", ignore_errors=True)
+                plan = self.plan(package)
+                subprocess.run(["sh", "-c", f'"$0" run "$1" {redirect}', PROGRAM, plan], check=False, timeout=60,
+                               cwd=self.work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                self.host("verify", self.work / "out/sample-vm/manifest.json")
+                self.audit()  # a log line in a descriptor that was free would break its chain
+
+    def test_a_report_that_cannot_be_written_is_no_success(self):
+        requirement.need(os.path.exists("/dev/full"), "there is no /dev/full")
+        package, _ = self.ova("vmware")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "--output", "json", "run", self.plan(package)], check=False, timeout=60,
+                                  stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, FAILED)
 
     def test_no_child_outlives_a_killed_host(self):
         requirement.tool("qemu-img", "qemu-utils")
