@@ -4,7 +4,6 @@
 
 import json
 import os
-import unittest
 
 from hyperhost_cli import DIFFERS, FAILED, GIB, MIB, OK, USAGE, CliTest, content_digest, sparse_raw
 import requirement

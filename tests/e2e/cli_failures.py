@@ -12,9 +12,8 @@ import shutil
 import signal
 import subprocess
 import time
-import unittest
 
-from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PLUGINS, PREFLIGHT, PROGRAM, SANITIZED, TEST_PLUGINS, USAGE,
+from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PREFLIGHT, PROGRAM, SANITIZED, TEST_PLUGINS, USAGE,
                            CliTest, content_digest, interrupt, sparse_raw)
 import requirement
 from vmdk_writer import Content, stream_optimized

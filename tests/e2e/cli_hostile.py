@@ -10,7 +10,6 @@ import pathlib
 import random
 import shutil
 import threading
-import unittest
 
 from hyperhost_cli import FAILED, MIB, OK, PLUGINS, PREFLIGHT, USAGE, CliTest
 import requirement

@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import shutil
-import unittest
 
 from hyperhost_cli import FAILED, MIB, OK, PREFLIGHT, PROGRAM, ROOT, USAGE, CliTest, Running, sha256_of, sparse_raw
 import requirement

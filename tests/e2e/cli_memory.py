@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import time
-import unittest
 
 from hyperhost_cli import CONVERTERS, GIB, MIB, PROGRAM, SANITIZED, CliTest, sparse_raw
 import requirement

@@ -5,7 +5,6 @@
 import json
 import pathlib
 import re
-import unittest
 
 from hyperhost_cli import CONVERTERS, DIFFERS, FAILED, OK, CliTest, content_digest, sha256_of
 import requirement

@@ -5,7 +5,6 @@
 import json
 import pathlib
 import subprocess
-import unittest
 
 from hyperhost_cli import CONVERTERS, ROOT, CliTest
 import boot_check
