@@ -1,13 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/plan/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
 
+namespace {
+
+/// What the program started with must not end up inside a disk image: a descriptor 0, 1 or 2 that
+/// was closed would be given to the next file that is opened, and the log would go there.
+void secure_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+      static_cast<void>(::open("/dev/null", O_RDWR));
+  // A reader that leaves (a pager, `| head`) is no reason to drop a migration.
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+/// A report that nobody got is no success.
+int with_output_written(int status) {
+  std::cout.flush();
+  if (std::cout.good()) return status;
+  std::cerr << "error: standard output could not be written\n";
+  return status == hyperhost::kExitOk ? hyperhost::kExitFailed : status;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace hyperhost;
+  secure_standard_streams();
   Context context;
   int status = kExitOk;
   CLI::App app{
@@ -67,5 +94,5 @@ int main(int argc, char** argv) {
     context.fail(Error(Code::kFail, "internal error", error.what()));
     return kExitInternal;
   }
-  return status;
+  return with_output_written(status);
 }

@@ -238,6 +238,8 @@ def main():
     parser.add_argument("--enforce", action="store_true", help="status 1 when a bar is missed")
     parser.add_argument("--fsync", action="store_true", help="count an fdatasync of the result, on both sides")
     parser.add_argument("--peers-only", action="store_true", help="measure the peers alone")
+    parser.add_argument("--work", help="where the results are written while they are compared, e.g. a tmpfs: "
+                        "then the disk's write-back is in neither side's time")
     parser.add_argument("--out", default=os.path.join(ROOT, "out/bench-result"))
     args = parser.parse_args()
     args.n = args.n or (1 if args.quick else 5)
@@ -245,7 +247,7 @@ def main():
     if not rows:
         parser.error(f"no row's name holds '{args.only}'")
     disks = os.path.join(ROOT, "out/bench-quick" if args.quick else "out/bench")
-    work = os.path.join(args.out, "work")
+    work = os.path.join(args.work or args.out, "work")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     bench = Bench(args, disks, work)
