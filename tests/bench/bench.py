@@ -250,6 +250,7 @@ def main():
     work = os.path.join(args.work or args.out, "work")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
+    os.makedirs(args.out, exist_ok=True)
     bench = Bench(args, disks, work)
     if bench.ours or args.peers_only:
         subprocess.run([os.path.join(HERE, "make_disk.sh"), *(["--quick"] if args.quick else [])], check=True)
