@@ -26,6 +26,18 @@ const Interface* interface_of(const Plugin& plugin, const Interface* table, cons
   return table;
 }
 
+using Undo = hyper_st (*)(void*, hyper_op*, const char*) noexcept;
+
+bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
+            const nlohmann::json& entry) {
+  if (undo == nullptr) return false;
+  const auto lock = plugin.enter();
+  const hyper_st status = undo(connection, &op, entry.dump().c_str());
+  if (status == HYPER_UNSUPPORTED) return false;
+  op.check(status, label(plugin, "undo"));
+  return true;
+}
+
 }  // namespace
 
 SourceHandle::~SourceHandle() {
@@ -151,6 +163,10 @@ std::unique_ptr<ProviderVmHandle> ProviderHandle::open_vm(Operation& op,
   return std::make_unique<ProviderVmHandle>(*this, vm);
 }
 
+bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
+  return undone(plugin_, table_->undo, connection_, op, entry);
+}
+
 ProviderVmHandle::~ProviderVmHandle() {
   if (vm_ == nullptr) return;
   Operation op("close", CancelSource::create());
@@ -260,6 +276,10 @@ nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
 void StorageHandle::remove(Operation& op, const std::string& key) {
   const auto lock = plugin_.enter();
   op.check(table_->remove(connection_, &op, key.c_str()), label(plugin_, "remove"));
+}
+
+bool StorageHandle::undo(Operation& op, const nlohmann::json& entry) {
+  return undone(plugin_, table_->undo, connection_, op, entry);
 }
 
 ImageReader::ImageReader(Plugin& plugin, Options options)

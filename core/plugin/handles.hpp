@@ -82,6 +82,8 @@ class ProviderHandle {
   /// Findings are left in op.diagnostics(); throws on errors.
   void preflight(Operation& op, const nlohmann::json& request);
   std::unique_ptr<ProviderVmHandle> open_vm(Operation& op, const nlohmann::json& request);
+  /// False: the journal entry is of another place, or this plugin undoes nothing.
+  bool undo(Operation& op, const nlohmann::json& entry);
 
  private:
   friend class ProviderVmHandle;
@@ -141,6 +143,8 @@ class StorageHandle {
   /// Null JSON if there is no such object.
   nlohmann::json stat(Operation& op, const std::string& key);
   void remove(Operation& op, const std::string& key);
+  /// As ProviderHandle::undo.
+  bool undo(Operation& op, const nlohmann::json& entry);
 
  private:
   Plugin& plugin_;

@@ -19,6 +19,7 @@ Operation* operation(hyper_op* op) {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
   return nullptr;
 }
 

@@ -77,6 +77,9 @@ const hyper_host* host_table();
 /// "core/plugin/spawn.cpp": the extension hyper.spawn/1.
 const hyper_spawn* spawn_table();
 
+/// "core/state/journal_table.cpp": the extension hyper.journal/1.
+const hyper_journal* journal_table();
+
 /// Collects what a call emits. `receive` may throw: the call fails then and rethrow() throws it.
 class EmitSink {
  public:

@@ -10,6 +10,7 @@
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
+#include "core/state/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/report.hpp"
 #include "hosts/hyperhost/run_log.hpp"
@@ -172,6 +173,7 @@ class PlanRun {
       spdlog::warn("{}", to_string(diagnostic));
     std::unique_ptr<Watchers> watchers;
     try {
+      set_journal(StateStore::open(default_state_dir()));
       watchers = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, orchestrator);
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/context.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -8,11 +9,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "core/diag/redactor.hpp"
+#include "core/os/fd.hpp"
 
 namespace hyperhost {
 namespace {
@@ -61,22 +63,29 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   if (cancel_) return cancel_;
   cancel_ = CancelSource::create();
   // Signals are read by a thread, so that what they start is ordinary code. Blocked here and thus
-  // in every thread made from now on.
+  // in every thread made from now on; the thread ends with this object, before the log does.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::thread([signals, cancel = cancel_] {
+  const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC));
+  if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");
+  signal_reader_ = std::jthread([descriptor, cancel = cancel_](const std::stop_token& stop) {
+    const auto ended = CancelSource::create();
+    const std::stop_callback end(stop, [&] { ended->cancel(); });
     for (int count = 1;; ++count) {
-      int signal = 0;
-      if (sigwait(&signals, &signal) != 0) continue;
+      pollfd wait_for[] = {{descriptor->get(), POLLIN, 0}, {ended->fd(), POLLIN, 0}};
+      if (::poll(wait_for, 2, -1) < 0 && errno != EINTR) return;
+      if (stop.stop_requested()) return;
+      signalfd_siginfo signal{};
+      if (::read(descriptor->get(), &signal, sizeof signal) != sizeof signal) continue;
       if (count > 1) ::_exit(kExitInterrupted);
       spdlog::warn("{}: stopping and cleaning up; once more to leave at once",
-                   signal == SIGINT ? "interrupted" : "terminated");
+                   signal.ssi_signo == SIGINT ? "interrupted" : "terminated");
       cancel->cancel();
     }
-  }).detach();
+  });
   return cancel_;
 }
 

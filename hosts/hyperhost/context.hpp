@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
@@ -48,6 +49,7 @@ class Context {
  private:
   std::unique_ptr<PluginRegistry> registry_;
   std::shared_ptr<CancelSource> cancel_;
+  std::jthread signal_reader_;
 };
 
 nlohmann::json diagnostic_json(const Diagnostic& diagnostic);

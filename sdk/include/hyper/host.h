@@ -83,6 +83,27 @@ typedef struct hyper_spawn {
   void (*stop)(uint64_t process) HYPER_NOEXCEPT;
 } hyper_spawn;
 
+/* --- extension "hyper.journal/1": what is owed to the outside ------------------------------------
+ * A plugin that changes something outside (a snapshot, a lease, a power state, an unfinished
+ * upload) writes an entry before the change and closes it once the change is undone or is meant
+ * to stay. What a killed run leaves open is handed to the plugin's undo() by `hyperhost cleanup`.
+ * An entry is a JSON object of at most 64 KiB without secrets: {"plugin": "<own id>", "kind":
+ * "snapshot", "where": "<endpoint, bucket …>", "ref": "<name there>", "task_id": …} and whatever
+ * else the plugin needs to find it again. */
+#define HYPER_EXT_JOURNAL "hyper.journal/1"
+
+typedef struct hyper_journal {
+  uint32_t size;
+  uint32_t reserved;
+  /* Durable when it returns. */
+  hyper_st (*open)(hyper_op* op, const char* json, uint64_t* entry) HYPER_NOEXCEPT;
+  /* Replaces the entry's JSON, e.g. once the server has told a name. Durable when it returns. */
+  hyper_st (*update)(hyper_op* op, uint64_t entry, const char* json) HYPER_NOEXCEPT;
+  hyper_st (*close)(hyper_op* op, uint64_t entry) HYPER_NOEXCEPT;
+  /* Emits every open entry of `plugin`, oldest first: {"entry": N, …as written}. */
+  hyper_st (*list)(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+} hyper_journal;
+
 HYPER_EXTERN_C_END
 
 #endif

@@ -34,6 +34,8 @@ class ProviderConnection {
   virtual std::string describe_vm(Op, const std::string& vm) = 0;
   virtual void preflight(Op op, const std::string& /*request_json*/) { static_cast<void>(op); }
   virtual std::unique_ptr<ProviderVm> open_vm(Op, const std::string& request_json) = 0;
+  /// Undoes a journal entry; throws Reported(HYPER_UNSUPPORTED) where it belongs to another place.
+  virtual void undo(Op, const std::string& /*entry_json*/) { throw Reported(HYPER_UNSUPPORTED); }
 };
 
 template <class T>
@@ -68,6 +70,9 @@ struct Provider {
         [](void* vm, hyper_op* op, hyper_st outcome) noexcept {
           const std::unique_ptr<ProviderVm> owned(static_cast<ProviderVm*>(vm));
           return detail::guard(op, [&] { owned->close(Op(op), outcome); });
+        },
+        [](void* self, hyper_op* op, const char* entry) noexcept {
+          return detail::guard(op, [&] { of(self).undo(Op(op), entry); });
         },
     };
     return &table;
@@ -159,6 +164,8 @@ class StorageConnection {
   virtual std::string stat(Op, const std::string& key) = 0;
   virtual void list(Op, const std::string& prefix, const Emit&) = 0;
   virtual void remove(Op, const std::string& key) = 0;
+  /// As ProviderConnection::undo.
+  virtual void undo(Op, const std::string& /*entry_json*/) { throw Reported(HYPER_UNSUPPORTED); }
 };
 
 template <class T>
@@ -196,6 +203,9 @@ struct Storage {
         },
         [](void* self, hyper_op* op, const char* key) noexcept {
           return detail::guard(op, [&] { of(self).remove(Op(op), key); });
+        },
+        [](void* self, hyper_op* op, const char* entry) noexcept {
+          return detail::guard(op, [&] { of(self).undo(Op(op), entry); });
         },
     };
     return &table;

@@ -5,6 +5,7 @@
 #define HYPER_OP_HPP
 
 #include <string>
+#include <type_traits>
 
 #include "error.hpp"
 
@@ -124,6 +125,33 @@ class Config {
     return cfg_ != nullptr && host().cfg_get(cfg_, pointer.c_str(), &value) == HYPER_OK;
   }
   const hyper_cfg* cfg_;
+};
+
+/// What is owed to the outside, by the host's journal. Every call throws where this host has none:
+/// a change that cannot be written down is not to be made.
+class Journal {
+ public:
+  static uint64_t open(Op op, const std::string& json) {
+    uint64_t entry = 0;
+    check(table().open(op.raw(), json.c_str(), &entry));
+    return entry;
+  }
+  static void update(Op op, uint64_t entry, const std::string& json) {
+    check(table().update(op.raw(), entry, json.c_str()));
+  }
+  static void close(Op op, uint64_t entry) { check(table().close(op.raw(), entry)); }
+  /// on_entry(std::string json), oldest first.
+  template <class F>
+  static void each(Op op, const char* plugin, F&& on_entry) {
+    check(table().list(op.raw(), plugin, &detail::emit_to<std::remove_reference_t<F>>, &on_entry));
+  }
+
+ private:
+  static const hyper_journal& table() {
+    const auto* table = extension<hyper_journal>(HYPER_EXT_JOURNAL);
+    if (table == nullptr) throw Error(HYPER_UNSUPPORTED, "this host keeps no journal");
+    return *table;
+  }
 };
 
 /// Where a call's JSON results go.

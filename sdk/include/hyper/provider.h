@@ -45,6 +45,12 @@ typedef struct hyper_provider {
   /* Undoes what open_vm did. outcome: HYPER_OK if the migration succeeded. Called once, after
    * all of its sources are closed; not cancellable. */
   hyper_st (*close_vm)(void* vm, hyper_op* op, hyper_st outcome) HYPER_NOEXCEPT;
+
+  /* Optional (NULL): undoes what a journal entry of this plugin says ("hyper.journal/1"; the JSON
+   * as listed). HYPER_OK: nothing of it is left, whoever removed it; the host closes the entry.
+   * HYPER_UNSUPPORTED: the entry belongs to another place than this connection. Never touches
+   * what the entry does not name. */
+  hyper_st (*undo)(void* connection, hyper_op* op, const char* entry_json) HYPER_NOEXCEPT;
 } hyper_provider;
 
 HYPER_EXTERN_C_END

@@ -37,6 +37,12 @@ typedef struct hyper_storage {
   hyper_st (*list)(void* connection, hyper_op* op, const char* prefix, hyper_emit emit,
                    void* arg) HYPER_NOEXCEPT;
   hyper_st (*remove)(void* connection, hyper_op* op, const char* key) HYPER_NOEXCEPT;
+
+  /* Optional (NULL): undoes what a journal entry of this plugin says ("hyper.journal/1"; the JSON
+   * as listed). HYPER_OK: nothing of it is left, whoever removed it; the host closes the entry.
+   * HYPER_UNSUPPORTED: the entry belongs to another place than this connection. Never touches
+   * what the entry does not name. */
+  hyper_st (*undo)(void* connection, hyper_op* op, const char* entry_json) HYPER_NOEXCEPT;
 } hyper_storage;
 
 HYPER_EXTERN_C_END

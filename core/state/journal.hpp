@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is owed to the outside: entries that plugins write before they change something there and
+// close once it is undone (sdk/include/hyper/host.h, "hyper.journal/1"). Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace hyperhost {
+
+struct JournalEntry {
+  uint64_t id = 0;
+  std::string plugin;
+  nlohmann::json what;  ///< as the plugin wrote it
+};
+
+class Journal {
+ public:
+  virtual ~Journal() = default;
+  /// Each is durable when it returns, or throws Error.
+  virtual uint64_t open_entry(const std::string& plugin, const nlohmann::json& what) = 0;
+  virtual void update_entry(uint64_t id, const nlohmann::json& what) = 0;
+  virtual void close_entry(uint64_t id) = 0;
+  /// Open entries of a plugin ("" = of all), oldest first.
+  virtual void each_entry(const std::string& plugin,
+                          const std::function<void(const JournalEntry&)>& on_entry) = 0;
+};
+
+/// The journal that plugins write to from now on; null = none, and their changes are refused.
+/// Set by the host before it runs anything, kept alive here.
+void set_journal(std::shared_ptr<Journal> journal);
+std::shared_ptr<Journal> current_journal();
+
+}  // namespace hyperhost
