@@ -8,6 +8,7 @@
 namespace hyper::disk {
 namespace {
 constexpr uint64_t kZeros = 1u << 20;
+constexpr unsigned kMostSenders = 64;
 constexpr uint64_t kLongestWrite = 4u << 20;  // between two looks at the cancel flag
 }  // namespace
 
@@ -22,8 +23,14 @@ Output::Output(SinkRef sink) : sink_(sink), limiter_(std::max(1u, sink.max_paral
     throw Error(HYPER_UNSUPPORTED, "the sink takes neither random writes nor parts nor appends");
   if (sink.raw()->block_min > 512)
     throw Error(HYPER_UNSUPPORTED, "the sink takes only blocks larger than 512 bytes");
-  if (!random_ && !append_ && sink.part_size() == 0)
+  if (random_ || append_) return;
+  if (sink.part_size() == 0)
     throw Error(HYPER_UNSUPPORTED, "the sink takes parts but names no part size");
+  senders_ = std::make_unique<PartSenders>(
+      std::clamp(sink.max_parallel(), 1u, kMostSenders),
+      [this](Op op, uint64_t offset, const std::vector<uint8_t>& bytes) {
+        store(op, offset, bytes.data(), bytes.size());
+      });
 }
 
 void Output::write(Op op, uint64_t offset, const void* data, uint64_t length) {
@@ -87,7 +94,7 @@ void Output::fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length) 
         parts_.erase(index);
       }
     }
-    if (!complete.bytes.empty()) store(op, index * part_size, complete.bytes.data(), part_size);
+    if (!complete.bytes.empty()) senders_->send(op, index * part_size, std::move(complete.bytes));
     if (data != nullptr) data += now;
     offset += now;
     length -= now;
@@ -107,8 +114,10 @@ void Output::finish(Op op, uint64_t length) {
     const uint64_t size = std::min(part_size, length - std::min(length, start));
     if (size == 0 || part.missing != part_size - size)
       throw Error(HYPER_FAIL, "internal error: a part of the image is missing");
-    store(op, start, part.bytes.data(), size);
+    part.bytes.resize(size);
+    senders_->send(op, start, std::move(part.bytes));
   }
+  senders_->drain(op);
   parts_.clear();
 }
 

@@ -7,12 +7,14 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include <hyper/sink.hpp>
 
 #include "engine/limiter.hpp"
+#include "writer/part_senders.hpp"
 
 namespace hyper::disk {
 
@@ -45,6 +47,7 @@ class Output {
   uint64_t appended_ = 0;  // append: the next offset
   std::mutex mutex_;       // parts
   std::map<uint64_t, Part> parts_;
+  std::unique_ptr<PartSenders> senders_;  // the last: its threads use the rest
 };
 
 }  // namespace hyper::disk
