@@ -132,6 +132,15 @@ TEST(PartSize, GrowsSoThatTheLargestObjectFits) {
 
 /// A store in memory. `before` and `after` run inside each request and may throw.
 class MemoryService final : public Service {
+  template <class F>
+  auto request(const std::string& what, F f) {
+    const std::lock_guard lock(mutex);
+    before(what);
+    auto out = f();
+    after(what);
+    return out;
+  }
+
  public:
   std::string plugin() const override { return "memory"; }
   std::string where() const override { return "memory://here"; }
@@ -230,14 +239,6 @@ class MemoryService final : public Service {
     if (!spec.overwrite && objects.count(spec.key) != 0) throw Error(HYPER_EXISTS, "exists");
     objects[spec.key] = std::move(bytes);
     return info(spec.key, objects[spec.key]);
-  }
-  template <class F>
-  auto request(const std::string& what, F f) {
-    const std::lock_guard lock(mutex);
-    before(what);
-    auto out = f();
-    after(what);
-    return out;
   }
 };
 
@@ -500,7 +501,7 @@ TEST_F(Sinks, SourcesReadAnyRange) {
   service_->objects["p/disk"] = bytes;
   const auto source = storage_->get(op(), "disk");
   EXPECT_EQ(source->traits().length, bytes.size());
-  for (const auto [offset, length] : {std::pair{0ul, 10ul}, {4194300ul, 10ul}, {1ul, 8999999ul}}) {
+  for (const auto& [offset, length] : {std::pair{0ul, 10ul}, {4194300ul, 10ul}, {1ul, 8999999ul}}) {
     std::string got(length, '\0');
     source->read_at(op(), offset, got.data(), length);
     EXPECT_EQ(got, bytes.substr(offset, length));

@@ -36,6 +36,7 @@ class Output {
     std::vector<uint8_t> bytes;
     uint64_t missing = 0;
   };
+  uint8_t* part_at(Op op, uint64_t index);
   void fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length);
   void append(Op op, uint64_t offset, const uint8_t* data, uint64_t length);
   void store(Op op, uint64_t offset, const void* data, uint64_t length);

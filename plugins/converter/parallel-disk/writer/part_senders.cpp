@@ -5,7 +5,8 @@
 
 namespace hyper::disk {
 
-PartSenders::PartSenders(unsigned count, Store store) : count_(count), store_(std::move(store)) {}
+PartSenders::PartSenders(unsigned count, uint64_t part_size, Store store)
+    : count_(count), part_size_(part_size), store_(std::move(store)) {}
 
 PartSenders::~PartSenders() {
   {
@@ -17,17 +18,41 @@ PartSenders::~PartSenders() {
   threads_.clear();
 }
 
-void PartSenders::wait(std::unique_lock<std::mutex>& lock, Op op, unsigned below) {
-  while (on_their_way_ >= below && !error_) {
+template <class Until>
+void PartSenders::wait(std::unique_lock<std::mutex>& lock, Op op, Until until) {
+  while (!until() && !error_) {
     changed_.wait_for(lock, std::chrono::milliseconds(50));
     op.check_cancelled();
   }
   if (error_) std::rethrow_exception(error_);
 }
 
-void PartSenders::send(Op op, uint64_t offset, std::vector<uint8_t> bytes) {
-  std::unique_lock lock(mutex_);
-  wait(lock, op, count_);
+PartSenders::Buffer PartSenders::take(Op op) {
+  Buffer bytes;
+  {
+    std::unique_lock lock(mutex_);
+    wait(lock, op, [this] { return out_ < count_ || on_their_way_ == 0; });
+    ++out_;
+    if (!spare_.empty()) {
+      bytes = std::move(spare_.back());
+      spare_.pop_back();
+    }
+  }
+  bytes.assign(part_size_, 0);
+  return bytes;
+}
+
+void PartSenders::give_back(Buffer bytes) {
+  const std::lock_guard lock(mutex_);
+  --out_;
+  if (spare_.size() < count_) spare_.push_back(std::move(bytes));
+  changed_.notify_all();
+}
+
+void PartSenders::send(Op op, uint64_t offset, Buffer bytes, uint64_t length) {
+  bytes.resize(length);
+  const std::lock_guard lock(mutex_);
+  if (error_) std::rethrow_exception(error_);
   ++on_their_way_;
   jobs_.push_back({op, offset, std::move(bytes)});
   if (threads_.size() < count_) threads_.emplace_back([this] { work(); });
@@ -36,7 +61,7 @@ void PartSenders::send(Op op, uint64_t offset, std::vector<uint8_t> bytes) {
 
 void PartSenders::drain(Op op) {
   std::unique_lock lock(mutex_);
-  wait(lock, op, 1);
+  wait(lock, op, [this] { return on_their_way_ == 0; });
 }
 
 void PartSenders::work() {
@@ -53,11 +78,12 @@ void PartSenders::work() {
     } catch (...) {
       failure = std::current_exception();
     }
-    job.bytes = {};  // free before the next one may come
     lock.lock();
     if (failure && !error_) error_ = failure;
     if (failure) jobs_.clear();
     --on_their_way_;
+    --out_;
+    if (spare_.size() < count_) spare_.push_back(std::move(job.bytes));
     changed_.notify_all();
   }
 }
