@@ -63,6 +63,7 @@ std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& 
     store = &session_.storage(config.storage, op);
     request["overwrite"] = config.upload_overwrite;
     request["expected_bytes"] = route.disk.capacity_bytes;
+    request["adopt"] = config.export_manifest;  // what a killed run left without its manifest
     if (config.presign.count() != 0) request["presign_seconds"] = config.presign.count();
   } else {
     store = &session_.local_storage(config.output_dir, op);
@@ -226,6 +227,7 @@ void ConversionManager::commit(PendingDisk& disk, const std::filesystem::path& d
                          ? location->get<std::string>()
                          : (directory / file_name).string();
   disk.result.key = disk.key;
+  disk.adopted = committed.value("adopted", nlohmann::json(false)) == true;
   if (const auto url = committed.find("url"); url != committed.end() && url->is_string())
     disk.result.url = url->get<std::string>();
 }

@@ -25,7 +25,11 @@ typedef struct hyper_storage {
 
   /* request_json: {"key": …, "length"?: N (final), "expected_bytes"?: N (a guess, for space
    * checks and part sizes), "overwrite": false, "durability": "none|file",
-   * "content_type"?: …, "metadata"?: {…}}. HYPER_EXISTS, HYPER_NOSPACE. */
+   * "content_type"?: …, "metadata"?: {…},
+   * "adopt"?: true (what is there will do if it turns out to be the same: commit() emits
+   *                 "adopted": true then; a store may refuse it at once instead),
+   * "presign_seconds"?: N (commit() emits "url", by which anybody can read it for so long)}.
+   * HYPER_EXISTS, HYPER_NOSPACE. */
   hyper_st (*put)(void* connection, hyper_op* op, const char* request_json,
                   hyper_sink* out) HYPER_NOEXCEPT;
   hyper_st (*get)(void* connection, hyper_op* op, const char* key,
