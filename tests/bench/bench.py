@@ -75,6 +75,8 @@ ROWS = [
         qemu("raw", "qcow2", *ZLIB), 5, 1.02),
     row("host over bare qemu-img, raw → qcow2", "files.raw", "qcow2",
         ["--converter", "qemu-img", "--no-digest"], {"qemu-img": [*QEMU, "-f", "raw", "-O", "qcow2", "IN", "OUT"]}, 0.95),
+    row("host over bare qemu-img, streamOptimized → qcow2", "files.stream.vmdk", "qcow2",
+        ["--converter", "qemu-img", "--no-digest"], qemu("vmdk", "qcow2"), 0.95),
     row("OVA member in place, against the bare file", "files.ova", "qcow2", ["--no-digest"],
         {"bare file": ["OURS", "files.stream.vmdk", "OUT", "--no-digest"]}, 0.97),
     row("two cores against one, raw → zlib", "files.raw", "qcow2", ["--compression", "zlib", "--no-digest"],
