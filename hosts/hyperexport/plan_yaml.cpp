@@ -37,16 +37,30 @@ std::string text_of(const std::string& key) {
   return scalar(nlohmann::json(key));
 }
 
+/// {env: NAME} or {file: PATH}, also where nobody has recognised it yet.
+bool is_reference(const ConfigValue& value) {
+  const auto* members = value.members();
+  return value.reference() != nullptr ||
+         (members != nullptr && members->size() == 1 &&
+          members->front().value.string() != nullptr &&
+          (members->front().key == "env" || members->front().key == "file"));
+}
+
 void write(const ConfigValue& value, std::size_t depth, bool in_sequence, std::string& out) {
   const std::string indent(depth * 2, ' ');
-  if (const auto* members = value.members(); members != nullptr && !members->empty()) {
+  if (is_reference(value)) {
+    const nlohmann::json reference = value.to_json();
+    out += "{" + reference.begin().key() + ": " + scalar(*reference.begin()) + "}\n";
+  } else if (const auto* members = value.members(); members != nullptr && !members->empty()) {
     bool first = true;
     for (const auto& member : *members) {
       // The first key of an item stands beside its dash.
       out += (first && in_sequence ? "" : indent) + text_of(member.key) + ":";
       first = false;
-      const bool nested = (member.value.members() != nullptr && !member.value.members()->empty()) ||
-                          (member.value.sequence() != nullptr && !member.value.sequence()->empty());
+      const auto* inner = member.value.members();
+      const auto* list = member.value.sequence();
+      const bool nested = !is_reference(member.value) && ((inner != nullptr && !inner->empty()) ||
+                                                          (list != nullptr && !list->empty()));
       out += nested ? "\n" : " ";
       write(member.value, depth + 1, false, out);
     }
@@ -55,10 +69,6 @@ void write(const ConfigValue& value, std::size_t depth, bool in_sequence, std::s
       out += indent + "- ";
       write(item, depth + 1, true, out);
     }
-  } else if (const SecretReference* secret = value.reference()) {
-    out += std::string("{") +
-           (secret->source == SecretReference::Source::kEnvironment ? "env: " : "file: ") +
-           text_of(secret->name) + "}\n";
   } else {
     out += scalar(value.to_json()) + "\n";
   }

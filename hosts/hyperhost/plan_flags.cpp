@@ -88,7 +88,9 @@ bool is_secret_reference(const std::string& text) {
 }
 
 std::string absolute_path(const std::string& path) {
-  return std::filesystem::absolute(path).lexically_normal().string();
+  std::string text = std::filesystem::absolute(path).lexically_normal().string();
+  if (text.size() > 1 && text.back() == '/') text.pop_back();
+  return text;
 }
 
 }  // namespace hyperhost
