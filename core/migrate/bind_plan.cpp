@@ -103,6 +103,7 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.provider = spec.provider;
   config.output_dir = spec.output_dir;
   config.output_name = spec.output_name;
+  config.enable_conversion = spec.convert;
   config.target_format = spec.target_format;
   config.disks = spec.disks;
   config.export_manifest = spec.export_manifest;
@@ -239,6 +240,8 @@ AuditOptions audit_options(const AuditLogSpec& spec) {
   options.max_bytes = spec.max_size_bytes;
   options.keep = spec.keep;
   options.sync = spec.fsync ? AuditSync::kAlways : AuditSync::kNever;
+  for (const std::string& copy : spec.copy_to)
+    (copy == "syslog" ? options.to_syslog : options.to_journald) = true;
   return options;
 }
 

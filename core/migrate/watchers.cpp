@@ -139,11 +139,14 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
   return problems;
 }
 
+void Watchers::finish() {
+  if (!webhooks_) return;
+  orchestrator_.events().unsubscribe(webhooks_.get());
+  webhooks_->stop();
+}
+
 Watchers::~Watchers() {
-  if (webhooks_) {
-    orchestrator_.events().unsubscribe(webhooks_.get());
-    webhooks_->stop();
-  }
+  finish();
   if (progress_) progress_->stop();
   if (metrics_) metrics_->stop();
 }

@@ -62,6 +62,7 @@ struct MigrationSpec {
   bool vm_is_pattern = false;  ///< has *, ? or [
   std::string provider;        ///< a name in Plan::providers
   PluginSpec converter;
+  bool convert = true;        ///< false: the disks as they are delivered
   std::string target_format;  ///< "qcow2" …
   Compression compression = Compression::kNone;
   std::optional<int> compression_level;  ///< fits `compression`
@@ -113,7 +114,8 @@ struct AuditLogSpec {
   bool required = false;
   uint64_t max_size_bytes = 0;
   uint32_t keep = 0;
-  bool fsync = true;  ///< after every event
+  bool fsync = true;                 ///< after every event
+  std::vector<std::string> copy_to;  ///< "syslog", "journald"
 };
 
 struct WebhookSpec {
@@ -149,7 +151,15 @@ struct Plan {
   ConfigValue document;  ///< the completed tree, secrets as references: safe to print as JSON
 };
 
+/// A command-line flag that stands for a key of the plan.
+struct PlanFlag {
+  std::string flag;   ///< "--format", as messages name the place
+  std::string key;    ///< "defaults.target_format", as --set takes it
+  std::string value;  ///< YAML
+};
+
 struct PlanOptions {
+  std::vector<PlanFlag> flags;         ///< applied first, in order
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
 };

@@ -150,6 +150,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   } else if (const ConfigValue* shared = document.find("converter")) {
     spec.converter = converter(*shared, "/converter");
   }
+  read(at("convert"), spec.convert);
   read(at("target_format"), spec.target_format);
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
@@ -246,6 +247,7 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
     read(log->find("required"), audit.required);
     read(log->find("max_size"), audit.max_size_bytes);
     read(log->find("keep"), audit.keep);
+    read(log->find("copy_to"), audit.copy_to);
     const ConfigValue* fsync = log->find("fsync");
     audit.fsync = fsync == nullptr || fsync->string() == nullptr || *fsync->string() != "never";
   }

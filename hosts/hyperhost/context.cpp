@@ -3,48 +3,51 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/diag/redactor.hpp"
+#include "core/observe/event.hpp"
+#include "core/observe/timestamp.hpp"
 #include "core/os/fd.hpp"
+#include "hosts/hyperhost/log_sink.hpp"
+#include "hosts/hyperhost/terminal_text.hpp"
 
 namespace hyperhost {
-namespace {
 
-/// Blanks known secrets in every line that leaves through the log, whoever wrote it.
-class RedactingFormatter final : public spdlog::formatter {
- public:
-  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
-    spdlog::memory_buf_t plain;
-    inner_.format(message, plain);
-    const std::string text =
-        Redactor::global().redact(std::string_view(plain.data(), plain.size()));
-    out.append(text.data(), text.data() + text.size());
-  }
-  std::unique_ptr<spdlog::formatter> clone() const override {
-    return std::make_unique<RedactingFormatter>();
-  }
-
- private:
-  spdlog::pattern_formatter inner_{"%Y-%m-%d %H:%M:%S.%e %^%-7l%$ %v"};
-};
-
-}  // namespace
-
-void Context::start_log() const {
-  auto logger = spdlog::stderr_color_mt("hyperhost");
-  logger->set_formatter(std::make_unique<RedactingFormatter>());
+void Context::start_log() {
+  log_ = std::make_shared<LogSink>(progress_mode() == ProgressMode::kJson,
+                                   wants_colour(STDERR_FILENO));
+  auto logger = std::make_shared<spdlog::logger>("hyperhost", log_);
   logger->set_level(spdlog::level::from_str(log_level));
-  logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
+}
+
+void Context::redirect_log(Console* console) const {
+  log_->redirect(console);
+}
+
+ProgressMode Context::progress_mode() const {
+  if (progress == "json") return ProgressMode::kJson;
+  if (progress == "live") return ProgressMode::kLive;
+  const char* terminal = std::getenv("TERM");
+  const bool able = ::isatty(STDERR_FILENO) == 1 && terminal != nullptr && *terminal != '\0' &&
+                    std::string_view(terminal) != "dumb";
+  return progress == "auto" && able ? ProgressMode::kLive : ProgressMode::kPlain;
+}
+
+void add_progress_option(CLI::App& app, Context& context) {
+  app.add_option("--progress", context.progress,
+                 "What standard error shows of a run: a live view, dated lines, JSON events;\n"
+                 "auto is live on a terminal and plain elsewhere")
+      ->check(CLI::IsMember({"auto", "live", "plain", "json"}))
+      ->capture_default_str();
 }
 
 PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
@@ -104,6 +107,17 @@ nlohmann::json diagnostic_json(const Diagnostic& diagnostic) {
   return out;
 }
 
+namespace {
+
+void print_event(nlohmann::json event) {
+  event["time"] = format_timestamp(WallClock::now());
+  std::cerr << Redactor::global().redact(
+                   event.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
+            << "\n";
+}
+
+}  // namespace
+
 void Context::print_json(const nlohmann::json& value) const {
   std::cout << Redactor::global().redact(
                    value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace))
@@ -111,9 +125,20 @@ void Context::print_json(const nlohmann::json& value) const {
 }
 
 void Context::print(const std::vector<Diagnostic>& diagnostics) const {
-  for (const Diagnostic& diagnostic : diagnostics)
-    std::cerr << severity_name(diagnostic.severity) << ": "
-              << Redactor::global().redact(to_string(diagnostic)) << "\n";
+  for (const Diagnostic& diagnostic : diagnostics) {
+    if (progress_mode() == ProgressMode::kJson)
+      print_event({{"event", "diagnostic"}, {"diagnostic", diagnostic_json(diagnostic)}});
+    else
+      std::cerr << severity_name(diagnostic.severity) << ": "
+                << printable(Redactor::global().redact(to_string(diagnostic)), true) << "\n";
+  }
+}
+
+void Context::say(const std::string& sentence) const {
+  if (progress_mode() == ProgressMode::kJson)
+    print_event({{"event", "stopped"}, {"message", sentence}});
+  else
+    std::cerr << printable(Redactor::global().redact(sentence), true) << "\n";
 }
 
 int Context::fail(const Error& error) const {

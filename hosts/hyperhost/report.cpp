@@ -71,6 +71,28 @@ nlohmann::json result_json(const MigrationResult& result) {
   return out;
 }
 
+nlohmann::json webhook_json(const WebhookStats& hook) {
+  return {{"name", hook.name},
+          {"type", webhook_type_name(hook.type)},
+          {"delivered", hook.delivered},
+          {"failed", hook.failed},
+          {"dropped", hook.dropped},
+          {"retries", hook.retries},
+          {"last_error", hook.last_error}};
+}
+
+std::string webhooks_text(const std::vector<WebhookStats>& hooks) {
+  std::string out;
+  for (const WebhookStats& hook : hooks) {
+    const uint64_t lost = hook.failed + hook.dropped;
+    if (lost == 0) continue;
+    out += "webhook " + hook.name + ": " + std::to_string(lost) + " of " +
+           std::to_string(lost + hook.delivered) + " not delivered" +
+           (hook.last_error.empty() ? "" : ": " + hook.last_error) + "\n";
+  }
+  return out;
+}
+
 std::string summary_text(const std::vector<MigrationResult>& results) {
   Table table({"VM", "Result", ">Disks", ">Guest size", ">Read", ">Written", ">Convert", ">Verify",
                ">Upload", ">Total", ">Rate"});
