@@ -312,7 +312,7 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
   route.directory = config.output_dir / route.stem;
   const std::size_t before = op.diagnostics().size();
   try {
-    provider.preflight(op, {{"vm", route.vm.ref}, {"task_id", config.task_id}});
+    provider.preflight(op, vm_request(config, route.vm.ref, config.task_id));
   } catch (const Error& failure) {
     if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
   }
