@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vsphere provider against the govmomi simulator, a peer that no one here wrote."""
 
-import json
 import pathlib
 import subprocess
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
-from hyperhost_cli import CliTest, FAILED, MIB, OK, PREFLIGHT, PROGRAM, requirement, sparse_raw  # noqa: E402
+from hyperhost_cli import CliTest, FAILED, GIB, MIB, OK, PREFLIGHT, requirement, sparse_raw  # noqa: E402
 from vcsim import Vcsim  # noqa: E402
-from vim_client import VimClient, find, text  # noqa: E402
+from vim_client import VimClient, text  # noqa: E402
 
 VM = "DC0_H0_VM0"
 
@@ -35,8 +33,10 @@ class VcsimTest(CliTest):
         return super().plan("", vm=vm, providers={"lab": self.provider(**(options or {}))},
                             migrations=[{"vm": vm, "provider": "lab", **(migration or {})}], **keys)
 
-    def give_disk(self, name=VM, capacity=64 * MIB, data=16 * MIB):
+    def give_disk(self, name=VM, data=16 * MIB):
         """Puts a streamOptimized VMDK where the simulator serves the VM's first disk from; returns the raw original."""
+        with self.vim() as vim:
+            capacity = int(text(vim.disks(vim.vm(name))[0], "capacityInKB")) * 1024
         raw = sparse_raw(self.work / f"{name}.raw", capacity, data, compressible=True)
         vmdk = self.work / f"{name}.vmdk"
         done = self.qemu_img("convert", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, vmdk)
@@ -44,7 +44,6 @@ class VcsimTest(CliTest):
         with self.vim() as vim:
             vm = vim.vm(name)
             disk = vim.disks(vm)[0]
-            vim.set_capacity(vm, disk, capacity)
             vim.put_file(text(disk, "backing/fileName"), "ha-datacenter" if "-esx" in self.flags else "DC0",
                          vmdk.read_bytes())
         return raw
@@ -128,7 +127,7 @@ class Export(VcsimTest):
         self.host("verify", self.work / "out" / VM / "manifest.json")
 
     def test_the_other_converter_stages_the_stream(self):
-        raw = self.give_disk(capacity=16 * MIB, data=4 * MIB)
+        raw = self.give_disk(data=4 * MIB)
         self.host("run", self.plan(converter={"plugin": "qemu-img"}))
         done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-0.qcow2")
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -138,14 +137,14 @@ class Export(VcsimTest):
         self.give_disk()
         with self.vim() as vim:
             vm = vim.vm(VM)
-            vim.set_capacity(vm, vim.disks(vm)[0], 128 * MIB)
+            vim.set_capacity(vm, vim.disks(vm)[0], 20 * GIB)
         done = self.host("run", self.plan(), status=FAILED)
         self.assertIn("with another size", done.err)
         self.assert_nothing_left()
         self.assert_clean()
 
     def test_power_policies(self):
-        raw = self.give_disk(capacity=16 * MIB, data=4 * MIB)
+        raw = self.give_disk(data=4 * MIB)
         done = self.host("run", self.plan(migration={"provider_options": {"power": "require-off"}}), status=None)
         self.assertIn("not powered off", done.err)
         self.assertIn(done.status, (FAILED, PREFLIGHT))
@@ -171,7 +170,7 @@ class Host(VcsimTest):
     def test_a_host_of_its_own(self):
         with self.vim() as vim:
             name = vim.properties(vim.all("VirtualMachine")[0], "name")["name"].text
-        raw = self.give_disk(name, capacity=16 * MIB, data=4 * MIB)
+        raw = self.give_disk(name, data=4 * MIB)
         self.host("run", self.plan(vm=name))
         done = self.qemu_img("compare", raw, self.work / "out" / name / f"{name}-disk-0.qcow2")
         self.assertEqual(done.returncode, 0, done.stdout)

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "open_vm.hpp"
+#include "preflight.hpp"
 
 namespace hyper::vsphere {
 namespace {
@@ -66,7 +67,9 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
 }
 
 void Connection::preflight(Op op, const std::string& request_json) {
-  read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op);
+  check_vm(session_,
+           read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
+           merged(options_, request_json), op);
 }
 
 std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& request_json) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "lease_source.hpp"
+#include "preflight.hpp"
 
 namespace hyper::vsphere {
 namespace {
@@ -44,6 +45,7 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
                                  [&](const Disk& one) { return one.id == disk_id; });
   if (disk == vm_.disks.end())
     throw Error(HYPER_NOTFOUND, "the VM '" + vm_.name + "' has no disk '" + disk_id + "'");
+  if (const auto why = unfit(vm_, *disk, snapshot_.has_value())) throw *why;
   return open_by_lease(*disk, op);
 }
 

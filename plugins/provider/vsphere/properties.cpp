@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "properties.hpp"
 
-#include <poll.h>
-
 #include <algorithm>
 
 namespace hyper::vsphere {
@@ -128,13 +126,6 @@ void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const 
       throw;
     }
   } while (!token.empty());
-}
-
-void pause(std::chrono::nanoseconds time, const http::Cancel& cancel) {
-  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(time).count();
-  pollfd wait{cancel.fd(), POLLIN, 0};  // a negative descriptor is ignored
-  if (::poll(&wait, 1, static_cast<int>(std::clamp<int64_t>(ms, 0, 3'600'000))) > 0)
-    throw Reported(HYPER_CANCELLED);
 }
 
 Ref wait_for_task(Session& session, const Ref& task, const std::string& what,

@@ -55,9 +55,6 @@ Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
 Ref run_task(Session& session, const char* method, const Ref& self, const Args& args,
              const std::string& what, const http::Cancel& cancel);
 
-/// Sleeps; throws Reported(HYPER_CANCELLED) when cancelled.
-void pause(std::chrono::nanoseconds time, const http::Cancel& cancel);
-
 /// f() again, with growing pauses, for as long as another operation is in its way.
 template <class F>
 auto while_busy(std::chrono::nanoseconds at_most, const http::Cancel& cancel, F f) {

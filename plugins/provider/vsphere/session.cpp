@@ -2,6 +2,9 @@
 #include "session.hpp"
 
 #include <openssl/evp.h>
+#include <poll.h>
+
+#include <algorithm>
 
 #include "plugins/http/errors.hpp"
 
@@ -10,6 +13,8 @@ namespace {
 
 constexpr auto kControlStall = std::chrono::seconds(120);  // some answers take their time
 constexpr auto kKeepAlive = std::chrono::minutes(5);       // sessions end after 30 idle ones
+constexpr int kBusyTries = 5;
+constexpr auto kMostBusyWait = std::chrono::seconds(30);
 constexpr uint64_t kMaxAnswer = 64u << 20;
 
 const Ref kServiceInstance{"ServiceInstance", "ServiceInstance"};
@@ -42,6 +47,13 @@ Answer::Answer(std::unique_ptr<pugi::xml_document> document) : document_(std::mo
   });
 }
 
+void pause(std::chrono::nanoseconds time, const http::Cancel& cancel) {
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(time).count();
+  pollfd wait{cancel.fd(), POLLIN, 0};  // a negative descriptor is ignored
+  if (::poll(&wait, 1, static_cast<int>(std::clamp<int64_t>(ms, 0, 3'600'000))) > 0)
+    throw Reported(HYPER_CANCELLED);
+}
+
 Session::Session(const Settings& settings, Op op) : settings_(settings), client_(settings.http) {
   negotiate(op);
   const Answer answer = post("RetrieveServiceContent", kServiceInstance, "",
@@ -52,6 +64,7 @@ Session::Session(const Settings& settings, Op op) : settings_(settings), client_
   content_.view_manager = ref_in(child(value, "viewManager"));
   content_.search_index = ref_in(child(value, "searchIndex"));
   content_.session_manager = ref_in(child(value, "sessionManager"));
+  content_.authorization_manager = ref_in(child(value, "authorizationManager"));
   content_.product = text(value, "about/fullName");
   content_.api_version = text(value, "about/apiVersion");
   content_.api_type = text(value, "about/apiType");
@@ -78,6 +91,11 @@ std::string Session::cookie() const {
 std::string Session::fingerprint() const {
   const std::lock_guard lock(mutex_);
   return fingerprint_of(key_);
+}
+
+std::string Session::key() const {
+  const std::lock_guard lock(mutex_);
+  return key_;
 }
 
 /// The newest version the server speaks; without the suffix in SOAPAction leases are not usable.
@@ -159,6 +177,25 @@ void Session::logout() noexcept {
   }
 }
 
+/// Again while the server says that it is too busy: it has not begun with the call then.
+Answer Session::patiently(const char* method, const Ref& self, const std::string& args,
+                          const std::string& what, const http::Cancel& cancel) {
+  std::chrono::nanoseconds wait = std::chrono::milliseconds(500);
+  for (int tries = 1;; ++tries) {
+    try {
+      return post(method, self, args, what, cancel);
+    } catch (const Fault&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.native_code() != 503 || tries == kBusyTries) throw;
+      wait = std::max<std::chrono::nanoseconds>(wait,
+                                                std::chrono::nanoseconds(error.retry_after_ns()));
+    }
+    pause(std::min<std::chrono::nanoseconds>(wait, kMostBusyWait), cancel);
+    wait *= 2;
+  }
+}
+
 Answer Session::call(const char* method, const Ref& self, const Args& args, const std::string& what,
                      const http::Cancel& cancel) {
   uint64_t generation = 0;
@@ -167,7 +204,7 @@ Answer Session::call(const char* method, const Ref& self, const Args& args, cons
     generation = generation_;
   }
   try {
-    return post(method, self, args.str(), what, cancel);
+    return patiently(method, self, args.str(), what, cancel);
   } catch (const Fault& fault) {
     if (!fault.is("NotAuthenticated") || holds_ != 0) throw;
   }
@@ -180,7 +217,7 @@ Answer Session::call(const char* method, const Ref& self, const Args& args, cons
     }
     if (!renewed) login(cancel);
   }
-  return post(method, self, args.str(), what, cancel);
+  return patiently(method, self, args.str(), what, cancel);
 }
 
 void Session::keep_alive(const std::stop_token& stop) {

@@ -6,6 +6,7 @@
 #define HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -37,10 +38,14 @@ std::string fingerprint_of(const std::string& session_key);
 
 /// The managers of this server, as it names them.
 struct ServiceContent {
-  Ref root_folder, property_collector, view_manager, search_index, session_manager;
+  Ref root_folder, property_collector, view_manager, search_index, session_manager,
+      authorization_manager;
   std::string product, api_version, api_type, instance_uuid;
   bool is_host() const { return api_type == "HostAgent"; }
 };
+
+/// Sleeps; throws Reported(HYPER_CANCELLED) when cancelled.
+void pause(std::chrono::nanoseconds time, const http::Cancel& cancel);
 
 class Session {
  public:
@@ -56,6 +61,7 @@ class Session {
   /// "Cookie" for the server itself, and for nobody else.
   std::string cookie() const;
   std::string fingerprint() const;
+  std::string key() const;
 
   /// Calls a method. what: "cannot list the VMs", for the error. Throws Fault, or Error for what
   /// HTTP says.
@@ -76,6 +82,8 @@ class Session {
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
               const http::Cancel& cancel);
+  Answer patiently(const char* method, const Ref& self, const std::string& args,
+                   const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
   void login(const http::Cancel& cancel);
   void logout() noexcept;
