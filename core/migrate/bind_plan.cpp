@@ -58,6 +58,37 @@ class Binder {
     return choice;
   }
 
+  /// The options that a migration sets for its own VM: those that the provider's schema marks.
+  std::optional<nlohmann::json> bind_vm_options(const MigrationSpec& spec) {
+    const auto provider = plan_.providers.find(spec.provider);
+    const PluginFile* file = provider == plan_.providers.end()
+                                 ? nullptr
+                                 : registry_.find(provider->second.plugin.plugin);
+    if (file == nullptr) return std::nullopt;  // said already
+    nlohmann::json schema = {{"type", "object"},
+                             {"additionalProperties", false},
+                             {"properties", nlohmann::json::object()}};
+    const nlohmann::json whole = file->manifest.value("options", nlohmann::json::object());
+    const nlohmann::json known = whole.value("properties", nlohmann::json::object());
+    for (auto [name, option] : known.items()) {
+      if (!option.is_object() || !option.value("x-hyper-per-vm", false)) continue;
+      schema["properties"][name] = option;
+      schema["properties"][name].erase("default");  // the provider's own value is
+    }
+    const std::string pointer = spec.pointer + "/provider_options";
+    OptionsResult options =
+        validate_options(spec.provider_options, schema, pointer, {false, plan_.base_dir});
+    for (Diagnostic& diagnostic : options.diagnostics) {
+      const std::string name = diagnostic.path.substr(diagnostic.path.rfind('/') + 1);
+      if (known.contains(name) && !schema["properties"].contains(name))
+        diagnostic.summary = "'" + name + "' is the same for all VMs of provider '" +
+                             spec.provider + "': set it there";
+      add(std::move(diagnostic));
+    }
+    if (!options.ok) return std::nullopt;
+    return options.options.to_json();
+  }
+
   void add(Diagnostic diagnostic) {
     // One mistake under `defaults` would be said again for each migration that inherits it.
     const std::string text = to_string(diagnostic);
@@ -142,6 +173,9 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     }
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
+    if (spec.provider_options.members() != nullptr)
+      if (auto options = binder.bind_vm_options(spec))
+        config.provider_options = std::move(*options);
     if (spec.upload) {
       config.upload_to_cloud = true;
       config.cloud_destination = spec.upload->destination;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ struct MigrationConfig {
   std::string task_id;               ///< made by the orchestrator where empty
   std::string vm_name;               ///< name, path or reference, as the provider understands it
   std::string provider;              ///< a name the orchestrator was given a provider for
+  nlohmann::json provider_options;   ///< for this VM, validated; null = none
   std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
   std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
   std::string target_format = "qcow2";
@@ -63,6 +65,14 @@ struct MigrationConfig {
   int64_t priority = 0;
   std::string user, ip_address;
 };
+
+/// What a provider's preflight and open_vm are asked with (hyper/provider.h).
+inline nlohmann::json vm_request(const MigrationConfig& config, const std::string& ref,
+                                 const std::string& task_id) {
+  nlohmann::json request = {{"vm", ref}, {"task_id", task_id}};
+  if (config.provider_options.is_object()) request["options"] = config.provider_options;
+  return request;
+}
 
 struct DiskResult {
   std::string id, label, type;

@@ -312,7 +312,7 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
   route.directory = config.output_dir / route.stem;
   const std::size_t before = op.diagnostics().size();
   try {
-    provider.preflight(op, {{"vm", route.vm.ref}, {"task_id", config.task_id}});
+    provider.preflight(op, vm_request(config, route.vm.ref, config.task_id));
   } catch (const Error& failure) {
     if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
   }
@@ -321,6 +321,11 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
       route.findings.end(),
       reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
       reported.end());
+  // What is said of a disk that is not migrated is nobody's concern.
+  const std::string disks = "vm/" + route.vm.name + "/disk/";
+  std::erase_if(route.findings, [&](const Diagnostic& one) {
+    return one.path.starts_with(disks) && !config.disks.selects(one.path.substr(disks.size()));
+  });
   RoutePlanner(session, config, op, route).run();
   return route;
 }

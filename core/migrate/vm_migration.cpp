@@ -97,7 +97,7 @@ void VmMigration::export_and_convert() {
                                   [](const DiskRoute& route) { return !route.disk.blank; });
   if (needed)
     vm = session_.provider(config_.provider, op_)
-             .open_vm(op_, {{"vm", route_.vm.ref}, {"task_id", result_.task_id}});
+             .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
 
   pending_.resize(route_.disks.size());
   std::atomic<std::size_t> next{0};

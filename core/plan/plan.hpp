@@ -59,8 +59,9 @@ struct DiskSelection {
 struct MigrationSpec {
   std::string id;  ///< unique in the plan
   std::string vm;
-  bool vm_is_pattern = false;  ///< has *, ? or [
-  std::string provider;        ///< a name in Plan::providers
+  bool vm_is_pattern = false;    ///< has *, ? or [
+  std::string provider;          ///< a name in Plan::providers
+  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;
   bool convert = true;        ///< false: the disks as they are delivered
   std::string target_format;  ///< "qcow2" …

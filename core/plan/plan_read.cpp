@@ -142,6 +142,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   spec.pointer = pointer_join("/migrations", index);
   read(own.find("vm"), spec.vm);
   read(own.find("provider"), spec.provider);
+  if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
   spec.id = spec.provider + ":" + spec.vm;
   read(own.find("id"), spec.id);
   spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;

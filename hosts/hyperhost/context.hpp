@@ -72,6 +72,7 @@ void add_progress_option(CLI::App& app, Context& context);
 
 // Each adds its subcommands. The callbacks leave their exit status in `status`.
 void add_run_commands(CLI::App& app, Context& context, int& status);
+void add_cleanup_command(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);

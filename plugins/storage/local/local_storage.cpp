@@ -101,7 +101,7 @@ std::string LocalStorage::info(hyper::Op) {
                   {"free_bytes", free_bytes(space)}});
 }
 
-std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op, const std::string& request_json) {
+std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& request_json) {
   const PutRequest request = parse_put(request_json);
   // Nothing is made, not even a directory, for a file that may not or cannot be written.
   const std::optional<struct stat> existing = look(root_.locate(request.key, false));
@@ -122,7 +122,8 @@ std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op, const std::string& req
                                           std::to_string(free_bytes(space)) + " are free")
         .hint("free some space or choose another output directory");
   }
-  return std::make_unique<LocalSink>(root_.locate(request.key, true), request.policy);
+  return std::make_unique<LocalSink>(op, root_.path(), request.key, root_.locate(request.key, true),
+                                     request.policy);
 }
 
 std::unique_ptr<hyper::Source> LocalStorage::get(hyper::Op, const std::string& key) {
@@ -152,6 +153,10 @@ void LocalStorage::remove(hyper::Op, const std::string& key) {
   if (!look(place)) throw not_there(place.path);
   if (::unlinkat(place.directory.get(), place.name.c_str(), 0) != 0)
     throw hyper::errno_error(errno, "cannot remove \"" + place.path + "\"");
+}
+
+void LocalStorage::undo(hyper::Op, const std::string& entry_json) {
+  if (!undo_sink(root_, entry_json)) throw hyper::Reported(HYPER_UNSUPPORTED);
 }
 
 }  // namespace hyperhost::storage_local
