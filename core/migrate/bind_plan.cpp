@@ -152,6 +152,25 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   return config;
 }
 
+/// What the destination says of the place goes into the storage's options, unless they say it
+/// themselves.
+void place_storage(const std::string& destination, PluginSpec& storage) {
+  if (storage.options.members() == nullptr) return;
+  const std::size_t scheme_end = destination.find("://");
+  if (scheme_end == std::string::npos) return;
+  const std::string scheme = destination.substr(0, scheme_end);
+  const std::string place = destination.substr(scheme_end + 3);
+  const auto set = [&](const char* option, const std::string& value) {
+    if (!value.empty() && storage.options.find(option) == nullptr)
+      storage.options.set(option, ConfigValue(value, storage.mark));
+  };
+  if (scheme == "file" && storage.plugin == "local") return set("path", place);
+  if (scheme != "s3" && scheme != "gs" && scheme != "azure") return;
+  const std::size_t slash = std::min(place.find('/'), place.size());
+  set(scheme == "azure" ? "container" : "bucket", place.substr(0, slash));
+  if (slash < place.size()) set("prefix", place.substr(slash + 1));
+}
+
 }  // namespace
 
 BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
@@ -182,11 +201,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       config.keep_local = spec.upload->keep_local;
       config.upload_overwrite = spec.upload->overwrite;
       PluginSpec storage = spec.upload->storage;
-      constexpr std::string_view kFile = "file://";
-      if (storage.plugin == "local" && spec.upload->destination.rfind(kFile, 0) == 0 &&
-          storage.options.members() != nullptr && storage.options.find("path") == nullptr)
-        storage.options.set(
-            "path", ConfigValue(spec.upload->destination.substr(kFile.size()), storage.mark));
+      place_storage(spec.upload->destination, storage);
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
     }

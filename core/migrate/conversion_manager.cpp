@@ -2,6 +2,7 @@
 #include "core/migrate/conversion_manager.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "core/disk/content.hpp"
@@ -62,6 +63,7 @@ std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& 
     store = &session_.storage(config.storage, op);
     request["overwrite"] = config.upload_overwrite;
     request["expected_bytes"] = route.disk.capacity_bytes;
+    if (config.presign.count() != 0) request["presign_seconds"] = config.presign.count();
   } else {
     store = &session_.local_storage(config.output_dir, op);
   }
@@ -99,6 +101,12 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
 
   disk.key = route.key;
   disk.sink = open_sink(config, route, op, disk.store);
+  if (route.direct_upload) {
+    const auto sent = std::make_shared<std::atomic<uint64_t>>(0);
+    disk.sink->watch([sent, on_progress](uint64_t bytes) {
+      on_progress(Stage::kUpload, *sent += bytes, 0);  // how much there will be is not known yet
+    });
+  }
   const auto begin = Clock::now();
   if (!route.converted) {
     const CopyResult copied =
@@ -211,13 +219,15 @@ void ConversionManager::commit(PendingDisk& disk, const std::filesystem::path& d
   disk.sink.reset();
   disk.result.target_bytes = disk.length;
   if (const auto found = committed.find("checksum"); found != committed.end() && found->is_string())
-    disk.result.target_checksum = found->get<std::string>();
+    disk.result.set_stored_checksum(found->get<std::string>());
   const std::string file_name = disk.key.substr(disk.key.rfind('/') + 1);
   const auto location = committed.find("location");
   disk.result.path = location != committed.end() && location->is_string()
                          ? location->get<std::string>()
                          : (directory / file_name).string();
   disk.result.key = disk.key;
+  if (const auto url = committed.find("url"); url != committed.end() && url->is_string())
+    disk.result.url = url->get<std::string>();
 }
 
 void ConversionManager::verify_committed(const MigrationConfig& config, PendingDisk& disk,

@@ -60,6 +60,7 @@ struct MigrationConfig {
   PluginChoice storage;
   bool upload_overwrite = false;
   bool keep_local = true;
+  std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;
@@ -84,13 +85,21 @@ struct DiskResult {
   std::string target_format, path;  ///< path: absolute, of the finished file
   std::string key;                  ///< of the object where it went straight into a store
   uint64_t target_bytes = 0;        ///< of the finished file
-  std::string target_checksum;      ///< where one was computed in passing
+  std::string target_checksum;      ///< "sha256:…", where one was computed in passing
+  std::string uploaded_to;          ///< the object's location where the file was uploaded
+  std::string url;                  ///< presigned: whoever has it can read the object
+  std::string stored_checksum;  ///< as the store keeps it: "sha256-parts:…", "crc32c:…", …
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
   bool staged = false;
   std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
   std::vector<std::string> notes;
+
+  void set_stored_checksum(const std::string& checksum) {
+    stored_checksum = checksum;
+    if (checksum.rfind("sha256:", 0) == 0) target_checksum = checksum;
+  }
 };
 
 struct MigrationResult {
@@ -113,6 +122,7 @@ struct MigrationResult {
 
   std::chrono::nanoseconds upload_duration{0};
   std::vector<std::string> uploaded_files;
+  std::string manifest_url;  ///< presigned, where asked for
   uint64_t upload_size = 0;
   std::string cloud_destination;
 

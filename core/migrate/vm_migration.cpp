@@ -203,36 +203,41 @@ void VmMigration::commit() {
   stages_.end(Stage::kVerify, true, result_.total_size);
 }
 
+UploadOptions VmMigration::upload_options() const {
+  return {config_.upload_overwrite, "file", config_.presign};
+}
+
 void VmMigration::upload() {
   if (!config_.upload_to_cloud) return;
   result_.cloud_destination = config_.cloud_destination;
   StorageHandle& store = session_.storage(config_.storage, op_);
   CloudStorageManager manager(store);
   uint64_t total = 0;
-  for (const PendingDisk& disk : pending_)
-    if (disk.store != &store) total += disk.length;
+  for (const PendingDisk& disk : pending_) total += disk.length;
   stages_.announce(Stage::kUpload, total, config_.cloud_destination);
   stages_.begin(Stage::kUpload);
   uint64_t sent = 0;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     const PendingDisk& disk = pending_[i];
+    DiskResult& result = result_.disks[i];
     if (disk.store == &store) {  // written there in the first place
       result_.uploaded_files.push_back(disk.result.path);
-      continue;
+      result.uploaded_to = disk.result.path;
+    } else {
+      cancel_->check();
+      const UploadResult uploaded = manager.upload_file(
+          disk.result.path, disk.key, upload_options(), op_, [&](uint64_t done, uint64_t size) {
+            stages_.progress(Stage::kUpload, disk.result.id, done, size);
+          });
+      if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
+      result_.uploaded_files.push_back(uploaded.location);
+      result.uploaded_to = uploaded.location;
+      result.url = uploaded.url;
+      result.set_stored_checksum(uploaded.checksum);
     }
-    cancel_->check();
-    const UploadResult uploaded =
-        manager.upload_file(disk.result.path, disk.key, config_.upload_overwrite, op_,
-                            [&](uint64_t done, uint64_t size) {
-                              stages_.progress(Stage::kUpload, disk.result.id, done, size);
-                            });
-    stages_.disk_finished(disk.result.id, true);
-    if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
-    result_.uploaded_files.push_back(uploaded.location);
-    sent += uploaded.bytes;
-    if (result_.disks[i].target_checksum.rfind("sha256:", 0) != 0 &&
-        uploaded.checksum.rfind("sha256:", 0) == 0)
-      result_.disks[i].target_checksum = uploaded.checksum;
+    stages_.progress(Stage::kUpload, result.id, disk.length, disk.length);
+    stages_.disk_finished(result.id, true);
+    sent += disk.length;
   }
   result_.upload_size = sent;
   stages_.end(Stage::kUpload, true, sent);
@@ -248,17 +253,17 @@ void VmMigration::write_manifest() {
     if (config_.upload_to_cloud) {
       StorageHandle& store = session_.storage(config_.storage, op_);
       const UploadResult uploaded =
-          CloudStorageManager(store).upload_text(text, key, config_.upload_overwrite, "file", op_);
+          CloudStorageManager(store).upload_text(text, key, upload_options(), op_);
       if (!config_.upload_overwrite) committed_.emplace_back(&store, key);
       result_.uploaded_files.push_back(uploaded.location);
+      result_.manifest_url = uploaded.url;
       if (!local_files) result_.manifest_path = uploaded.location;
     }
     if (local_files) {
       StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+      const UploadOptions options{config_.overwrite, durability_name(config_.durability), {}};
       result_.manifest_path =
-          CloudStorageManager(local)
-              .upload_text(text, key, config_.overwrite, durability_name(config_.durability), op_)
-              .location;
+          CloudStorageManager(local).upload_text(text, key, options, op_).location;
     }
   }
   if (local_files) return;

@@ -105,6 +105,19 @@ typedef struct hyper_journal {
   hyper_st (*list)(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 } hyper_journal;
 
+/* --- extension "hyper.throttle/1": how fast ------------------------------------------------------
+ * A plugin that sends to a network asks before it sends, in pieces of at most 1 MiB. The user may
+ * limit the bandwidth of the whole run and of each VM, and change the limits while it runs. */
+#define HYPER_EXT_THROTTLE "hyper.throttle/1"
+
+typedef struct hyper_throttle {
+  uint32_t size;
+  uint32_t reserved;
+  /* Waits until the operation may send this many bytes more; HYPER_CANCELLED at once when
+   * cancelled. Returns at once where there is no limit. */
+  hyper_st (*take)(hyper_op* op, uint64_t bytes) HYPER_NOEXCEPT;
+} hyper_throttle;
+
 HYPER_EXTERN_C_END
 
 #endif
