@@ -86,6 +86,11 @@ class Inspect(CliTest):
             done = self.host("describe", "nobody", *source, status=FAILED)
             self.assert_one_clear_error(done, "nobody")
         self.host("list", status=USAGE)
+        self.assertIn("no VM matches 'zz*'", self.host("list", "zz*", "--path", package).err)
+        self.assertIn("no VM is there", self.host("list", "--path", self.work / "packages").err)
+        self.host("list", "--path", package, "--set", "name=x", status=USAGE)
+        self.host("list", "--path", package, "--provider", "shelf", status=USAGE)
+        self.host("list", "--path", "", status=USAGE)
         self.assertIn("/absent", self.host("list", "--path", "/absent", status=FAILED).err)
 
     def test_firmware_and_nvram_are_told(self):
