@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/diag/redactor.hpp"
 #include "core/os/fd.hpp"
@@ -74,13 +76,19 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   signal_reader_ = std::jthread([descriptor, cancel = cancel_](const std::stop_token& stop) {
     const auto ended = CancelSource::create();
     const std::stop_callback end(stop, [&] { ended->cancel(); });
-    for (int count = 1;; ++count) {
+    // One wish may arrive twice: timeout(1) signals its child and then the group it is in.
+    constexpr auto kSameWish = std::chrono::milliseconds(300);
+    std::optional<std::chrono::steady_clock::time_point> first;
+    for (;;) {
       pollfd wait_for[] = {{descriptor->get(), POLLIN, 0}, {ended->fd(), POLLIN, 0}};
       if (::poll(wait_for, 2, -1) < 0 && errno != EINTR) return;
       if (stop.stop_requested()) return;
       signalfd_siginfo signal{};
       if (::read(descriptor->get(), &signal, sizeof signal) != sizeof signal) continue;
-      if (count > 1) ::_exit(kExitInterrupted);
+      const auto now = std::chrono::steady_clock::now();
+      if (first && now - *first < kSameWish) continue;
+      if (first) ::_exit(kExitInterrupted);
+      first = now;
       spdlog::warn("{}: stopping and cleaning up; once more to leave at once",
                    signal.ssi_signo == SIGINT ? "interrupted" : "terminated");
       cancel->cancel();
