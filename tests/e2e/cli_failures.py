@@ -256,6 +256,18 @@ class Failures(CliTest):
         self.assertFalse((self.work / "x.qcow2").exists())
         self.host("run", plan, "--set", "defaults.verify=target", env=env)
 
+    def test_two_vms_of_one_name_do_not_overwrite_each_other(self):
+        package, _ = self.ova("vmware")
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for name in ("a.ova", "b.ova"):
+            shutil.copy(package, shelf / name)
+        plan = self.plan(shelf, defaults={"overwrite": True}, migrations=[
+            {"vm": "a.ova", "provider": "shelf"}, {"vm": "b.ova", "provider": "shelf"}])
+        self.assert_one_clear_error(self.host("run", plan, status=PREFLIGHT), "a.ova", "b.ova", "share the directory")
+        self.assert_nothing_left()
+        self.host("run", plan, "--set", "migrations[1].output_name=other")
+
     # --- existing targets
 
     def test_an_existing_target_is_refused_then_replaced_when_told(self):
