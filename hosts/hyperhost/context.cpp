@@ -70,6 +70,7 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGHUP);  // the terminal is gone; under nohup it is ignored, and stays so
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC));
   if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");

@@ -188,6 +188,8 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
     throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
   if (output.filename().empty() || std::filesystem::is_directory(output, ignored))
     throw Error(Code::kConfig, "OUT is a directory: " + options.output, "", "name a file in it");
+  if (options.no_digest && options.verify != "none")
+    throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
   if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
     throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
   MigrationConfig config = config_of(options, output);

@@ -232,6 +232,7 @@ class Disks(CliTest):
                 ((self.vmdk, "x.qcow2", "--disk", "disk-0"), USAGE, "package"),
                 ((self.vmdk, "x.raw", "--compression", "keep"), FAILED, "a raw image has no compression"),
                 ((self.vmdk, "bad\udcff.qcow2"), USAGE, "UTF-8"),
+                ((self.vmdk, "x.qcow2", "--no-digest", "--verify", "target"), USAGE, "--no-digest"),
                 ((self.vmdk, ""), USAGE, "OUT is empty"), (("", "x.qcow2"), USAGE, "IN is empty"),
                 ((self.vmdk, ".", "--format", "raw", "--overwrite"), USAGE, "is a directory"),
                 ((self.vmdk, "fifo", "--format", "raw", "--overwrite"), FAILED, "special file"),
