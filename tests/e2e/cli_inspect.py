@@ -202,10 +202,11 @@ class Inspect(CliTest):
         link = self.work / "hyperhost"
         link.symlink_to(PROGRAM)
         package, _ = self.ova("vmware")
-        done = Running("/", [str(s) for s in ("plugins", "list")], program=link).finish()
+        env = {"HYPERHOST_STATE_DIR": str(self.work / ".state")}
+        done = Running("/", ["plugins", "list"], env, link).finish()
         self.assertIn("parallel-disk", done.out)
         plan = self.plan(package)
-        self.assertEqual(Running("/", ["run", plan], program=link).finish().status, OK)
+        self.assertEqual(Running("/", ["run", plan], env, link).finish().status, OK)
         self.assertTrue((self.work / "out/sample-vm/manifest.json").exists(), "output_dir counts from the plan")
 
 
