@@ -53,6 +53,23 @@ std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<Sourc
               tried.empty() ? "no plugin offers an image reader" : tried);
 }
 
+void require_independent_reader(Session& session, const std::string& converter, Operation& op) {
+  const auto readers = session.readers("", converter);
+  if (readers.empty())
+    throw Error(Code::kUnsupported,
+                "verify: independent needs another plugin than '" + converter +
+                    "' that reads images, and there is none",
+                "", "set verify: target");
+  // One that works either reads a blank disk or says that it reads files only.
+  const std::shared_ptr<SourceHandle> blank = open_blank_source(1u << 20);
+  for (const auto& reader : readers) try {
+      static_cast<void>(reader->open(op, blank, "raw"));
+      return;
+    } catch (const Error& failure) {
+      if (failure.code() != Code::kUnsupported) throw;
+    }
+}
+
 std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& config,
                                                          const DiskRoute& route, Operation& op,
                                                          StorageHandle*& store) {

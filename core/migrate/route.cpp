@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/migrate/conversion_manager.hpp"
 #include "core/plan/file_name.hpp"
 
 namespace hyperhost {
@@ -108,6 +109,7 @@ class RoutePlanner {
       error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
     const nlohmann::json local = local_info();
     const nlohmann::json remote = remote_info();
+    check_verifier();
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
     if (!local.is_null()) check_targets();
@@ -176,6 +178,17 @@ class RoutePlanner {
       diagnostic.path = "converter/" + config_.converter.plugin;
       out_.findings.push_back(std::move(diagnostic));
       return false;
+    }
+  }
+
+  void check_verifier() {
+    if (!config_.enable_conversion || config_.verify_export != Verify::kIndependent) return;
+    try {
+      require_independent_reader(session_, config_.converter.plugin, op_);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = "verify: independent";
+      out_.findings.push_back(std::move(diagnostic));
     }
   }
 

@@ -3,7 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -57,6 +59,7 @@ class PlanRun {
             finding.where = bound_.specs[routes.size() - 1]->mark.where();
         keep(routes.back().findings);
       }
+      keep(shared_directories(routes));
     }
     if (orchestrator->get_audit_logger() != nullptr)
       audit_findings(*orchestrator->get_audit_logger());
@@ -89,6 +92,27 @@ class PlanRun {
                   options_.converter.empty() ? std::nullopt : std::optional(options_.converter));
     keep(bound_.diagnostics);
     return bound_.ok;
+  }
+
+  /// Two VMs by different references may have one name, which only their providers know.
+  std::vector<Diagnostic> shared_directories(const std::vector<VmRoute>& routes) const {
+    std::vector<Diagnostic> problems;
+    std::map<std::filesystem::path, std::string> taken;
+    for (std::size_t i = 0; i < routes.size(); ++i) {
+      if (routes[i].directory.empty()) continue;
+      const std::string& vm = bound_.migrations[i].vm_name;
+      const auto [found, fresh] = taken.try_emplace(routes[i].directory, vm);
+      if (fresh) continue;
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = bound_.specs[i]->mark.where();
+      diagnostic.path = bound_.specs[i]->pointer;
+      diagnostic.summary = "'" + vm + "' and '" + found->second + "' would share the directory " +
+                           found->first.string();
+      diagnostic.hint = "give one of them an output_name or another output_dir";
+      problems.push_back(std::move(diagnostic));
+    }
+    return problems;
   }
 
   void keep(const std::vector<Diagnostic>& more) {

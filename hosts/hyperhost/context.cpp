@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/diag/redactor.hpp"
 #include "core/observe/event.hpp"
@@ -71,19 +73,26 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGHUP);  // the terminal is gone; under nohup it is ignored, and stays so
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC));
   if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");
   signal_reader_ = std::jthread([descriptor, cancel = cancel_](const std::stop_token& stop) {
     const auto ended = CancelSource::create();
     const std::stop_callback end(stop, [&] { ended->cancel(); });
-    for (int count = 1;; ++count) {
+    // One wish may arrive twice: timeout(1) signals its child and then the group it is in.
+    constexpr auto kSameWish = std::chrono::milliseconds(300);
+    std::optional<std::chrono::steady_clock::time_point> first;
+    for (;;) {
       pollfd wait_for[] = {{descriptor->get(), POLLIN, 0}, {ended->fd(), POLLIN, 0}};
       if (::poll(wait_for, 2, -1) < 0 && errno != EINTR) return;
       if (stop.stop_requested()) return;
       signalfd_siginfo signal{};
       if (::read(descriptor->get(), &signal, sizeof signal) != sizeof signal) continue;
-      if (count > 1) ::_exit(kExitInterrupted);
+      const auto now = std::chrono::steady_clock::now();
+      if (first && now - *first < kSameWish) continue;
+      if (first) ::_exit(kExitInterrupted);
+      first = now;
       spdlog::warn("{}: stopping and cleaning up; once more to leave at once",
                    signal.ssi_signo == SIGINT ? "interrupted" : "terminated");
       cancel->cancel();

@@ -37,6 +37,15 @@ std::optional<struct stat> look(const Place& place) {
   throw hyper::errno_error(errno, "cannot look at \"" + place.path + "\"");
 }
 
+/// Whether what is there, or what a link there leads to, is neither a file nor a directory: a
+/// device or a FIFO, which others hold by its name, must not be replaced by a file.
+bool leads_to_special(const Place& place, const struct stat& found) {
+  struct stat info = found;
+  if (S_ISLNK(found.st_mode) && ::fstatat(place.directory.get(), place.name.c_str(), &info, 0) != 0)
+    return false;  // leads nowhere
+  return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 uint64_t free_bytes(const struct statvfs& info) {
   uint64_t bytes = 0;
   return __builtin_mul_overflow(static_cast<uint64_t>(info.f_bavail),
@@ -108,6 +117,9 @@ std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& 
   const std::string shown = root_.path() + "/" + request.key;
   if (existing && S_ISDIR(existing->st_mode))
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a directory");
+  if (existing && leads_to_special(root_.locate(request.key, false), *existing))
+    throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a device or another special file")
+        .hint("write to a file; a renamed file would take the device's place");
   if (existing && !request.policy.overwrite) {
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" exists")
         .hint("allow overwriting, choose another name, or move it away");
