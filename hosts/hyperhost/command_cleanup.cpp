@@ -33,7 +33,7 @@ class Cleanup {
     if (options_.plan.empty()) {
       registry = &context_.registry();
     } else {
-      const PlanResult loaded = load_plan(options_.plan, {options_.overrides, {}});
+      const PlanResult loaded = load_plan(options_.plan, {{}, options_.overrides, {}});
       if (!loaded.plan) return refused(loaded.diagnostics);
       std::vector<std::string> dirs;
       for (const auto& dir : loaded.plan->plugin_dirs) dirs.push_back(dir.string());
