@@ -160,9 +160,9 @@ struct PlanFlag {
 };
 
 struct PlanOptions {
-  std::vector<PlanFlag> flags;         ///< applied first, in order
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
+  std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
 };
 
 struct PlanResult {
