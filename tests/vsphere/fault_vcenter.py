@@ -42,8 +42,9 @@ FAULTS = {
     "nfc_drop": "the connection is reset after so many bytes, this many times (bytes, times)",
     "nfc_status": "a list of statuses that come before a download is allowed",
     "nfc_rate": "bytes a second of each stream",
+    "nfc_piece": "bytes that each stream sends at a time (default 64 KiB)",
     "nfc_silent": "the host stops sending after so many bytes and keeps the connection",
-    "nfc_flip": "one byte at this offset arrives changed",
+    "nfc_flip": "one byte in so many arrives changed",
     "wrong_manifest": "the manifest's checksum is of other bytes",
     "no_manifest": "HttpNfcLeaseGetManifest is not supported",
     "faults": "method → list of fault kinds that its next calls end with",
@@ -155,8 +156,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(statuses.pop(0), b"", [("Retry-After", "0")])
         data = disk.stream
         if "nfc_flip" in faults:
-            at = faults["nfc_flip"]
-            data = data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1:]
+            data = bytes(byte ^ 0x40 if at % faults["nfc_flip"] == 99 else byte for at, byte in enumerate(data))
         end = min(faults.get("nfc_truncate", len(data)), len(data))
         drop = faults.get("nfc_drop", (0, 0))
         self.send_response(200)
@@ -166,7 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         rate, began, at = faults.get("nfc_rate"), time.monotonic(), 0
         with center.counting_streams():
             while at < end:
-                piece = data[at:min(at + (64 << 10), end)]
+                piece = data[at:min(at + faults.get("nfc_piece", 64 << 10), end)]
                 if drop[1] > 0 and at + len(piece) > drop[0]:
                     faults["nfc_drop"] = (drop[0], drop[1] - 1)
                     return self.reset()
