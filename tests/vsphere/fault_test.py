@@ -119,10 +119,30 @@ ROWS = {
 }
 
 
+AUTO, DATASTORE = {"transport": "auto"}, {"transport": "datastore"}
+BY_LEASE = ("is exported by lease",)
+RANGE_ROWS = {
+    "ranges of the flat file": row({}, options=DATASTORE),
+    "ranges of the frozen base below our snapshot": row({}, vm=RUNNING, options=DATASTORE),
+    "ranges are ignored": row({"range_ignored": True}, "ignores ranges", options=DATASTORE),
+    "ranges are ignored: by lease": row({"range_ignored": True}, options=AUTO, note=BY_LEASE),
+    "another range comes than was asked": row({"range_wrong": 2}, options=DATASTORE),
+    "another range comes, for good": row({"range_wrong": ALWAYS}, "another range", options=DATASTORE),
+    "the datastore is busy (503) for a while": row({"range_status": [503, 503, 503]}, options=DATASTORE),
+    "one range fails, again and again": row({"range_status": [503] * ALWAYS, "range_status_from": 5 * MIB}, "HTTP 503",
+                                            options=DATASTORE),
+    "the file is locked (500)": row({"range_status": [500] * ALWAYS}, "HTTP 500", options=DATASTORE),
+    "the file is locked (500): by lease": row({"range_status": [500] * ALWAYS}, options=AUTO, note=BY_LEASE),
+    "the session expires between ranges": row({"folder_loss": 5}, options=DATASTORE),
+    "allocated areas come in many pages": row({"cbt_page": 3}, options=DATASTORE),
+    "allocated areas are not told": row({"faults": {"QueryChangedDiskAreas": ["FileFault"]}}, options=DATASTORE),
+}
+
+
 class Faults(FaultTest):
     def test_every_row(self):
         only = os.environ.get("HYPERHOST_FAULT_ROW", "")
-        for number, (name, wanted) in enumerate(ROWS.items()):
+        for number, (name, wanted) in enumerate({**ROWS, **RANGE_ROWS}.items()):
             if only not in name:
                 continue
             with self.subTest(name):
@@ -194,6 +214,28 @@ class Details(FaultTest):
         self.assertEqual(vm.power, "poweredOn")
         self.assertIn("powered on again", done.err)
         self.assert_nothing_owed()
+
+    def test_ranges_go_over_several_connections_and_skip_what_is_not_allocated(self):
+        vm = self.server.model.add_vm("web", [sample(32 * MIB, seed=5, density=0.2)])
+        self.server.faults.update({"nfc_rate": 4_000_000, "cbt_page": 7})
+        self.host("run", self.plan(options=AUTO))
+        manifest = self.assert_migrated(vm)
+        self.assertEqual(self.server.called("ExportVm"), [])
+        self.assertGreater(self.server.most_streams, 2)
+        self.assertLessEqual(self.server.most_streams, 4)
+        self.assertGreater(len(self.server.called("QueryChangedDiskAreas")), 5)
+        self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 12 * MIB)
+
+    def test_what_has_no_flat_file_goes_by_lease(self):
+        content = sample(MIB)
+        for name, disk in (("vsan", Disk(2000, content, flat=False)),
+                           ("sparse", Disk(2000, content, backing="VirtualDiskSeSparseBackingInfo"))):
+            vm = self.server.model.add_vm(name, [disk])
+            self.host("run", self.plan(name, options=AUTO))
+            self.assert_migrated(vm)
+        self.assertEqual(self.server.folder_requests, [])
+        done = self.host("run", self.plan("vsan", options=DATASTORE, migration={"output_name": "again"}), status=PREFLIGHT)
+        self.assertIn("keeps no flat file", done.err)
 
     def test_snapshots_of_others_stay(self):
         vm = self.add_vm(power="poweredOn")

@@ -55,6 +55,7 @@ FAULTS = {
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
     "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
+    "folder_loss": "all sessions end before this many further requests for ranges",
     "cbt_page": "extents that one QueryChangedDiskAreas returns (default 2000)",
     "page": "objects a page of RetrievePropertiesEx, at most",
 }
@@ -196,6 +197,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def folder(self, url):
         center, faults = self.center, self.center.faults
+        if "folder_loss" in faults:
+            faults["folder_loss"] -= 1
+            if faults["folder_loss"] == 0:
+                center.lose_sessions()
         if not center.session_of(self.headers):
             return self.answer(401)
         query = dict(urllib.parse.parse_qsl(url.query))

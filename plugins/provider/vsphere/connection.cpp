@@ -72,7 +72,7 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
 }
 
 void Connection::preflight(Op op, const std::string& request_json) {
-  check_vm(session_,
+  check_vm(session_, hosts_tried_,
            read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
            merged(options_, request_json), op);
 }
