@@ -245,8 +245,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def finish_request(self, request, client_address):
         request.settimeout(60)
-        request = self.tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        with self.tls.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], OSError):  # a client that left is none of ours

@@ -54,7 +54,7 @@ http::Download LeaseSource::ask(http::Client& client, const std::string& url,
   request.url = url;
   request.headers = {{"Accept", "application/x-vnd.vmware-streamVmdk, */*"}};
   if (!cookie.empty()) request.headers.emplace_back("Cookie", cookie);
-  uint64_t wait = 500'000'000;
+  uint64_t wait = 250'000'000;
   for (int tries = 1;; ++tries) {
     lease_->check();
     http::Download download = client.open(request, op);
