@@ -98,7 +98,10 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
   result.label = route.disk.label;
   result.type = route.disk.type;
   result.boot_order = route.disk.boot_order;
-  result.source_format = route.disk.blank ? "raw" : route.disk.format;
+  // What comes may be another format than was described: a provider falls back to what works.
+  result.source_format = route.disk.blank              ? "raw"
+                         : delivered->format().empty() ? route.disk.format
+                                                       : delivered->format();
   result.source_file = route.disk.file;
   result.target_format = route.target_format;
   result.staged = route.staged;

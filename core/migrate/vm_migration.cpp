@@ -95,9 +95,11 @@ void VmMigration::export_and_convert() {
   std::unique_ptr<ProviderVmHandle> vm;
   const bool needed = std::any_of(route_.disks.begin(), route_.disks.end(),
                                   [](const DiskRoute& route) { return !route.disk.blank; });
+  op_.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
   if (needed)
     vm = session_.provider(config_.provider, op_)
              .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
+  op_.on_notice({});
 
   pending_.resize(route_.disks.size());
   std::atomic<std::size_t> next{0};

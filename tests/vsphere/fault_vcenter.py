@@ -42,8 +42,9 @@ FAULTS = {
     "nfc_drop": "the connection is reset after so many bytes, this many times (bytes, times)",
     "nfc_status": "a list of statuses that come before a download is allowed",
     "nfc_rate": "bytes a second of each stream",
+    "nfc_piece": "bytes that each stream sends at a time (default 64 KiB)",
     "nfc_silent": "the host stops sending after so many bytes and keeps the connection",
-    "nfc_flip": "one byte at this offset arrives changed",
+    "nfc_flip": "one byte in so many arrives changed",
     "wrong_manifest": "the manifest's checksum is of other bytes",
     "no_manifest": "HttpNfcLeaseGetManifest is not supported",
     "faults": "method → list of fault kinds that its next calls end with",
@@ -54,6 +55,7 @@ FAULTS = {
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
     "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
+    "folder_loss": "all sessions end before this many further requests for ranges",
     "cbt_page": "extents that one QueryChangedDiskAreas returns (default 2000)",
     "page": "objects a page of RetrievePropertiesEx, at most",
 }
@@ -155,8 +157,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(statuses.pop(0), b"", [("Retry-After", "0")])
         data = disk.stream
         if "nfc_flip" in faults:
-            at = faults["nfc_flip"]
-            data = data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1:]
+            data = bytes(byte ^ 0x40 if at % faults["nfc_flip"] == 99 else byte for at, byte in enumerate(data))
         end = min(faults.get("nfc_truncate", len(data)), len(data))
         drop = faults.get("nfc_drop", (0, 0))
         self.send_response(200)
@@ -166,7 +167,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         rate, began, at = faults.get("nfc_rate"), time.monotonic(), 0
         with center.counting_streams():
             while at < end:
-                piece = data[at:min(at + (64 << 10), end)]
+                piece = data[at:min(at + faults.get("nfc_piece", 64 << 10), end)]
                 if drop[1] > 0 and at + len(piece) > drop[0]:
                     faults["nfc_drop"] = (drop[0], drop[1] - 1)
                     return self.reset()
@@ -196,6 +197,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def folder(self, url):
         center, faults = self.center, self.center.faults
+        if "folder_loss" in faults:
+            faults["folder_loss"] -= 1
+            if faults["folder_loss"] == 0:
+                center.lose_sessions()
         if not center.session_of(self.headers):
             return self.answer(401)
         query = dict(urllib.parse.parse_qsl(url.query))
@@ -240,8 +245,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def finish_request(self, request, client_address):
         request.settimeout(60)
-        request = self.tls.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        with self.tls.wrap_socket(request, server_side=True) as secure:
+            super().finish_request(secure, client_address)
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], OSError):  # a client that left is none of ours

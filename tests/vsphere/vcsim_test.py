@@ -65,7 +65,8 @@ class Inventory(VcsimTest):
         self.assertEqual(sorted(vms), [f"DC0_{where}_VM{i}" for where in ("C0_RP0", "H0") for i in range(4)])
         one = vms["DC0_C0_RP0_VM1"]
         self.assertEqual((one["path"], one["power_state"], one["disks"]), ("/DC0/vm/DC0_C0_RP0_VM1", "on", 1))
-        described = self.host("--output", "json", "describe", VM, "--plan", self.plan()).json
+        described = self.host("--output", "json", "describe", VM, "--plan",
+                              self.plan(options={"transport": "lease"})).json
         self.assertEqual(described["datacenter"], "DC0")
         self.assertEqual(described["disks"][0]["access"], ["stream"])
         self.assertTrue(described["nics"][0]["mac"])
@@ -143,6 +144,21 @@ class Export(VcsimTest):
         self.assert_nothing_left()
         self.assert_clean()
 
+    def test_ranges_of_a_flat_file(self):
+        capacity = 16 * MIB
+        raw = sparse_raw(self.work / "second.raw", capacity, 4 * MIB)
+        with self.vim() as vim:
+            vm = vim.vm(VM)
+            vim.task("PowerOffVM_Task", vm)
+            vim.add_disk(vm, vim.disks(vm)[0], capacity)
+            flat = text(vim.disks(vm)[1], "backing/fileName").replace(".vmdk", "-flat.vmdk")
+            vim.put_file(flat, "DC0", raw.read_bytes())
+        self.host("run", self.plan(migration={"disks": {"include": ["disk-1"]},
+                                              "provider_options": {"transport": "datastore"}}))
+        done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-1.qcow2")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assert_clean()
+
     def test_power_policies(self):
         raw = self.give_disk(data=4 * MIB)
         done = self.host("run", self.plan(migration={"provider_options": {"power": "require-off"}}), status=None)
@@ -150,7 +166,8 @@ class Export(VcsimTest):
         self.assertIn(done.status, (FAILED, PREFLIGHT))
         with self.vim() as vim:
             self.assertEqual(vim.power(vim.vm(VM)), "poweredOn")
-        self.host("run", self.plan(migration={"provider_options": {"power": "shutdown"}}))
+        self.host("run", self.plan(migration={"provider_options": {
+            "power": "shutdown", "shutdown_fallback": "power-off"}}))
         done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-0.qcow2")
         self.assertEqual(done.returncode, 0, done.stdout)
         with self.vim() as vim:

@@ -152,6 +152,16 @@ class VimClient:
         status, _ = self.request("PUT", f"/folder/{urllib.parse.quote(path)}?{query}", data)
         assert status in (200, 201), status
 
+    def add_disk(self, vm, like, capacity):
+        store = find(like, "backing/datastore")
+        name = text(like, "backing/fileName").rsplit("/", 1)[0] + "/second.vmdk"
+        self.task("ReconfigVM_Task", vm, f"""<spec><deviceChange><operation>add</operation>
+            <fileOperation>create</fileOperation><device xsi:type="VirtualDisk"><key>-1</key>
+            <backing xsi:type="VirtualDiskFlatVer2BackingInfo"><fileName>{escape(name)}</fileName>
+            <datastore type="Datastore">{store.text}</datastore><diskMode>persistent</diskMode></backing>
+            <controllerKey>{text(like, "controllerKey")}</controllerKey><unitNumber>7</unitNumber>
+            <capacityInKB>{capacity // 1024}</capacityInKB></device></deviceChange></spec>""")
+
     def set_capacity(self, vm, disk, capacity):
         backing = find(disk, "backing")
         self.task("ReconfigVM_Task", vm, f"""<spec><deviceChange><operation>edit</operation>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "datastore_source.hpp"
 #include "open_vm.hpp"
 #include "preflight.hpp"
 
@@ -63,11 +64,15 @@ void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
 
 std::string Connection::describe_vm(Op op, const std::string& vm) {
   const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm, op), op);
-  return describe(session_, names_, info, std::vector<bool>(info.disks.size(), false), op);
+  const bool all = options_.transport != VmOptions::Transport::kLease &&
+                   std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
+                     return no_flat_file(info, disk).has_value();
+                   });
+  return describe(session_, names_, info, std::vector<bool>(info.disks.size(), all), op);
 }
 
 void Connection::preflight(Op op, const std::string& request_json) {
-  check_vm(session_,
+  check_vm(session_, hosts_tried_,
            read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
            merged(options_, request_json), op);
 }

@@ -10,6 +10,7 @@
 
 #include "debt.hpp"
 #include "inventory.hpp"
+#include "preflight.hpp"
 #include "session.hpp"
 #include "slots.hpp"
 #include "vm_info.hpp"
@@ -42,6 +43,7 @@ class Connection final : public ProviderConnection {
   Names names_;
   const VmOptions options_;
   HostSlots slots_;
+  HostsTried hosts_tried_;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<http::Client>> clients_;  // by thumbprint
   std::optional<Debt> session_debt_;

@@ -114,6 +114,21 @@ const DeviceUrl* Lease::url_of(const VmInfo& vm, const Disk& disk) const {
   return nullptr;
 }
 
+/// One sign of life. A Fault means that the lease is lost.
+void Lease::renew(const http::Cancel& cancel) {
+  try {
+    Args args;
+    args.number("percent", static_cast<uint64_t>(std::clamp(percent_.load(), 0, 100)));
+    session_.call("HttpNfcLeaseProgress", ref_, args,
+                  "the export of '" + vm_name_ + "' was ended by the server", cancel);
+  } catch (const Fault& fault) {
+    const std::lock_guard lock(mutex_);
+    lost_ = Error(HYPER_IO, fault.summary(), fault.detail())
+                .hint("The lease ended: it expired, or somebody cancelled the task in vCenter.")
+                .retryable();
+  }
+}
+
 // The first call comes at once: between ready and the first byte some time may have passed.
 void Lease::keep_alive() {
   const auto every = std::min<std::chrono::milliseconds>(timeout_ / 4, kMostBetween);
@@ -122,17 +137,9 @@ void Lease::keep_alive() {
   for (;;) {
     try {
       try {
-        Args args;
-        args.number("percent", static_cast<uint64_t>(std::clamp(percent_.load(), 0, 100)));
-        session_.call("HttpNfcLeaseProgress", ref_, args,
-                      "the export of '" + vm_name_ + "' was ended by the server", stop);
+        renew(stop);
+        if (lost()) return;
         last = std::chrono::steady_clock::now();
-      } catch (const Fault& fault) {
-        const std::lock_guard lock(mutex_);
-        lost_ = Error(HYPER_IO, fault.summary(), fault.detail())
-                    .hint("The lease ended: it expired, or somebody cancelled the task in vCenter.")
-                    .retryable();
-        return;
       } catch (const Error& error) {  // the network; tried again while the lease may live
         if (std::chrono::steady_clock::now() - last > timeout_) {
           const std::lock_guard lock(mutex_);
@@ -145,6 +152,16 @@ void Lease::keep_alive() {
       return;
     }
   }
+}
+
+void Lease::probe(const http::Cancel& cancel) {
+  if (!lost()) {
+    try {
+      renew(cancel);
+    } catch (const Error&) {  // not to be found out
+    }
+  }
+  check();
 }
 
 void Lease::stop_keeping() {

@@ -47,8 +47,10 @@ class Lease {
   void leave(bool success, Op op) noexcept;
   /// Why it cannot be used any more.
   std::optional<Error> lost() const;
-  /// Throws unless it is alive.
+  /// Throws if it is known to be lost.
   void check() const;
+  /// Asks the server: when a transfer has failed, this may be why. Throws if so.
+  void probe(const http::Cancel& cancel);
   /// 0 to 100, for whoever looks at the server.
   void progress(int percent) { percent_ = percent; }
 
@@ -58,6 +60,7 @@ class Lease {
   Lease(Session& session, const std::string& vm_name, Debt debt);
   void start(const char* method, const Ref& self, std::chrono::nanoseconds patience, Op op);
   void wait_until_ready(Op op);
+  void renew(const http::Cancel& cancel);
   void keep_alive();
   void stop_keeping();
   void end(const char* method, Op op) noexcept;

@@ -54,13 +54,14 @@ http::Download LeaseSource::ask(http::Client& client, const std::string& url,
   request.url = url;
   request.headers = {{"Accept", "application/x-vnd.vmware-streamVmdk, */*"}};
   if (!cookie.empty()) request.headers.emplace_back("Cookie", cookie);
-  uint64_t wait = 500'000'000;
+  uint64_t wait = 250'000'000;
   for (int tries = 1;; ++tries) {
     lease_->check();
     http::Download download = client.open(request, op);
     if (download.status() == 200) return download;
     Error error = http::status_error("cannot download " + what_, download.status(),
                                      download.headers(), http::shown_url(url).substr(0, 200));
+    if (download.status() != 503) lease_->probe(op);
     if (download.status() == 500)
       error.hint("The disk is locked: another lease, a backup or a running VM has it open.");
     if (download.status() == 401 || download.status() == 403 || download.status() == 404)
@@ -85,7 +86,7 @@ std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
   try {
     piece = download_->next(op);
   } catch (const Error& error) {
-    if (lease_) lease_->check();  // the reason behind it
+    if (lease_) lease_->probe(op);  // the reason behind it
     throw Error(error.status(), "the download of " + what_ + " broke off",
                 "after " + std::to_string(received_) + " bytes; " + error.what())
         .native(error.native_code())

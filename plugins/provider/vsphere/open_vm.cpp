@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "datastore_source.hpp"
 #include "lease_source.hpp"
 #include "preflight.hpp"
 
@@ -46,7 +47,49 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
   if (disk == vm_.disks.end())
     throw Error(HYPER_NOTFOUND, "the VM '" + vm_.name + "' has no disk '" + disk_id + "'");
   if (const auto why = unfit(vm_, *disk, snapshot_.has_value())) throw *why;
+  if (options_.transport != VmOptions::Transport::kLease)
+    if (auto source = open_in_datastore(*disk, op)) return source;
   return open_by_lease(*disk, op);
+}
+
+/// Null where it cannot be read so and need not. A lease locks the files and the files lock out a
+/// lease, so what one disk of a VM cannot, none of them does.
+std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, Op op) {
+  const bool must = options_.transport == VmOptions::Transport::kDatastore;
+  std::string why;
+  for (const Disk& one : vm_.disks)
+    if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
+      why = "'" + one.label + "': " + *reason;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!must && lease_instead_) return nullptr;
+  }
+  if (why.empty()) {
+    try {
+      HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
+      return std::make_unique<DatastoreSource>(connection_.session(), vm_, disk,
+                                               snapshot_ ? snapshot_->ref() : Ref(),
+                                               std::move(slot), op);
+    } catch (const Error& error) {
+      if (must) throw;
+      why = error.what();
+    }
+  }
+  if (must)
+    throw Error(
+        HYPER_UNSUPPORTED,
+        "the disk '" + disk.label + "' of '" + vm_.name + "' cannot be read in its datastore", why)
+        .hint("transport: auto or lease exports it through the API.");
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(lease_instead_, true))
+    op.note(
+        Error(HYPER_OK, "'" + vm_.name + "' is exported by lease, not read in its datastore", why)
+            .at("vm/" + vm_.name));
+  return nullptr;
+}
+
+const std::string& OpenVm::slot_host() const {
+  return vm_.host.empty() ? vm_.host_name : vm_.host.id;
 }
 
 /// A lease of its own for each disk, since one stream of a lease is slow; where the server allows
@@ -67,7 +110,8 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
   } catch (const Fault& fault) {
     if (fault.passing() && alive && alive->join()) return alive;
     // A server without ExportVm; a template or a suspended VM.
-    const bool another_way = fault.status() == HYPER_UNSUPPORTED || fault.is("InvalidPowerState");
+    const bool another_way = fault.is("NotSupported") || fault.is("MethodNotFound") ||
+                             fault.is("InvalidPowerState") || fault.is("InvalidRequest");
     if (!another_way || snapshot_) throw;
     op.debug("'" + vm_.name + "' cannot be exported as it is (" + fault.kind() +
              "): a snapshot of it is");
@@ -80,8 +124,7 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
 }
 
 std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, Op op) {
-  const std::string& host = vm_.host.empty() ? vm_.host_name : vm_.host.id;
-  HostSlots::Slot slot = connection_.slots().take(host, op);
+  HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
   std::shared_ptr<Lease> held = lease(op);
   const DeviceUrl* device = nullptr;
   std::string url, cookie;

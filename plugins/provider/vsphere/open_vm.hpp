@@ -23,6 +23,8 @@ class OpenVm final : public ProviderVm {
   void make_snapshot(Op op);
   std::shared_ptr<Lease> lease(Op op);
   std::unique_ptr<Source> open_by_lease(const Disk& disk, Op op);
+  std::unique_ptr<Source> open_in_datastore(const Disk& disk, Op op);
+  const std::string& slot_host() const;
   void undo(bool success, Op op);
 
   Connection& connection_;
@@ -30,7 +32,8 @@ class OpenVm final : public ProviderVm {
   const VmOptions options_;
   const std::string task_id_;
   std::optional<PowerChange> power_;
-  std::mutex mutex_;  // of what follows
+  std::mutex mutex_;            // of what follows
+  bool lease_instead_ = false;  // once a disk could not be read in the datastore
   std::optional<OwnSnapshot> snapshot_;
   std::vector<std::weak_ptr<Lease>> leases_;
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "datastore_source.hpp"
+
 namespace hyper::vsphere {
 namespace {
 
@@ -10,8 +12,8 @@ constexpr auto kReach = std::chrono::seconds(5);
 
 class Preflight {
  public:
-  Preflight(Session& session, const VmInfo& vm, const VmOptions& options, Op op)
-      : session_(session), vm_(vm), options_(options), op_(op) {
+  Preflight(Session& session, HostsTried& hosts, const VmInfo& vm, const VmOptions& options, Op op)
+      : session_(session), hosts_(hosts), vm_(vm), options_(options), op_(op) {
     using Power = VmOptions::Power;
     changes_power_ = vm.power == "on" && options.power == Power::kShutdown;
     frozen_ = vm.power != "off" && !changes_power_;
@@ -21,6 +23,14 @@ class Preflight {
     power();
     for (const Disk& disk : vm_.disks) {
       if (const auto why = unfit(vm_, disk, frozen_)) error(*why, "/disk/" + disk.id);
+      if (options_.transport == VmOptions::Transport::kDatastore)
+        if (const auto why = no_flat_file(vm_, disk))
+          error(Error(HYPER_UNSUPPORTED,
+                      "the disk '" + disk.label + "' of '" + vm_.name +
+                          "' cannot be read in its datastore",
+                      *why)
+                    .hint("transport: auto or lease exports it through the API."),
+                "/disk/" + disk.id);
       if (disk.raw_mapping() && !disk.physical)
         warn("the disk '" + disk.label + "' is a raw mapping; it becomes an ordinary image", "",
              "/disk/" + disk.id);
@@ -56,7 +66,7 @@ class Preflight {
                   "Resume it and shut it down first.");
     }
     if (options_.power == Power::kShutdown) {
-      if (!vm_.tools_running() && !options_.power_off_at_last)
+      if (vm_.tools == "guestToolsNotRunning" && !options_.power_off_at_last)
         error(Error(HYPER_FAIL, "the guest of '" + vm_.name + "' cannot be asked to shut down",
                     "VMware Tools do not run in it")
                   .hint("Shut it down by hand, or set shutdown_fallback: power-off."));
@@ -151,9 +161,17 @@ class Preflight {
     if (!state.empty() && state != "connected")
       return error(Error(HYPER_IO, "the host of '" + vm_.name + "', " + address + ", is " + state)
                        .hint("vCenter must reach it before anything can be exported."));
+    const std::string why = hosts_.why(address, [&] { return try_host(address, thumbprint); });
+    if (!why.empty())
+      warn("the ESXi host " + address + " cannot be reached from here: " + why,
+           "The disks are downloaded from it on port 443, unless vCenter passes them on: open the "
+           "way and see that its name can be resolved.");
+  }
+
+  std::string try_host(const std::string& address, const std::string& thumbprint) {
     http::Settings settings = session_.settings().http;
     settings.connect_timeout = kReach;
-    settings.tls.insecure = thumbprint.empty();
+    settings.tls.insecure = thumbprint.empty();  // nothing is told to it or believed of it
     settings.tls.thumbprint = thumbprint;
     try {
       http::Client client(settings);
@@ -161,14 +179,14 @@ class Preflight {
       request.url = "https://" + address + "/";
       request.stall_timeout = kReach;
       client.open(request, op_);
+      return {};
     } catch (const Error& failure) {
-      warn("the ESXi host " + address + " cannot be reached from here: " + failure.what(),
-           "The disks are downloaded from it on port 443, unless vCenter passes them on: open the "
-           "way and see that its name can be resolved.");
+      return failure.detail().empty() ? failure.summary() : failure.detail();
     }
   }
 
   Session& session_;
+  HostsTried& hosts_;
   const VmInfo& vm_;
   const VmOptions& options_;
   Op op_;
@@ -194,8 +212,9 @@ std::optional<Error> unfit(const VmInfo& vm, const Disk& disk, bool frozen) {
   return std::nullopt;
 }
 
-void check_vm(Session& session, const VmInfo& vm, const VmOptions& options, Op op) {
-  if (Preflight(session, vm, options, op).run()) throw Reported(HYPER_FAIL);
+void check_vm(Session& session, HostsTried& hosts, const VmInfo& vm, const VmOptions& options,
+              Op op) {
+  if (Preflight(session, hosts, vm, options, op).run()) throw Reported(HYPER_FAIL);
 }
 
 }  // namespace hyper::vsphere

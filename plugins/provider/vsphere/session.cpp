@@ -56,8 +56,8 @@ void pause(std::chrono::nanoseconds time, const http::Cancel& cancel) {
 
 Session::Session(const Settings& settings, Op op) : settings_(settings), client_(settings.http) {
   negotiate(op);
-  const Answer answer = post("RetrieveServiceContent", kServiceInstance, "",
-                             "cannot speak to " + settings_.endpoint.sdk, op);
+  const Answer answer = patiently("RetrieveServiceContent", kServiceInstance, "",
+                                  "cannot speak to " + settings_.endpoint.sdk, op);
   const pugi::xml_node value = answer.value();
   content_.root_folder = ref_in(child(value, "rootFolder"));
   content_.property_collector = ref_in(child(value, "propertyCollector"));
