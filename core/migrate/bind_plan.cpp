@@ -200,6 +200,8 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       config.cloud_destination = spec.upload->destination;
       config.keep_local = spec.upload->keep_local;
       config.upload_overwrite = spec.upload->overwrite;
+      config.bandwidth_limit = spec.upload->bandwidth_limit;
+      config.presign = std::chrono::ceil<std::chrono::seconds>(spec.upload->presign);
       PluginSpec storage = spec.upload->storage;
       place_storage(spec.upload->destination, storage);
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
@@ -210,6 +212,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
   }
   out.orchestrator.user = plan.user;
   out.orchestrator.plan_name = plan.name;
+  out.orchestrator.bandwidth_limit = plan.batch.bandwidth_limit;
   if (const auto& audit = plan.observability.audit_log) {
     out.orchestrator.enable_audit_logging = true;
     out.orchestrator.audit = audit_options(*audit);

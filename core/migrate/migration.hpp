@@ -60,6 +60,7 @@ struct MigrationConfig {
   PluginChoice storage;
   bool upload_overwrite = false;
   bool keep_local = true;
+  uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
   std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
   std::map<std::string, std::string> tags;  ///< into the manifest

@@ -27,7 +27,15 @@ VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConf
       on_planned_(std::move(on_planned)),
       op_(config.vm_name, cancel_),
       conversions_(session),
-      stages_(events, task_) {}
+      stages_(events, task_) {
+  op_.limit_sending(send_limits());
+}
+
+SendLimits VmMigration::send_limits() const {
+  if (!config_.upload_to_cloud) return {};
+  return {session_.bandwidth(),
+          session_.bandwidth()->of_task(task_->task_id, config_.bandwidth_limit)};
+}
 
 void VmMigration::notice(const Diagnostic& diagnostic, const char* stage) {
   {
@@ -151,6 +159,7 @@ void VmMigration::export_and_convert() {
 
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
+  op.limit_sending(send_limits());
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
   try {
     std::shared_ptr<SourceHandle> delivered =

@@ -32,6 +32,7 @@ class VmMigration {
   void commit();
   void upload();
   UploadOptions upload_options() const;
+  SendLimits send_limits() const;
   void write_manifest();
   void undo();
   void notice(const Diagnostic& diagnostic, const char* stage);

@@ -38,6 +38,8 @@ class Watchers {
   std::vector<WebhookStats> webhook_stats() const;
 
  private:
+  std::function<void(const HttpRequest&, const std::string&, uint64_t, uint64_t)> on_bandwidth()
+      const;
   HttpServerOptions http_options(const ListenSpec& listen, const std::filesystem::path& base_dir);
   static WebhookConfig webhook_config(const WebhookSpec& hook,
                                       const std::filesystem::path& base_dir);

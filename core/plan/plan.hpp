@@ -48,6 +48,8 @@ struct UploadSpec {
   PluginSpec storage;
   bool keep_local = true;  ///< false: nothing that is uploaded and verified stays in output_dir
   bool overwrite = false;
+  uint64_t bandwidth_limit = 0;         ///< bytes a second of each VM; 0 = no limit
+  std::chrono::nanoseconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 };
 
 struct DiskSelection {
@@ -96,6 +98,7 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  uint64_t bandwidth_limit = 0;  ///< bytes a second of all uploads together; 0 = no limit
 };
 
 struct TlsSpec {

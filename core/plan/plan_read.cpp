@@ -105,6 +105,8 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
     read(from->find("destination"), spec.destination);
     read(from->find("keep_local"), spec.keep_local);
     read(from->find("overwrite"), spec.overwrite);
+    read(from->find("bandwidth_limit"), spec.bandwidth_limit);
+    read(from->find("presign"), spec.presign);
     if (from->find("destination") != nullptr) {
       // Another scheme is another storage: the plan's own options would not fit it.
       if (destination != nullptr &&
@@ -293,6 +295,7 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("max_retries"), plan.batch.max_retries);
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
     const ConfigValue* longest = batch->find("max_retry_delay");
     if (longest != nullptr && longest->implied()) {
       plan.batch.max_retry_delay = std::max(plan.batch.max_retry_delay, plan.batch.retry_delay);

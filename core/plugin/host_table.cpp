@@ -22,6 +22,7 @@ const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
     return current_journal() ? journal_table() : nullptr;
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   return nullptr;
 }
 

@@ -33,7 +33,10 @@ nlohmann::json disk_json(const DiskResult& disk) {
           {"convert_seconds", seconds(disk.convert_duration)},
           {"verify_seconds", seconds(disk.verify_duration)},
           {"stage_seconds", seconds(disk.stage_duration)},
-          {"notes", disk.notes}};
+          {"notes", disk.notes},
+          {"uploaded_to", disk.uploaded_to},
+          {"stored_checksum", disk.stored_checksum},
+          {"url", disk.url}};
 }
 
 }  // namespace
@@ -67,6 +70,7 @@ nlohmann::json result_json(const MigrationResult& result) {
                         {"attempts", result.attempts},
                         {"disks", disks},
                         {"warnings", warnings}};
+  if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
   return out;
 }

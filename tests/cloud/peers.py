@@ -8,7 +8,12 @@ checksums of parts, and refuses conditional writes, as AWS does; s3rver checks n
 module cannot be installed by `go install`.
 """
 
+import base64
 import fcntl
+import hashlib
+import hmac
+import http.server
+import json
 import os
 import pathlib
 import shutil
@@ -17,8 +22,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -132,19 +139,19 @@ def azurite():
 class S3Server(Server):
     """versitygw over a directory; `bucket` exists."""
 
-    def __init__(self, work, bucket="vms"):
+    def __init__(self, work, bucket="vms", region="us-east-1"):
         program = versitygw()
         self.root = pathlib.Path(work) / "s3-root"
         (self.root / bucket).mkdir(parents=True)
         side = pathlib.Path(work) / "s3-meta"
         side.mkdir()
-        self.bucket = bucket
-        super().__init__(lambda port: [program, "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET,
+        self.region = region
+        super().__init__(lambda port: [program, "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--region", region,
                                        "--keep-alive", "--quiet", "posix", "--sidecar", side, self.root])
 
     def storage(self, **options):
         """The plan's storage options; the secrets come from `env`."""
-        return {"plugin": "s3", "endpoint": self.url, "region": "us-east-1",
+        return {"plugin": "s3", "endpoint": self.url, "region": self.region,
                 "access_key_id": {"env": "TEST_S3_ACCESS"}, "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
 
     env = {"TEST_S3_ACCESS": ACCESS, "TEST_S3_SECRET": SECRET}
@@ -160,7 +167,167 @@ class S3Server(Server):
 
     def rclone(self, *arguments, **how):
         return rclone(f":s3,provider=Other,access_key_id={ACCESS},secret_access_key={SECRET},"
-                      f"endpoint='{self.url}',region=us-east-1,force_path_style=true:", *arguments, **how)
+                      f"endpoint='{self.url}',region={self.region},force_path_style=true:", *arguments, **how)
+
+    def metadata(self, path):
+        return json.loads(self.rclone("lsjson", path, "--stat", "--metadata"))["Metadata"]
+
+
+AZURE_ACCOUNT = "hyperhosttest"
+AZURE_KEY = base64.b64encode(b"hyperhost test account key, 32 b").decode()
+
+
+class AzureServer(Server):
+    """Azurite's blob service in a directory; the container `vms` exists."""
+
+    env = {"TEST_AZURE_KEY": AZURE_KEY}
+
+    def __init__(self, work, container="vms"):
+        requirement.tool("node", "nodejs")
+        script = azurite()
+        super().__init__(lambda port: ["node", script, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", work,
+                                       "--silent", "--disableTelemetry", "--disableProductStyleUrl"],
+                         env={"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"})
+        self.ask("PUT", container, {"restype": "container"})
+
+    @property
+    def endpoint(self):
+        return f"{self.url}/{AZURE_ACCOUNT}"
+
+    def storage(self, **options):
+        return {"plugin": "azure-blob", "account": AZURE_ACCOUNT, "endpoint": self.endpoint,
+                "key": {"env": "TEST_AZURE_KEY"}, **options}
+
+    def account_sas(self, permissions="rwdlacx"):
+        """A signature for the whole account, as the portal makes one."""
+        start, end = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + s)) for s in (-600, 3600))
+        fields = [AZURE_ACCOUNT, permissions, "b", "sco", start, end, "", "https,http", "2020-12-06", "", ""]
+        mark = hmac.new(base64.b64decode(AZURE_KEY), "\n".join(fields).encode(), hashlib.sha256).digest()
+        return urllib.parse.urlencode({"sv": "2020-12-06", "ss": "b", "srt": "sco", "sp": permissions, "st": start,
+                                       "se": end, "spr": "https,http", "sig": base64.b64encode(mark).decode()})
+
+    def ask(self, method, path, query):
+        url = f"{self.endpoint}/{path}?{urllib.parse.urlencode(query)}&{self.account_sas()}"
+        request = urllib.request.Request(url, method=method, headers={"Content-Length": "0", "x-ms-version": "2021-08-06"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read().decode()
+
+    def rclone(self, *arguments, **how):
+        return rclone(f":azureblob,sas_url='{self.endpoint}?{self.account_sas()}':", *arguments, **how)
+
+    def metadata(self, path):
+        url = f"{self.endpoint}/{path}?{self.account_sas()}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=30) as answer:
+            return {name[10:].lower(): value for name, value in answer.headers.items() if name.lower().startswith("x-ms-meta-")}
+
+
+class GcsServer(Server):
+    """fake-gcs-server over a directory; the bucket `vms` exists."""
+
+    env = {}
+
+    def __init__(self, work, bucket="vms"):
+        program = fake_gcs()
+        (pathlib.Path(work) / "gcs-root").mkdir()
+        super().__init__(lambda port: [program, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-public-host",
+                                       f"127.0.0.1:{port}", "-external-url", f"http://127.0.0.1:{port}", "-backend",
+                                       "memory", "-log-level", "error"])
+        request = urllib.request.Request(self.url + "/storage/v1/b?project=test", method="POST",
+                                         data=json.dumps({"name": bucket}).encode(),
+                                         headers={"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def storage(self, **options):
+        return {"plugin": "gcs", "endpoint": self.url, "anonymous": True, **options}
+
+    def ask(self, path):
+        return http_get(self.url + path).decode()
+
+    def rclone(self, *arguments, **how):
+        return rclone(f":gcs,endpoint='{self.url}/storage/v1/',anonymous=true,no_check_bucket=true:", *arguments, **how)
+
+    def metadata(self, path):
+        bucket, _, key = path.partition("/")
+        return json.loads(self.ask(f"/storage/v1/b/{bucket}/o/{urllib.parse.quote(key, safe='')}"))["metadata"]
+
+
+class Metadata:
+    """What a machine in a cloud asks for its credentials, and Google's token service: answers on
+    loopback, remembers what was asked."""
+
+    def __init__(self, jwt_key=None):
+        self.asked, self.claims, self.refuse, self.jwt_key = [], None, False, jwt_key
+
+    def __enter__(self):
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, body, kind="application/json"):
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def keys(self):
+                soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+                return {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "Expiration": soon}
+
+            def do_PUT(self):
+                outer.asked.append(self.path)
+                if self.path == "/latest/api/token":
+                    return self.answer(200, b"session-token", "text/plain")
+                return self.answer(404, {})
+
+            def do_GET(self):
+                path = self.path.partition("?")[0]
+                outer.asked.append(path)
+                if path.startswith("/latest/") and self.headers.get("X-aws-ec2-metadata-token") != "session-token":
+                    return self.answer(401, {})
+                if path == "/latest/meta-data/iam/security-credentials/":
+                    return self.answer(200, b"migrator", "text/plain")
+                if path == "/latest/meta-data/iam/security-credentials/migrator":
+                    return self.answer(200, self.keys())
+                if path == "/container" and self.headers.get("Authorization") == "container-token":
+                    return self.answer(200, self.keys())
+                if path == "/metadata/identity/oauth2/token" and self.headers.get("Metadata") == "true":
+                    return self.answer(200, {"access_token": "azure-token", "expires_in": "3600"})
+                return self.answer(404, {})
+
+            def do_POST(self):
+                outer.asked.append(self.path)
+                form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                if outer.refuse or not outer.check_jwt(form.get("assertion", [""])[0]):
+                    return self.answer(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
+                return self.answer(200, {"access_token": "google-token", "expires_in": 3600, "token_type": "Bearer"})
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def check_jwt(self, token):
+        """Signed by the key, by OpenSSL's own word; the claims are kept."""
+        def raw(text):
+            return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if token.count(".") != 2:
+            return False
+        head, claims, mark = token.split(".")
+        with tempfile.NamedTemporaryFile() as signature:
+            signature.write(raw(mark))
+            signature.flush()
+            done = subprocess.run(["openssl", "dgst", "-sha256", "-verify", self.jwt_key, "-signature", signature.name],
+                                  input=f"{head}.{claims}".encode(), stdout=subprocess.DEVNULL, check=False)
+        self.claims = json.loads(raw(claims))
+        return done.returncode == 0
 
 
 def plain_environment():

@@ -162,7 +162,7 @@ std::string PartSink::commit(Op op, uint64_t length) {
     made = finish(op, length);
   }
   committed_ = true;
-  if (record_) record_->close(op);
+  if (record_) settle(op);
   if (made.bytes != length)
     throw Error(HYPER_CORRUPT, shown() + " has " + std::to_string(made.bytes) +
                                    " bytes at the server instead of " + std::to_string(length));
@@ -172,6 +172,20 @@ std::string PartSink::commit(Op op, uint64_t length) {
   if (kept_parts_ != 0) out["resumed"] = {{"parts", kept_parts_}, {"bytes", kept_bytes_}};
   if (presign_seconds_ != 0) out["url"] = service_->presign(spec_.key, presign_seconds_);
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// The object is there: nothing is owed any more but passing objects, where the store has such.
+void PartSink::settle(Op op) {
+  try {
+    if (service_->leaves_parts())
+      with_retries(op, policy_, "removing the parts of " + shown(), [&](unsigned) {
+        service_->abort(op, spec_.key, upload_, record_->began());
+      });
+    record_->close(op);
+  } catch (const Error& error) {  // the object is whole all the same
+    op.warn(Error(error.status(), "parts of " + shown() + " are left beside it", error.what())
+                .hint("hyperhost cleanup removes them"));
+  }
 }
 
 /// Not cancellable, but short: what cannot be reached now stays in the journal, for cleanup.

@@ -40,6 +40,7 @@ class PartSink final : public Sink {
   ObjectInfo finish(Op op, uint64_t length);
   ObjectInfo put_whole(Op op, std::string_view bytes);
   void check_parts(uint64_t length) const;
+  void settle(Op op);
   void abandon() noexcept;
   std::string shown() const { return service_->location(spec_.key); }
 

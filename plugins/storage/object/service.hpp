@@ -90,6 +90,8 @@ class Service {
   /// Makes the object of its parts, which are all there. HYPER_EXISTS as for put().
   virtual ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload,
                             const Parts& parts, uint64_t length) = 0;
+  /// After finish() the upload's passing objects are still there; abort() removes them.
+  virtual bool leaves_parts() const { return false; }
   /// Whether the object that is there is what finish() would have made of these parts: asked when
   /// the answer to finish() was lost.
   virtual bool made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) = 0;
