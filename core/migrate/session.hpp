@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/migrate/disk_slots.hpp"
 #include "core/migrate/migration.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
@@ -22,6 +23,7 @@ class Session {
   Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers);
 
   PluginRegistry& registry() { return registry_; }
+  DiskSlots& disk_slots() { return disk_slots_; }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
 
@@ -43,6 +45,7 @@ class Session {
 
   PluginRegistry& registry_;
   const std::map<std::string, PluginChoice> choices_;
+  DiskSlots disk_slots_;
   std::mutex mutex_;
   std::map<std::string, Options> converter_options_;
   std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;

@@ -3,13 +3,17 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
+#include "core/state/host_entries.hpp"
+#include "core/state/run_recorder.hpp"
 #include "core/state/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/report.hpp"
@@ -19,11 +23,14 @@
 namespace hyperhost {
 namespace {
 
+constexpr std::chrono::seconds kPreflight{3};
+constexpr std::size_t kRunsLookedAt = 100;
+
 struct RunOptions {
   std::string plan;
   std::vector<std::string> overrides;
   std::string converter;
-  bool dry_run = false;
+  bool dry_run = false, fresh = false;
 };
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
@@ -51,17 +58,33 @@ class PlanRun {
       return stopped(kExitPreflight);
     }
     const auto& cancel = context_.cancel();
+    try {
+      open_state(only_check);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
+      return stopped(kExitPreflight);
+    }
+    for (MigrationConfig& config : bound_.migrations) {
+      config.fresh = options_.fresh;
+      config.continues_since = continues_since_;
+    }
     if (only_check) keep(Watchers::check(plan_->observability, plan_->base_dir));
     keep(expand_patterns(bound_, *orchestrator, cancel));
     std::vector<VmRoute> routes;
     if (!has_error(diagnostics_)) {
+      const auto begin = std::chrono::steady_clock::now();
+      bound_.batch.checked = 0;
       for (const MigrationConfig& config : bound_.migrations) {
         if (cancel->cancelled()) return stopped(kExitInterrupted);
-        routes.push_back(orchestrator->preflight(config, cancel));
-        for (Diagnostic& finding : routes.back().findings)
+        // A long plan does not keep its first VM waiting: the rest is checked while it runs.
+        if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
+        VmRoute route = orchestrator->preflight(config, cancel);
+        for (Diagnostic& finding : route.findings)
           if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
-            finding.where = bound_.specs[routes.size() - 1]->mark.where();
-        keep(routes.back().findings);
+            finding.where = bound_.specs[bound_.batch.checked]->mark.where();
+        keep(route.findings);
+        ++bound_.batch.checked;
+        if (only_check) routes.push_back(std::move(route));
       }
     }
     if (orchestrator->get_audit_logger() != nullptr)
@@ -99,9 +122,7 @@ class PlanRun {
 
   void keep(const std::vector<Diagnostic>& more) {
     for (const Diagnostic& one : more) {  // what concerns many VMs is said once
-      const std::string text = to_string(one);
-      const auto same = [&](const Diagnostic& other) { return to_string(other) == text; };
-      if (std::none_of(diagnostics_.begin(), diagnostics_.end(), same)) diagnostics_.push_back(one);
+      if (said_.insert(to_string(one)).second) diagnostics_.push_back(one);
     }
   }
 
@@ -168,12 +189,59 @@ class PlanRun {
     return kExitOk;
   }
 
+  /// A check looks at what is there and makes nothing.
+  void open_state(bool only_check) {
+    std::error_code ignored;
+    const std::filesystem::path directory = default_state_dir();
+    if (only_check && !std::filesystem::exists(directory / "state.db", ignored)) return;
+    state_ = StateStore::open(directory, !only_check);
+    set_journal(state_);
+    set_run_state(state_);
+    // What runs of this plan have not come to its end, back to the last one that did?
+    for (const RunRecord& run : state_->runs(kRunsLookedAt)) {
+      if (run.plan_file != plan_file()) continue;
+      const auto tasks = state_->tasks(run.run_id);
+      const bool complete =
+          run.ended != 0 && std::all_of(tasks.begin(), tasks.end(), [](const TaskRecord& task) {
+            return task.status == "succeeded";
+          });
+      if (complete) break;
+      continues_since_ = run.started;
+    }
+  }
+
+  std::string plan_file() const { return std::filesystem::absolute(options_.plan).string(); }
+
+  /// One host at a time runs a plan into a directory.
+  std::vector<std::unique_ptr<OutputLock>> lock_outputs() const {
+    std::set<std::filesystem::path> directories;
+    for (const MigrationConfig& config : bound_.migrations) directories.insert(config.output_dir);
+    std::vector<std::unique_ptr<OutputLock>> locks;
+    for (const auto& directory : directories) {
+      std::error_code failed;
+      std::filesystem::create_directories(directory, failed);
+      try {
+        locks.push_back(std::make_unique<OutputLock>(state_, directory, plan_->name, plan_->user));
+      } catch (const Error& failure) {
+        // Nothing is written there (all of it goes to a store), or each VM will say it.
+        if (failure.code() == Code::kBusy) throw;
+        spdlog::debug("{}", failure.what());
+        continue;
+      }
+      const std::string& from = locks.back()->file().taken_over_from();
+      if (!from.empty())
+        spdlog::info("{}: the lock of {}, which is gone, is taken over", directory.string(), from);
+    }
+    return locks;
+  }
+
   int migrate(MigrationOrchestrator& orchestrator) {
     for (const Diagnostic& diagnostic : bound_.diagnostics)
       spdlog::warn("{}", to_string(diagnostic));
     std::unique_ptr<Watchers> watchers;
+    std::vector<std::unique_ptr<OutputLock>> locks;
     try {
-      set_journal(StateStore::open(default_state_dir()));
+      locks = lock_outputs();
       watchers = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, orchestrator);
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());
@@ -181,10 +249,23 @@ class PlanRun {
     }
     for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
     RunLog log;
+    auto recorder = std::make_unique<RunRecorder>(
+        state_, plan_file(), [&](const std::string& task_id) { orchestrator.cancel(task_id); });
+    context_.on_drain([&] { orchestrator.draining().cancel(); });
     orchestrator.events().subscribe(&log);
-    const std::vector<MigrationResult> results =
-        orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
+    orchestrator.events().subscribe(recorder.get());
+    const std::vector<MigrationResult> results = orchestrator.migrate_batch(
+        bound_.migrations, bound_.batch, context_.cancel(), [&](const MigrationResult& result) {
+          try {
+            state_->save_result(result.task_id, result_json(result));
+          } catch (const Error& failure) {
+            spdlog::warn("the result of {} is not recorded: {}", result.vm_name, failure.what());
+          }
+        });
+    orchestrator.events().unsubscribe(recorder.get());
     orchestrator.events().unsubscribe(&log);
+    context_.on_drain({});
+    recorder.reset();
     for (const WebhookStats& hook : watchers->webhook_stats())
       if (hook.failed + hook.dropped > 0)
         spdlog::warn("webhook {}: {} not delivered: {}", hook.name, hook.failed + hook.dropped,
@@ -205,8 +286,11 @@ class PlanRun {
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<const Plan> draft_;  ///< of a plan with errors
   PluginRegistry* registry_ = nullptr;
+  std::shared_ptr<StateStore> state_;
+  Millis continues_since_ = 0;
   BoundPlan bound_;
   std::vector<Diagnostic> diagnostics_;
+  std::set<std::string> said_;
 };
 
 CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, RunOptions& options) {
@@ -230,7 +314,13 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
   CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", *options);
   run->add_flag("--dry-run", options->dry_run,
                 "Check everything, say how each disk would go, change nothing");
+  run->add_flag("--fresh", options->fresh,
+                "Begin anew instead of going on where an earlier run of the plan ended; what that "
+                "run finished is only replaced with overwrite: true");
   run->footer(
+      "SIGTERM: nothing begins any more, the disks that run are finished. SIGINT, or SIGTERM "
+      "again:\n"
+      "stops within two seconds. The same command goes on from there.\n\n"
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"

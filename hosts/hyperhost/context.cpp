@@ -71,7 +71,7 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC));
   if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");
-  signal_reader_ = std::jthread([descriptor, cancel = cancel_](const std::stop_token& stop) {
+  signal_reader_ = std::jthread([this, descriptor, cancel = cancel_](const std::stop_token& stop) {
     const auto ended = CancelSource::create();
     const std::stop_callback end(stop, [&] { ended->cancel(); });
     for (int count = 1;; ++count) {
@@ -80,6 +80,19 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
       if (stop.stop_requested()) return;
       signalfd_siginfo signal{};
       if (::read(descriptor->get(), &signal, sizeof signal) != sizeof signal) continue;
+      std::function<void()> drain;
+      {
+        const std::lock_guard lock(drain_mutex_);
+        drain.swap(drain_);
+      }
+      if (drain && signal.ssi_signo == SIGTERM) {
+        spdlog::warn(
+            "terminated: no VM and no disk begins any more, those that run are finished; "
+            "once more to stop now");
+        drain();
+        count = 0;
+        continue;
+      }
       if (count > 1) ::_exit(kExitInterrupted);
       spdlog::warn("{}: stopping and cleaning up; once more to leave at once",
                    signal.ssi_signo == SIGINT ? "interrupted" : "terminated");
@@ -87,6 +100,11 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
     }
   });
   return cancel_;
+}
+
+void Context::on_drain(std::function<void()> drain) {
+  const std::lock_guard lock(drain_mutex_);
+  drain_ = std::move(drain);
 }
 
 nlohmann::json diagnostic_json(const Diagnostic& diagnostic) {

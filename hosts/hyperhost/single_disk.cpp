@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/single_disk.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <filesystem>
 #include <map>
 
@@ -8,6 +10,7 @@
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/vm_description.hpp"
+#include "core/state/state_store.hpp"
 
 namespace hyperhost {
 namespace {
@@ -148,6 +151,11 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   std::error_code ignored;
   if (std::filesystem::equivalent(options.input, output, ignored))
     throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
+  try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
+    set_journal(StateStore::open(default_state_dir()));
+  } catch (const Error& failure) {
+    spdlog::debug("no journal is kept: {}", failure.what());
+  }
   MigrationConfig config = config_of(options, output);
   Session session(registry, {});
   Operation op(output.filename().string(), cancel);
