@@ -148,6 +148,11 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.max_parallel_disks = spec.max_parallel_disks;
   config.tags = spec.tags;
   config.priority = spec.priority;
+  config.plan_id = spec.id;
+  config.depends_on = spec.depends_on;
+  config.window = spec.window;
+  config.checkpoint_bytes = plan.batch.checkpoint_bytes;
+  config.checkpoint_interval = plan.batch.checkpoint_interval;
   config.user = plan.user;
   return config;
 }
@@ -217,8 +222,11 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     out.orchestrator.enable_audit_logging = true;
     out.orchestrator.audit = audit_options(*audit);
   }
-  out.batch = {plan.batch.max_parallel, plan.batch.continue_on_error, plan.batch.max_retries,
-               plan.batch.retry_delay, plan.batch.max_retry_delay};
+  const BatchSpec& batch = plan.batch;
+  out.batch = {batch.max_parallel,       batch.continue_on_error, batch.max_retries,
+               batch.retry_delay,        batch.max_retry_delay,   batch.cancel_on_error,
+               batch.max_parallel_disks, batch.per_provider,      batch.per_host,
+               batch.per_datastore};
   out.ok = !binder.failed();
   return out;
 }

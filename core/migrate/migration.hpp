@@ -65,6 +65,15 @@ struct MigrationConfig {
 
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;
+  std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
+  std::vector<std::string> depends_on;  ///< all of them must have succeeded
+  StartWindow window;
+  uint64_t checkpoint_bytes = 256u << 20;
+  std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(10);
+  bool fresh = false;  ///< begin anew, whatever an earlier run has left
+  /// Milliseconds since 1970: with `overwrite`, a VM that was finished since then is not done again
+  /// (this run continues others that did not come to their end); 0 = it is.
+  int64_t continues_since = 0;
   std::string user, ip_address;
 };
 
@@ -94,6 +103,8 @@ struct DiskResult {
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
   bool staged = false;
+  uint64_t resumed_bytes = 0;  ///< guest bytes that an earlier attempt had written
+  bool adopted = false;        ///< all of it was written by an earlier attempt
   std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
   std::vector<std::string> notes;
 
@@ -134,6 +145,7 @@ struct MigrationResult {
   std::vector<DiskResult> disks;
   std::vector<Diagnostic> warnings;
   uint32_t attempts = 1;
+  bool already_done = false;  ///< by an earlier run; nothing was read or written
 };
 
 }  // namespace hyperhost

@@ -139,8 +139,9 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   };
   try {
     // A cancel of its own: a disk that fails stops the VM's other disks and nothing else.
-    VmMigration(session_, events_, config, task, cancel->child(), result,
-                [&](const VmRoute& route) { start(&route); })
+    VmMigration(
+        session_, events_, config, task, cancel->child(), result,
+        [&](const VmRoute& route) { start(&route); }, *draining_)
         .run();
     result.success = true;
     result.outcome = Outcome::kSucceeded;
@@ -204,12 +205,37 @@ VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,
   }
 }
 
+void MigrationOrchestrator::cancel(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  cancelled_.insert(task_id);
+  if (const auto found = running_.find(task_id); found != running_.end()) found->second->cancel();
+}
+
+std::shared_ptr<CancelSource> MigrationOrchestrator::begin_task(
+    const std::string& task_id, const std::shared_ptr<CancelSource>& cancel) {
+  const std::lock_guard lock(tasks_mutex_);
+  auto own = cancel->child();
+  if (cancelled_.contains(task_id)) own->cancel();
+  return running_[task_id] = own;
+}
+
+void MigrationOrchestrator::end_task(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  running_.erase(task_id);
+}
+
+bool MigrationOrchestrator::task_cancelled(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  return cancelled_.contains(task_id);
+}
+
 std::vector<MigrationResult> MigrationOrchestrator::migrate_batch(
     const std::vector<MigrationConfig>& configs, const BatchOptions& batch,
     const std::shared_ptr<CancelSource>& cancel,
     const std::function<void(const MigrationResult&)>& on_result) {
   BatchOptions options = batch;
   if (!config_.enable_batch_orchestration) options.max_parallel = 1;
+  session_.disk_slots().limit(options.max_parallel_disks);
   return BatchOrchestrator(*this, options).run(configs, cancel, on_result);
 }
 

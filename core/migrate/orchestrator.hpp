@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,10 @@ struct BatchOptions {
   bool continue_on_error = true;
   uint32_t max_retries = 0;  ///< further attempts after a retryable failure
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  bool cancel_on_error = false;     ///< where continue_on_error is off: running ones too
+  uint32_t max_parallel_disks = 0;  ///< of all VMs; 0 = no limit, as below
+  uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
+  std::size_t checked = SIZE_MAX;  ///< the first so many went through preflight() already
 };
 
 class MigrationOrchestrator {
@@ -65,6 +71,11 @@ class MigrationOrchestrator {
   /// Diagnostics that end it early are findings too: never throws for them.
   VmRoute preflight(const MigrationConfig& config, const std::shared_ptr<CancelSource>& cancel);
 
+  /// Stops one VM of the batch that runs, or keeps it from beginning.
+  void cancel(const std::string& task_id);
+  /// Cancelled: no VM and no disk begins any more, what runs is finished.
+  CancelSource& draining() { return *draining_; }
+
   Session& session() { return session_; }
   EventBus& events() { return events_; }
   /// Null where not enabled.
@@ -77,6 +88,11 @@ class MigrationOrchestrator {
   MigrationResult attempt(const MigrationConfig& config,
                           const std::shared_ptr<const TaskInfo>& task,
                           const std::shared_ptr<CancelSource>& cancel);
+  /// The task's own cancel, also reached by cancel(task_id), until end_task().
+  std::shared_ptr<CancelSource> begin_task(const std::string& task_id,
+                                           const std::shared_ptr<CancelSource>& cancel);
+  void end_task(const std::string& task_id);
+  bool task_cancelled(const std::string& task_id);
   std::shared_ptr<const TaskInfo> task_info(const MigrationConfig& config) const;
   void finish(MigrationResult& result, const std::shared_ptr<const TaskInfo>& task);
 
@@ -87,6 +103,10 @@ class MigrationOrchestrator {
   std::unique_ptr<MetricsCollector> metrics_;
   std::unique_ptr<AuditLogger> audit_;
   std::string run_id_;
+  const std::shared_ptr<CancelSource> draining_ = CancelSource::create();
+  std::mutex tasks_mutex_;
+  std::map<std::string, std::shared_ptr<CancelSource>> running_;
+  std::set<std::string> cancelled_;
 };
 
 /// "20261123-230514-web-01-3f9a0c": sortable, unique, safe as a file name.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/resume_log.hpp"
 #include "core/plan/file_name.hpp"
 
 namespace hyperhost {
@@ -112,6 +113,9 @@ class RoutePlanner {
     check_verifier();
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
+    out_.resume = ResumeLog::open(config_, out_, session_.provider_plugin(config_.provider));
+    if (out_.resume && !config_.fresh) check_finished();
+    if (out_.finished) return;
     if (!local.is_null()) check_targets();
     check_space(local);
     for (const std::string& text : out_.vm.warnings) tell(Severity::kWarning, text);
@@ -242,6 +246,44 @@ class RoutePlanner {
     }
   }
 
+  /// What an earlier run of the plan finished is not done again.
+  void check_finished() {
+    const auto record = out_.resume->vm();
+    if (!record || record->phase != "finished") return;
+    bool missing = false;
+    std::string why;
+    try {
+      why = out_.resume->check_artifacts(session_, op_, missing);
+    } catch (const Error& failure) {
+      why = failure.what();
+    } catch (const nlohmann::json::exception& failure) {
+      why = std::string("the record is damaged: ") + failure.what();
+    }
+    if (why.empty()) {
+      out_.finished = !config_.overwrite ||
+                      (config_.continues_since != 0 &&
+                       record->result.value("finished_at", int64_t{0}) >= config_.continues_since);
+    } else if (!missing && !config_.overwrite) {
+      error(Code::kExists, "", "an earlier run finished this VM, but " + why,
+            "remove its files, or set overwrite: true");
+    }
+  }
+
+  /// Written by an earlier run that did not come to its end.
+  bool is_own(const std::string& key) const {
+    if (!out_.resume || config_.fresh) return false;
+    if (key == out_.stem + "/manifest.json") {
+      const auto record = out_.resume->vm();
+      return record && record->phase == "closing";
+    }
+    for (const DiskRoute& route : out_.disks) {
+      if (route.key != key) continue;
+      const auto record = out_.resume->disk(route.disk.id);
+      return record && record->phase == "written";
+    }
+    return false;
+  }
+
   void check_targets() {
     if (config_.overwrite) return;
     StorageHandle& local = session_.local_storage(config_.output_dir, op_);
@@ -250,7 +292,7 @@ class RoutePlanner {
       if (!route.direct_upload) keys.push_back(route.key);
     if (config_.export_manifest) keys.push_back(out_.stem + "/manifest.json");
     for (const std::string& key : keys) {
-      if (local.stat(op_, key).is_null()) continue;
+      if (local.stat(op_, key).is_null() || is_own(key)) continue;
       error(Code::kExists, "", "target exists: " + (config_.output_dir / key).string(),
             "remove it, choose another output_dir, or set overwrite: true");
     }
@@ -314,6 +356,7 @@ nlohmann::json VmRoute::to_json() const {
   return {{"vm", vm.name},
           {"directory", directory.string()},
           {"disks", list},
+          {"finished", finished},
           {"possible", possible()}};
 }
 

@@ -7,17 +7,23 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "core/disk/local_sources.hpp"
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
+#include "core/migrate/resume_log.hpp"
+#include "core/os/process_identity.hpp"
+#include "core/state/host_entries.hpp"
+#include "core/state/journal.hpp"
 
 namespace hyperhost {
 
 VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConfig& config,
                          std::shared_ptr<const TaskInfo> task, std::shared_ptr<CancelSource> cancel,
-                         MigrationResult& result, std::function<void(const VmRoute&)> on_planned)
+                         MigrationResult& result, std::function<void(const VmRoute&)> on_planned,
+                         const CancelSource& draining)
     : session_(session),
       events_(events),
       config_(config),
@@ -25,6 +31,7 @@ VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConf
       cancel_(std::move(cancel)),
       result_(result),
       on_planned_(std::move(on_planned)),
+      draining_(draining),
       op_(config.vm_name, cancel_),
       conversions_(session),
       stages_(events, task_) {
@@ -76,16 +83,139 @@ void VmMigration::run() {
     throw Error(first);
   }
 
+  if (route_.finished) {
+    route_.resume->restore(result_);
+    Diagnostic done;
+    done.severity = Severity::kInfo;
+    done.code = Code::kOk;
+    done.summary = "already done by an earlier run: its files are there and unchanged";
+    notice(done, "export");
+    return;
+  }
   try {
+    take_over();
     export_and_convert();
     commit();
+    claim_destination();
     upload();
     write_manifest();
+    if (route_.resume) route_.resume->finished(result_);
+  } catch (const Error& failure) {
+    stages_.abandon();
+    undo(worth_keeping(failure.code()));
+    throw;
   } catch (...) {
     stages_.abandon();
-    undo();
+    undo(false);
     throw;
   }
+}
+
+void VmMigration::take_over() {
+  pending_.resize(route_.disks.size());
+  ready_.assign(route_.disks.size(), false);
+  ResumeLog* log = route_.resume.get();
+  if (log == nullptr) return;
+  if (config_.fresh) {
+    for (const DiskRoute& route : route_.disks)
+      if (const auto record = log->disk(route.disk.id)) conversions_.discard(config_, *record, op_);
+    for (const ResumeRecord& record : log->stale()) conversions_.discard(config_, record, op_);
+    log->forget();
+  } else {
+    for (const ResumeRecord& record : log->stale()) {
+      conversions_.discard(config_, record, op_);
+      log->forget(record.disk);
+    }
+    if (const auto vm = log->vm(); vm && vm->phase == "closing") {
+      // What is at the destination is this VM's own, as far as it came.
+      config_.upload_overwrite = true;
+    }
+    for (std::size_t i = 0; i < route_.disks.size(); ++i) {
+      const std::string& id = route_.disks[i].disk.id;
+      auto adopted = conversions_.adopt(config_, route_.disks[i], op_, *log,
+                                        [&](Stage stage, uint64_t done, uint64_t total) {
+                                          stages_.progress(stage, id, done, total);
+                                        });
+      if (!adopted) continue;
+      pending_[i] = std::move(*adopted);
+      ready_[i] = true;
+    }
+  }
+  remove_orphans();
+}
+
+// Unfinished objects of this VM that a killed run left and that no record speaks of.
+void VmMigration::remove_orphans() {
+  const auto journal = current_journal();
+  if (!journal) return;
+  std::set<std::string> keys{route_.stem + "/manifest.json"}, wanted;
+  for (const DiskRoute& route : route_.disks) {
+    keys.insert(route.key);
+    if (const auto record = route_.resume->disk(route.disk.id)) wanted.insert(record->token.dump());
+  }
+  std::vector<JournalEntry> entries, staged;
+  const auto& place = config_.staging_dir.empty() ? route_.directory : config_.staging_dir;
+  journal->each_entry(kHostEntries, [&](const JournalEntry& entry) {
+    const auto& what = entry.what;
+    if (what.value("kind", "") != kStagingEntry || what.value("where", "") != place.string() ||
+        process_state(entry.owner) != ProcessState::kGone)
+      return;
+    for (const DiskRoute& route : route_.disks)
+      if (what.value("ref", "").rfind("." + route.file_name + kStagingMark, 0) == 0)
+        staged.push_back(entry);
+  });
+  for (const JournalEntry& entry : staged) {
+    try {
+      undo_host_entry(entry);
+      journal->close_entry(entry.id);
+    } catch (const Error&) {
+      // Cleanup will say why.
+    }
+  }
+  journal->each_entry("local", [&](const JournalEntry& entry) {
+    const auto text = [&](const char* member) {
+      const auto found = entry.what.find(member);
+      return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+    };
+    if (text("where") != config_.output_dir.string() || !keys.contains(text("key"))) return;
+    if (process_state(entry.owner) != ProcessState::kGone) return;
+    const bool used = std::any_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
+      return token.find(text("ref")) != std::string::npos;
+    });
+    if (!used) entries.push_back(entry);
+  });
+  StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+  for (const JournalEntry& entry : entries) {
+    try {
+      if (local.undo(op_, entry.what)) journal->close_entry(entry.id);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.severity = Severity::kWarning;
+      notice(diagnostic, "export");
+    }
+  }
+}
+
+// From here on what has this VM's names at the destination is its own: it was not there before.
+void VmMigration::claim_destination() {
+  ResumeLog* log = route_.resume.get();
+  if (log == nullptr) return;
+  if (const auto vm = log->vm(); vm && vm->phase == "closing" && !config_.fresh) {
+    config_.overwrite = true;
+    return;
+  }
+  if (config_.upload_to_cloud && !config_.upload_overwrite) {
+    StorageHandle& store = session_.storage(config_.storage, op_);
+    std::vector<std::string> keys;
+    for (const PendingDisk& disk : pending_)
+      if (disk.store != &store) keys.push_back(disk.key);
+    if (config_.export_manifest) keys.push_back(route_.stem + "/manifest.json");
+    for (const std::string& key : keys)
+      if (!store.stat(op_, key).is_null())
+        throw Error(Code::kExists, key + " exists at " + config_.cloud_destination, "",
+                    "remove it, choose another destination, or set upload.overwrite: true");
+  }
+  log->closing();
 }
 
 void VmMigration::export_and_convert() {
@@ -99,24 +229,44 @@ void VmMigration::export_and_convert() {
   stages_.announce(Stage::kConvert, result_.total_size, config_.converter.plugin);
   stages_.announce(Stage::kVerify, result_.total_size, verify_name(config_.verify_export));
   stages_.begin(Stage::kExport);
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (!ready_[i]) continue;
+    const DiskResult& disk = pending_[i].result;
+    stages_.progress(Stage::kExport, disk.id, disk.source_bytes, disk.source_bytes);
+    stages_.progress(Stage::kConvert, disk.id, disk.virtual_size, disk.virtual_size);
+    stages_.disk_finished(disk.id, true);
+  }
 
   std::unique_ptr<ProviderVmHandle> vm;
-  const bool needed = std::any_of(route_.disks.begin(), route_.disks.end(),
-                                  [](const DiskRoute& route) { return !route.disk.blank; });
+  bool needed = false;
+  for (std::size_t i = 0; i < route_.disks.size(); ++i)
+    needed = needed || (!ready_[i] && !route_.disks[i].disk.blank);
   op_.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
   if (needed)
     vm = session_.provider(config_.provider, op_)
              .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
   op_.on_notice({});
 
-  pending_.resize(route_.disks.size());
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> left_out{false};
+  std::mutex ready_mutex;
   std::mutex error_mutex;
   std::exception_ptr error;
   const auto work = [&] {
     for (std::size_t i = next++; i < route_.disks.size() && !cancel_->cancelled(); i = next++) {
+      {
+        const std::lock_guard lock(ready_mutex);
+        if (ready_[i]) continue;
+      }
       try {
+        const DiskSlots::Slot slot(session_.disk_slots(), *cancel_);
+        if (draining_.cancelled()) {
+          left_out = true;
+          return;
+        }
         convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        const std::lock_guard lock(ready_mutex);
+        ready_[i] = true;
       } catch (...) {
         const std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
@@ -139,8 +289,18 @@ void VmMigration::export_and_convert() {
   result_.verify_duration = stages_.duration(Stage::kVerify);
   if (!error && cancel_->cancelled())
     error = std::make_exception_ptr(Error(Code::kCancelled, "cancelled"));
+  if (!error && left_out)
+    error = std::make_exception_ptr(
+        Error(Code::kCancelled, "stopped after the disks that ran: the run is being drained"));
   if (error) {
-    pending_.clear();  // sinks and their temporary files go before the source is given back
+    bool keep = false;
+    try {
+      std::rethrow_exception(error);
+    } catch (const Error& failure) {
+      keep = worth_keeping(failure.code());
+    } catch (...) {
+    }
+    drop_pending(keep);  // temporary files go before the source is given back
     close_source(vm, HYPER_FAIL);
     std::rethrow_exception(error);
   }
@@ -165,10 +325,12 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
     std::shared_ptr<SourceHandle> delivered =
         route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
                          : vm->open_disk(op, route.disk.id, route.open_flags);
-    out = conversions_.convert(config_, route, std::move(delivered), route_.directory, op,
-                               [&](Stage stage, uint64_t done, uint64_t total) {
-                                 stages_.progress(stage, route.disk.id, done, total);
-                               });
+    out = conversions_.convert(
+        config_, route, std::move(delivered), route_.directory, op,
+        [&](Stage stage, uint64_t done, uint64_t total) {
+          stages_.progress(stage, route.disk.id, done, total);
+        },
+        route_.resume.get());
     stages_.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {
     stages_.disk_finished(route.disk.id, false);
@@ -201,7 +363,7 @@ void VmMigration::close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st o
 void VmMigration::commit() {
   cancel_->check();
   for (PendingDisk& disk : pending_) {
-    conversions_.commit(disk, route_.directory, op_);
+    if (!disk.committed) conversions_.commit(disk, route_.directory, op_);
     if (!config_.overwrite) committed_.emplace_back(disk.store, disk.key);
     conversions_.verify_committed(config_, disk, op_,
                                   [&](Stage stage, uint64_t done, uint64_t total) {
@@ -286,8 +448,38 @@ void VmMigration::write_manifest() {
   std::filesystem::remove(route_.directory, ignored);
 }
 
-void VmMigration::undo() {
+// Written disks stay under their temporary names where a later run may take them over.
+void VmMigration::drop_pending(bool keep) {
+  ResumeLog* log = route_.resume.get();
+  Operation op(route_.vm.name, CancelSource::create());
+  for (PendingDisk& disk : pending_) {
+    const bool kept = keep && log != nullptr && log->disk(disk.result.id);
+    if (kept || !disk.sink || !disk.sink->can(HYPER_SINK_RESUME)) continue;
+    try {
+      disk.sink->drop(op);
+    } catch (const Error&) {
+      // The journal has it; cleanup tries again.
+    }
+  }
   pending_.clear();
+}
+
+void VmMigration::undo(bool keep) {
+  ResumeLog* log = route_.resume.get();
+  const bool something =
+      log != nullptr &&
+      std::any_of(route_.disks.begin(), route_.disks.end(),
+                  [&](const DiskRoute& route) { return log->disk(route.disk.id).has_value(); });
+  drop_pending(keep);
+  if (keep && something) {
+    Diagnostic kept;
+    kept.severity = Severity::kInfo;
+    kept.code = Code::kOk;
+    kept.summary = "what is done so far is kept: run the plan again to go on from there";
+    kept.hint = "hyperhost cleanup removes it";
+    notice(kept, "convert");
+    return;
+  }
   Operation op(route_.vm.name, CancelSource::create());
   for (auto it = committed_.rbegin(); it != committed_.rend(); ++it) {
     try {
@@ -299,6 +491,17 @@ void VmMigration::undo() {
     }
   }
   committed_.clear();
+  if (log != nullptr) {
+    for (const DiskRoute& route : route_.disks)
+      if (const auto record = log->disk(route.disk.id)) {
+        try {
+          conversions_.discard(config_, *record, op);
+        } catch (const Error&) {
+          // The journal has it; cleanup tries again.
+        }
+      }
+    log->forget();
+  }
   std::error_code ignored;  // only an empty directory goes
   std::filesystem::remove(route_.directory, ignored);
 }

@@ -18,6 +18,7 @@
 #include "core/diag/diagnostic.hpp"
 #include "core/observe/webhook_type.hpp"
 #include "core/plan/config_value.hpp"
+#include "core/plan/start_window.hpp"
 
 namespace hyperhost {
 
@@ -78,6 +79,8 @@ struct MigrationSpec {
   uint32_t max_parallel_disks = 4;  ///< 1 where parallel_disks is false
   bool overwrite = false;
   int64_t priority = 0;  ///< higher first
+  StartWindow window;
+  std::vector<std::string> depends_on;  ///< ids
   std::map<std::string, std::string> tags;
   DiskSelection disks;
   std::filesystem::path output_dir;  ///< absolute; the VM's directory lies in it
@@ -99,6 +102,11 @@ struct BatchSpec {
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
   uint64_t bandwidth_limit = 0;  ///< bytes a second of all uploads together; 0 = no limit
+  bool cancel_on_error = false;     ///< where continue_on_error is off
+  uint32_t max_parallel_disks = 0;  ///< 0 = no limit; the same below
+  uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
+  std::chrono::nanoseconds checkpoint_interval{0};
+  uint64_t checkpoint_bytes = 0;
 };
 
 struct TlsSpec {

@@ -176,6 +176,11 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   if (!spec.parallel_disks) spec.max_parallel_disks = 1;
   read(at("overwrite"), spec.overwrite);
   read(at("priority"), spec.priority);
+  std::string not_before, not_after, why;  // what is wrong with them is said by the rules
+  read(at("not_before"), not_before);
+  read(at("not_after"), not_after);
+  spec.window = StartWindow::parse(not_before, not_after, why).value_or(StartWindow());
+  read(own.find("depends_on"), spec.depends_on);
   const ConfigValue* defaults = document.find("defaults");
   for (const ConfigValue* from : {defaults, &own}) {
     const ConfigValue* tags = from != nullptr ? from->find("tags") : nullptr;
@@ -296,6 +301,17 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
+    const ConfigValue* on_error = batch->find("on_error");
+    plan.batch.cancel_on_error =
+        on_error != nullptr && on_error->string() != nullptr && *on_error->string() == "cancel";
+    read(batch->find("max_parallel_disks"), plan.batch.max_parallel_disks);
+    if (const ConfigValue* limits = batch->find("limits")) {
+      read(limits->find("per_provider"), plan.batch.per_provider);
+      read(limits->find("per_host"), plan.batch.per_host);
+      read(limits->find("per_datastore"), plan.batch.per_datastore);
+    }
+    read(batch->find("checkpoint_interval"), plan.batch.checkpoint_interval);
+    read(batch->find("checkpoint_bytes"), plan.batch.checkpoint_bytes);
     const ConfigValue* longest = batch->find("max_retry_delay");
     if (longest != nullptr && longest->implied()) {
       plan.batch.max_retry_delay = std::max(plan.batch.max_retry_delay, plan.batch.retry_delay);

@@ -190,6 +190,7 @@ void check_settings(const ConfigValue& document, const Plan& plan, Findings& fin
     }
   }
   check_duplicates(plan, written, findings);
+  check_order(document, plan, findings);
 }
 
 void check(const ConfigValue& document, const Plan& plan, std::vector<Diagnostic>& problems) {

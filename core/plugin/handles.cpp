@@ -89,6 +89,7 @@ void SinkHandle::validate(const std::string& what) const {
   promise(what, has(HYPER_SINK_PARTS | HYPER_SINK_APPEND), table_.write_at != nullptr, "write_at");
   promise(what, has(HYPER_SINK_PATH), table_.path != nullptr, "path");
   promise(what, has(HYPER_SINK_READBACK), table_.reopen != nullptr, "reopen");
+  promise(what, has(HYPER_SINK_RESUME), table_.keep != nullptr, "keep");
   if (table_.commit == nullptr || table_.close == nullptr)
     throw Error(Code::kFail, what + " opened a sink that cannot be committed or closed");
   if (has(HYPER_SINK_PARTS) && table_.part_size == 0)
@@ -154,6 +155,18 @@ nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
   return emitted_object(op, label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
     return table_.commit(table_.ctx, &op, length, emit, arg);
   });
+}
+
+nlohmann::json SinkHandle::keep(Operation& op) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+    return table_.keep(table_.ctx, &op, 1, emit, arg);
+  });
+}
+
+void SinkHandle::drop(Operation& op) {
+  const auto lock = plugin_.enter();
+  op.check(table_.keep(table_.ctx, &op, 0, nullptr, nullptr), label(plugin_, "keep"));
 }
 
 ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)

@@ -59,6 +59,11 @@ class SinkHandle {
   std::unique_ptr<SourceHandle> reopen(Operation& op, uint64_t length) const;
   /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
   nlohmann::json commit(Operation& op, uint64_t length);
+  /// Leaves what was written where it is when this goes without a commit; the token by which
+  /// StorageHandle::put finds it again. RESUME only.
+  nlohmann::json keep(Operation& op);
+  /// Removes it again then.
+  void drop(Operation& op);
   void validate(const std::string& what) const;
   /// on_written: each write that the sink has acknowledged, its bytes; any thread. Before the
   /// sink is used; for sinks that are written through table().write_at.

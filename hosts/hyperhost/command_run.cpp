@@ -8,10 +8,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
+#include "core/state/host_entries.hpp"
+#include "core/state/run_recorder.hpp"
 #include "core/state/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
@@ -21,6 +24,9 @@
 
 namespace hyperhost {
 namespace {
+
+constexpr std::chrono::seconds kPreflight{3};
+constexpr std::size_t kRunsLookedAt = 100;
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -47,19 +53,37 @@ class PlanRun {
       return stopped(kExitPreflight);
     }
     const auto& cancel = context_.cancel();
+    try {
+      open_state(only_check);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
+      return stopped(kExitPreflight);
+    }
+    for (MigrationConfig& config : bound_.migrations) {
+      config.fresh = options_.fresh;
+      config.continues_since = continues_since_;
+    }
     if (only_check) keep(Watchers::check(plan_->observability, plan_->base_dir));
     keep(expand_patterns(bound_, *orchestrator, cancel));
     std::vector<VmRoute> routes;
     if (!has_error(diagnostics_)) {
+      const auto begin = std::chrono::steady_clock::now();
+      bound_.batch.checked = 0;
       for (const MigrationConfig& config : bound_.migrations) {
         if (cancel->cancelled()) return stopped(kExitInterrupted);
-        routes.push_back(orchestrator->preflight(config, cancel));
-        for (Diagnostic& finding : routes.back().findings)
+        // A long plan does not keep its first VM waiting: the rest is checked while it runs.
+        if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
+        VmRoute route = orchestrator->preflight(config, cancel);
+        for (Diagnostic& finding : route.findings)
           if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
-            finding.where = bound_.specs[routes.size() - 1]->mark.where();
-        keep(routes.back().findings);
+            finding.where = bound_.specs[bound_.batch.checked]->mark.where();
+        keep(route.findings);
+        ++bound_.batch.checked;
+        directories_.push_back(route.directory);
+        for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
+        if (only_check) routes.push_back(std::move(route));
       }
-      keep(shared_directories(routes));
+      keep(shared_directories());
     }
     if (orchestrator->get_audit_logger() != nullptr)
       audit_findings(*orchestrator->get_audit_logger());
@@ -67,7 +91,7 @@ class PlanRun {
       return stopped(cancel->cancelled() ? kExitInterrupted : kExitPreflight);
     if (only_check) return print_routes(routes);
     // Warnings and notes come again, as events of the VM they concern.
-    return migrate(*orchestrator, routes);
+    return migrate(*orchestrator);
   }
 
  private:
@@ -95,13 +119,13 @@ class PlanRun {
   }
 
   /// Two VMs by different references may have one name, which only their providers know.
-  std::vector<Diagnostic> shared_directories(const std::vector<VmRoute>& routes) const {
+  std::vector<Diagnostic> shared_directories() const {
     std::vector<Diagnostic> problems;
     std::map<std::filesystem::path, std::string> taken;
-    for (std::size_t i = 0; i < routes.size(); ++i) {
-      if (routes[i].directory.empty()) continue;
+    for (std::size_t i = 0; i < directories_.size(); ++i) {
+      if (directories_[i].empty()) continue;
       const std::string& vm = bound_.migrations[i].vm_name;
-      const auto [found, fresh] = taken.try_emplace(routes[i].directory, vm);
+      const auto [found, fresh] = taken.try_emplace(directories_[i], vm);
       if (fresh) continue;
       Diagnostic diagnostic;
       diagnostic.code = Code::kConfig;
@@ -117,9 +141,7 @@ class PlanRun {
 
   void keep(const std::vector<Diagnostic>& more) {
     for (const Diagnostic& one : more) {  // what concerns many VMs is said once
-      const std::string text = to_string(one);
-      const auto same = [&](const Diagnostic& other) { return to_string(other) == text; };
-      if (std::none_of(diagnostics_.begin(), diagnostics_.end(), same)) diagnostics_.push_back(one);
+      if (said_.insert(to_string(one)).second) diagnostics_.push_back(one);
     }
   }
 
@@ -186,26 +208,84 @@ class PlanRun {
     return kExitOk;
   }
 
-  int migrate(MigrationOrchestrator& orchestrator, const std::vector<VmRoute>& routes) {
-    uint64_t guest_bytes = 0;
-    for (const VmRoute& route : routes)
-      for (const DiskRoute& disk : route.disks) guest_bytes += disk.disk.capacity_bytes;
+  /// A check looks at what is there and makes nothing.
+  void open_state(bool only_check) {
+    std::error_code ignored;
+    const std::filesystem::path directory = default_state_dir();
+    if (only_check && !std::filesystem::exists(directory / "state.db", ignored)) return;
+    state_ = StateStore::open(directory, !only_check);
+    set_journal(state_);
+    set_run_state(state_);
+    // What runs of this plan have not come to its end, back to the last one that did?
+    for (const RunRecord& run : state_->runs(kRunsLookedAt)) {
+      if (run.plan_file != plan_file()) continue;
+      const auto tasks = state_->tasks(run.run_id);
+      const bool complete =
+          run.ended != 0 && std::all_of(tasks.begin(), tasks.end(), [](const TaskRecord& task) {
+            return task.status == "succeeded";
+          });
+      if (complete) break;
+      continues_since_ = run.started;
+    }
+  }
+
+  std::string plan_file() const { return std::filesystem::absolute(options_.plan).string(); }
+
+  /// One host at a time runs a plan into a directory.
+  std::vector<std::unique_ptr<OutputLock>> lock_outputs() const {
+    std::set<std::filesystem::path> directories;
+    for (const MigrationConfig& config : bound_.migrations) directories.insert(config.output_dir);
+    std::vector<std::unique_ptr<OutputLock>> locks;
+    for (const auto& directory : directories) {
+      std::error_code failed;
+      std::filesystem::create_directories(directory, failed);
+      try {
+        locks.push_back(std::make_unique<OutputLock>(state_, directory, plan_->name, plan_->user));
+      } catch (const Error& failure) {
+        // Nothing is written there (all of it goes to a store), or each VM will say it.
+        if (failure.code() == Code::kBusy) throw;
+        spdlog::debug("{}", failure.what());
+        continue;
+      }
+      const std::string& from = locks.back()->file().taken_over_from();
+      if (!from.empty())
+        spdlog::info("{}: the lock of {}, which is gone, is taken over", directory.string(), from);
+    }
+    return locks;
+  }
+
+  int migrate(MigrationOrchestrator& orchestrator) {
     for (const Diagnostic& diagnostic : bound_.diagnostics)
       spdlog::warn("{}", to_string(diagnostic));
     std::unique_ptr<Watchers> watchers;
+    std::vector<std::unique_ptr<OutputLock>> locks;
     try {
-      set_journal(StateStore::open(default_state_dir()));
+      locks = lock_outputs();
       watchers = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, orchestrator);
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());
       return stopped(kExitPreflight);
     }
     for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
+    auto recorder = std::make_unique<RunRecorder>(
+        state_, plan_file(), [&](const std::string& task_id) { orchestrator.cancel(task_id); });
+    context_.on_drain([&] { orchestrator.draining().cancel(); });
+    orchestrator.events().subscribe(recorder.get());
     std::vector<MigrationResult> results;
     {
-      const RunScreen screen(context_, orchestrator, plan_->name, guest_bytes);
-      results = orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
+      const RunScreen screen(context_, orchestrator, plan_->name, guest_bytes_);
+      results = orchestrator.migrate_batch(
+          bound_.migrations, bound_.batch, context_.cancel(), [&](const MigrationResult& result) {
+            try {
+              state_->save_result(result.task_id, result_json(result));
+            } catch (const Error& failure) {
+              spdlog::warn("the result of {} is not recorded: {}", result.vm_name, failure.what());
+            }
+          });
     }
+    orchestrator.events().unsubscribe(recorder.get());
+    context_.on_drain({});
+    recorder.reset();
     watchers->finish();
     const std::vector<WebhookStats> hooks = watchers->webhook_stats();
     if (context_.json()) {
@@ -224,8 +304,13 @@ class PlanRun {
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<const Plan> draft_;  ///< of a plan with errors
   PluginRegistry* registry_ = nullptr;
+  std::shared_ptr<StateStore> state_;
+  Millis continues_since_ = 0;
   BoundPlan bound_;
   std::vector<Diagnostic> diagnostics_;
+  std::set<std::string> said_;
+  std::vector<std::filesystem::path> directories_;  ///< of the VMs that were checked
+  uint64_t guest_bytes_ = 0;                        ///< … and their disks' capacities
 };
 
 struct PlanCommand {
@@ -260,7 +345,13 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
                 "Check everything, say how each disk would go, change nothing");
   add_progress_option(*run, context);
   add_watch_flags(*run, options->watch);
+  run->add_flag("--fresh", options->run.fresh,
+                "Begin anew instead of going on where an earlier run of the plan ended; what that "
+                "run finished is only replaced with overwrite: true");
   run->footer(
+      "SIGTERM: nothing begins any more, the disks that run are finished. SIGINT, or SIGTERM "
+      "again:\n"
+      "stops within two seconds. The same command goes on from there.\n\n"
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"

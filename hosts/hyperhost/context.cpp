@@ -77,12 +77,12 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC));
   if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");
-  signal_reader_ = std::jthread([descriptor, cancel = cancel_](const std::stop_token& stop) {
+  signal_reader_ = std::jthread([this, descriptor, cancel = cancel_](const std::stop_token& stop) {
     const auto ended = CancelSource::create();
     const std::stop_callback end(stop, [&] { ended->cancel(); });
     // One wish may arrive twice: timeout(1) signals its child and then the group it is in.
     constexpr auto kSameWish = std::chrono::milliseconds(300);
-    std::optional<std::chrono::steady_clock::time_point> first;
+    std::optional<std::chrono::steady_clock::time_point> last;
     for (;;) {
       pollfd wait_for[] = {{descriptor->get(), POLLIN, 0}, {ended->fd(), POLLIN, 0}};
       if (::poll(wait_for, 2, -1) < 0 && errno != EINTR) return;
@@ -90,15 +90,32 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
       signalfd_siginfo signal{};
       if (::read(descriptor->get(), &signal, sizeof signal) != sizeof signal) continue;
       const auto now = std::chrono::steady_clock::now();
-      if (first && now - *first < kSameWish) continue;
-      if (first) ::_exit(kExitInterrupted);
-      first = now;
+      if (last && now - *last < kSameWish) continue;
+      last = now;
+      std::function<void()> drain;
+      {
+        const std::lock_guard lock(drain_mutex_);
+        drain.swap(drain_);
+      }
+      if (drain && signal.ssi_signo == SIGTERM) {
+        spdlog::warn(
+            "terminated: no VM and no disk begins any more, those that run are finished; "
+            "once more to stop now");
+        drain();
+        continue;
+      }
+      if (cancel->cancelled()) ::_exit(kExitInterrupted);
       spdlog::warn("{}: stopping and cleaning up; once more to leave at once",
                    signal.ssi_signo == SIGINT ? "interrupted" : "terminated");
       cancel->cancel();
     }
   });
   return cancel_;
+}
+
+void Context::on_drain(std::function<void()> drain) {
+  const std::lock_guard lock(drain_mutex_);
+  drain_ = std::move(drain);
 }
 
 nlohmann::json diagnostic_json(const Diagnostic& diagnostic) {

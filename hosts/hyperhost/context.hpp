@@ -3,7 +3,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <thread>
@@ -47,8 +49,11 @@ class Context {
   void redirect_log(Console* console) const;
   /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the built-in directory.
   PluginRegistry& registry(const std::vector<std::string>& plan_dirs = {});
-  /// Cancelled by SIGINT and SIGTERM. The second signal ends the process at once.
+  /// Cancelled by SIGINT and SIGTERM; a further signal ends the process at once.
   const std::shared_ptr<CancelSource>& cancel();
+  /// From now on the first SIGTERM calls `drain` instead; the next signal cancels. Empty: as
+  /// before.
+  void on_drain(std::function<void()> drain);
 
   /// Prints diagnostics on standard error, each a line; with --progress json a JSON object.
   void print(const std::vector<Diagnostic>& diagnostics) const;
@@ -62,6 +67,8 @@ class Context {
   std::shared_ptr<LogSink> log_;
   std::unique_ptr<PluginRegistry> registry_;
   std::shared_ptr<CancelSource> cancel_;
+  std::mutex drain_mutex_;
+  std::function<void()> drain_;
   std::jthread signal_reader_;
 };
 
@@ -73,6 +80,7 @@ void add_progress_option(CLI::App& app, Context& context);
 // Each adds its subcommands. The callbacks leave their exit status in `status`.
 void add_run_commands(CLI::App& app, Context& context, int& status);
 void add_cleanup_command(CLI::App& app, Context& context, int& status);
+void add_status_commands(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);

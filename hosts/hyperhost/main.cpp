@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons.");
   add_run_commands(app, context, status);
   add_cleanup_command(app, context, status);
+  add_status_commands(app, context, status);
   add_inventory_commands(app, context, status);
   add_plugin_commands(app, context, status);
   add_disk_commands(app, context, status);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/single_disk.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -10,6 +12,7 @@
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/vm_description.hpp"
 #include "core/plan/read_yaml.hpp"
+#include "core/state/state_store.hpp"
 
 namespace hyperhost {
 namespace {
@@ -192,6 +195,11 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
     throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
   if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
     throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
+    set_journal(StateStore::open(default_state_dir()));
+  } catch (const Error& failure) {
+    spdlog::debug("no journal is kept: {}", failure.what());
+  }
   MigrationConfig config = config_of(options, output);
   Session session(registry, {});
   Operation op(output.filename().string(), cancel);

@@ -52,11 +52,19 @@ class TestHost {
   TestHost(const TestHost&) = delete;
   TestHost& operator=(const TestHost&) = delete;
 
+  /// The host's extensions; none by default.
+  static std::function<const void*(const char* id)>& extensions() {
+    static std::function<const void*(const char*)> function;
+    return function;
+  }
+
   static const hyper_host& table() {
     static const hyper_host host = {
         sizeof(hyper_host),
         HYPER_ABI_MINOR,
-        [](const char*) noexcept -> const void* { return nullptr; },
+        [](const char* id) noexcept -> const void* {
+          return extensions() ? extensions()(id) : nullptr;
+        },
         [](hyper_op* op, const hyper_diag* diag) noexcept {
           if (op != nullptr) {
             const std::lock_guard lock(op->mutex);

@@ -32,6 +32,10 @@ class MapReader : public Reader {
   explicit MapReader(const ImageMap& map) : map_(map), size_(map.virtual_size()) {}
   uint64_t virtual_size() const override { return size_; }
   void set_batch_bytes(uint64_t bytes) override { batch_bytes_ = bytes; }
+  bool seek(uint64_t guest) override {
+    position_ = mapped_ = guest;
+    return true;
+  }
   bool next(Op op, Workspace& space) override;
   void load(Op op, Workspace& space) override;
   void account(uint64_t consumed) override;

@@ -268,6 +268,62 @@ void Qcow2Writer::flush_refcounts(Op op) {
   }
 }
 
+bool Qcow2Writer::save(uint64_t, StateWriter& state, uint64_t& length) const {
+  if (!output_.random()) return false;  // parts that are not full yet are nowhere
+  length = end_;
+  for (const uint64_t value :
+       {size_, cluster_, end_, pack_, pack_end_, kept_, l2_index_, uint64_t{l2_used_},
+        uint64_t{l1_.size()}, uint64_t{refcounts_.size()}, uint64_t{refcount_blocks_.size()}})
+    state.number(value);
+  for (const auto& [index, offset] : l1_) {
+    state.number(index);
+    state.number(offset);
+  }
+  if (l2_used_) state.blob(l2_.data(), cluster_);
+  for (const auto& [index, block] : refcounts_) {
+    state.number(index);
+    state.blob(block.data(), block.size() * sizeof(uint16_t));
+  }
+  for (const auto& [index, offset] : refcount_blocks_) {
+    state.number(index);
+    state.number(offset);
+  }
+  return true;
+}
+
+bool Qcow2Writer::restore(uint64_t guest, StateReader& state) {
+  if (!output_.random() || state.number() != size_ || state.number() != cluster_) return false;
+  end_ = state.number();
+  pack_ = state.number();
+  pack_end_ = state.number();
+  kept_ = state.number();
+  l2_index_ = state.number();
+  l2_used_ = state.number() != 0;
+  const uint64_t l1 = state.number(), counts = state.number(), blocks = state.number();
+  if (end_ % cluster_ != 0 || pack_ > pack_end_ || pack_end_ > end_ || guest > size_ ||
+      l1 > l1_entries_ || l2_index_ > l1_entries_)
+    return false;
+  l1_.clear();
+  refcounts_.clear();
+  refcount_blocks_.clear();
+  for (uint64_t i = 0; state.ok() && i < l1; ++i) {
+    const uint64_t index = state.number();
+    if (index >= l1_entries_) return false;
+    l1_[index] = state.number();
+  }
+  if (l2_used_) state.blob(l2_.data(), cluster_);
+  for (uint64_t i = 0; state.ok() && i < counts; ++i) {
+    std::vector<uint16_t>& block = refcounts_[state.number()];
+    block.resize(cluster_ / sizeof(uint16_t));
+    state.blob(block.data(), cluster_);
+  }
+  for (uint64_t i = 0; state.ok() && i < blocks; ++i) {
+    const uint64_t index = state.number();
+    refcount_blocks_[index] = state.number();
+  }
+  return state.at_end();
+}
+
 uint64_t Qcow2Writer::finish(Op op) {
   flush_l2(op);
   if (pack_ < pack_end_) output_.skip(op, pack_, pack_end_ - pack_);

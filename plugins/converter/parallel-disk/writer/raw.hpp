@@ -14,6 +14,11 @@ class RawWriter : public Writer {
   uint64_t virtual_size() const override { return size_; }
   void place(Op op, Workspace& space) override { place_at(op, space, 0, size_); }
   uint64_t finish(Op op) override;
+  bool save(uint64_t guest, StateWriter&, uint64_t& length) const override {
+    length = guest;
+    return output_.random();
+  }
+  bool restore(uint64_t guest, StateReader&) override { return output_.random() && guest <= size_; }
 
  protected:
   /// The batch's data, with the disk beginning at `base` of the image.
