@@ -108,8 +108,14 @@ void VmMigration::export_and_convert() {
   const auto work = [&] {
     for (std::size_t i = next++; i < route_.disks.size() && !cancel_->cancelled(); i = next++) {
       try {
-        convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        try {
+          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        } catch (const Error& failure) {
+          if (!read_again(failure)) throw;
+          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        }
       } catch (...) {
+        stages_.disk_finished(route_.disks[i].disk.id, false);
         const std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
         cancel_->cancel();  // the VM's other disks; `error` keeps the cause
@@ -149,6 +155,16 @@ void VmMigration::export_and_convert() {
   close_source(vm, HYPER_OK);
 }
 
+/// One disk's passing trouble costs that disk's time, not the whole VM's.
+bool VmMigration::read_again(const Error& failure) {
+  Diagnostic diagnostic = failure.diagnostic();
+  if (!config_.disk_retry || !diagnostic.retryable || cancel_->cancelled()) return false;
+  diagnostic.severity = Severity::kWarning;
+  diagnostic.hint = "The disk is read again, from its beginning.";
+  notice(diagnostic, "export");
+  return cancel_->wait_for(std::max(*config_.disk_retry, diagnostic.retry_after));
+}
+
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
@@ -162,14 +178,10 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
                                });
     stages_.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {
-    stages_.disk_finished(route.disk.id, false);
     Diagnostic diagnostic = failure.diagnostic();
     if (diagnostic.path.empty())
       diagnostic.path = "vm/" + route_.vm.name + "/disk/" + route.disk.id;
     throw Error(diagnostic);
-  } catch (...) {
-    stages_.disk_finished(route.disk.id, false);
-    throw;
   }
 }
 

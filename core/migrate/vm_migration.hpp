@@ -26,6 +26,7 @@ class VmMigration {
 
  private:
   void export_and_convert();
+  bool read_again(const Error& failure);
   void convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out);
   void close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome);
   void commit();
