@@ -144,6 +144,7 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.staging_dir = plan.staging_dir.value_or(std::filesystem::path());
   config.convert_options = {spec.target_format, spec.compression, spec.compression_level,
                             spec.cluster_size, spec.deterministic};
+  if (plan.batch.max_retries > 0) config.disk_retry = plan.batch.retry_delay;
   config.parallel_disks = spec.parallel_disks;
   config.max_parallel_disks = spec.max_parallel_disks;
   config.tags = spec.tags;

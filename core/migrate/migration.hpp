@@ -52,6 +52,9 @@ struct MigrationConfig {
   bool enable_conversion = true;  ///< false: the disks as they are delivered
   PluginChoice converter;
   ConvertOptions convert_options;
+  /// A disk whose failure may pass is read once more after this time, before the VM fails; nothing
+  /// = never.
+  std::optional<std::chrono::nanoseconds> disk_retry;
   bool parallel_disks = true;
   uint32_t max_parallel_disks = 4;
 

@@ -264,10 +264,16 @@ void VmMigration::export_and_convert() {
           left_out = true;
           return;
         }
-        convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        try {
+          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        } catch (const Error& failure) {
+          if (!read_again(failure)) throw;
+          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        }
         const std::lock_guard lock(ready_mutex);
         ready_[i] = true;
       } catch (...) {
+        stages_.disk_finished(route_.disks[i].disk.id, false);
         const std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
         cancel_->cancel();  // the VM's other disks; `error` keeps the cause
@@ -317,6 +323,16 @@ void VmMigration::export_and_convert() {
   close_source(vm, HYPER_OK);
 }
 
+/// One disk's passing trouble costs that disk's time, not the whole VM's.
+bool VmMigration::read_again(const Error& failure) {
+  Diagnostic diagnostic = failure.diagnostic();
+  if (!config_.disk_retry || !diagnostic.retryable || cancel_->cancelled()) return false;
+  diagnostic.severity = Severity::kWarning;
+  diagnostic.hint = "The disk is read again, from its beginning.";
+  notice(diagnostic, "export");
+  return cancel_->wait_for(std::max(*config_.disk_retry, diagnostic.retry_after));
+}
+
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
   op.limit_sending(send_limits());
@@ -333,14 +349,10 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
         route_.resume.get());
     stages_.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {
-    stages_.disk_finished(route.disk.id, false);
     Diagnostic diagnostic = failure.diagnostic();
     if (diagnostic.path.empty())
       diagnostic.path = "vm/" + route_.vm.name + "/disk/" + route.disk.id;
     throw Error(diagnostic);
-  } catch (...) {
-    stages_.disk_finished(route.disk.id, false);
-    throw;
   }
 }
 

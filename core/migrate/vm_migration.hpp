@@ -32,6 +32,7 @@ class VmMigration {
   void take_over();
   void remove_orphans();
   void claim_destination();
+  bool read_again(const Error& failure);
   void convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out);
   void close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome);
   void commit();

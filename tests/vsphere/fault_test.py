@@ -86,7 +86,9 @@ ROWS = {
     "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
     "the stream is empty": row({"nfc_truncate": 0}, "truncated"),
     "the connection is reset": row({"nfc_drop": (200_000, ALWAYS)}, "broke off"),
-    "the connection is reset once, then tried again": row({"nfc_drop": (200_000, 1)}, retries=1),
+    "the connection is reset once: the disk is read again": row({"nfc_drop": (200_000, 1)}, retries=1, note=("read again",)),
+    "the connection is reset twice: the VM is tried again": row({"nfc_drop": (200_000, 2)}, vm=RUNNING, retries=1,
+                                                                note=("read again",)),
     "the host is busy (503) twice": row({"nfc_status": [503, 503]}),
     "the host is busy (503) for good": row({"nfc_status": [503] * ALWAYS}, "HTTP 503"),
     "the disk is locked (500)": row({"nfc_status": [500] * ALWAYS}, "HTTP 500", "locked"),
@@ -202,6 +204,14 @@ class Details(FaultTest):
         self.assert_migrated(vm)
         self.assertEqual(self.server.most_streams, 2)
         self.assertEqual(len(self.server.called("ExportVm")), 4)
+
+    def test_one_disk_that_is_read_again_costs_the_others_nothing(self):
+        vm = self.add_vm(disks=3)
+        self.server.faults["nfc_drop"] = (200_000, 1)
+        self.host("run", self.plan(retries=1))
+        self.assert_migrated(vm)
+        self.assertEqual(len(self.server.nfc_requests), 4)
+        self.assertEqual(sorted(how for _, how in self.server.model.ended_leases), ["aborted", "done", "done", "done"])
 
     def test_power_is_restored_after_a_failure_if_asked(self):
         vm = self.add_vm(power="poweredOn")

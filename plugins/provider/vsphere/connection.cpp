@@ -95,18 +95,18 @@ void Connection::owe_session(const std::string& task_id, Op op) {
 
 http::Client& Connection::client_for(std::string& url, const std::string& thumbprint,
                                      bool& same_host) {
+  if (url.rfind("https://", 0) != 0)
+    throw Error(HYPER_UNSUPPORTED, "the server offers a download that is not by https");
   const std::string& own = session_.settings().endpoint.authority;
   // "https://*/…", "https://*:443/…": the address that was connected to, its port included.
-  if (const std::size_t star = url.find("://*"); star != std::string::npos) {
-    const std::size_t path = url.find('/', star + 3);
+  if (const std::size_t host = 8; url.compare(host, 1, "*") == 0) {
+    const std::size_t path = url.find('/', host);
     url = session_.settings().endpoint.base() +
           (path == std::string::npos ? std::string() : url.substr(path));
   }
   same_host = authority_of(url) == own;
   if (same_host && thumbprint.empty()) return session_.client();
   http::Settings settings = session_.settings().http;
-  if (url.rfind("https://", 0) != 0)
-    throw Error(HYPER_UNSUPPORTED, "the server offers a download without TLS", authority_of(url));
   if (!settings.tls.insecure) {
     // A thumbprint that the plan names is of the endpoint's certificate, not of this host's.
     if (!same_host) settings.tls.thumbprint.clear();
