@@ -67,21 +67,31 @@ void Output::append(Op op, uint64_t offset, const uint8_t* data, uint64_t length
 
 /// Where the part's bytes are gathered; made where it is new.
 uint8_t* Output::part_at(Op op, uint64_t index) {
-  {
+  const auto there = [&]() -> uint8_t* {
     const std::lock_guard lock(mutex_);
     const auto found = parts_.find(index);
-    if (found != parts_.end()) return found->second.bytes.data();
+    return found == parts_.end() ? nullptr : found->second.bytes.data();
+  };
+  for (;;) {
+    if (uint8_t* bytes = there()) return bytes;
+    // Waits for memory, outside of our lock, unless another thread makes the part meanwhile.
+    PartSenders::Buffer fresh = senders_->take(op, [&] { return there() != nullptr; });
+    if (fresh.empty()) continue;
+    bool made = false;
+    {
+      const std::lock_guard lock(mutex_);
+      Part& part = parts_[index];
+      made = part.bytes.empty();
+      if (made) {
+        part.bytes = std::move(fresh);
+        part.missing = sink_.part_size();
+      }
+    }
+    if (made)
+      senders_->look_again();
+    else
+      senders_->give_back(std::move(fresh));
   }
-  PartSenders::Buffer fresh = senders_->take(op);  // may wait: outside of the lock
-  const std::lock_guard lock(mutex_);
-  Part& part = parts_[index];
-  if (part.bytes.empty()) {
-    part.bytes = std::move(fresh);
-    part.missing = sink_.part_size();
-  } else {
-    senders_->give_back(std::move(fresh));
-  }
-  return part.bytes.data();
 }
 
 void Output::fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length) {

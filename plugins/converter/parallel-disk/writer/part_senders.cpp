@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "writer/part_senders.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 namespace hyper::disk {
+namespace {
+using Clock = std::chrono::steady_clock;
+constexpr unsigned kLeastParts = 4;  // the image's front, which goes last, and what fills up
+constexpr std::chrono::milliseconds kPatience{200};
+}  // namespace
 
 PartSenders::PartSenders(unsigned count, uint64_t part_size, Store store)
-    : count_(count), part_size_(part_size), store_(std::move(store)) {}
+    : count_(count),
+      most_(std::max(count, kLeastParts)),
+      part_size_(part_size),
+      store_(std::move(store)) {}
 
 PartSenders::~PartSenders() {
   {
@@ -20,18 +29,27 @@ PartSenders::~PartSenders() {
 
 template <class Until>
 void PartSenders::wait(std::unique_lock<std::mutex>& lock, Op op, Until until) {
-  while (!until() && !error_) {
+  while (!error_ && !until()) {
     changed_.wait_for(lock, std::chrono::milliseconds(50));
     op.check_cancelled();
   }
   if (error_) std::rethrow_exception(error_);
 }
 
-PartSenders::Buffer PartSenders::take(Op op) {
+PartSenders::Buffer PartSenders::take(Op op, const std::function<bool()>& needless) {
   Buffer bytes;
   {
     std::unique_lock lock(mutex_);
-    wait(lock, op, [this] { return out_ < count_ || on_their_way_ == 0; });
+    // With all of them being filled none comes free, if the image's layout keeps so many open. A
+    // moment's patience: another thread may be about to fill one up.
+    auto quiet_since = Clock::now();
+    bool needed = true;
+    wait(lock, op, [&] {
+      if (on_their_way_ != 0) quiet_since = Clock::now();
+      needed = !needless();
+      return !needed || out_ < most_ || Clock::now() - quiet_since > kPatience;
+    });
+    if (!needed) return {};
     ++out_;
     if (!spare_.empty()) {
       bytes = std::move(spare_.back());
@@ -42,10 +60,14 @@ PartSenders::Buffer PartSenders::take(Op op) {
   return bytes;
 }
 
+void PartSenders::look_again() {
+  changed_.notify_all();
+}
+
 void PartSenders::give_back(Buffer bytes) {
   const std::lock_guard lock(mutex_);
   --out_;
-  if (spare_.size() < count_) spare_.push_back(std::move(bytes));
+  if (spare_.size() < most_) spare_.push_back(std::move(bytes));
   changed_.notify_all();
 }
 
@@ -83,7 +105,7 @@ void PartSenders::work() {
     if (failure) jobs_.clear();
     --on_their_way_;
     --out_;
-    if (spare_.size() < count_) spare_.push_back(std::move(job.bytes));
+    if (spare_.size() < most_) spare_.push_back(std::move(job.bytes));
     changed_.notify_all();
   }
 }

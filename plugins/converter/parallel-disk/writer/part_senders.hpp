@@ -30,8 +30,10 @@ class PartSenders {
   PartSenders(const PartSenders&) = delete;
   PartSenders& operator=(const PartSenders&) = delete;
 
-  /// Zeros of a part's size. Waits for memory while there is none and some will come free.
-  Buffer take(Op op);
+  /// Zeros of a part's size. Waits for memory while there is none and some will come free; returns
+  /// nothing once needless(), which look_again() makes it ask.
+  Buffer take(Op op, const std::function<bool()>& needless);
+  void look_again();
   /// For a buffer that turned out not to be needed.
   void give_back(Buffer bytes);
   /// Takes the part over; `length` bytes of it are sent. The op must live until drain() or the
@@ -50,7 +52,7 @@ class PartSenders {
   template <class Until>
   void wait(std::unique_lock<std::mutex>& lock, Op op, Until until);
 
-  const unsigned count_;
+  const unsigned count_, most_;
   const uint64_t part_size_;
   const Store store_;
   std::mutex mutex_;
