@@ -114,8 +114,7 @@ class RoutePlanner {
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
     out_.resume = ResumeLog::open(config_, out_, session_.provider_plugin(config_.provider));
-    if (out_.resume && !config_.fresh) check_finished();
-    if (out_.finished) return;
+    if (out_.resume && !config_.fresh && !check_finished()) return;
     if (!local.is_null()) check_targets();
     check_space(local);
     for (const std::string& text : out_.vm.warnings) tell(Severity::kWarning, text);
@@ -246,10 +245,10 @@ class RoutePlanner {
     }
   }
 
-  /// What an earlier run of the plan finished is not done again.
-  void check_finished() {
+  /// What an earlier run of the plan finished is not done again. False: all is said.
+  bool check_finished() {
     const auto record = out_.resume->vm();
-    if (!record || record->phase != "finished") return;
+    if (!record || record->phase != "finished") return true;
     bool missing = false;
     std::string why;
     try {
@@ -266,7 +265,9 @@ class RoutePlanner {
     } else if (!missing && !config_.overwrite) {
       error(Code::kExists, "", "an earlier run finished this VM, but " + why,
             "remove its files, or set overwrite: true");
+      return false;
     }
+    return !out_.finished;
   }
 
   /// Written by an earlier run that did not come to its end.

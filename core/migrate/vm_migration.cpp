@@ -7,16 +7,12 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
-#include <set>
 #include <thread>
 
 #include "core/disk/local_sources.hpp"
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/resume_log.hpp"
-#include "core/os/process_identity.hpp"
-#include "core/state/host_entries.hpp"
-#include "core/state/journal.hpp"
 
 namespace hyperhost {
 
@@ -85,6 +81,7 @@ void VmMigration::run() {
 
   if (route_.finished) {
     route_.resume->restore(result_);
+    remove_orphans();
     Diagnostic done;
     done.severity = Severity::kInfo;
     done.code = Code::kOk;
@@ -109,113 +106,6 @@ void VmMigration::run() {
     undo(false);
     throw;
   }
-}
-
-void VmMigration::take_over() {
-  pending_.resize(route_.disks.size());
-  ready_.assign(route_.disks.size(), false);
-  ResumeLog* log = route_.resume.get();
-  if (log == nullptr) return;
-  if (config_.fresh) {
-    for (const DiskRoute& route : route_.disks)
-      if (const auto record = log->disk(route.disk.id)) conversions_.discard(config_, *record, op_);
-    for (const ResumeRecord& record : log->stale()) conversions_.discard(config_, record, op_);
-    log->forget();
-  } else {
-    for (const ResumeRecord& record : log->stale()) {
-      conversions_.discard(config_, record, op_);
-      log->forget(record.disk);
-    }
-    if (const auto vm = log->vm(); vm && vm->phase == "closing") {
-      // What is at the destination is this VM's own, as far as it came.
-      config_.upload_overwrite = true;
-    }
-    for (std::size_t i = 0; i < route_.disks.size(); ++i) {
-      const std::string& id = route_.disks[i].disk.id;
-      auto adopted = conversions_.adopt(config_, route_.disks[i], op_, *log,
-                                        [&](Stage stage, uint64_t done, uint64_t total) {
-                                          stages_.progress(stage, id, done, total);
-                                        });
-      if (!adopted) continue;
-      pending_[i] = std::move(*adopted);
-      ready_[i] = true;
-    }
-  }
-  remove_orphans();
-}
-
-// Unfinished objects of this VM that a killed run left and that no record speaks of.
-void VmMigration::remove_orphans() {
-  const auto journal = current_journal();
-  if (!journal) return;
-  std::set<std::string> keys{route_.stem + "/manifest.json"}, wanted;
-  for (const DiskRoute& route : route_.disks) {
-    keys.insert(route.key);
-    if (const auto record = route_.resume->disk(route.disk.id)) wanted.insert(record->token.dump());
-  }
-  std::vector<JournalEntry> entries, staged;
-  const auto& place = config_.staging_dir.empty() ? route_.directory : config_.staging_dir;
-  journal->each_entry(kHostEntries, [&](const JournalEntry& entry) {
-    const auto& what = entry.what;
-    if (what.value("kind", "") != kStagingEntry || what.value("where", "") != place.string() ||
-        process_state(entry.owner) != ProcessState::kGone)
-      return;
-    for (const DiskRoute& route : route_.disks)
-      if (what.value("ref", "").rfind("." + route.file_name + kStagingMark, 0) == 0)
-        staged.push_back(entry);
-  });
-  for (const JournalEntry& entry : staged) {
-    try {
-      undo_host_entry(entry);
-      journal->close_entry(entry.id);
-    } catch (const Error&) {
-      // Cleanup will say why.
-    }
-  }
-  journal->each_entry("local", [&](const JournalEntry& entry) {
-    const auto text = [&](const char* member) {
-      const auto found = entry.what.find(member);
-      return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
-    };
-    if (text("where") != config_.output_dir.string() || !keys.contains(text("key"))) return;
-    if (process_state(entry.owner) != ProcessState::kGone) return;
-    const bool used = std::any_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
-      return token.find(text("ref")) != std::string::npos;
-    });
-    if (!used) entries.push_back(entry);
-  });
-  StorageHandle& local = session_.local_storage(config_.output_dir, op_);
-  for (const JournalEntry& entry : entries) {
-    try {
-      if (local.undo(op_, entry.what)) journal->close_entry(entry.id);
-    } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.severity = Severity::kWarning;
-      notice(diagnostic, "export");
-    }
-  }
-}
-
-// From here on what has this VM's names at the destination is its own: it was not there before.
-void VmMigration::claim_destination() {
-  ResumeLog* log = route_.resume.get();
-  if (log == nullptr) return;
-  if (const auto vm = log->vm(); vm && vm->phase == "closing" && !config_.fresh) {
-    config_.overwrite = true;
-    return;
-  }
-  if (config_.upload_to_cloud && !config_.upload_overwrite) {
-    StorageHandle& store = session_.storage(config_.storage, op_);
-    std::vector<std::string> keys;
-    for (const PendingDisk& disk : pending_)
-      if (disk.store != &store) keys.push_back(disk.key);
-    if (config_.export_manifest) keys.push_back(route_.stem + "/manifest.json");
-    for (const std::string& key : keys)
-      if (!store.stat(op_, key).is_null())
-        throw Error(Code::kExists, key + " exists at " + config_.cloud_destination, "",
-                    "remove it, choose another destination, or set upload.overwrite: true");
-  }
-  log->closing();
 }
 
 void VmMigration::export_and_convert() {
@@ -457,64 +347,6 @@ void VmMigration::write_manifest() {
   for (const PendingDisk& disk : pending_)
     if (disk.store == &local) local.remove(op_, disk.key);
   std::error_code ignored;
-  std::filesystem::remove(route_.directory, ignored);
-}
-
-// Written disks stay under their temporary names where a later run may take them over.
-void VmMigration::drop_pending(bool keep) {
-  ResumeLog* log = route_.resume.get();
-  Operation op(route_.vm.name, CancelSource::create());
-  for (PendingDisk& disk : pending_) {
-    const bool kept = keep && log != nullptr && log->disk(disk.result.id);
-    if (kept || !disk.sink || !disk.sink->can(HYPER_SINK_RESUME)) continue;
-    try {
-      disk.sink->drop(op);
-    } catch (const Error&) {
-      // The journal has it; cleanup tries again.
-    }
-  }
-  pending_.clear();
-}
-
-void VmMigration::undo(bool keep) {
-  ResumeLog* log = route_.resume.get();
-  const bool something =
-      log != nullptr &&
-      std::any_of(route_.disks.begin(), route_.disks.end(),
-                  [&](const DiskRoute& route) { return log->disk(route.disk.id).has_value(); });
-  drop_pending(keep);
-  if (keep && something) {
-    Diagnostic kept;
-    kept.severity = Severity::kInfo;
-    kept.code = Code::kOk;
-    kept.summary = "what is done so far is kept: run the plan again to go on from there";
-    kept.hint = "hyperhost cleanup removes it";
-    notice(kept, "convert");
-    return;
-  }
-  Operation op(route_.vm.name, CancelSource::create());
-  for (auto it = committed_.rbegin(); it != committed_.rend(); ++it) {
-    try {
-      it->first->remove(op, it->second);
-    } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.severity = Severity::kWarning;
-      notice(diagnostic, "convert");
-    }
-  }
-  committed_.clear();
-  if (log != nullptr) {
-    for (const DiskRoute& route : route_.disks)
-      if (const auto record = log->disk(route.disk.id)) {
-        try {
-          conversions_.discard(config_, *record, op);
-        } catch (const Error&) {
-          // The journal has it; cleanup tries again.
-        }
-      }
-    log->forget();
-  }
-  std::error_code ignored;  // only an empty directory goes
   std::filesystem::remove(route_.directory, ignored);
 }
 

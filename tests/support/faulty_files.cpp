@@ -38,15 +38,17 @@ F real(const char* name) {
 }
 
 const std::vector<std::string>& roots() {
-  static const std::vector<std::string> list = [] {
-    std::vector<std::string> out;
+  // Never destroyed: files are closed, and synced, after the statics are gone.
+  static const std::vector<std::string>& list = *[] {
+    auto* made = new std::vector<std::string>;
+    std::vector<std::string>& out = *made;
     const char* text = std::getenv("FAULTY_UNDER");
     for (std::string rest = text == nullptr ? "" : text; !rest.empty();) {
       const std::size_t end = rest.find(':');
       out.push_back(rest.substr(0, end));
       rest = end == std::string::npos ? "" : rest.substr(end + 1);
     }
-    return out;
+    return made;
   }();
   return list;
 }
