@@ -18,7 +18,8 @@ class Plugin {
  public:
   /// Loads (symbols resolved now, visible to nobody else), negotiates and starts it. Throws Error
   /// that says why it was refused.
-  static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id);
+  static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id,
+                                      const hyper_host* host = host_table());
   ~Plugin();
   Plugin(const Plugin&) = delete;
   Plugin& operator=(const Plugin&) = delete;

@@ -48,7 +48,9 @@ std::array<uint64_t, 4> version_key(const std::string& version) {
   return key;
 }
 
-std::string manifest_problem(const nlohmann::json& manifest) {
+}  // namespace
+
+std::string PluginRegistry::manifest_problem(const nlohmann::json& manifest) {
   static const std::regex id_pattern("^[a-z][a-z0-9-]{0,63}$");
   if (!manifest.is_object()) return "its manifest is not a JSON object";
   for (const char* key : {"id", "version"})
@@ -75,8 +77,6 @@ std::string manifest_problem(const nlohmann::json& manifest) {
            std::to_string(HYPER_ABI_MINOR);
   return {};
 }
-
-}  // namespace
 
 std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs) {
   if (const char* path = std::getenv("HYPERHOST_PLUGIN_PATH")) {

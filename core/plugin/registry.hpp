@@ -40,6 +40,9 @@ class PluginRegistry {
   /// one: beside the program ("../lib/hyperhost/plugins").
   static std::vector<SearchDir> search_path(std::vector<SearchDir> first);
 
+  /// What is wrong with a manifest; empty = nothing.
+  static std::string manifest_problem(const nlohmann::json& manifest);
+
   const std::vector<PluginFile>& files() const { return files_; }
   /// The chosen file of that id; nullptr if there is none.
   const PluginFile* find(const std::string& id) const;

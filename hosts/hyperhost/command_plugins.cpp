@@ -4,7 +4,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/command_plugins.hpp"
 #include "hosts/hyperhost/table.hpp"
 
 namespace hyperhost {
@@ -123,6 +123,8 @@ void add_plugin_commands(CLI::App& app, Context& context, int& status) {
   one->add_option("PLUGIN", *id, "Its id")->required();
   one->footer("Example:\n  hyperhost plugins info local-ovf");
   one->callback([id, &context, &status] { status = info(context, *id); });
+  add_plugin_new_command(*plugins, context, status);
+  add_plugin_check_command(*plugins, context, status);
 }
 
 }  // namespace hyperhost

@@ -58,6 +58,8 @@ nlohmann::json diagnostic_json(const Diagnostic& diagnostic);
 void add_run_commands(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
+/// `plugins check`; `plugins` is the command it belongs to.
+void add_plugin_check_command(CLI::App& plugins, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);
 
 }  // namespace hyperhost
