@@ -32,10 +32,11 @@ const char* durability_name(Durability durability);
 /// A plugin by name, with its options as written: not validated yet, since only the registry
 /// knows the plugin's schema (validate_options in schema.hpp with `pointer`).
 struct PluginSpec {
-  std::string plugin;
-  ConfigValue options;  ///< a mapping
-  std::string pointer;  ///< of the options in the plan
-  Mark mark;            ///< where the plugin is named
+  std::string plugin;          ///< an id, or ID@VERSION
+  ConfigValue options;         ///< a mapping
+  std::string pointer;         ///< of the options in the plan
+  Mark mark;                   ///< where the plugin is named
+  std::string isolation = {};  ///< "process", "none"; "" = the host's default
 };
 
 struct ProviderSpec {
@@ -152,6 +153,9 @@ struct Plan {
 struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
+  /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
+  /// host_config.hpp reads it.
+  ConfigValue host_defaults = ConfigValue::mapping();
 };
 
 struct PlanResult {

@@ -143,8 +143,24 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   return plugin;
 }
 
+std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::string& version,
+                                          const PluginTables& tables, std::function<void()> ended) {
+  std::unique_ptr<Plugin> plugin(new Plugin);
+  plugin->id_ = id;
+  plugin->version_ = version;
+  plugin->provider_ = tables.provider;
+  plugin->image_ = tables.image;
+  plugin->converter_ = tables.converter;
+  plugin->storage_ = tables.storage;
+  plugin->plugin_.validate = tables.validate;
+  plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
+  plugin->ended_ = std::move(ended);
+  return plugin;
+}
+
 Plugin::~Plugin() {
   if (started_) plugin_.stop();
+  if (ended_) ended_();
 }
 
 const hyper_provider* Plugin::provider() const {

@@ -9,7 +9,7 @@
 
 #include "core/diag/redactor.hpp"
 #include "core/plugin/check/check.hpp"
-#include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/command_plugins.hpp"
 
 namespace hyperhost {
 namespace {
@@ -19,6 +19,7 @@ struct CheckOptions {
   std::string only, options_file, in_child, scratch;
   std::vector<std::string> samples;
   int seconds = 0;
+  bool isolated = false;
 };
 
 /// A file, or the id of a plugin that is found.
@@ -70,6 +71,7 @@ int check_plugins(Context& context, const CheckOptions& options) {
     settings.file = file_of(context, plugin);
     settings.only = options.only;
     settings.seconds = options.seconds;
+    settings.isolated = options.isolated;
     settings.options_file = absolute(options.options_file);
     for (const std::string& sample : options.samples) settings.samples.push_back(absolute(sample));
     for (const std::string& dir : context.plugin_dirs)
@@ -108,6 +110,8 @@ void add_plugin_check_command(CLI::App& plugins, Context& context, int& status) 
   command
       ->add_option("--time-limit", options->seconds, "Seconds each case may take; default: 5 to 20")
       ->check(CLI::Range(1, 3600));
+  command->add_flag("--isolated", options->isolated,
+                    "Through a process of its own, as `isolation: process` runs it");
   // The child's side; a debugger is pointed at it.
   command->add_option("--in-child", options->in_child)->group("");
   command->add_option("--scratch", options->scratch)->group("");

@@ -7,6 +7,7 @@
 namespace hyperhost {
 
 /// `plugins` is the command they belong to.
+void add_plugin_check_command(CLI::App& plugins, Context& context, int& status);
 void add_plugin_new_command(CLI::App& plugins, Context& context, int& status);
 
 }  // namespace hyperhost

@@ -77,6 +77,7 @@ class PlanRun {
   bool load() {
     PlanOptions plan_options;
     plan_options.overrides = options_.overrides;
+    plan_options.host_defaults = context_.host_config().defaults;
     PlanResult loaded = load_plan(options_.plan, plan_options);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;

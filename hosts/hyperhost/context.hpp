@@ -5,11 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
+#include "core/plan/host_config.hpp"
 #include "core/plugin/cancel.hpp"
 #include "core/plugin/registry.hpp"
 
@@ -31,11 +33,16 @@ class Context {
   std::string output = "text";  ///< text | json
   std::string log_level = "info";
   std::vector<std::string> plugin_dirs;
+  std::string isolation;  ///< auto | none | process; "" = as the host's configuration says
 
   bool json() const { return output == "json"; }
   /// Sets the log up (standard error); call once the options are parsed.
   void start_log() const;
-  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the built-in directory.
+  /// What /etc/hyperhost/hyperhost.yaml, or the file HYPERHOST_CONFIG names, says about this host.
+  /// Throws Error where it has mistakes.
+  const HostConfig& host_config();
+  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the host's plugin_dirs, the
+  /// built-in directory.
   PluginRegistry& registry(const std::vector<std::string>& plan_dirs = {});
   /// Cancelled by SIGINT and SIGTERM. The second signal ends the process at once.
   const std::shared_ptr<CancelSource>& cancel();
@@ -47,6 +54,7 @@ class Context {
   int fail(const Error& error) const;
 
  private:
+  std::optional<HostConfig> host_config_;
   std::unique_ptr<PluginRegistry> registry_;
   std::shared_ptr<CancelSource> cancel_;
   std::jthread signal_reader_;
@@ -58,8 +66,6 @@ nlohmann::json diagnostic_json(const Diagnostic& diagnostic);
 void add_run_commands(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
-/// `plugins check`; `plugins` is the command it belongs to.
-void add_plugin_check_command(CLI::App& plugins, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);
 
 }  // namespace hyperhost

@@ -9,6 +9,7 @@
 
 #include "core/plan/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/documentation.hpp"
 
 namespace {
 
@@ -54,6 +55,11 @@ int main(int argc, char** argv) {
                  "A further plugin directory, searched first (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option(
+         "--isolation", context.isolation,
+         "Where plugins run that nothing else decides about: none, in this process; process,\n"
+         "each in one of its own; auto, only those that did not come with hyperhost")
+      ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
   app.footer(
       "Exit status: 0 success; 1 a VM or an operation failed; 2 wrong command line or a plan with\n"
@@ -64,7 +70,9 @@ int main(int argc, char** argv) {
       "  hyperhost validate plan.yaml\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost verify out/web-01/manifest.json\n\n"
-      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons.");
+      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n"
+      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons;\n"
+      "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml.");
   add_run_commands(app, context, status);
   add_inventory_commands(app, context, status);
   add_plugin_commands(app, context, status);
@@ -75,6 +83,11 @@ int main(int argc, char** argv) {
     else
       std::cout << "hyperhost " HYPERHOST_VERSION " (plugin ABI 1.0)\n";
   });
+  const auto documentation = std::make_shared<std::string>();
+  CLI::App* document = app.add_subcommand("documentation")->group("");
+  document->add_option("DIRECTORY", *documentation)->required();
+  document->callback(
+      [&app, documentation] { write_documentation(app, *documentation, HYPERHOST_VERSION); });
   try {
     app.parse(argc, argv);
   } catch (const CLI::RequiredError& error) {

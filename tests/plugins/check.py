@@ -48,6 +48,7 @@ BAD = {
     "exit": ("provider", r"it ends the process \(exit status 0\) in list_vms\(\)"),
     "throw": ("provider", r"an exception \(thrown inside the plugin\) came out of the plugin, in list_vms\(\)"),
     "hang": ("provider", r"it does not end within \d+ s in next\(\) of demo/disk-0"),
+    "hang-in-read": ("provider", r"it does not end within \d+ s in read_at\(\) of demo/disk-0"),
     "ignore-pattern": ("provider", r"list_vms\(\) does not keep to its pattern"),
     "no-name": ("provider", r"emits a VM without a name"),
     "no-json": ("provider", r"describe_vm\(\) did not answer with a JSON object"),
@@ -112,12 +113,12 @@ class Zoo(unittest.TestCase):
     def test_every_way_of_being_bad_is_tried(self):
         sources = "".join(path.read_text() for path in (pathlib.Path(__file__).parent / "zoo").glob("*.?pp"))
         ways = set(re.findall(r'bad\("([^"]+)"\)', sources))
-        self.assertEqual(ways, set(BAD) | {"no-connection"})
+        self.assertEqual(ways, set(BAD) | {"no-connection", "slow"})
 
     def test_each_is_caught_with_the_right_words(self):
         def one(way):
             case, _ = BAD[way]
-            limit = ["--time-limit", 4] if way == "hang" else []
+            limit = ["--time-limit", 4] if way.startswith("hang") else []
             return way, check(ZOO / "zoo.so", "--case", case, *limit, zoo=way)
         with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
             for way, (status, report, err) in pool.map(one, BAD):
@@ -193,6 +194,8 @@ class Shipped(unittest.TestCase):
                 status, report, err = check(plugin)
                 self.assertEqual(status, 0, findings(report) + err)
                 self.assertGreaterEqual(report["plugins"][0]["passed"], 9)
+                status, report, err = check(plugin, "--isolated")
+                self.assertEqual(status, 0, findings(report) + err)
                 if not SANITIZED:
                     self.assertLess(sum(case["milliseconds"] for case in report["plugins"][0]["cases"]), 10_000)
 

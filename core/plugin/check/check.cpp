@@ -63,6 +63,7 @@ CaseResult run_child(const Settings& settings, const Case& one, const std::strin
     argv.insert(argv.end(), {"--plugin-dir", dir});
   argv.insert(argv.end(),
               {"plugins", "check", settings.file, "--in-child", one.name, "--scratch", scratch});
+  if (settings.isolated) argv.push_back("--isolated");
   if (!settings.options_file.empty()) argv.insert(argv.end(), {"--options", settings.options_file});
   for (const std::string& sample : settings.samples) argv.insert(argv.end(), {"--sample", sample});
 

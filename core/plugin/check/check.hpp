@@ -17,6 +17,7 @@ struct Settings {
   std::vector<std::string> plugin_dirs;  ///< where other plugins are (to read a converter's result)
   std::string only;                      ///< the one case to run; empty = all
   int seconds = 0;                       ///< of each case at most; 0 = as each case says
+  bool isolated = false;                 ///< through a process of its own, as hosts may run it
 };
 
 struct CaseResult {

@@ -18,6 +18,7 @@
 #include "core/plugin/check/option_values.hpp"
 #include "core/plugin/check/resources.hpp"
 #include "core/plugin/elf_section.hpp"
+#include "core/plugin/isolation/isolated_plugin.hpp"
 
 namespace hyperhost::check {
 namespace {
@@ -154,7 +155,9 @@ Plugin& Run::plugin() {
   if (!plugin_) {
     at("start()");
     try {
-      plugin_ = Plugin::load(settings_.file, manifest().value("id", ""), watching_host(*this));
+      const std::string id = manifest().value("id", "");
+      plugin_ = settings_.isolated ? isolation::load_isolated(settings_.file, id)
+                                   : Plugin::load(settings_.file, id, watching_host(*this));
     } catch (const Error& error) {
       stop(error.what());
     }

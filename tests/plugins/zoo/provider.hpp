@@ -34,6 +34,8 @@ class Disk : public hyper::Source {
   }
   void read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len) override {
     if (bad("crash-in-read")) *const_cast<volatile int*>(static_cast<int*>(nullptr)) = 1;
+    if (bad("hang-in-read")) std::this_thread::sleep_for(std::chrono::hours(1));
+    if (bad("slow")) std::this_thread::sleep_for(std::chrono::milliseconds(300));
     if (bad("ignore-cancel") && op.cancelled())
       std::this_thread::sleep_for(std::chrono::seconds(3));
     if (bad("fail-when-cancelled") && op.cancelled()) throw hyper::Error(HYPER_IO, "gone");
