@@ -26,7 +26,7 @@ bool shown(const CLI::Option& option) {
 std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   std::vector<const CLI::App*> out;
   for (const CLI::App* command : app.get_subcommands({}))
-    if (shown(*command)) out.push_back(command);
+    if (shown(*command) && !command->get_name().empty()) out.push_back(command);
   return out;
 }
 
@@ -34,6 +34,10 @@ std::vector<const CLI::Option*> options_of(const CLI::App& app) {
   std::vector<const CLI::Option*> out;
   for (const CLI::Option* option : app.get_options())
     if (shown(*option)) out.push_back(option);
+  // Option groups (one of several) are commands without a name.
+  for (const CLI::App* group : app.get_subcommands({}))
+    if (group->get_name().empty())
+      for (const CLI::Option* option : options_of(*group)) out.push_back(option);
   return out;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/plugin/isolation/sandbox.hpp"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -14,6 +15,8 @@
 #include <cstddef>
 #include <initializer_list>
 #include <vector>
+
+#include "core/os/fd.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -84,16 +87,25 @@ bool seccomp() {
 }
 
 /// Device nodes are made nowhere. Where files may be is the plan's to say and the user's rights to
-/// limit: which paths a plugin needs is not known here.
+/// limit: which paths a plugin needs is not known here. Kernels before 5.19 could not let files
+/// move between directories under landlock: there it is left out.
 bool landlock() {
+  const long version =
+      ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  if (version < 2) return false;
   landlock_ruleset_attr rules{};
-  rules.handled_access_fs = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK;
-  const auto ruleset =
-      static_cast<int>(::syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0));
-  if (ruleset < 0) return false;
-  const bool done = ::syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
-  ::close(ruleset);
-  return done;
+  rules.handled_access_fs =
+      LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_REFER;
+  const Fd ruleset(
+      static_cast<int>(::syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0)));
+  const Fd root(::open("/", O_PATH | O_CLOEXEC));
+  if (!ruleset.valid() || !root.valid()) return false;
+  landlock_path_beneath_attr everywhere{};
+  everywhere.allowed_access = LANDLOCK_ACCESS_FS_REFER;
+  everywhere.parent_fd = root.get();
+  return ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &everywhere,
+                   0) == 0 &&
+         ::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) == 0;
 }
 
 }  // namespace
