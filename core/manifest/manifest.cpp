@@ -53,6 +53,8 @@ Json own_disk_entry(const DiskResult& disk) {
   if (!disk.digest.empty()) entry["content_digest"] = disk.digest;
   if (!disk.verified_by.empty()) entry["verified_by"] = disk.verified_by;
   entry["location"] = disk.path;
+  if (!disk.uploaded_to.empty()) entry["uploaded_to"] = disk.uploaded_to;
+  if (!disk.stored_checksum.empty()) entry["stored_checksum"] = disk.stored_checksum;
   entry["staged"] = disk.staged;
   entry["source"] = source;
   entry["seconds"] = {{"stage", seconds(disk.stage_duration)},

@@ -60,6 +60,37 @@ class Binder {
     return choice;
   }
 
+  /// The options that a migration sets for its own VM: those that the provider's schema marks.
+  std::optional<nlohmann::json> bind_vm_options(const MigrationSpec& spec) {
+    const auto provider = plan_.providers.find(spec.provider);
+    const PluginFile* file = provider == plan_.providers.end()
+                                 ? nullptr
+                                 : registry_.find(provider->second.plugin.plugin);
+    if (file == nullptr) return std::nullopt;  // said already
+    nlohmann::json schema = {{"type", "object"},
+                             {"additionalProperties", false},
+                             {"properties", nlohmann::json::object()}};
+    const nlohmann::json whole = file->manifest.value("options", nlohmann::json::object());
+    const nlohmann::json known = whole.value("properties", nlohmann::json::object());
+    for (auto [name, option] : known.items()) {
+      if (!option.is_object() || !option.value("x-hyper-per-vm", false)) continue;
+      schema["properties"][name] = option;
+      schema["properties"][name].erase("default");  // the provider's own value is
+    }
+    const std::string pointer = spec.pointer + "/provider_options";
+    OptionsResult options =
+        validate_options(spec.provider_options, schema, pointer, {false, plan_.base_dir});
+    for (Diagnostic& diagnostic : options.diagnostics) {
+      const std::string name = diagnostic.path.substr(diagnostic.path.rfind('/') + 1);
+      if (known.contains(name) && !schema["properties"].contains(name))
+        diagnostic.summary = "'" + name + "' is the same for all VMs of provider '" +
+                             spec.provider + "': set it there";
+      add(std::move(diagnostic));
+    }
+    if (!options.ok) return std::nullopt;
+    return options.options.to_json();
+  }
+
   void add(Diagnostic diagnostic) {
     // One mistake under `defaults` would be said again for each migration that inherits it.
     const std::string text = to_string(diagnostic);
@@ -105,6 +136,7 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.provider = spec.provider;
   config.output_dir = spec.output_dir;
   config.output_name = spec.output_name;
+  config.enable_conversion = spec.convert;
   config.target_format = spec.target_format;
   config.disks = spec.disks;
   config.export_manifest = spec.export_manifest;
@@ -120,6 +152,25 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.priority = spec.priority;
   config.user = plan.user;
   return config;
+}
+
+/// What the destination says of the place goes into the storage's options, unless they say it
+/// themselves.
+void place_storage(const std::string& destination, PluginSpec& storage) {
+  if (storage.options.members() == nullptr) return;
+  const std::size_t scheme_end = destination.find("://");
+  if (scheme_end == std::string::npos) return;
+  const std::string scheme = destination.substr(0, scheme_end);
+  const std::string place = destination.substr(scheme_end + 3);
+  const auto set = [&](const char* option, const std::string& value) {
+    if (!value.empty() && storage.options.find(option) == nullptr)
+      storage.options.set(option, ConfigValue(value, storage.mark));
+  };
+  if (scheme == "file" && storage.plugin == "local") return set("path", place);
+  if (scheme != "s3" && scheme != "gs" && scheme != "azure") return;
+  const std::size_t slash = std::min(place.find('/'), place.size());
+  set(scheme == "azure" ? "container" : "bucket", place.substr(0, slash));
+  if (slash < place.size()) set("prefix", place.substr(slash + 1));
 }
 
 }  // namespace
@@ -143,17 +194,18 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     }
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
+    if (spec.provider_options.members() != nullptr)
+      if (auto options = binder.bind_vm_options(spec))
+        config.provider_options = std::move(*options);
     if (spec.upload) {
       config.upload_to_cloud = true;
       config.cloud_destination = spec.upload->destination;
       config.keep_local = spec.upload->keep_local;
       config.upload_overwrite = spec.upload->overwrite;
+      config.bandwidth_limit = spec.upload->bandwidth_limit;
+      config.presign = std::chrono::ceil<std::chrono::seconds>(spec.upload->presign);
       PluginSpec storage = spec.upload->storage;
-      constexpr std::string_view kFile = "file://";
-      if (storage.plugin == "local" && spec.upload->destination.rfind(kFile, 0) == 0 &&
-          storage.options.members() != nullptr && storage.options.find("path") == nullptr)
-        storage.options.set(
-            "path", ConfigValue(spec.upload->destination.substr(kFile.size()), storage.mark));
+      place_storage(spec.upload->destination, storage);
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
     }
@@ -162,6 +214,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
   }
   out.orchestrator.user = plan.user;
   out.orchestrator.plan_name = plan.name;
+  out.orchestrator.bandwidth_limit = plan.batch.bandwidth_limit;
   if (const auto& audit = plan.observability.audit_log) {
     out.orchestrator.enable_audit_logging = true;
     out.orchestrator.audit = audit_options(*audit);
@@ -241,6 +294,8 @@ AuditOptions audit_options(const AuditLogSpec& spec) {
   options.max_bytes = spec.max_size_bytes;
   options.keep = spec.keep;
   options.sync = spec.fsync ? AuditSync::kAlways : AuditSync::kNever;
+  for (const std::string& copy : spec.copy_to)
+    (copy == "syslog" ? options.to_syslog : options.to_journald) = true;
   return options;
 }
 

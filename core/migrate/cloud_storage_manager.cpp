@@ -7,45 +7,73 @@
 namespace hyperhost {
 namespace {
 
-UploadResult committed(const std::string& key, uint64_t bytes, const nlohmann::json& answer) {
-  const auto text = [&](const char* name) {
-    const auto found = answer.find(name);
-    return found != answer.end() && found->is_string() ? found->get<std::string>() : std::string();
-  };
-  return {key, text("location").empty() ? key : text("location"), text("checksum"), bytes};
+std::string text_of(const nlohmann::json& answer, const char* name) {
+  const auto found = answer.find(name);
+  return found != answer.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
+
+constexpr unsigned kMostConnections = 64;  // the store says how many it takes
 
 }  // namespace
 
+/// What the store says of the object must be what was sent.
+void CloudStorageManager::check_stored(const UploadResult& result, Operation& op) {
+  const nlohmann::json there = store_.stat(op, result.key);
+  const std::string what = "the object " + result.location;
+  if (there.is_null()) throw Error(Code::kCorrupt, what + " is not there after its upload");
+  const auto bytes = there.find("bytes");
+  if (bytes == there.end() || !bytes->is_number_unsigned() ||
+      bytes->get<uint64_t>() != result.bytes)
+    throw Error(Code::kCorrupt, what + " does not have the " + std::to_string(result.bytes) +
+                                    " bytes that were sent");
+  const std::string checksum = text_of(there, "checksum");
+  if (!checksum.empty() && !result.checksum.empty() && checksum != result.checksum)
+    throw Error(Code::kCorrupt, what + " does not hold what was sent",
+                "its checksum is " + checksum + " instead of " + result.checksum);
+}
+
+UploadResult CloudStorageManager::committed(const std::string& key, uint64_t bytes,
+                                            const nlohmann::json& answer, Operation& op) {
+  UploadResult result;
+  result.key = key;
+  result.bytes = bytes;
+  result.location = text_of(answer, "location").empty() ? key : text_of(answer, "location");
+  result.checksum = text_of(answer, "checksum");
+  result.url = text_of(answer, "url");
+  check_stored(result, op);
+  return result;
+}
+
 UploadResult CloudStorageManager::upload_file(
-    const std::string& path, const std::string& key, bool overwrite, Operation& op,
+    const std::string& path, const std::string& key, const UploadOptions& options, Operation& op,
     const std::function<void(uint64_t, uint64_t)>& on_progress) {
   const auto source = open_file_source(path, "raw");
   const auto sink = store_.put(op, {{"key", key},
                                     {"length", source->length()},
                                     {"expected_bytes", source->length()},
-                                    {"overwrite", overwrite},
-                                    {"durability", "file"}});
-  constexpr unsigned kConnections = 8;
-  const CopyResult copied = copy_source(*source, *sink, op, kConnections, [&](uint64_t done) {
+                                    {"overwrite", options.overwrite},
+                                    {"durability", options.durability},
+                                    {"presign_seconds", options.presign.count()}});
+  const CopyResult copied = copy_source(*source, *sink, op, kMostConnections, [&](uint64_t done) {
     on_progress(done, source->length());
   });
-  UploadResult result = committed(key, copied.bytes, sink->commit(op, copied.bytes));
+  UploadResult result = committed(key, copied.bytes, sink->commit(op, copied.bytes), op);
   if (result.checksum.empty()) result.checksum = copied.checksum;
   return result;
 }
 
 UploadResult CloudStorageManager::upload_text(const std::string& text, const std::string& key,
-                                              bool overwrite, const std::string& durability,
-                                              Operation& op) {
+                                              const UploadOptions& options, Operation& op) {
   const auto sink = store_.put(op, {{"key", key},
                                     {"length", text.size()},
                                     {"expected_bytes", text.size()},
-                                    {"overwrite", overwrite},
-                                    {"durability", durability}});
+                                    {"overwrite", options.overwrite},
+                                    {"durability", options.durability},
+                                    {"content_type", "application/json"},
+                                    {"presign_seconds", options.presign.count()}});
   const hyper_sink& table = sink->table();
   op.check(table.write_at(table.ctx, &op, 0, text.data(), text.size()), "writing " + key);
-  return committed(key, text.size(), sink->commit(op, text.size()));
+  return committed(key, text.size(), sink->commit(op, text.size()), op);
 }
 
 }  // namespace hyperhost

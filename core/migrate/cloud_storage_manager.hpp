@@ -3,6 +3,7 @@
 // where the store takes parts. Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -10,24 +11,38 @@
 
 namespace hyperhost {
 
+struct UploadOptions {
+  bool overwrite = false;
+  std::string durability = "file";
+  std::chrono::seconds presign{0};  ///< 0 = no URL
+};
+
 struct UploadResult {
-  std::string key, location, checksum;
+  std::string key, location;
+  std::string checksum;  ///< as the store keeps it; may be empty
+  std::string url;       ///< presigned, where asked for
   uint64_t bytes = 0;
 };
 
+/// Every upload ends with a look at the store: there, as long as sent, with the checksum of what
+/// was sent where the store keeps one. Throws Error; nothing visible is left behind then, unless
+/// the store itself has changed it.
 class CloudStorageManager {
  public:
   explicit CloudStorageManager(StorageHandle& store) : store_(store) {}
 
-  /// Throws Error; nothing visible is left behind then.
-  UploadResult upload_file(const std::string& path, const std::string& key, bool overwrite,
-                           Operation& op,
+  UploadResult upload_file(const std::string& path, const std::string& key,
+                           const UploadOptions& options, Operation& op,
                            const std::function<void(uint64_t done, uint64_t total)>& on_progress);
   /// A small object, e.g. a manifest.
-  UploadResult upload_text(const std::string& text, const std::string& key, bool overwrite,
-                           const std::string& durability, Operation& op);
+  UploadResult upload_text(const std::string& text, const std::string& key,
+                           const UploadOptions& options, Operation& op);
 
  private:
+  UploadResult committed(const std::string& key, uint64_t bytes, const nlohmann::json& answer,
+                         Operation& op);
+  void check_stored(const UploadResult& result, Operation& op);
+
   StorageHandle& store_;
 };
 

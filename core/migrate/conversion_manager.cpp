@@ -2,6 +2,7 @@
 #include "core/migrate/conversion_manager.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "core/disk/content.hpp"
@@ -52,6 +53,23 @@ std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<Sourc
               tried.empty() ? "no plugin offers an image reader" : tried);
 }
 
+void require_independent_reader(Session& session, const std::string& converter, Operation& op) {
+  const auto readers = session.readers("", converter);
+  if (readers.empty())
+    throw Error(Code::kUnsupported,
+                "verify: independent needs another plugin than '" + converter +
+                    "' that reads images, and there is none",
+                "", "set verify: target");
+  // One that works either reads a blank disk or says that it reads files only.
+  const std::shared_ptr<SourceHandle> blank = open_blank_source(1u << 20);
+  for (const auto& reader : readers) try {
+      static_cast<void>(reader->open(op, blank, "raw"));
+      return;
+    } catch (const Error& failure) {
+      if (failure.code() != Code::kUnsupported) throw;
+    }
+}
+
 std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& config,
                                                          const DiskRoute& route, Operation& op,
                                                          StorageHandle*& store) {
@@ -62,6 +80,7 @@ std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& 
     store = &session_.storage(config.storage, op);
     request["overwrite"] = config.upload_overwrite;
     request["expected_bytes"] = route.disk.capacity_bytes;
+    if (config.presign.count() != 0) request["presign_seconds"] = config.presign.count();
   } else {
     store = &session_.local_storage(config.output_dir, op);
   }
@@ -79,7 +98,10 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
   result.label = route.disk.label;
   result.type = route.disk.type;
   result.boot_order = route.disk.boot_order;
-  result.source_format = route.disk.blank ? "raw" : route.disk.format;
+  // What comes may be another format than was described: a provider falls back to what works.
+  result.source_format = route.disk.blank              ? "raw"
+                         : delivered->format().empty() ? route.disk.format
+                                                       : delivered->format();
   result.source_file = route.disk.file;
   result.target_format = route.target_format;
   result.staged = route.staged;
@@ -99,6 +121,12 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
 
   disk.key = route.key;
   disk.sink = open_sink(config, route, op, disk.store);
+  if (route.direct_upload) {
+    const auto sent = std::make_shared<std::atomic<uint64_t>>(0);
+    disk.sink->watch([sent, on_progress](uint64_t bytes) {
+      on_progress(Stage::kUpload, *sent += bytes, 0);  // how much there will be is not known yet
+    });
+  }
   const auto begin = Clock::now();
   if (!route.converted) {
     const CopyResult copied =
@@ -211,13 +239,15 @@ void ConversionManager::commit(PendingDisk& disk, const std::filesystem::path& d
   disk.sink.reset();
   disk.result.target_bytes = disk.length;
   if (const auto found = committed.find("checksum"); found != committed.end() && found->is_string())
-    disk.result.target_checksum = found->get<std::string>();
+    disk.result.set_stored_checksum(found->get<std::string>());
   const std::string file_name = disk.key.substr(disk.key.rfind('/') + 1);
   const auto location = committed.find("location");
   disk.result.path = location != committed.end() && location->is_string()
                          ? location->get<std::string>()
                          : (directory / file_name).string();
   disk.result.key = disk.key;
+  if (const auto url = committed.find("url"); url != committed.end() && url->is_string())
+    disk.result.url = url->get<std::string>();
 }
 
 void ConversionManager::verify_committed(const MigrationConfig& config, PendingDisk& disk,

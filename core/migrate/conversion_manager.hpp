@@ -61,6 +61,10 @@ std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<Sourc
                                          const std::string& except, Operation& op,
                                          std::string& used);
 
+/// Throws unless another plugin than `converter` can re-read images here: asked before a disk is
+/// converted, because a missing program would be noticed behind hours of work.
+void require_independent_reader(Session& session, const std::string& converter, Operation& op);
+
 /// Threads for hashing and copying: what the machine has.
 unsigned hardware_threads();
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ struct MigrationConfig {
   std::string task_id;               ///< made by the orchestrator where empty
   std::string vm_name;               ///< name, path or reference, as the provider understands it
   std::string provider;              ///< a name the orchestrator was given a provider for
+  nlohmann::json provider_options;   ///< for this VM, validated; null = none
   std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
   std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
   std::string target_format = "qcow2";
@@ -58,11 +60,21 @@ struct MigrationConfig {
   PluginChoice storage;
   bool upload_overwrite = false;
   bool keep_local = true;
+  uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
+  std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;
   std::string user, ip_address;
 };
+
+/// What a provider's preflight and open_vm are asked with (hyper/provider.h).
+inline nlohmann::json vm_request(const MigrationConfig& config, const std::string& ref,
+                                 const std::string& task_id) {
+  nlohmann::json request = {{"vm", ref}, {"task_id", task_id}};
+  if (config.provider_options.is_object()) request["options"] = config.provider_options;
+  return request;
+}
 
 struct DiskResult {
   std::string id, label, type;
@@ -74,13 +86,21 @@ struct DiskResult {
   std::string target_format, path;  ///< path: absolute, of the finished file
   std::string key;                  ///< of the object where it went straight into a store
   uint64_t target_bytes = 0;        ///< of the finished file
-  std::string target_checksum;      ///< where one was computed in passing
+  std::string target_checksum;      ///< "sha256:…", where one was computed in passing
+  std::string uploaded_to;          ///< the object's location where the file was uploaded
+  std::string url;                  ///< presigned: whoever has it can read the object
+  std::string stored_checksum;  ///< as the store keeps it: "sha256-parts:…", "crc32c:…", …
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
   bool staged = false;
   std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
   std::vector<std::string> notes;
+
+  void set_stored_checksum(const std::string& checksum) {
+    stored_checksum = checksum;
+    if (checksum.rfind("sha256:", 0) == 0) target_checksum = checksum;
+  }
 };
 
 struct MigrationResult {
@@ -103,6 +123,7 @@ struct MigrationResult {
 
   std::chrono::nanoseconds upload_duration{0};
   std::vector<std::string> uploaded_files;
+  std::string manifest_url;  ///< presigned, where asked for
   uint64_t upload_size = 0;
   std::string cloud_destination;
 

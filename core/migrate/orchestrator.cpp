@@ -55,6 +55,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRe
     : config_(std::move(config)),
       session_(registry, config_.providers),
       run_id_(now_compact() + "-" + random_hex(3)) {
+  session_.bandwidth()->whole().set(config_.bandwidth_limit);
   if (config_.enable_audit_logging) {
     if (!config_.audit.on_failure)
       config_.audit.on_failure = [](const Diagnostic& failure) {
@@ -180,6 +181,7 @@ void MigrationOrchestrator::finish(MigrationResult& result,
   finished.manifest_path = result.manifest_path;
   finished.files = result.converted_files;
   events_.publish(task, finished);
+  session_.bandwidth()->forget(task->task_id);
 }
 
 VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,

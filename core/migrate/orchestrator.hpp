@@ -32,6 +32,7 @@ struct OrchestratorConfig {
   std::map<std::string, PluginChoice> providers;  ///< by the name migrations use
   std::string user;                               ///< for the audit log
   std::string plan_name;
+  uint64_t bandwidth_limit = 0;  ///< bytes a second that all uploads together may send; 0 = any
 };
 
 struct BatchOptions {

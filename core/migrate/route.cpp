@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/migrate/conversion_manager.hpp"
 #include "core/plan/file_name.hpp"
 
 namespace hyperhost {
@@ -108,6 +109,7 @@ class RoutePlanner {
       error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
     const nlohmann::json local = local_info();
     const nlohmann::json remote = remote_info();
+    check_verifier();
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
     if (!local.is_null()) check_targets();
@@ -176,6 +178,17 @@ class RoutePlanner {
       diagnostic.path = "converter/" + config_.converter.plugin;
       out_.findings.push_back(std::move(diagnostic));
       return false;
+    }
+  }
+
+  void check_verifier() {
+    if (!config_.enable_conversion || config_.verify_export != Verify::kIndependent) return;
+    try {
+      require_independent_reader(session_, config_.converter.plugin, op_);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = "verify: independent";
+      out_.findings.push_back(std::move(diagnostic));
     }
   }
 
@@ -312,7 +325,7 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
   route.directory = config.output_dir / route.stem;
   const std::size_t before = op.diagnostics().size();
   try {
-    provider.preflight(op, {{"vm", route.vm.ref}, {"task_id", config.task_id}});
+    provider.preflight(op, vm_request(config, route.vm.ref, config.task_id));
   } catch (const Error& failure) {
     if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
   }
@@ -321,6 +334,11 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
       route.findings.end(),
       reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
       reported.end());
+  // What is said of a disk that is not migrated is nobody's concern.
+  const std::string disks = "vm/" + route.vm.name + "/disk/";
+  std::erase_if(route.findings, [&](const Diagnostic& one) {
+    return one.path.starts_with(disks) && !config.disks.selects(one.path.substr(disks.size()));
+  });
   RoutePlanner(session, config, op, route).run();
   return route;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/migrate/migration.hpp"
+#include "core/plugin/bandwidth.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
 
@@ -22,6 +23,8 @@ class Session {
   Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers);
 
   PluginRegistry& registry() { return registry_; }
+  /// How fast it may send, all in all and for each task.
+  const std::shared_ptr<Bandwidth>& bandwidth() const { return bandwidth_; }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
 
@@ -43,6 +46,7 @@ class Session {
 
   PluginRegistry& registry_;
   const std::map<std::string, PluginChoice> choices_;
+  const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
   std::mutex mutex_;
   std::map<std::string, Options> converter_options_;
   std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;

@@ -27,7 +27,15 @@ VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConf
       on_planned_(std::move(on_planned)),
       op_(config.vm_name, cancel_),
       conversions_(session),
-      stages_(events, task_) {}
+      stages_(events, task_) {
+  op_.limit_sending(send_limits());
+}
+
+SendLimits VmMigration::send_limits() const {
+  if (!config_.upload_to_cloud) return {};
+  return {session_.bandwidth(),
+          session_.bandwidth()->of_task(task_->task_id, config_.bandwidth_limit)};
+}
 
 void VmMigration::notice(const Diagnostic& diagnostic, const char* stage) {
   {
@@ -95,9 +103,11 @@ void VmMigration::export_and_convert() {
   std::unique_ptr<ProviderVmHandle> vm;
   const bool needed = std::any_of(route_.disks.begin(), route_.disks.end(),
                                   [](const DiskRoute& route) { return !route.disk.blank; });
+  op_.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
   if (needed)
     vm = session_.provider(config_.provider, op_)
-             .open_vm(op_, {{"vm", route_.vm.ref}, {"task_id", result_.task_id}});
+             .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
+  op_.on_notice({});
 
   pending_.resize(route_.disks.size());
   std::atomic<std::size_t> next{0};
@@ -149,6 +159,7 @@ void VmMigration::export_and_convert() {
 
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
+  op.limit_sending(send_limits());
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
   try {
     std::shared_ptr<SourceHandle> delivered =
@@ -203,36 +214,41 @@ void VmMigration::commit() {
   stages_.end(Stage::kVerify, true, result_.total_size);
 }
 
+UploadOptions VmMigration::upload_options() const {
+  return {config_.upload_overwrite, "file", config_.presign};
+}
+
 void VmMigration::upload() {
   if (!config_.upload_to_cloud) return;
   result_.cloud_destination = config_.cloud_destination;
   StorageHandle& store = session_.storage(config_.storage, op_);
   CloudStorageManager manager(store);
   uint64_t total = 0;
-  for (const PendingDisk& disk : pending_)
-    if (disk.store != &store) total += disk.length;
+  for (const PendingDisk& disk : pending_) total += disk.length;
   stages_.announce(Stage::kUpload, total, config_.cloud_destination);
   stages_.begin(Stage::kUpload);
   uint64_t sent = 0;
   for (std::size_t i = 0; i < pending_.size(); ++i) {
     const PendingDisk& disk = pending_[i];
+    DiskResult& result = result_.disks[i];
     if (disk.store == &store) {  // written there in the first place
       result_.uploaded_files.push_back(disk.result.path);
-      continue;
+      result.uploaded_to = disk.result.path;
+    } else {
+      cancel_->check();
+      const UploadResult uploaded = manager.upload_file(
+          disk.result.path, disk.key, upload_options(), op_, [&](uint64_t done, uint64_t size) {
+            stages_.progress(Stage::kUpload, disk.result.id, done, size);
+          });
+      if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
+      result_.uploaded_files.push_back(uploaded.location);
+      result.uploaded_to = uploaded.location;
+      result.url = uploaded.url;
+      result.set_stored_checksum(uploaded.checksum);
     }
-    cancel_->check();
-    const UploadResult uploaded =
-        manager.upload_file(disk.result.path, disk.key, config_.upload_overwrite, op_,
-                            [&](uint64_t done, uint64_t size) {
-                              stages_.progress(Stage::kUpload, disk.result.id, done, size);
-                            });
-    stages_.disk_finished(disk.result.id, true);
-    if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
-    result_.uploaded_files.push_back(uploaded.location);
-    sent += uploaded.bytes;
-    if (result_.disks[i].target_checksum.rfind("sha256:", 0) != 0 &&
-        uploaded.checksum.rfind("sha256:", 0) == 0)
-      result_.disks[i].target_checksum = uploaded.checksum;
+    stages_.progress(Stage::kUpload, result.id, disk.length, disk.length);
+    stages_.disk_finished(result.id, true);
+    sent += disk.length;
   }
   result_.upload_size = sent;
   stages_.end(Stage::kUpload, true, sent);
@@ -248,17 +264,17 @@ void VmMigration::write_manifest() {
     if (config_.upload_to_cloud) {
       StorageHandle& store = session_.storage(config_.storage, op_);
       const UploadResult uploaded =
-          CloudStorageManager(store).upload_text(text, key, config_.upload_overwrite, "file", op_);
+          CloudStorageManager(store).upload_text(text, key, upload_options(), op_);
       if (!config_.upload_overwrite) committed_.emplace_back(&store, key);
       result_.uploaded_files.push_back(uploaded.location);
+      result_.manifest_url = uploaded.url;
       if (!local_files) result_.manifest_path = uploaded.location;
     }
     if (local_files) {
       StorageHandle& local = session_.local_storage(config_.output_dir, op_);
+      const UploadOptions options{config_.overwrite, durability_name(config_.durability), {}};
       result_.manifest_path =
-          CloudStorageManager(local)
-              .upload_text(text, key, config_.overwrite, durability_name(config_.durability), op_)
-              .location;
+          CloudStorageManager(local).upload_text(text, key, options, op_).location;
     }
   }
   if (local_files) return;

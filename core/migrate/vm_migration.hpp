@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/migration.hpp"
 #include "core/migrate/route.hpp"
@@ -30,6 +31,8 @@ class VmMigration {
   void close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome);
   void commit();
   void upload();
+  UploadOptions upload_options() const;
+  SendLimits send_limits() const;
   void write_manifest();
   void undo();
   void notice(const Diagnostic& diagnostic, const char* stage);

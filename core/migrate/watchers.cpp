@@ -66,6 +66,28 @@ HttpServerOptions Watchers::http_options(const ListenSpec& listen,
   return options;
 }
 
+std::function<void(const HttpRequest&, const std::string&, uint64_t, uint64_t)>
+Watchers::on_bandwidth() const {
+  return [audit = orchestrator_.get_audit_logger()](const HttpRequest& request,
+                                                    const std::string& task_id, uint64_t before,
+                                                    uint64_t after) {
+    spdlog::info("bandwidth limit of {}: {} bytes a second", task_id.empty() ? "all" : task_id,
+                 after);
+    if (audit == nullptr) return;
+    AuditRecord record;
+    record.event_type = "config_change";
+    record.task_id = task_id;
+    record.ip_address = request.peer_ip;
+    record.user_agent = request.user_agent;
+    record.action = "bandwidth_limit";
+    record.description = "the bandwidth limit was changed over the progress API";
+    record.success = true;
+    record.status = "completed";
+    record.changes = {{"bandwidth_limit", std::to_string(before) + " -> " + std::to_string(after)}};
+    audit->log(record);
+  };
+}
+
 WebhookConfig Watchers::webhook_config(const WebhookSpec& hook,
                                        const std::filesystem::path& base_dir) {
   WebhookConfig config;
@@ -97,7 +119,8 @@ Watchers::Watchers(const ObservabilitySpec& spec, const std::filesystem::path& b
       progress_ = std::make_unique<ProgressApiServer>(
           *orchestrator.get_progress_tracker(),
           ProgressApiServer::Options{http_options(*spec.progress_api, base_dir),
-                                     [] { return true; }});
+                                     [] { return true; }, orchestrator.session().bandwidth(),
+                                     on_bandwidth()});
     });
   if (spec.metrics_api && orchestrator.get_metrics_collector() != nullptr)
     at(spec.metrics_api->pointer, [&] {
@@ -139,11 +162,14 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
   return problems;
 }
 
+void Watchers::finish() {
+  if (!webhooks_) return;
+  orchestrator_.events().unsubscribe(webhooks_.get());
+  webhooks_->stop();
+}
+
 Watchers::~Watchers() {
-  if (webhooks_) {
-    orchestrator_.events().unsubscribe(webhooks_.get());
-    webhooks_->stop();
-  }
+  finish();
   if (progress_) progress_->stop();
   if (metrics_) metrics_->stop();
 }

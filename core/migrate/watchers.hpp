@@ -25,16 +25,21 @@ class Watchers {
   /// Delivers what is queued (ten seconds at most), gives streams their last state, stops.
   ~Watchers();
   Watchers(const Watchers&) = delete;
+  Watchers& operator=(const Watchers&) = delete;
   /// What would keep it from starting, as far as that shows without binding or sending anything.
   static std::vector<Diagnostic> check(const ObservabilitySpec& spec,
                                        const std::filesystem::path& base_dir);
-  Watchers& operator=(const Watchers&) = delete;
+  /// Delivers what webhooks have queued (ten seconds at most); from then on they are told nothing
+  /// and webhook_stats() is final. The servers still answer.
+  void finish();
 
   /// "progress API and dashboard: http://127.0.0.1:8080" …, for the log.
   std::vector<std::string> describe() const;
   std::vector<WebhookStats> webhook_stats() const;
 
  private:
+  std::function<void(const HttpRequest&, const std::string&, uint64_t, uint64_t)> on_bandwidth()
+      const;
   HttpServerOptions http_options(const ListenSpec& listen, const std::filesystem::path& base_dir);
   static WebhookConfig webhook_config(const WebhookSpec& hook,
                                       const std::filesystem::path& base_dir);

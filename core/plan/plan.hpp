@@ -49,6 +49,8 @@ struct UploadSpec {
   PluginSpec storage;
   bool keep_local = true;  ///< false: nothing that is uploaded and verified stays in output_dir
   bool overwrite = false;
+  uint64_t bandwidth_limit = 0;         ///< bytes a second of each VM; 0 = no limit
+  std::chrono::nanoseconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 };
 
 struct DiskSelection {
@@ -60,9 +62,11 @@ struct DiskSelection {
 struct MigrationSpec {
   std::string id;  ///< unique in the plan
   std::string vm;
-  bool vm_is_pattern = false;  ///< has *, ? or [
-  std::string provider;        ///< a name in Plan::providers
+  bool vm_is_pattern = false;    ///< has *, ? or [
+  std::string provider;          ///< a name in Plan::providers
+  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;
+  bool convert = true;        ///< false: the disks as they are delivered
   std::string target_format;  ///< "qcow2" …
   Compression compression = Compression::kNone;
   std::optional<int> compression_level;  ///< fits `compression`
@@ -95,6 +99,7 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  uint64_t bandwidth_limit = 0;  ///< bytes a second of all uploads together; 0 = no limit
 };
 
 struct TlsSpec {
@@ -114,7 +119,8 @@ struct AuditLogSpec {
   bool required = false;
   uint64_t max_size_bytes = 0;
   uint32_t keep = 0;
-  bool fsync = true;  ///< after every event
+  bool fsync = true;                 ///< after every event
+  std::vector<std::string> copy_to;  ///< "syslog", "journald"
 };
 
 struct WebhookSpec {
@@ -150,9 +156,17 @@ struct Plan {
   ConfigValue document;  ///< the completed tree, secrets as references: safe to print as JSON
 };
 
+/// A command-line flag that stands for a key of the plan.
+struct PlanFlag {
+  std::string flag;   ///< "--format", as messages name the place
+  std::string key;    ///< "defaults.target_format", as --set takes it
+  std::string value;  ///< YAML
+};
+
 struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
+  std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
   /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
   /// host_config.hpp reads it.
   ConfigValue host_defaults = ConfigValue::mapping();

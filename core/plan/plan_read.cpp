@@ -87,6 +87,8 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
     read(from->find("destination"), spec.destination);
     read(from->find("keep_local"), spec.keep_local);
     read(from->find("overwrite"), spec.overwrite);
+    read(from->find("bandwidth_limit"), spec.bandwidth_limit);
+    read(from->find("presign"), spec.presign);
     if (from->find("destination") != nullptr) {
       // Another scheme is another storage: the plan's own options would not fit it.
       if (destination != nullptr &&
@@ -124,6 +126,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   spec.pointer = pointer_join("/migrations", index);
   read(own.find("vm"), spec.vm);
   read(own.find("provider"), spec.provider);
+  if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
   spec.id = spec.provider + ":" + spec.vm;
   read(own.find("id"), spec.id);
   spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;
@@ -132,6 +135,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   } else if (const ConfigValue* shared = document.find("converter")) {
     spec.converter = read_converter(*shared, "/converter");
   }
+  read(at("convert"), spec.convert);
   read(at("target_format"), spec.target_format);
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
@@ -228,6 +232,7 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
     read(log->find("required"), audit.required);
     read(log->find("max_size"), audit.max_size_bytes);
     read(log->find("keep"), audit.keep);
+    read(log->find("copy_to"), audit.copy_to);
     const ConfigValue* fsync = log->find("fsync");
     audit.fsync = fsync == nullptr || fsync->string() == nullptr || *fsync->string() != "never";
   }
@@ -292,6 +297,7 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("max_retries"), plan.batch.max_retries);
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
     const ConfigValue* longest = batch->find("max_retry_delay");
     if (longest != nullptr && longest->implied()) {
       plan.batch.max_retry_delay = std::max(plan.batch.max_retry_delay, plan.batch.retry_delay);

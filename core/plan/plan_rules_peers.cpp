@@ -157,6 +157,15 @@ void check_uploads(const ConfigValue& document, const Plan& plan, Findings& find
       check_destination(holder->find("destination"), pointer_join(base, "destination"),
                         *spec.upload, spec.output_dir, findings);
     }
+    constexpr std::chrono::hours kLongestUrl{7 * 24};  // of all three services
+    const ConfigValue* presign = own != nullptr ? own->find("presign") : nullptr;
+    const bool own_presign = presign != nullptr;
+    if (!own_presign && shared != nullptr) presign = shared->find("presign");
+    if (presign != nullptr && spec.upload->presign > kLongestUrl)
+      findings.error(
+          presign->mark(),
+          pointer_join(own_presign ? pointer_join(spec.pointer, "upload") : "/upload", "presign"),
+          "no store signs a URL for longer than 7 days", "write 7d or less");
     const Setting manifest = setting(document, i, "export_manifest");
     if (!manifest.is(false)) continue;
     if (!spec.upload->keep_local) {

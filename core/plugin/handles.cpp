@@ -97,6 +97,44 @@ void SinkHandle::validate(const std::string& what) const {
     throw Error(Code::kFail, what + " opened a sink with a limit of 0");
 }
 
+void SinkHandle::watch(std::function<void(uint64_t)> on_written) {
+  on_written_ = std::move(on_written);
+  watched_ = table_;
+  table_.ctx = this;
+  table_.write_at = [](void* self, hyper_op* op, uint64_t offset, const void* buf,
+                       uint64_t len) noexcept -> hyper_st {
+    const auto& sink = *static_cast<SinkHandle*>(self);
+    const hyper_st status = sink.watched_.write_at(sink.watched_.ctx, op, offset, buf, len);
+    if (status == HYPER_OK) sink.on_written_(len);
+    return status;
+  };
+  table_.zero_at = [](void* self, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.zero_at(inner.ctx, op, offset, len);
+  };
+  table_.path = [](void* self) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.path(inner.ctx);
+  };
+  table_.sync = [](void* self, hyper_op* op) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.sync(inner.ctx, op);
+  };
+  table_.reopen = [](void* self, hyper_op* op, uint64_t length, hyper_source* out) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.reopen(inner.ctx, op, length, out);
+  };
+  table_.commit = [](void* self, hyper_op* op, uint64_t length, hyper_emit emit,
+                     void* arg) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.commit(inner.ctx, op, length, emit, arg);
+  };
+  table_.close = [](void* self) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    inner.close(inner.ctx);
+  };
+}
+
 std::string SinkHandle::path() const {
   const char* text = can(HYPER_SINK_PATH) ? table_.path(table_.ctx) : nullptr;
   return text == nullptr ? std::string() : std::string(text);

@@ -60,10 +60,15 @@ class SinkHandle {
   /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
   nlohmann::json commit(Operation& op, uint64_t length);
   void validate(const std::string& what) const;
+  /// on_written: each write that the sink has acknowledged, its bytes; any thread. Before the
+  /// sink is used; for sinks that are written through table().write_at.
+  void watch(std::function<void(uint64_t bytes)> on_written);
 
  private:
   const Plugin& plugin_;
   hyper_sink table_{};
+  hyper_sink watched_{};  // the plugin's own table, where table_ is ours
+  std::function<void(uint64_t)> on_written_;
 };
 
 class ProviderVmHandle;

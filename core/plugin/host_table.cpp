@@ -9,6 +9,7 @@
 
 #include "core/diag/redactor.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/state/journal.hpp"
 
 namespace hyperhost {
 namespace {
@@ -19,7 +20,9 @@ Operation* operation(hyper_op* op) {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
+    return current_journal() ? journal_table() : nullptr;
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   return nullptr;
 }
 

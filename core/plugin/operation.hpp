@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
+#include "core/plugin/bandwidth.hpp"
 #include "core/plugin/cancel.hpp"
 
 struct hyper_op {};
@@ -44,6 +45,10 @@ class Operation : public hyper_op {
   /// Called at most every 100 ms and for the last value of a total; never with less than before.
   void on_progress(OnProgress handler) { on_progress_ = std::move(handler); }
 
+  /// Before the first call is made with it. Default: as fast as it goes.
+  void limit_sending(SendLimits limits) { send_limits_ = std::move(limits); }
+  const SendLimits& send_limits() const { return send_limits_; }
+
   const std::string& name() const { return name_; }
   CancelSource& cancel() const { return *cancel_; }
 
@@ -64,6 +69,7 @@ class Operation : public hyper_op {
   const std::shared_ptr<CancelSource> cancel_;
   OnNotice on_notice_;
   OnProgress on_progress_;
+  SendLimits send_limits_;
   mutable std::mutex mutex_;
   std::vector<Diagnostic> diagnostics_;
   std::size_t checked_ = 0;  // diagnostics before this belong to calls that ended
@@ -79,6 +85,9 @@ const hyper_spawn* spawn_table();
 
 /// "core/state/journal_table.cpp": the extension hyper.journal/1.
 const hyper_journal* journal_table();
+
+/// "core/plugin/bandwidth.cpp": the extension hyper.throttle/1.
+const hyper_throttle* throttle_table();
 
 /// Collects what a call emits. `receive` may throw: the call fails then and rethrow() throws it.
 class EmitSink {

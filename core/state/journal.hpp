@@ -15,6 +15,7 @@ struct JournalEntry {
   uint64_t id = 0;
   std::string plugin;
   nlohmann::json what;  ///< as the plugin wrote it
+  std::string owner;    ///< the process that wrote it last (core/os/process_identity.hpp)
 };
 
 class Journal {

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <vector>
 
+#include "core/os/process_identity.hpp"
 #include "core/state/sqlite.hpp"
 
 namespace hyperhost {
@@ -16,6 +18,7 @@ constexpr const char* kSteps[] = {
     "CREATE TABLE journal (id INTEGER PRIMARY KEY AUTOINCREMENT, plugin TEXT NOT NULL,"
     " created INTEGER NOT NULL, what TEXT NOT NULL);"
     "CREATE INDEX journal_plugin ON journal(plugin, id);",
+    "ALTER TABLE journal ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
 };
 constexpr int64_t kVersion = std::size(kSteps);
 
@@ -82,17 +85,20 @@ void StateStore::migrate() {
 
 uint64_t StateStore::open_entry(const std::string& plugin, const nlohmann::json& what) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "INSERT INTO journal(plugin, created, what) VALUES(?, strftime('%s'), ?)")
+  Statement(db_,
+            "INSERT INTO journal(plugin, created, what, owner) VALUES(?, strftime('%s'), ?, ?)")
       .bind(plugin)
       .bind(what.dump())
+      .bind(this_process())
       .run();
   return static_cast<uint64_t>(sqlite3_last_insert_rowid(db_));
 }
 
 void StateStore::update_entry(uint64_t id, const nlohmann::json& what) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "UPDATE journal SET what = ? WHERE id = ?")
+  Statement(db_, "UPDATE journal SET what = ?, owner = ? WHERE id = ?")
       .bind(what.dump())
+      .bind(this_process())
       .bind(static_cast<int64_t>(id))
       .run();
   if (sqlite3_changes(db_) != 1)
@@ -109,13 +115,15 @@ void StateStore::each_entry(const std::string& plugin,
   std::vector<JournalEntry> entries;  // on_entry may write to the journal
   {
     const std::lock_guard lock(mutex_);
-    Statement rows(db_,
-                   "SELECT id, plugin, what FROM journal WHERE ?1 = '' OR plugin = ?1 ORDER BY id");
+    Statement rows(
+        db_,
+        "SELECT id, plugin, what, owner FROM journal WHERE ?1 = '' OR plugin = ?1 ORDER BY id");
     rows.bind(plugin);
     while (rows.step()) {
       const auto what = nlohmann::json::parse(rows.text(2), nullptr, false);
       if (what.is_object())
-        entries.push_back({static_cast<uint64_t>(rows.integer(0)), rows.text(1), what});
+        entries.push_back(
+            {static_cast<uint64_t>(rows.integer(0)), rows.text(1), what, rows.text(3)});
     }
   }
   for (const JournalEntry& entry : entries) on_entry(entry);

@@ -2,7 +2,9 @@
 // hyperhost convert, compare, verify: single disks, without a plan.
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -52,13 +54,25 @@ int convert(Context& context, SingleDiskOptions options) {
   return kExitOk;
 }
 
+/// Any image, as a guest sees it; a package is refused, it would be taken for a raw disk.
+std::unique_ptr<SourceHandle> open_disk(Session& session, const std::string& path,
+                                        const std::string& format, const std::string& reader,
+                                        Operation& op, std::string& used) {
+  if (path.empty()) throw Error(Code::kConfig, "the name of an image is empty");
+  std::unique_ptr<SourceHandle> file = open_file_source(path, "");
+  if (format.empty() && is_package(*file, op))
+    throw Error(Code::kUnsupported, path + " is a package (OVA or OVF) and no disk image", "",
+                "name the image itself; hyperhost convert takes a disk out of a package");
+  const std::string known = format.empty() ? detect_format(session, *file, path, op) : format;
+  return open_image(session, std::move(file), known, reader, "", op, used);
+}
+
 int compare(Context& context, const std::string& a, const std::string& b, bool strict) {
   Session session(context.registry(), {});
   Operation op("compare", context.cancel());
   std::string reader_a, reader_b;
-  const auto left = open_image(session, open_file_source(a), "", "parallel-disk", "", op, reader_a);
-  const auto right =
-      open_image(session, open_file_source(b), "", "parallel-disk", "", op, reader_b);
+  const auto left = open_disk(session, a, "", "parallel-disk", op, reader_a);
+  const auto right = open_disk(session, b, "", "parallel-disk", op, reader_b);
   const auto difference = compare_content(*left, *right, op, hardware_threads(), !strict);
   if (context.json()) {
     nlohmann::json out = {
@@ -81,14 +95,17 @@ int compare(Context& context, const std::string& a, const std::string& b, bool s
 struct Checked {
   std::string path, digest, expected, reader, problem;
   uint64_t virtual_size = 0;
+  bool unreadable = false;
 };
 
 Checked check_image(Session& session, const std::string& path, const std::string& format,
                     const std::string& expected, uint64_t virtual_size, const std::string& reader,
                     Operation& op) {
-  Checked out{path, "", expected, "", "", 0};
-  const auto image = open_image(session, open_file_source(path), format,
-                                reader.empty() ? "parallel-disk" : reader, "", op, out.reader);
+  Checked out{path, "", expected, "", "", 0, false};
+  const auto image =
+      open_disk(session, path, format, reader.empty() ? "parallel-disk" : reader, op, out.reader);
+  if (!reader.empty() && out.reader != reader)  // asked for as a second opinion, not as a wish
+    throw Error(Code::kUnsupported, "'" + reader + "' cannot read " + path);
   out.virtual_size = image->length();
   out.digest = content_digest(*image, op, hardware_threads());
   if (virtual_size != 0 && virtual_size != out.virtual_size)
@@ -103,9 +120,19 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
   Session session(context.registry(), {});
   Operation op("verify", context.cancel());
   nlohmann::json list = nlohmann::json::array();
-  bool differs = false;
+  const auto readers = context.registry().ids_with(HYPER_IFACE_IMAGE);
+  if (!reader.empty() && std::find(readers.begin(), readers.end(), reader) == readers.end()) {
+    std::string known;
+    for (const std::string& id : readers) known += (known.empty() ? "" : ", ") + id;
+    throw Error(Code::kConfig, "--reader: no plugin '" + reader + "' reads images", "",
+                "these do: " + known);
+  }
+  int status = kExitOk;
   const auto tell = [&](const Checked& one) {
-    differs = differs || !one.problem.empty();
+    if (one.unreadable)
+      status = kExitFailed;
+    else if (!one.problem.empty() && status == kExitOk)
+      status = kExitDiffers;
     if (context.json()) {
       list.push_back({{"path", one.path},
                       {"content_digest", one.digest},
@@ -114,7 +141,7 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
                       {"reader", one.reader},
                       {"ok", one.problem.empty()},
                       {"problem", one.problem}});
-    } else {
+    } else if (!one.unreadable) {
       std::cout << one.path << ": "
                 << (!one.problem.empty()   ? "DIFFERENT: " + one.problem
                     : one.expected.empty() ? "read whole"
@@ -122,25 +149,43 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
                 << "\n  " << one.digest << "\n";
     }
   };
-  for (const std::string& path : paths) {
-    if (std::filesystem::path(path).extension() != ".json") {
-      tell(check_image(session, path, "", "", 0, reader, op));
-      continue;
+  // One that cannot be read does not keep the others from being looked at.
+  const auto attempt = [&](const std::string& path, const std::string& expected,
+                           const std::function<void()>& work) {
+    try {
+      work();
+    } catch (const Error& failure) {
+      if (failure.code() == Code::kCancelled || failure.code() == Code::kConfig) throw;
+      if (!context.json()) context.print({failure.diagnostic()});
+      tell({path, "", expected, "", to_string(failure.diagnostic()), 0, true});
     }
+  };
+  const auto check = [&](const std::string& path, const std::string& format,
+                         const std::string& expected, uint64_t virtual_size) {
+    attempt(path, expected,
+            [&] { tell(check_image(session, path, format, expected, virtual_size, reader, op)); });
+  };
+  const auto check_manifest = [&](const std::string& path) {
     for (const ManifestDisk& disk : read_manifest(path)) {
-      // A set that was moved is found beside its manifest.
+      // Beside the manifest first: a set that was moved or copied is meant where it is now.
       std::string at = disk.path;
       const auto beside =
           std::filesystem::path(path).parent_path() / std::filesystem::path(disk.path).filename();
-      if (!std::filesystem::exists(at) && std::filesystem::exists(beside)) at = beside.string();
+      if (std::filesystem::exists(beside)) at = std::filesystem::absolute(beside).string();
       if (disk.digest.empty())
         throw Error(Code::kUnsupported, path + ": disk " + disk.id + " has no content digest",
                     "it was migrated with verify: none");
-      tell(check_image(session, at, disk.format, disk.digest, disk.virtual_size, reader, op));
+      check(at, disk.format, disk.digest, disk.virtual_size);
     }
+  };
+  for (const std::string& path : paths) {
+    if (std::filesystem::path(path).extension() == ".json")
+      attempt(path, "", [&] { check_manifest(path); });
+    else
+      check(path, "", "", 0);
   }
-  if (context.json()) context.print_json({{"ok", !differs}, {"images", list}});
-  return differs ? kExitDiffers : kExitOk;
+  if (context.json()) context.print_json({{"ok", status == kExitOk}, {"images", list}});
+  return status;
 }
 
 void add_convert(CLI::App& app, Context& context, int& status) {
@@ -148,13 +193,13 @@ void add_convert(CLI::App& app, Context& context, int& status) {
   auto cluster = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "convert", "Convert one disk image; formats are found out from the content");
-  command->add_option("IN", options->input, "The disk image, or an OVA")->required();
+  command->add_option("IN", options->input, "The disk image, or an OVA or OVF")->required();
   command->add_option("OUT", options->output, "The new image")->required();
   command->add_option("-O,--format", options->format,
                       "Of OUT: qcow2, raw, vmdk, vhd, vhdx, vdi (default: by OUT's extension)");
   command->add_option("-f,--source-format", options->source_format,
                       "Of IN, where it must not be guessed");
-  command->add_option("--disk", options->disk, "Of an OVA with several: disk-0, disk-1 …");
+  command->add_option("--disk", options->disk, "Of a package with several: disk-0, disk-1 …");
   command->add_option("--compression", options->compression, "Of the data in OUT")
       ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
       ->capture_default_str();

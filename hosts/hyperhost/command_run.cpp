@@ -3,7 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,19 +14,13 @@
 #include "core/plan/plan.hpp"
 #include "core/state/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/plan_flags.hpp"
 #include "hosts/hyperhost/report.hpp"
-#include "hosts/hyperhost/run_log.hpp"
-#include "hosts/hyperhost/table.hpp"
+#include "hosts/hyperhost/run.hpp"
+#include "hosts/hyperhost/run_screen.hpp"
 
 namespace hyperhost {
 namespace {
-
-struct RunOptions {
-  std::string plan;
-  std::vector<std::string> overrides;
-  std::string converter;
-  bool dry_run = false;
-};
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -63,6 +59,7 @@ class PlanRun {
             finding.where = bound_.specs[routes.size() - 1]->mark.where();
         keep(routes.back().findings);
       }
+      keep(shared_directories(routes));
     }
     if (orchestrator->get_audit_logger() != nullptr)
       audit_findings(*orchestrator->get_audit_logger());
@@ -70,15 +67,15 @@ class PlanRun {
       return stopped(cancel->cancelled() ? kExitInterrupted : kExitPreflight);
     if (only_check) return print_routes(routes);
     // Warnings and notes come again, as events of the VM they concern.
-    return migrate(*orchestrator);
+    return migrate(*orchestrator, routes);
   }
 
  private:
   bool load() {
-    PlanOptions plan_options;
-    plan_options.overrides = options_.overrides;
-    plan_options.host_defaults = context_.host_config().defaults;
-    PlanResult loaded = load_plan(options_.plan, plan_options);
+    PlanOptions changes = options_.changes;
+    changes.host_defaults = context_.host_config().defaults;
+    PlanResult loaded = options_.text.empty() ? load_plan(options_.plan, changes)
+                                              : parse_plan(options_.text, options_.plan, changes);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;
     draft_ = loaded.draft;
@@ -96,6 +93,27 @@ class PlanRun {
                   options_.converter.empty() ? std::nullopt : std::optional(options_.converter));
     keep(bound_.diagnostics);
     return bound_.ok;
+  }
+
+  /// Two VMs by different references may have one name, which only their providers know.
+  std::vector<Diagnostic> shared_directories(const std::vector<VmRoute>& routes) const {
+    std::vector<Diagnostic> problems;
+    std::map<std::filesystem::path, std::string> taken;
+    for (std::size_t i = 0; i < routes.size(); ++i) {
+      if (routes[i].directory.empty()) continue;
+      const std::string& vm = bound_.migrations[i].vm_name;
+      const auto [found, fresh] = taken.try_emplace(routes[i].directory, vm);
+      if (fresh) continue;
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = bound_.specs[i]->mark.where();
+      diagnostic.path = bound_.specs[i]->pointer;
+      diagnostic.summary = "'" + vm + "' and '" + found->second + "' would share the directory " +
+                           found->first.string();
+      diagnostic.hint = "give one of them an output_name or another output_dir";
+      problems.push_back(std::move(diagnostic));
+    }
+    return problems;
   }
 
   void keep(const std::vector<Diagnostic>& more) {
@@ -147,8 +165,8 @@ class PlanRun {
     const auto errors =
         std::count_if(diagnostics_.begin(), diagnostics_.end(),
                       [](const Diagnostic& one) { return one.severity == Severity::kError; });
-    std::cerr << options_.plan << ": " << errors << (errors == 1 ? " error" : " errors")
-              << ", nothing was touched\n";
+    context_.say(options_.plan + ": " + std::to_string(errors) +
+                 (errors == 1 ? " error" : " errors") + ", nothing was touched");
     return status;
   }
 
@@ -169,7 +187,10 @@ class PlanRun {
     return kExitOk;
   }
 
-  int migrate(MigrationOrchestrator& orchestrator) {
+  int migrate(MigrationOrchestrator& orchestrator, const std::vector<VmRoute>& routes) {
+    uint64_t guest_bytes = 0;
+    for (const VmRoute& route : routes)
+      for (const DiskRoute& disk : route.disks) guest_bytes += disk.disk.capacity_bytes;
     for (const Diagnostic& diagnostic : bound_.diagnostics)
       spdlog::warn("{}", to_string(diagnostic));
     std::unique_ptr<Watchers> watchers;
@@ -181,22 +202,20 @@ class PlanRun {
       return stopped(kExitPreflight);
     }
     for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
-    RunLog log;
-    orchestrator.events().subscribe(&log);
-    const std::vector<MigrationResult> results =
-        orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
-    orchestrator.events().unsubscribe(&log);
-    for (const WebhookStats& hook : watchers->webhook_stats())
-      if (hook.failed + hook.dropped > 0)
-        spdlog::warn("webhook {}: {} not delivered: {}", hook.name, hook.failed + hook.dropped,
-                     hook.last_error);
-    watchers.reset();
+    std::vector<MigrationResult> results;
+    {
+      const RunScreen screen(context_, orchestrator, plan_->name, guest_bytes);
+      results = orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
+    }
+    watchers->finish();
+    const std::vector<WebhookStats> hooks = watchers->webhook_stats();
     if (context_.json()) {
-      nlohmann::json list = nlohmann::json::array();
+      nlohmann::json list = nlohmann::json::array(), told = nlohmann::json::array();
       for (const MigrationResult& result : results) list.push_back(result_json(result));
-      context_.print_json({{"plan", options_.plan}, {"results", list}});
+      for (const WebhookStats& hook : hooks) told.push_back(webhook_json(hook));
+      context_.print_json({{"plan", options_.plan}, {"results", list}, {"webhooks", told}});
     } else {
-      std::cout << summary_text(results);
+      std::cout << summary_text(results) << webhooks_text(hooks);
     }
     return exit_status(results);
   }
@@ -210,12 +229,17 @@ class PlanRun {
   std::vector<Diagnostic> diagnostics_;
 };
 
+struct PlanCommand {
+  RunOptions run;
+  WatchFlags watch;
+};
+
 CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, RunOptions& options) {
   CLI::App* command = app.add_subcommand(name, text);
   command->add_option("PLAN", options.plan, "The plan, a YAML file")->required();
   command
       ->add_option(
-          "--set", options.overrides,
+          "--set", options.changes.overrides,
           "KEY=VALUE over what the plan says, e.g. --set defaults.verify=none (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
@@ -226,19 +250,29 @@ CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, Ru
 
 }  // namespace
 
+int run_plan(Context& context, const RunOptions& options, bool only_check) {
+  return PlanRun(context, options).run(only_check);
+}
+
 void add_run_commands(CLI::App& app, Context& context, int& status) {
-  auto options = std::make_shared<RunOptions>();
-  CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", *options);
-  run->add_flag("--dry-run", options->dry_run,
+  auto options = std::make_shared<PlanCommand>();
+  CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", options->run);
+  run->add_flag("--dry-run", options->run.dry_run,
                 "Check everything, say how each disk would go, change nothing");
+  add_progress_option(*run, context);
+  add_watch_flags(*run, options->watch);
   run->footer(
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"
       "  hyperhost run plan.yaml --converter qemu-img --set output_dir=/srv/vms\n"
+      "  hyperhost run plan.yaml --progress-api-port 8080     (then open http://127.0.0.1:8080)\n"
+      "  hyperhost run plan.yaml --progress json 2> events.ndjson\n"
       "  hyperhost --output json run plan.yaml > report.json");
-  run->callback(
-      [options, &context, &status] { status = PlanRun(context, *options).run(options->dry_run); });
+  run->callback([options, &context, &status] {
+    add_plan_flags(options->watch, options->run.changes.flags);
+    status = run_plan(context, options->run, options->run.dry_run);
+  });
 
   auto check = std::make_shared<RunOptions>();
   CLI::App* validate = add_plan_command(
@@ -246,7 +280,7 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
       *check);
   validate->footer(
       "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.");
-  validate->callback([check, &context, &status] { status = PlanRun(context, *check).run(true); });
+  validate->callback([check, &context, &status] { status = run_plan(context, *check, true); });
 }
 
 }  // namespace hyperhost

@@ -98,8 +98,8 @@ std::string one_line(std::string text) {
   return text;
 }
 
-std::string synopsis(const CLI::App& app, const std::string& path) {
-  std::string out = ".B hyperhost" + (path.empty() ? "" : " " + roff(path)) + "\n[OPTIONS]";
+std::string synopsis(const CLI::App& app, const std::string& program, const std::string& path) {
+  std::string out = ".B " + program + (path.empty() ? "" : " " + roff(path)) + "\n[OPTIONS]";
   if (!commands_of(app).empty()) out += " COMMAND";
   for (const CLI::Option* option : options_of(app)) {
     if (!option->get_positional()) continue;
@@ -132,24 +132,26 @@ std::string man_options(const CLI::App& app) {
   return out;
 }
 
-std::string page_name(const std::string& path) {
-  std::string name = "hyperhost" + (path.empty() ? "" : "-" + path);
+std::string page_name(const std::string& program, const std::string& path) {
+  std::string name = program + (path.empty() ? "" : "-" + path);
   std::replace(name.begin(), name.end(), ' ', '-');
   return name;
 }
 
-std::string man_page(const CLI::App& app, const std::string& path, const std::string& version) {
+std::string man_page(const CLI::App& app, const std::string& program, const std::string& path,
+                     const std::string& version) {
   std::string description = app.get_description();
-  const std::string name = page_name(path);
+  const std::string name = page_name(program, path);
   // "hyperhost: takes VMs …" is how --help begins; the page has the name already.
-  if (path.empty() && description.rfind("hyperhost: ", 0) == 0) description.erase(0, 11);
+  if (path.empty() && description.rfind(program + ": ", 0) == 0)
+    description.erase(0, program.size() + 2);
   std::string upper = name;
   std::transform(upper.begin(), upper.end(), upper.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   std::string out = ".\\\" Made from the program's own --help.\n.TH " + upper +
                     " 1 \"\" \"hyperhost " + version + "\" \"hyperhost\"\n.SH NAME\n" + roff(name) +
                     " \\- " + roff(one_line(description)) + "\n.SH SYNOPSIS\n" +
-                    synopsis(app, path);
+                    synopsis(app, program, path);
   out += ".SH DESCRIPTION\n" + roff(one_line(description)) + ".\n";
   const auto commands = commands_of(app);
   if (!commands.empty()) {
@@ -165,14 +167,14 @@ std::string man_page(const CLI::App& app, const std::string& path, const std::st
   if (path.empty()) {
     std::string list;
     for (const CLI::App* command : commands)
-      list +=
-          (list.empty() ? "" : ",\n") + (".BR " + roff(page_name(command->get_name())) + " (1)");
+      list += (list.empty() ? "" : ",\n") +
+              (".BR " + roff(page_name(program, command->get_name())) + " (1)");
     std::string plain;
     for (const char c : list)
       if (c != ',') plain += c;
-    out += plain + "\n";
+    out += (plain.empty() ? ".BR hyperhost (1)" : plain) + "\n";
   } else {
-    out += ".BR hyperhost (1)\n";
+    out += ".BR " + program + " (1)\n";
   }
   return out;
 }
@@ -194,7 +196,7 @@ std::string names_of(const CLI::App& app) {
 }
 
 /// For bash; zsh runs the same function by its own bashcompinit.
-std::string bash_script(const CLI::App& app) {
+std::string bash_script(const CLI::App& app, const std::string& program) {
   std::string commands, flags, values, choices;
   walk(app, "", [&](const CLI::App& command, const std::string& path) {
     if (!names_of(command).empty())
@@ -213,8 +215,7 @@ std::string bash_script(const CLI::App& app) {
     }
   });
   const std::string global = flags_of(app);
-  return R"(# Made from the program's own --help.
-_hyperhost() {
+  return "# Made from the program's own --help.\n_" + program + R"(() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   local path='' commands='' flags='' choices='' word skip='' index
   local takes=')" +
@@ -271,9 +272,9 @@ std::string fish_quoted(std::string text) {
   return out + "'";
 }
 
-std::string fish_script(const CLI::App& app) {
+std::string fish_script(const CLI::App& app, const std::string& program) {
   std::string out = R"(# Made from the program's own --help.
-function __hyperhost_at
+function __PROGRAM_at
     # The commands on the line so far, without options and their values, are these.
     set -l words (commandline -opc)[2..-1]
     set -l found
@@ -285,17 +286,17 @@ function __hyperhost_at
         test "$argv[$index]" = "$found[$index]"; or return 1
     end
 end
-function __hyperhost_nothing
-    __hyperhost_at $argv; and test (count $argv) -eq (count (string match -v -- '-*' (commandline -opc)[2..-1]))
+function __PROGRAM_nothing
+    __PROGRAM_at $argv; and test (count $argv) -eq (count (string match -v -- '-*' (commandline -opc)[2..-1]))
 end
 )";
   walk(app, "", [&](const CLI::App& command, const std::string& path) {
     for (const CLI::App* inner : commands_of(command))
-      out += "complete -c hyperhost -n '__hyperhost_nothing " + path + "' -f -a " +
+      out += "complete -c " + program + " -n '__PROGRAM_nothing " + path + "' -f -a " +
              inner->get_name() + " -d " + fish_quoted(inner->get_description()) + "\n";
     for (const CLI::Option* option : options_of(command)) {
       if (option->get_positional()) continue;
-      std::string line = "complete -c hyperhost -n '__hyperhost_at " + path + "'";
+      std::string line = "complete -c " + program + " -n '__PROGRAM_at " + path + "'";
       for (const std::string& name : option->get_lnames()) line += " -l " + name;
       for (const std::string& name : option->get_snames()) line += " -s " + name;
       std::string words;
@@ -308,6 +309,10 @@ end
       out += line + " -d " + fish_quoted(option->get_description()) + "\n";
     }
   });
+  const std::string mark = "PROGRAM";
+  for (std::size_t at = out.find("__" + mark); at != std::string::npos;
+       at = out.find("__" + mark, at))
+    out.replace(at + 2, mark.size(), program);
   return out;
 }
 
@@ -316,15 +321,18 @@ end
 void write_documentation(const CLI::App& app, const std::string& directory,
                          const std::string& version) {
   const fs::path place = directory;
+  const std::string program = app.get_name();
   walk(app, "", [&](const CLI::App& command, const std::string& path) {
-    write_file(place / "man1" / (page_name(path) + ".1"), man_page(command, path, version));
+    write_file(place / "man1" / (page_name(program, path) + ".1"),
+               man_page(command, program, path, version));
   });
-  const std::string bash = bash_script(app);
-  write_file(place / "bash/hyperhost", bash + "complete -o filenames -F _hyperhost hyperhost\n");
-  write_file(place / "zsh/_hyperhost",
-             "#compdef hyperhost\nautoload -U +X bashcompinit && bashcompinit\n" + bash +
-                 "complete -o filenames -F _hyperhost hyperhost\n");
-  write_file(place / "fish/hyperhost.fish", fish_script(app));
+  const std::string bash = bash_script(app, program);
+  const std::string complete = "complete -o filenames -F _" + program + " " + program + "\n";
+  write_file(place / "bash" / program, bash + complete);
+  write_file(
+      place / "zsh" / ("_" + program),
+      "#compdef " + program + "\nautoload -U +X bashcompinit && bashcompinit\n" + bash + complete);
+  write_file(place / "fish" / (program + ".fish"), fish_script(app, program));
 }
 
 }  // namespace hyperhost

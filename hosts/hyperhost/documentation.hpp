@@ -7,8 +7,8 @@
 
 namespace hyperhost {
 
-/// Writes below `directory`: man1/hyperhost.1 and one page for each command, bash/hyperhost,
-/// zsh/_hyperhost, fish/hyperhost.fish. Throws Error.
+/// Writes below `directory`, for a program called NAME: man1/NAME.1 and one page for each command,
+/// bash/NAME, zsh/_NAME, fish/NAME.fish. Throws Error.
 void write_documentation(const CLI::App& app, const std::string& directory,
                          const std::string& version);
 

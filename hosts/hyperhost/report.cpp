@@ -33,7 +33,10 @@ nlohmann::json disk_json(const DiskResult& disk) {
           {"convert_seconds", seconds(disk.convert_duration)},
           {"verify_seconds", seconds(disk.verify_duration)},
           {"stage_seconds", seconds(disk.stage_duration)},
-          {"notes", disk.notes}};
+          {"notes", disk.notes},
+          {"uploaded_to", disk.uploaded_to},
+          {"stored_checksum", disk.stored_checksum},
+          {"url", disk.url}};
 }
 
 }  // namespace
@@ -67,7 +70,30 @@ nlohmann::json result_json(const MigrationResult& result) {
                         {"attempts", result.attempts},
                         {"disks", disks},
                         {"warnings", warnings}};
+  if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
+  return out;
+}
+
+nlohmann::json webhook_json(const WebhookStats& hook) {
+  return {{"name", hook.name},
+          {"type", webhook_type_name(hook.type)},
+          {"delivered", hook.delivered},
+          {"failed", hook.failed},
+          {"dropped", hook.dropped},
+          {"retries", hook.retries},
+          {"last_error", hook.last_error}};
+}
+
+std::string webhooks_text(const std::vector<WebhookStats>& hooks) {
+  std::string out;
+  for (const WebhookStats& hook : hooks) {
+    const uint64_t lost = hook.failed + hook.dropped;
+    if (lost == 0) continue;
+    out += "webhook " + hook.name + ": " + std::to_string(lost) + " of " +
+           std::to_string(lost + hook.delivered) + " not delivered" +
+           (hook.last_error.empty() ? "" : ": " + hook.last_error) + "\n";
+  }
   return out;
 }
 

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "core/migrate/migration.hpp"
+#include "core/migrate/session.hpp"
+#include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
 
 namespace hyperhost {
@@ -22,6 +24,13 @@ struct SingleDiskOptions {
   std::optional<uint64_t> cluster_size;
   bool no_digest = false, deterministic = false, overwrite = false;
 };
+
+/// Whether it is an OVA or an OVF descriptor, and so no disk image although raw would take it.
+bool is_package(const SourceHandle& source, Operation& op);
+
+/// What the content is, as the first reader that knows it says.
+std::string detect_format(Session& session, const SourceHandle& source, const std::string& path,
+                          Operation& op);
 
 /// Throws Error; OUT is either finished or not there.
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,

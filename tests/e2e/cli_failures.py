@@ -242,6 +242,32 @@ class Failures(CliTest):
         package, _ = self.ova()
         self.host("--plugin-dir", directory, "run", self.plan(package))
 
+    def test_a_second_reader_that_is_missing_is_found_before_anything_is_converted(self):
+        (self.work / "no-programs").mkdir()
+        env = {"PATH": str(self.work / "no-programs")}
+        package, _ = self.ova("vmware")
+        plan = self.plan(package, defaults={"verify": "independent"})
+        before = self.files("out")
+        done = self.host("run", plan, env=env, status=PREFLIGHT)
+        self.assert_one_clear_error(done, "qemu-img", "not installed", "verify: independent")
+        done = self.host("convert", package, "x.qcow2", "--verify", "independent", env=env, status=FAILED)
+        self.assert_one_clear_error(done, "qemu-img", "not installed")
+        self.assertEqual(self.files("out"), before)
+        self.assertFalse((self.work / "x.qcow2").exists())
+        self.host("run", plan, "--set", "defaults.verify=target", env=env)
+
+    def test_two_vms_of_one_name_do_not_overwrite_each_other(self):
+        package, _ = self.ova("vmware")
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for name in ("a.ova", "b.ova"):
+            shutil.copy(package, shelf / name)
+        plan = self.plan(shelf, defaults={"overwrite": True}, migrations=[
+            {"vm": "a.ova", "provider": "shelf"}, {"vm": "b.ova", "provider": "shelf"}])
+        self.assert_one_clear_error(self.host("run", plan, status=PREFLIGHT), "a.ova", "b.ova", "share the directory")
+        self.assert_nothing_left()
+        self.host("run", plan, "--set", "migrations[1].output_name=other")
+
     # --- existing targets
 
     def test_an_existing_target_is_refused_then_replaced_when_told(self):
@@ -276,9 +302,20 @@ class Failures(CliTest):
 
     # --- being stopped
 
+    def test_a_signal_that_arrives_twice_at_once_is_one(self):
+        disk = sparse_raw(self.work / "disk.raw", 64 * MIB, 64 * MIB, compressible=True)
+        running = self.start("convert", disk, "x.qcow2", "--compression", "zlib", "--compression-level", "9",
+                             "--converter", "qemu-img")
+        running.wait_for(lambda: list(self.work.glob(".x.qcow2.*")), "an unfinished file")
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+        running.process.send_signal(signal.SIGTERM)
+        self.assertEqual(running.finish().status, INTERRUPTED)
+        self.assertEqual(list(self.work.glob("*x.qcow2*")), [])
+
     def test_signals_stop_it_within_two_seconds_with_nothing_left(self):
         for converter in CONVERTERS:
-            for which in (signal.SIGINT, signal.SIGTERM):
+            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 with self.subTest(converter=converter, signal=which.name):
                     running = self.start("run", self.slow_plan(converter))
                     self.converting(running, converter)

@@ -96,7 +96,7 @@ class Running:
         self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [str(program), *map(str, arguments)], cwd=work, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
-            env={**os.environ, "HYPERHOST_STATE_DIR": str(work / ".state"), **(env or {}), name: value}, start_new_session=True)
+            env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, ".state"), **(env or {}), name: value}, start_new_session=True)
 
     def finish(self, timeout=60):
         try:

@@ -55,7 +55,7 @@ class Packages(unittest.TestCase):
     def test_everything_has_its_place(self):
         for path in ("usr/bin/hyperhost", "usr/lib/hyperhost/plugins/local.so", "usr/include/hyper/hyper.h",
                      "usr/share/cmake/hyperhost-sdk/hyperhost-sdk-config.cmake", "usr/share/pkgconfig/hyperhost-sdk.pc",
-                     "usr/share/man/man1/hyperhost-run.1", "usr/share/man/man1/hyperhost-plugins-check.1",
+                     "usr/share/man/man1/hyperhost-run.1", "usr/share/man/man1/hyperhost-plugins-check.1", "usr/bin/hyperexport", "usr/share/man/man1/hyperexport.1",
                      "usr/share/bash-completion/completions/hyperhost", "usr/share/zsh/vendor-completions/_hyperhost",
                      "usr/share/fish/vendor_completions.d/hyperhost.fish", "lib/systemd/system/hyperhost@.service",
                      "etc/hyperhost/hyperhost.yaml", "etc/hyperhost/plans", "etc/logrotate.d/hyperhost",

@@ -6,7 +6,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
+#include "core/os/process_identity.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/sqlite.hpp"
 
@@ -79,14 +81,14 @@ TEST_F(State, ADatabaseOfANewerProgramOrADamagedOneIsRefusedByName) {
   }
 }
 
-TEST_F(State, ThePluginsTableWritesToTheJournalThatIsSetAndRefusesWithoutOne) {
+TEST_F(State, PluginsSeeTheJournalThatIsSetAndNoneOtherwise) {
+  EXPECT_EQ(host_table()->get_ext(HYPER_EXT_JOURNAL), nullptr);
+  set_journal(StateStore::open(directory_));
   const auto* table = static_cast<const hyper_journal*>(host_table()->get_ext(HYPER_EXT_JOURNAL));
   ASSERT_NE(table, nullptr);
   Operation op("test", CancelSource::create());
   uint64_t entry = 0;
   const char* snapshot = R"({"plugin": "vsphere", "kind": "snapshot", "ref": "snapshot-1"})";
-  EXPECT_EQ(table->open(&op, snapshot, &entry), HYPER_UNSUPPORTED);
-  set_journal(StateStore::open(directory_));
   EXPECT_EQ(table->open(&op, R"({"kind": "snapshot"})", &entry), HYPER_FAIL);
   EXPECT_EQ(table->open(&op, "[]", &entry), HYPER_FAIL);
   EXPECT_EQ(table->open(&op, std::string(70'000, ' ').c_str(), &entry), HYPER_FAIL);
@@ -102,6 +104,24 @@ TEST_F(State, ThePluginsTableWritesToTheJournalThatIsSetAndRefusesWithoutOne) {
   EXPECT_EQ(back["ref"], "snapshot-1");
   EXPECT_EQ(table->close(&op, entry), HYPER_OK);
   EXPECT_EQ(open_kinds("vsphere"), std::vector<std::string>{});
+}
+
+TEST_F(State, AnEntryKnowsWhetherItsProcessLives) {
+  StateStore::open(directory_)->open_entry("vsphere", {{"plugin", "vsphere"}});
+  std::string owner;
+  StateStore::open(directory_)->each_entry("", [&](const JournalEntry& e) { owner = e.owner; });
+  EXPECT_EQ(process_state(owner), ProcessState::kAlive);
+  const std::size_t start = owner.rfind(' ');
+  // Another process that got the same pid later; another boot; another machine.
+  EXPECT_EQ(process_state(owner.substr(0, start) + " 1"), ProcessState::kGone);
+  std::istringstream words(owner);
+  std::string host, boot, space, pid, ticks;
+  words >> host >> boot >> space >> pid >> ticks;
+  EXPECT_EQ(process_state(host + " other-boot " + space + " " + pid + " " + ticks),
+            ProcessState::kGone);
+  EXPECT_EQ(process_state("elsewhere other-boot " + space + " " + pid + " " + ticks),
+            ProcessState::kUnseen);
+  EXPECT_EQ(process_state("garbage"), ProcessState::kGone);
 }
 
 }  // namespace

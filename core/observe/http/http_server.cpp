@@ -150,7 +150,12 @@ HttpResponse HttpServer::Impl::respond(const HttpRequest& request, std::string_v
     const auto path = decode_path(request.path);
     if (!path) return deny(http_problem(400, "the request target is malformed"));
     decoded.path = *path;
-    if (method != "GET" && method != "HEAD") {
+    if (const size_t mark = request.path.find('?'); mark != std::string::npos)
+      decoded.query = request.path.substr(mark + 1);
+    const bool put = method == "PUT" && handler.takes_put(decoded.path);
+    if (put && options.bearer_token.empty())
+      return deny(http_problem(403, "changes need a token: progress_api: {listen: …, token: …}"));
+    if (!put && method != "GET" && method != "HEAD") {
       HttpResponse response = http_problem(405, "only GET and HEAD are served here");
       response.headers.emplace_back("Allow", "GET, HEAD");
       return deny(std::move(response));

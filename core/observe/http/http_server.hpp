@@ -18,8 +18,9 @@
 namespace hyperhost {
 
 struct HttpRequest {
-  std::string method;  ///< "GET" or "HEAD"
+  std::string method;  ///< "GET", "HEAD", or "PUT" where the handler takes it
   std::string path;    ///< percent-decoded, without the query
+  std::string query;   ///< as sent, without '?'
   std::string last_event_id, user_agent, peer_ip;
 };
 
@@ -50,6 +51,9 @@ class HttpHandler {
   virtual HttpResponse handle(const HttpRequest& request) = 0;
   /// May this be asked without the token (a page without data, a health check)?
   virtual bool is_public(const std::string& path) const = 0;
+  /// May this be PUT (with the server's token; without one nothing can be changed)? The request's
+  /// query says what; no body is read.
+  virtual bool takes_put(const std::string& /*path*/) const { return false; }
   /// Before the streams are polled, several times a second while there are any.
   virtual void refresh() {}
 };

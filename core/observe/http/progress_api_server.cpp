@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "core/observe/http/web_assets.hpp"
+#include "core/plan/units.hpp"
 
 namespace hyperhost {
 namespace {
@@ -16,6 +17,7 @@ using nlohmann::json;
 
 constexpr std::string_view kProgress = "/api/v1/progress";
 constexpr std::string_view kStream = "/api/v1/stream";
+constexpr std::string_view kBandwidth = "/api/v1/bandwidth";
 constexpr std::string_view kManifest = "/api/v1/manifest/";
 constexpr std::streamoff kManifestLimit = 16 << 20;
 // Scripts and styles only from this server, nothing inline, nobody may frame the page.
@@ -126,9 +128,9 @@ class ProgressApiServer::Stream final : public EventStream {
 
 ProgressApiServer::ProgressApiServer(const ProgressTracker& tracker, Options options)
     : tracker_(tracker),
-      ready_(std::move(options.ready)),
+      options_(std::move(options)),
       frames_(std::make_shared<Frames>(tracker)),
-      server_(*this, std::move(options.http)) {}
+      server_(*this, options_.http) {}
 
 ProgressApiServer::~ProgressApiServer() {
   server_.stop();
@@ -158,7 +160,8 @@ HttpResponse ProgressApiServer::handle(const HttpRequest& request) {
   }
   if (path == "/healthz") return json_response({{"status", "ok"}});
   if (path == "/readyz")
-    return ready_() ? json_response({{"status", "ready"}}) : http_problem(503, "not ready yet");
+    return options_.ready() ? json_response({{"status", "ready"}})
+                            : http_problem(503, "not ready yet");
   if (path == kProgress) {
     json tasks = json::array();
     for (const TaskProgress& task : tracker_.list()) tasks.push_back(progress_json(task));
@@ -169,6 +172,8 @@ HttpResponse ProgressApiServer::handle(const HttpRequest& request) {
     const auto task = tracker_.get_progress(id);
     return task ? json_response(progress_json(*task)) : http_problem(404, "no such task: " + id);
   }
+  if (path == kBandwidth) return bandwidth(request, {});
+  if (const std::string id = below(kBandwidth); !id.empty()) return bandwidth(request, id);
   if (path == kStream) return open_stream(request, {});
   if (const std::string id = below(kStream); !id.empty()) return open_stream(request, id);
   if (path.starts_with(kManifest)) return manifest(request.path.substr(kManifest.size()));
@@ -193,6 +198,33 @@ HttpResponse ProgressApiServer::open_stream(const HttpRequest& request,
   response.headers = {{"X-Accel-Buffering", "no"}};
   response.stream = std::make_unique<Stream>(frames_, task_id, after);
   return response;
+}
+
+bool ProgressApiServer::takes_put(const std::string& path) const {
+  return options_.bandwidth != nullptr &&
+         (path == kBandwidth || path.starts_with(std::string(kBandwidth) + "/"));
+}
+
+/// GET: the limits. PUT …?limit=SIZE: another one, "0" for none.
+HttpResponse ProgressApiServer::bandwidth(const HttpRequest& request, const std::string& task_id) {
+  if (!options_.bandwidth) return http_problem(404, "nothing is uploaded here");
+  Bandwidth& limits = *options_.bandwidth;
+  const auto own = task_id.empty() ? nullptr : limits.find(task_id);
+  if (!task_id.empty() && !own) return http_problem(404, "no such upload: " + task_id);
+  RateLimit& limit = own ? *own : limits.whole();
+  if (request.method == "PUT") {
+    constexpr std::string_view kName = "limit=";
+    const auto size = request.query.starts_with(kName)
+                          ? parse_size(std::string_view(request.query).substr(kName.size()))
+                          : std::nullopt;
+    if (!size)
+      return http_problem(400, "write ?limit=BYTES, e.g. ?limit=50MB, or ?limit=0 for no limit");
+    const uint64_t before = limit.rate();
+    limit.set(*size);
+    if (options_.on_bandwidth) options_.on_bandwidth(request, task_id, before, *size);
+  }
+  if (own) return json_response({{"task_id", task_id}, {"limit", limit.rate()}});
+  return json_response({{"limit", limit.rate()}, {"tasks", limits.tasks()}});
 }
 
 HttpResponse ProgressApiServer::manifest(const std::string& task_id) const {

@@ -16,6 +16,7 @@
 
 #include "core/observe/http/http_server.hpp"
 #include "core/observe/progress_tracker.hpp"
+#include "core/plugin/bandwidth.hpp"
 
 namespace hyperhost {
 
@@ -24,6 +25,11 @@ class ProgressApiServer final : private HttpHandler {
   struct Options {
     HttpServerOptions http;
     std::function<bool()> ready = [] { return true; };  ///< for /readyz; on the server's thread
+    std::shared_ptr<Bandwidth> bandwidth;               ///< null: there is none to be told or set
+    /// A limit was changed ("" = that of the whole run); on the server's thread.
+    std::function<void(const HttpRequest&, const std::string& task_id, uint64_t before,
+                       uint64_t after)>
+        on_bandwidth;
   };
   /// Binds; throws Error.
   ProgressApiServer(const ProgressTracker& tracker, Options options);
@@ -45,9 +51,11 @@ class ProgressApiServer final : private HttpHandler {
   void refresh() override;
   HttpResponse open_stream(const HttpRequest& request, const std::string& task_id);
   HttpResponse manifest(const std::string& task_id) const;
+  bool takes_put(const std::string& path) const override;
+  HttpResponse bandwidth(const HttpRequest& request, const std::string& task_id);
 
   const ProgressTracker& tracker_;
-  const std::function<bool()> ready_;
+  const Options options_;
   std::shared_ptr<Frames> frames_;
   HttpServer server_;
 };

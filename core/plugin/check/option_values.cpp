@@ -23,11 +23,32 @@ bool marked(const nlohmann::json& schema, const char* mark) {
   return found != schema.end() && *found == true;
 }
 
+/// The property itself where it refers to a definition of the schema ("#/$defs/size").
+const nlohmann::json& resolved(const nlohmann::json& root, const nlohmann::json& property) {
+  const auto reference = property.find("$ref");
+  if (reference == property.end() || !reference->is_string()) return property;
+  const std::string text = reference->get<std::string>();
+  const auto definitions = root.find("$defs");
+  const std::string prefix = "#/$defs/";
+  if (text.rfind(prefix, 0) != 0 || definitions == root.end()) return property;
+  const auto found = definitions->find(text.substr(prefix.size()));
+  return found == definitions->end() ? property : *found;
+}
+
 std::string type_of(const nlohmann::json& schema) {
   const auto type = schema.find("type");
   if (type == schema.end()) return schema.contains("properties") ? "object" : "string";
   return type->is_array() && !type->empty() ? type->front().get<std::string>()
                                             : type->get<std::string>();
+}
+
+/// A secret is only ever referred to.
+nlohmann::json secret_file(const std::string& secret, const std::string& key,
+                           const std::string& scratch) {
+  const std::string path = scratch + "/secret-" + key;
+  std::ofstream(path) << secret;
+  fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
+  return {{"file", path}};
 }
 
 nlohmann::json guess(const nlohmann::json& schema, const std::string& key, bool storage,
@@ -39,13 +60,10 @@ nlohmann::json guess(const nlohmann::json& schema, const std::string& key, bool 
   if (schema.contains("enum") && schema["enum"].is_array() && !schema["enum"].empty())
     return schema["enum"][0];
   if (marked(schema, "x-hyper-secret")) {
-    const std::string path = scratch + "/secret-" + key;
     std::random_device random;
-    const std::string secret =
-        "hyperhost-check-secret-" + std::to_string(random()) + std::to_string(random());
-    std::ofstream(path) << secret;
-    fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
-    return {{"file", path}};
+    return secret_file(
+        "hyperhost-check-secret-" + std::to_string(random()) + std::to_string(random()), key,
+        scratch);
   }
   if (marked(schema, "x-hyper-path")) {
     const std::string path = scratch + (storage ? "/store" : "/disks");
@@ -63,15 +81,19 @@ nlohmann::json guess(const nlohmann::json& schema, const std::string& key, bool 
               R"(the manifest may say {"check": {"options": {…}}})");
 }
 
-nlohmann::json made_up(const nlohmann::json& schema, nlohmann::json options, bool storage,
-                       const std::string& scratch) {
+nlohmann::json made_up(const nlohmann::json& root, const nlohmann::json& schema,
+                       nlohmann::json options, bool storage, const std::string& scratch) {
   const auto properties = schema.value("properties", nlohmann::json::object());
+  for (auto& [key, value] : options.items())  // a made-up secret may stand in the manifest
+    if (value.is_string() && properties.contains(key) &&
+        marked(resolved(root, properties[key]), "x-hyper-secret"))
+      value = secret_file(value.get<std::string>(), key, scratch);
   for (const auto& required : schema.value("required", nlohmann::json::array())) {
     const std::string key = required.get<std::string>();
     if (options.contains(key) || !properties.contains(key)) continue;
-    const auto& property = properties[key];
+    const auto& property = resolved(root, properties[key]);
     options[key] = type_of(property) == "object" && !marked(property, "x-hyper-secret")
-                       ? made_up(property, nlohmann::json::object(), storage, scratch)
+                       ? made_up(root, property, nlohmann::json::object(), storage, scratch)
                        : guess(property, key, storage, scratch);
   }
   return options;
@@ -94,12 +116,13 @@ ConfigValue read_file(const std::string& path) {
   return std::move(*value);
 }
 
-void find_secrets(const nlohmann::json& schema, const nlohmann::json& value) {
+void find_secrets(const nlohmann::json& root, const nlohmann::json& schema,
+                  const nlohmann::json& value) {
   if (marked(schema, "x-hyper-secret") && value.is_string()) watch_secret(value.get<std::string>());
   if (!value.is_object() || !schema.is_object()) return;
   const auto properties = schema.value("properties", nlohmann::json::object());
   for (const auto& [key, property] : properties.items())
-    if (value.contains(key)) find_secrets(property, value[key]);
+    if (value.contains(key)) find_secrets(root, resolved(root, property), value[key]);
 }
 
 }  // namespace
@@ -118,7 +141,7 @@ Options option_values(const nlohmann::json& manifest, const std::string& iface,
         check.is_object() ? check.value("options", nlohmann::json::object()) : check;
     if (!options.is_object())
       throw Error(Code::kConfig, "the manifest's check.options are not an object");
-    options = made_up(schema, std::move(options), iface == HYPER_IFACE_STORAGE, scratch);
+    options = made_up(schema, schema, std::move(options), iface == HYPER_IFACE_STORAGE, scratch);
     written =
         ConfigValue::from_json(options, Mark{std::make_shared<const std::string>("made up"), 0, 0});
     context.base_dir = scratch;
@@ -126,10 +149,10 @@ Options option_values(const nlohmann::json& manifest, const std::string& iface,
   OptionsResult checked = validate_options(written, schema, "", context);
   if (!checked.ok) throw Error(checked.diagnostics.front());
   std::vector<Diagnostic> problems;
-  auto resolved = resolve_secrets(checked.options, "", {context.base_dir}, problems);
-  if (!resolved) throw Error(problems.front());
-  find_secrets(schema, *resolved);
-  return Options(std::move(*resolved));
+  auto values = resolve_secrets(checked.options, "", {context.base_dir}, problems);
+  if (!values) throw Error(problems.front());
+  find_secrets(schema, schema, *values);
+  return Options(std::move(*values));
 }
 
 std::vector<nlohmann::json> option_variations(const nlohmann::json& manifest,
@@ -143,7 +166,9 @@ std::vector<nlohmann::json> option_variations(const nlohmann::json& manifest,
     out.push_back(std::move(varied));
   };
   const auto properties = schema.value("properties", nlohmann::json::object());
-  for (const auto& [key, property] : properties.items()) {
+  for (const auto& [key, written] : properties.items()) {
+    const auto& property = resolved(schema, written);
+    if (marked(property, "x-hyper-secret")) continue;
     const std::string type = type_of(property);
     for (const auto& choice : property.value("enum", nlohmann::json::array())) add(key, choice);
     if (property.contains("enum")) continue;

@@ -69,6 +69,7 @@ enum class Verb : uint32_t {
   kJournalUpdate,
   kJournalClose,
   kJournalList,
+  kThrottle,
 };
 
 struct Frame {

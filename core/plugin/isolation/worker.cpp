@@ -73,7 +73,7 @@ void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept
 }
 
 template <class F>
-hyper_st journal_call(Verb verb, hyper_op* op, F&& f) noexcept {
+hyper_st host_call(Verb verb, hyper_op* op, F&& f) noexcept {
   try {
     Call call(*peer, verb, 0, op);
     return f(call);
@@ -83,7 +83,7 @@ hyper_st journal_call(Verb verb, hyper_op* op, F&& f) noexcept {
 }
 
 hyper_st journal_open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
-  return journal_call(Verb::kJournalOpen, op, [&](Call& call) {
+  return host_call(Verb::kJournalOpen, op, [&](Call& call) {
     call.arguments().text(text_of(json));
     const hyper_st status = call.go();
     if (status == HYPER_OK) *entry = call.answer.a;
@@ -91,27 +91,36 @@ hyper_st journal_open(hyper_op* op, const char* json, uint64_t* entry) noexcept 
   });
 }
 hyper_st journal_update(hyper_op* op, uint64_t entry, const char* json) noexcept {
-  return journal_call(Verb::kJournalUpdate, op, [&](Call& call) {
+  return host_call(Verb::kJournalUpdate, op, [&](Call& call) {
     call.request.a = entry;
     call.arguments().text(text_of(json));
     return call.go();
   });
 }
 hyper_st journal_close(hyper_op* op, uint64_t entry) noexcept {
-  return journal_call(Verb::kJournalClose, op, [&](Call& call) {
+  return host_call(Verb::kJournalClose, op, [&](Call& call) {
     call.request.a = entry;
     return call.go();
   });
 }
 hyper_st journal_list(hyper_op* op, const char* id, hyper_emit emit, void* arg) noexcept {
-  return journal_call(Verb::kJournalList, op, [&](Call& call) {
+  return host_call(Verb::kJournalList, op, [&](Call& call) {
     call.arguments().text(text_of(id));
     call.emit_to(emit, arg);
     return call.go();
   });
 }
 
+hyper_st throttle_take(hyper_op* op, uint64_t bytes) noexcept {
+  return host_call(Verb::kThrottle, op, [&](Call& call) {
+    call.request.a = bytes;
+    return call.go();
+  });
+}
+
 const void* get_ext(const char* id) noexcept {
+  static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return &throttle;
   static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
                                         journal_close,  journal_list};
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return &journal;

@@ -196,6 +196,9 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
       answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
       break;
     }
+    case Verb::kThrottle:
+      answer.status = throttle_table()->take(op, request.a);
+      break;
     default:
       throw Error(Code::kFail, "a worker asked for something that is not known");
   }

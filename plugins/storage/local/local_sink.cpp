@@ -2,11 +2,13 @@
 #include "plugins/storage/local/local_sink.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <hyper/op.hpp>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -18,21 +20,53 @@ namespace {
 constexpr uint64_t kChunk = 16u << 20;      // between two looks at cancel
 constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel is told to begin
 constexpr uint64_t kLargest = INT64_MAX;    // off_t
+constexpr const char* kEntryKind = "unfinished file";
 
 }  // namespace
 
-LocalSink::LocalSink(Place place, SinkPolicy policy)
+LocalSink::LocalSink(hyper::Op op, const std::string& root, const std::string& key, Place place,
+                     SinkPolicy policy)
     : place_(std::move(place)),
       policy_(policy),
       temporary_name_(temporary_name(place_.name)),
-      temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_),
-      fd_(::openat(place_.directory.get(), temporary_name_.c_str(),
-                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666)) {
-  if (!fd_) throw failed(errno, "make");
+      temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_) {
+  if (hyper::Journal::kept())  // before the file is there: a power cut in between leaves nothing
+    entry_ = hyper::Journal::open(op, nlohmann::json{{"plugin", "local"},
+                                                     {"kind", kEntryKind},
+                                                     {"where", root},
+                                                     {"key", key},
+                                                     {"ref", temporary_name_}}
+                                          .dump());
+  fd_ = UniqueFd(::openat(place_.directory.get(), temporary_name_.c_str(),
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (!fd_) {
+    const int reason = errno;
+    settle();
+    throw failed(reason, "make");
+  }
+  static_cast<void>(::flock(fd_.get(), LOCK_EX | LOCK_NB));  // not every file system has locks
 }
 
 LocalSink::~LocalSink() {
-  if (fd_ && !committed_) ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
+  if (!fd_ || committed_) return;
+  ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
+  settle();
+}
+
+void LocalSink::settle() noexcept {
+  if (!entry_) return;
+  try {
+    hyper::Journal::close(hyper::Op(nullptr), *entry_);
+  } catch (const std::exception&) {
+    // Said already; an entry without a file is closed by the next cleanup.
+  }
+  entry_.reset();
+}
+
+const char* LocalSink::path() {
+  // Who writes by name locks by itself (qemu), and on NFS our lock would be in its way.
+  static_cast<void>(::flock(fd_.get(), LOCK_UN));
+  return temporary_path_.c_str();
 }
 
 hyper::SinkTraits LocalSink::traits() const {
@@ -178,8 +212,40 @@ std::string LocalSink::commit(hyper::Op op, uint64_t length) {
   committed_ = true;
   if (policy_.durable && ::fsync(place_.directory.get()) != 0)
     throw failed(errno, "make the name durable of");
+  settle();
   return nlohmann::json{{"location", place_.path}, {"bytes", length}}.dump(
       -1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+bool undo_sink(const RootedDirectory& root, const std::string& entry_json) {
+  const auto entry = nlohmann::json::parse(entry_json, nullptr, false);
+  const auto text = [&](const char* member) {
+    const auto found = entry.is_object() ? entry.find(member) : entry.end();
+    return found != entry.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  if (text("kind") != kEntryKind || text("where") != root.path()) return false;
+  const std::string name = text("ref"), key = text("key");
+  if (!is_temporary_name(name) || name.find('/') != std::string::npos)
+    throw hyper::Error(HYPER_FAIL, "the journal entry names no unfinished file: \"" + name + "\"");
+  const Place place = root.locate(key, false);
+  if (!place.directory) return true;
+  const int directory = place.directory.get();
+  const std::string shown = place.path.substr(0, place.path.rfind('/') + 1) + name;
+  const UniqueFd fd(
+      ::openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd && errno != ENOENT) throw hyper::errno_error(errno, "cannot open \"" + shown + "\"");
+  if (fd) {
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      throw hyper::Error(HYPER_BUSY, "\"" + shown + "\" is being written by another process");
+    if (::unlinkat(directory, name.c_str(), 0) != 0)
+      throw hyper::errno_error(errno, "cannot remove \"" + shown + "\"");
+  }
+  // A directory that was made for it alone; one with anything in it stays.
+  if (const std::size_t slash = key.rfind('/'); slash != std::string::npos) {
+    const Place parent = root.locate(key.substr(0, slash), false);
+    if (parent.directory) ::unlinkat(parent.directory.get(), parent.name.c_str(), AT_REMOVEDIR);
+  }
+  return true;
 }
 
 }  // namespace hyperhost::storage_local

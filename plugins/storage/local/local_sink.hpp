@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file being written: under a temporary name in its final directory until commit() gives it its
-// own, or the destructor removes it. Writes may come from any threads at once; everything else
+// own, or the destructor removes it. While it is open it is locked (flock) and, where the host
+// keeps a journal, written down there, so that what a killed process leaves is found again
+// (undo_sink). Writes may come from any threads at once; everything else
 // from one at a time.
 #ifndef HYPERHOST_STORAGE_LOCAL_LOCAL_SINK_HPP
 #define HYPERHOST_STORAGE_LOCAL_LOCAL_SINK_HPP
 
 #include <atomic>
 #include <hyper/sink.hpp>
+#include <optional>
 #include <string>
 
 #include "plugins/storage/local/rooted_directory.hpp"
@@ -20,8 +23,10 @@ struct SinkPolicy {
 
 class LocalSink final : public hyper::Sink {
  public:
-  /// Makes the temporary file. REQUIRES: place.directory is open.
-  LocalSink(Place place, SinkPolicy policy);
+  /// Makes the temporary file. key: place's, below the directory `root`. REQUIRES: place.directory
+  /// is open.
+  LocalSink(hyper::Op op, const std::string& root, const std::string& key, Place place,
+            SinkPolicy policy);
   LocalSink(const LocalSink&) = delete;
   LocalSink& operator=(const LocalSink&) = delete;
   ~LocalSink() override;
@@ -29,7 +34,7 @@ class LocalSink final : public hyper::Sink {
   hyper::SinkTraits traits() const override;
   void write_at(hyper::Op op, uint64_t offset, const void* buf, uint64_t len) override;
   void zero_at(hyper::Op op, uint64_t offset, uint64_t len) override;
-  const char* path() override { return temporary_path_.c_str(); }
+  const char* path() override;
   void sync(hyper::Op op) override;
   std::unique_ptr<hyper::Source> reopen(hyper::Op op, uint64_t length) override;
   /// The file must not be longer than `length`: commit never cuts off what was written.
@@ -40,6 +45,7 @@ class LocalSink final : public hyper::Sink {
   void start_write_back(uint64_t written);
   void lengthen(uint64_t length);
   void take_name();
+  void settle() noexcept;  ///< closes the journal's entry
   hyper::Error failed(int error_number, const std::string& doing) const;
 
   Place place_;
@@ -47,8 +53,13 @@ class LocalSink final : public hyper::Sink {
   std::string temporary_name_, temporary_path_;
   UniqueFd fd_;
   std::atomic<uint64_t> unsynced_{0};
+  std::optional<uint64_t> entry_;  ///< of the journal
   bool committed_ = false;
 };
+
+/// Removes the unfinished file that a sink's journal entry names, and the directory it lay in if
+/// that is empty now. False: the entry is not of this root. Throws where a sink has it open.
+bool undo_sink(const RootedDirectory& root, const std::string& entry_json);
 
 }  // namespace hyperhost::storage_local
 

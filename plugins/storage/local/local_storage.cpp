@@ -37,6 +37,15 @@ std::optional<struct stat> look(const Place& place) {
   throw hyper::errno_error(errno, "cannot look at \"" + place.path + "\"");
 }
 
+/// Whether what is there, or what a link there leads to, is neither a file nor a directory: a
+/// device or a FIFO, which others hold by its name, must not be replaced by a file.
+bool leads_to_special(const Place& place, const struct stat& found) {
+  struct stat info = found;
+  if (S_ISLNK(found.st_mode) && ::fstatat(place.directory.get(), place.name.c_str(), &info, 0) != 0)
+    return false;  // leads nowhere
+  return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 uint64_t free_bytes(const struct statvfs& info) {
   uint64_t bytes = 0;
   return __builtin_mul_overflow(static_cast<uint64_t>(info.f_bavail),
@@ -101,13 +110,16 @@ std::string LocalStorage::info(hyper::Op) {
                   {"free_bytes", free_bytes(space)}});
 }
 
-std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op, const std::string& request_json) {
+std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& request_json) {
   const PutRequest request = parse_put(request_json);
   // Nothing is made, not even a directory, for a file that may not or cannot be written.
   const std::optional<struct stat> existing = look(root_.locate(request.key, false));
   const std::string shown = root_.path() + "/" + request.key;
   if (existing && S_ISDIR(existing->st_mode))
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a directory");
+  if (existing && leads_to_special(root_.locate(request.key, false), *existing))
+    throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a device or another special file")
+        .hint("write to a file; a renamed file would take the device's place");
   if (existing && !request.policy.overwrite) {
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" exists")
         .hint("allow overwriting, choose another name, or move it away");
@@ -122,7 +134,8 @@ std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op, const std::string& req
                                           std::to_string(free_bytes(space)) + " are free")
         .hint("free some space or choose another output directory");
   }
-  return std::make_unique<LocalSink>(root_.locate(request.key, true), request.policy);
+  return std::make_unique<LocalSink>(op, root_.path(), request.key, root_.locate(request.key, true),
+                                     request.policy);
 }
 
 std::unique_ptr<hyper::Source> LocalStorage::get(hyper::Op, const std::string& key) {
@@ -152,6 +165,10 @@ void LocalStorage::remove(hyper::Op, const std::string& key) {
   if (!look(place)) throw not_there(place.path);
   if (::unlinkat(place.directory.get(), place.name.c_str(), 0) != 0)
     throw hyper::errno_error(errno, "cannot remove \"" + place.path + "\"");
+}
+
+void LocalStorage::undo(hyper::Op, const std::string& entry_json) {
+  if (!undo_sink(root_, entry_json)) throw hyper::Reported(HYPER_UNSUPPORTED);
 }
 
 }  // namespace hyperhost::storage_local

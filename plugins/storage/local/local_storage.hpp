@@ -24,6 +24,7 @@ class LocalStorage final : public hyper::StorageConnection {
   /// In the order of the names, directory by directory. Unfinished files are not listed.
   void list(hyper::Op op, const std::string& prefix, const hyper::Emit& emit) override;
   void remove(hyper::Op op, const std::string& key) override;
+  void undo(hyper::Op op, const std::string& entry_json) override;
 
  private:
   RootedDirectory root_;

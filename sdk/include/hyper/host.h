@@ -87,6 +87,7 @@ typedef struct hyper_spawn {
  * A plugin that changes something outside (a snapshot, a lease, a power state, an unfinished
  * upload) writes an entry before the change and closes it once the change is undone or is meant
  * to stay. What a killed run leaves open is handed to the plugin's undo() by `hyperhost cleanup`.
+ * A host that keeps no journal right now (`hyperhost list`) has no such extension.
  * An entry is a JSON object of at most 64 KiB without secrets: {"plugin": "<own id>", "kind":
  * "snapshot", "where": "<endpoint, bucket …>", "ref": "<name there>", "task_id": …} and whatever
  * else the plugin needs to find it again. */
@@ -103,6 +104,19 @@ typedef struct hyper_journal {
   /* Emits every open entry of `plugin`, oldest first: {"entry": N, …as written}. */
   hyper_st (*list)(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 } hyper_journal;
+
+/* --- extension "hyper.throttle/1": how fast ------------------------------------------------------
+ * A plugin that sends to a network asks before it sends, in pieces of at most 1 MiB. The user may
+ * limit the bandwidth of the whole run and of each VM, and change the limits while it runs. */
+#define HYPER_EXT_THROTTLE "hyper.throttle/1"
+
+typedef struct hyper_throttle {
+  uint32_t size;
+  uint32_t reserved;
+  /* Waits until the operation may send this many bytes more; HYPER_CANCELLED at once when
+   * cancelled. Returns at once where there is no limit. */
+  hyper_st (*take)(hyper_op* op, uint64_t bytes) HYPER_NOEXCEPT;
+} hyper_throttle;
 
 HYPER_EXTERN_C_END
 

@@ -131,6 +131,8 @@ class Config {
 /// a change that cannot be written down is not to be made.
 class Journal {
  public:
+  /// False: this run keeps none.
+  static bool kept() { return extension<hyper_journal>(HYPER_EXT_JOURNAL) != nullptr; }
   static uint64_t open(Op op, const std::string& json) {
     uint64_t entry = 0;
     check(table().open(op.raw(), json.c_str(), &entry));

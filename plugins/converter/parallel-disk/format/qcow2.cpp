@@ -158,11 +158,11 @@ class Qcow2Map final : public ImageMap {
   void map_bytes(uint64_t host, uint64_t entry_offset, uint64_t guest, uint64_t length,
                  RunMerger& out) const {
     const uint64_t at = host + guest % cluster_;
-    // The file may end within its last cluster: what is missing reads as zeros.
-    if (!file_.holds(host, 1)) throw file_.corrupt(entry_offset, "a cluster beyond the file's end");
-    const uint64_t there = at >= file_.length() ? 0 : std::min(length, file_.length() - at);
-    if (there != 0) out.bytes(guest, there, file_.source(), at);
-    if (there != length) out.zeros(guest + there, length - there, false);
+    // The file may end within its last cluster, but only behind what the guest sees of it: no
+    // writer leaves out more, so a file that does was cut off (QEMU would read zeros there).
+    if (!file_.holds(at, length))
+      throw file_.corrupt(entry_offset, "a cluster beyond the file's end");
+    out.bytes(guest, length, file_.source(), at);
   }
 
   void map_subclusters(uint64_t host, uint64_t bitmap, uint64_t entry_offset, uint64_t guest,

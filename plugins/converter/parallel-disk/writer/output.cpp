@@ -8,6 +8,7 @@
 namespace hyper::disk {
 namespace {
 constexpr uint64_t kZeros = 1u << 20;
+constexpr unsigned kMostSenders = 64;
 constexpr uint64_t kLongestWrite = 4u << 20;  // between two looks at the cancel flag
 }  // namespace
 
@@ -22,8 +23,14 @@ Output::Output(SinkRef sink) : sink_(sink), limiter_(std::max(1u, sink.max_paral
     throw Error(HYPER_UNSUPPORTED, "the sink takes neither random writes nor parts nor appends");
   if (sink.raw()->block_min > 512)
     throw Error(HYPER_UNSUPPORTED, "the sink takes only blocks larger than 512 bytes");
-  if (!random_ && !append_ && sink.part_size() == 0)
+  if (random_ || append_) return;
+  if (sink.part_size() == 0)
     throw Error(HYPER_UNSUPPORTED, "the sink takes parts but names no part size");
+  senders_ = std::make_unique<PartSenders>(
+      std::clamp(sink.max_parallel(), 1u, kMostSenders), sink.part_size(),
+      [this](Op op, uint64_t offset, const PartSenders::Buffer& bytes) {
+        store(op, offset, bytes.data(), bytes.size());
+      });
 }
 
 void Output::write(Op op, uint64_t offset, const void* data, uint64_t length) {
@@ -58,22 +65,32 @@ void Output::append(Op op, uint64_t offset, const uint8_t* data, uint64_t length
   }
 }
 
+/// Where the part's bytes are gathered; made where it is new.
+uint8_t* Output::part_at(Op op, uint64_t index) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = parts_.find(index);
+    if (found != parts_.end()) return found->second.bytes.data();
+  }
+  PartSenders::Buffer fresh = senders_->take(op);  // may wait: outside of the lock
+  const std::lock_guard lock(mutex_);
+  Part& part = parts_[index];
+  if (part.bytes.empty()) {
+    part.bytes = std::move(fresh);
+    part.missing = sink_.part_size();
+  } else {
+    senders_->give_back(std::move(fresh));
+  }
+  return part.bytes.data();
+}
+
 void Output::fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length) {
   const uint64_t part_size = sink_.part_size();
   while (length != 0) {
     op.check_cancelled();
     const uint64_t index = offset / part_size, at = offset % part_size;
     const uint64_t now = std::min(length, part_size - at);
-    uint8_t* room = nullptr;
-    {
-      const std::lock_guard lock(mutex_);
-      Part& part = parts_[index];
-      if (part.bytes.empty()) {
-        part.bytes.assign(part_size, 0);
-        part.missing = part_size;
-      }
-      room = part.bytes.data() + at;
-    }
+    uint8_t* const room = part_at(op, index) + at;
     // The part stays until its last byte is accounted for, below.
     if (data != nullptr) std::memcpy(room, data, now);
     Part complete;
@@ -87,7 +104,8 @@ void Output::fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length) 
         parts_.erase(index);
       }
     }
-    if (!complete.bytes.empty()) store(op, index * part_size, complete.bytes.data(), part_size);
+    if (!complete.bytes.empty())
+      senders_->send(op, index * part_size, std::move(complete.bytes), part_size);
     if (data != nullptr) data += now;
     offset += now;
     length -= now;
@@ -107,8 +125,9 @@ void Output::finish(Op op, uint64_t length) {
     const uint64_t size = std::min(part_size, length - std::min(length, start));
     if (size == 0 || part.missing != part_size - size)
       throw Error(HYPER_FAIL, "internal error: a part of the image is missing");
-    store(op, start, part.bytes.data(), size);
+    senders_->send(op, start, std::move(part.bytes), size);
   }
+  senders_->drain(op);
   parts_.clear();
 }
 

@@ -7,12 +7,14 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
 #include <hyper/sink.hpp>
 
 #include "engine/limiter.hpp"
+#include "writer/part_senders.hpp"
 
 namespace hyper::disk {
 
@@ -34,6 +36,7 @@ class Output {
     std::vector<uint8_t> bytes;
     uint64_t missing = 0;
   };
+  uint8_t* part_at(Op op, uint64_t index);
   void fill(Op op, uint64_t offset, const uint8_t* data, uint64_t length);
   void append(Op op, uint64_t offset, const uint8_t* data, uint64_t length);
   void store(Op op, uint64_t offset, const void* data, uint64_t length);
@@ -45,6 +48,7 @@ class Output {
   uint64_t appended_ = 0;  // append: the next offset
   std::mutex mutex_;       // parts
   std::map<uint64_t, Part> parts_;
+  std::unique_ptr<PartSenders> senders_;  // the last: its threads use the rest
 };
 
 }  // namespace hyper::disk

@@ -41,7 +41,8 @@ class DeflateTool : public Writer::Tool {
 
 Qcow2Writer::Qcow2Writer(Output& output, uint64_t size, const Qcow2Options& options)
     : output_(output),
-      size_(size),
+      // QEMU counts whole sectors and would not show the guest what is behind the last one.
+      size_(round_up(size, kSector)),
       options_(options),
       cluster_(options.cluster_bytes),
       end_(cluster_),
@@ -53,7 +54,7 @@ Qcow2Writer::Qcow2Writer(Output& output, uint64_t size, const Qcow2Options& opti
         .hint("qemu-img writes other cluster sizes")
         .at("/target/cluster_size");
   while ((uint64_t{1} << cluster_bits_) < cluster_) ++cluster_bits_;
-  l1_entries_ = div_ceil(div_ceil(size, cluster_), cluster_ / 8);
+  l1_entries_ = div_ceil(div_ceil(size_, cluster_), cluster_ / 8);
   if (l1_entries_ > kLargestL1 / 8)
     throw Error(HYPER_UNSUPPORTED, "the disk is too large for a qcow2 image of this cluster size",
                 std::to_string(size) + " bytes")

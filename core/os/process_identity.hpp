@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which process wrote something down, and whether it still lives: host name, boot, process
+// namespace, pid and start time, so that neither a reused pid nor another machine is mistaken for
+// it. Free functions; any thread.
+#pragma once
+
+#include <string>
+
+namespace hyperhost {
+
+/// "HOST BOOT NAMESPACE PID START": of this process; constant.
+const std::string& this_process();
+
+enum class ProcessState {
+  kAlive,
+  kGone,
+  kUnseen,  ///< of another machine or process namespace: cannot be told from here
+};
+/// identity: as this_process() gave it, then or elsewhere. Anything else is kGone.
+ProcessState process_state(const std::string& identity);
+
+/// "process 4711 on HOST", for people.
+std::string process_name(const std::string& identity);
+
+}  // namespace hyperhost

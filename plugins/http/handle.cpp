@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "handle.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "errors.hpp"
+
+namespace hyper::http {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxHeaderBytes = 256u << 10;
+constexpr long kReceiveBuffer = 256 << 10;
+
+void init_once() {
+  // Never cleaned up: plugins are not unloaded, and the host may use libcurl as well.
+  static const CURLcode done = curl_global_init(CURL_GLOBAL_DEFAULT);
+  if (done != CURLE_OK) throw Error(HYPER_FAIL, "cannot initialise libcurl");
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace
+
+Handle::Handle(const Settings& settings) : settings_(settings) {
+  init_once();
+  multi_ = curl_multi_init();
+  easy_ = curl_easy_init();
+  if (multi_ == nullptr || easy_ == nullptr) {
+    curl_easy_cleanup(easy_);
+    curl_multi_cleanup(multi_);
+    throw Error(HYPER_FAIL, "out of memory");
+  }
+  try {
+    check_ = std::make_unique<CertificateCheck>(settings_.tls, easy_);
+  } catch (...) {
+    curl_easy_cleanup(easy_);
+    curl_multi_cleanup(multi_);
+    throw;
+  }
+  curl_easy_setopt(easy_, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy_, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(easy_, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  curl_easy_setopt(easy_, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy_, CURLOPT_PROXY, settings_.proxy.c_str());  // "" = not the environment's
+  curl_easy_setopt(easy_, CURLOPT_NOPROXY, "");
+  curl_easy_setopt(easy_, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(easy_, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+  curl_easy_setopt(easy_, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
+  curl_easy_setopt(easy_, CURLOPT_USERAGENT, settings_.user_agent.c_str());
+  curl_easy_setopt(easy_, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(settings_.connect_timeout.count()));
+  curl_easy_setopt(easy_, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(easy_, CURLOPT_TCP_NODELAY, 1L);
+  curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kReceiveBuffer);
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kReceiveBuffer);
+  curl_easy_setopt(easy_, CURLOPT_ERRORBUFFER, text_);
+  curl_easy_setopt(easy_, CURLOPT_WRITEFUNCTION, &Handle::on_body);
+  curl_easy_setopt(easy_, CURLOPT_WRITEDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_HEADERFUNCTION, &Handle::on_header);
+  curl_easy_setopt(easy_, CURLOPT_HEADERDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_READFUNCTION, &Handle::on_read);
+  curl_easy_setopt(easy_, CURLOPT_READDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_SEEKFUNCTION, &Handle::on_seek);
+  curl_easy_setopt(easy_, CURLOPT_SEEKDATA, this);
+}
+
+Handle::~Handle() {
+  stop();
+  curl_easy_cleanup(easy_);
+  curl_multi_cleanup(multi_);
+}
+
+void Handle::set_body(const Request& request) {
+  const bool from_function = static_cast<bool>(request.read_body);
+  const bool has_body = from_function || !request.body.empty();
+  curl_easy_setopt(easy_, CURLOPT_UPLOAD, 0L);
+  curl_easy_setopt(easy_, CURLOPT_NOBODY, 0L);
+  curl_easy_setopt(easy_, CURLOPT_HTTPGET, 1L);
+  if (request.method == "HEAD") {
+    curl_easy_setopt(easy_, CURLOPT_NOBODY, 1L);
+  } else if (has_body || request.method == "PUT") {
+    curl_easy_setopt(easy_, CURLOPT_UPLOAD, 1L);
+    curl_off_t length = static_cast<curl_off_t>(request.body.size());
+    if (from_function)
+      length = request.read_body_length ? static_cast<curl_off_t>(*request.read_body_length) : -1;
+    curl_easy_setopt(easy_, CURLOPT_INFILESIZE_LARGE, length);
+  } else if (request.method == "POST") {
+    curl_easy_setopt(easy_, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy_, CURLOPT_POSTFIELDS, "");
+    curl_easy_setopt(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(0));
+  }
+  // nullptr: the verb that the options above imply
+  const bool implied = request.method == "GET" || request.method == "HEAD";
+  curl_easy_setopt(easy_, CURLOPT_CUSTOMREQUEST,
+                   implied && !has_body ? nullptr : request.method.c_str());
+}
+
+void Handle::start(const Request& request, const Cancel& cancel, std::size_t window) {
+  stop();
+  request_ = &request;
+  window_ = window;
+  body_sent_ = header_bytes_ = 0;
+  moved_ = moved_before_ = 0;
+  waited_ = {};
+  body_.clear();
+  status_ = 0;
+  headers_.clear();
+  header_done_ = done_ = paused_ = false;
+  failure_ = nullptr;
+  text_[0] = '\0';
+  check_->reset();
+
+  curl_easy_setopt(easy_, CURLOPT_URL, request.url.c_str());
+  set_body(request);
+  bool has_expect = false;
+  const auto append = [this](const std::string& line) {
+    curl_slist* longer = curl_slist_append(sent_headers_, line.c_str());
+    if (longer == nullptr) throw Error(HYPER_FAIL, "out of memory");
+    sent_headers_ = longer;
+  };
+  for (const auto& [name, value] : request.headers) {
+    if ((name + value).find_first_of("\r\n") != std::string::npos)
+      throw Error(HYPER_CONFIG, "a header field must not hold a line break");
+    has_expect = has_expect || name == "Expect";
+    append(value.empty() ? name + ";" : name + ": " + value);
+  }
+  if (!has_expect) append("Expect:");
+  curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, sent_headers_);
+  const std::string range = request.range ? std::to_string(request.range->first) + "-" +
+                                                std::to_string(request.range->second)
+                                          : std::string();
+  curl_easy_setopt(easy_, CURLOPT_RANGE, request.range ? range.c_str() : nullptr);
+  if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
+    request_ = nullptr;
+    throw Error(HYPER_FAIL, "libcurl takes no transfer");
+  }
+  drive(cancel, [this] { return header_done_; });
+}
+
+bool Handle::more(const Cancel& cancel) {
+  if (paused_) {
+    paused_ = false;
+    curl_easy_pause(easy_, CURLPAUSE_CONT);
+  }
+  drive(cancel, [this] { return !body_.empty(); });
+  return !body_.empty();
+}
+
+void Handle::stop() noexcept {
+  if (request_ != nullptr) curl_multi_remove_handle(multi_, easy_);
+  request_ = nullptr;
+  curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, nullptr);
+  curl_slist_free_all(sent_headers_);
+  sent_headers_ = nullptr;
+}
+
+/// Until until() or the end of the transfer. Only the time in here counts as a stall: between two
+/// calls it is the consumer who takes its time.
+template <class Until>
+void Handle::drive(const Cancel& cancel, Until until) {
+  const auto stall = request_->stall_timeout.value_or(settings_.stall_timeout);
+  auto since = Clock::now() - waited_;
+  while (!until() && !done_) {
+    int running = 0;
+    if (curl_multi_perform(multi_, &running) != CURLM_OK)
+      throw Error(HYPER_FAIL, "internal error of libcurl");
+    int left = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi_, &left))
+      if (message->msg == CURLMSG_DONE) finished(message->data.result);
+    if (until() || done_) break;
+    const auto now = Clock::now();
+    if (moved_ - moved_before_ >= settings_.stall_bytes) {
+      since = now;
+      moved_before_ = moved_;
+    }
+    if (now - since >= stall)
+      throw Error(HYPER_IO, "the transfer with " + shown_url(request_->url) + " stands still",
+                  "fewer than " + std::to_string(settings_.stall_bytes) + " bytes in " +
+                      std::to_string(stall.count()) + " ms")
+          .retryable();
+    const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(since + stall - now);
+    curl_waitfd extra{cancel.fd(), CURL_WAIT_POLLIN, 0};
+    const unsigned int extras = cancel.fd() >= 0 ? 1 : 0;
+    curl_multi_poll(multi_, extras != 0 ? &extra : nullptr, extras,
+                    static_cast<int>(std::clamp<int64_t>(wait.count() + 1, 1, 60'000)), nullptr);
+    if (extra.revents != 0) throw Reported(HYPER_CANCELLED);
+  }
+  waited_ = Clock::now() - since;
+  // What came before a failure is handed out first.
+  if (!until() && failure_) std::rethrow_exception(failure_);
+}
+
+void Handle::finished(CURLcode code) {
+  done_ = true;
+  if (failure_) return;
+  if (code == CURLE_OK) {
+    header_done_ = true;
+  } else if (const auto refusal = check_->refusal(request_->url)) {
+    failure_ = std::make_exception_ptr(*refusal);
+  } else {
+    failure_ = std::make_exception_ptr(transfer_error(request_->url, code, text_));
+  }
+}
+
+std::size_t Handle::on_body(char* data, std::size_t size, std::size_t count, void* self_pointer) {
+  auto& self = *static_cast<Handle*>(self_pointer);
+  const std::size_t length = size * count;
+  if (!self.body_.empty() && self.body_.size() + length > self.window_) {
+    self.paused_ = true;
+    return CURL_WRITEFUNC_PAUSE;
+  }
+  try {
+    self.body_.append(data, length);
+  } catch (...) {
+    self.failure_ = std::current_exception();
+    return 0;
+  }
+  self.moved_ += length;
+  return length;
+}
+
+std::size_t Handle::on_header(char* data, std::size_t size, std::size_t count, void* self_pointer) {
+  auto& self = *static_cast<Handle*>(self_pointer);
+  const std::size_t length = size * count;
+  try {
+    self.moved_ += length;
+    self.header_bytes_ += length;
+    if (self.header_bytes_ > kMaxHeaderBytes)
+      throw Error(HYPER_CORRUPT,
+                  "the header of the answer of " + shown_url(self.request_->url) + " is too long");
+    const std::string_view line = trimmed({data, length});
+    if (line.substr(0, 5) == "HTTP/") {  // also after a 100 Continue or a proxy's answer
+      self.headers_.clear();
+      curl_easy_getinfo(self.easy_, CURLINFO_RESPONSE_CODE, &self.status_);
+    } else if (line.empty()) {
+      curl_easy_getinfo(self.easy_, CURLINFO_RESPONSE_CODE, &self.status_);
+      self.header_done_ = self.status_ >= 200;
+    } else if (const std::size_t colon = line.find(':'); colon != std::string_view::npos) {
+      self.headers_.add(std::string(trimmed(line.substr(0, colon))),
+                        std::string(trimmed(line.substr(colon + 1))));
+    }
+  } catch (...) {
+    self.failure_ = std::current_exception();
+    return 0;
+  }
+  return length;
+}
+
+std::size_t Handle::on_read(char* data, std::size_t size, std::size_t count, void* self_pointer) {
+  auto& self = *static_cast<Handle*>(self_pointer);
+  const std::size_t room = size * count;
+  std::size_t length = 0;
+  try {
+    if (self.request_->read_body) {
+      length = self.request_->read_body(data, room);
+    } else {
+      length = std::min(room, self.request_->body.size() - self.body_sent_);
+      std::memcpy(data, self.request_->body.data() + self.body_sent_, length);
+      self.body_sent_ += length;
+    }
+  } catch (...) {
+    self.failure_ = std::current_exception();
+    return CURL_READFUNC_ABORT;
+  }
+  self.moved_ += length;
+  return length;
+}
+
+int Handle::on_seek(void* self_pointer, curl_off_t offset, int origin) {
+  auto& self = *static_cast<Handle*>(self_pointer);
+  if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_FAIL;
+  try {
+    if (self.request_->read_body) {
+      if (!self.request_->rewind_body) return CURL_SEEKFUNC_FAIL;
+      self.request_->rewind_body();
+    }
+    self.body_sent_ = 0;
+    return CURL_SEEKFUNC_OK;
+  } catch (...) {
+    self.failure_ = std::current_exception();
+    return CURL_SEEKFUNC_FAIL;
+  }
+}
+
+}  // namespace hyper::http

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The body of a request from the caller's memory, sent no faster than the host allows the
+// operation ("hyper.throttle/1"). Borrowed by a request; its thread only.
+#ifndef HYPERHOST_OBJECT_BODY_HPP
+#define HYPERHOST_OBJECT_BODY_HPP
+
+#include <algorithm>
+#include <cstring>
+#include <hyper/op.hpp>
+#include <memory>
+#include <string_view>
+
+#include "plugins/http/message.hpp"
+
+namespace hyper::object {
+
+inline http::Cancel cancel_of(Op op) {
+  return op.raw() == nullptr ? http::Cancel::never() : http::Cancel(op);
+}
+
+/// Gives `request` these bytes as its body; they must live until it is answered.
+inline void set_body(http::Request& request, Op op, std::string_view bytes) {
+  request.body = bytes;
+  const auto* throttle = extension<hyper_throttle>(HYPER_EXT_THROTTLE);
+  if (throttle == nullptr || op.raw() == nullptr || bytes.empty()) return;
+  auto sent = std::make_shared<std::size_t>(0);
+  request.body = {};
+  request.read_body = [=](char* buffer, std::size_t room) {
+    const std::size_t now = std::min(room, bytes.size() - *sent);
+    if (now == 0) return now;
+    check(throttle->take(op.raw(), now));
+    std::memcpy(buffer, bytes.data() + *sent, now);
+    *sent += now;
+    return now;
+  };
+  request.read_body_length = bytes.size();
+  request.rewind_body = [=] { *sent = 0; };
+}
+
+}  // namespace hyper::object
+
+#endif

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/storage/object/part_sink.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace hyper::object {
+
+using nlohmann::json;
+
+PartSink::PartSink(std::shared_ptr<Service> service, PutSpec spec, RetryPolicy policy,
+                   unsigned parallel, std::optional<UploadRecord> left, uint64_t presign_seconds)
+    : service_(std::move(service)),
+      spec_(std::move(spec)),
+      policy_(policy),
+      parallel_(parallel),
+      presign_seconds_(presign_seconds),
+      record_(std::move(left)) {}
+
+PartSink::~PartSink() {
+  if (!committed_) abandon();
+}
+
+void PartSink::take_up(Op op) {
+  if (!record_) return;
+  std::optional<Parts> parts;
+  if (!record_->upload().is_null())
+    parts = with_retries(op, policy_, "looking for an unfinished upload of " + shown(),
+                         [&](unsigned) { return service_->parts(op, spec_, record_->upload()); });
+  if (!parts) {
+    // Killed before it had a name, or gone in the meantime.
+    with_retries(op, policy_, "cleaning up " + shown(), [&](unsigned) {
+      service_->abort(op, spec_.key, record_->upload(), record_->began());
+    });
+    record_->close(op);
+    record_.reset();
+    return;
+  }
+  upload_ = record_->upload();
+  there_ = std::move(*parts);
+  begun_ = true;
+  op.info("goes on with an unfinished upload of " + shown() + ": " + std::to_string(there_.size()) +
+          " parts are there");
+}
+
+SinkTraits PartSink::traits() const {
+  SinkTraits traits;
+  traits.flags = HYPER_SINK_PARTS;
+  traits.part_size = spec_.part_size;
+  traits.max_parallel = parallel_;
+  return traits;
+}
+
+void PartSink::begin(Op op) {
+  if (begun_) return;
+  const std::lock_guard lock(begin_mutex_);
+  if (begun_) return;
+  if (!record_) record_.emplace(op, *service_, spec_, service_->name_upload(spec_));
+  upload_ = with_retries(op, policy_, "beginning the upload of " + shown(),
+                         [&](unsigned) { return service_->begin(op, spec_, record_->upload()); });
+  record_->set_upload(op, upload_);
+  begun_ = true;
+}
+
+void PartSink::write_at(Op op, uint64_t offset, const void* buf, uint64_t len) {
+  if (len == 0) return;
+  if (offset % spec_.part_size != 0 || len > spec_.part_size)
+    throw Error(HYPER_FAIL, "a write to " + shown() + " is not a part");
+  const uint64_t index = offset / spec_.part_size;
+  const Limits limits = service_->limits();
+  if (index >= limits.max_parts)
+    throw Error(HYPER_NOSPACE, shown() + " would have more than " +
+                                   std::to_string(limits.max_parts) + " parts of " +
+                                   std::to_string(spec_.part_size) + " bytes")
+        .hint("set a larger part_size in the plan's storage options");
+  const std::string_view bytes(static_cast<const char*>(buf), static_cast<std::size_t>(len));
+  if (index == 0 && len < spec_.part_size && !begun_) {  // shorter than a part: it is all there is
+    whole_.emplace(bytes);
+    return;
+  }
+  begin(op);
+  const auto had = there_.find(index);
+  if (had != there_.end() && had->second.bytes == len && service_->same(had->second, bytes)) {
+    const std::lock_guard lock(mutex_);
+    ++kept_parts_;
+    kept_bytes_ += len;
+    parts_[index] = had->second;
+    return;
+  }
+  Part part =
+      with_retries(op, policy_, "part " + std::to_string(index + 1) + " of " + shown(),
+                   [&](unsigned) { return service_->put_part(op, spec_, upload_, index, bytes); });
+  part.bytes = len;
+  const std::lock_guard lock(mutex_);
+  parts_[index] = std::move(part);
+}
+
+void PartSink::check_parts(uint64_t length) const {
+  uint64_t next = 0, bytes = 0;
+  for (const auto& [index, part] : parts_) {
+    const bool last = index + 1 == parts_.size();
+    if (index != next++ || (!last && part.bytes != spec_.part_size))
+      throw Error(HYPER_FAIL, "part " + std::to_string(next) + " of " + shown() + " is missing");
+    bytes += part.bytes;
+  }
+  if (bytes != length)
+    throw Error(HYPER_FAIL, shown() + " got " + std::to_string(bytes) + " bytes and shall have " +
+                                std::to_string(length));
+}
+
+ObjectInfo PartSink::put_whole(Op op, std::string_view bytes) {
+  bool unsure = false;  // an earlier attempt may have succeeded
+  return with_retries(op, policy_, "writing " + shown(), [&](unsigned) {
+    try {
+      return service_->put(op, spec_, bytes);
+    } catch (const Error& error) {
+      if (unsure && error.status() == HYPER_EXISTS) {
+        Parts one;
+        one[0].bytes = bytes.size();
+        const auto there = service_->head(op, spec_.key);
+        if (there && there->bytes == bytes.size()) {
+          std::string read(bytes.size(), '\0');
+          if (!read.empty()) service_->read(op, *there, 0, read.data(), read.size());
+          if (read == bytes) return *there;
+        }
+      }
+      unsure = unsure || error.is_retryable();
+      throw;
+    }
+  });
+}
+
+ObjectInfo PartSink::finish(Op op, uint64_t length) {
+  bool unsure = false;
+  return with_retries(op, policy_, "completing " + shown(), [&](unsigned) {
+    try {
+      return service_->finish(op, spec_, upload_, parts_, length);
+    } catch (const Error& error) {
+      // The answer to an attempt that succeeded may have been lost: the upload is gone then, or
+      // the object is in the way of itself.
+      if (unsure && (error.status() == HYPER_EXISTS || error.status() == HYPER_NOTFOUND)) {
+        const auto there = service_->head(op, spec_.key);
+        if (there && there->bytes == length && service_->made_of(*there, parts_, length))
+          return *there;
+      }
+      unsure = unsure || error.is_retryable();
+      throw;
+    }
+  });
+}
+
+std::string PartSink::commit(Op op, uint64_t length) {
+  if (committed_) throw Error(HYPER_FAIL, shown() + " is committed already");
+  op.check_cancelled();
+  ObjectInfo made;
+  if (!begun_) {
+    if ((whole_ ? whole_->size() : 0) != length)
+      throw Error(HYPER_FAIL, shown() + " got " + std::to_string(whole_ ? whole_->size() : 0) +
+                                  " bytes and shall have " + std::to_string(length));
+    made = put_whole(op, whole_ ? std::string_view(*whole_) : std::string_view());
+  } else {
+    check_parts(length);
+    made = finish(op, length);
+  }
+  committed_ = true;
+  if (record_) settle(op);
+  if (made.bytes != length)
+    throw Error(HYPER_CORRUPT, shown() + " has " + std::to_string(made.bytes) +
+                                   " bytes at the server instead of " + std::to_string(length));
+  json out = {{"location", shown()}, {"bytes", length}};
+  if (!made.checksum.empty()) out["checksum"] = made.checksum;
+  if (!made.etag.empty()) out["etag"] = made.etag;
+  if (kept_parts_ != 0) out["resumed"] = {{"parts", kept_parts_}, {"bytes", kept_bytes_}};
+  if (presign_seconds_ != 0) out["url"] = service_->presign(spec_.key, presign_seconds_);
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+/// The object is there: nothing is owed any more but passing objects, where the store has such.
+void PartSink::settle(Op op) {
+  try {
+    if (service_->leaves_parts())
+      with_retries(op, policy_, "removing the parts of " + shown(),
+                   [&](unsigned) { service_->abort(op, spec_.key, upload_, record_->began()); });
+    record_->close(op);
+  } catch (const Error& error) {  // the object is whole all the same
+    op.warn(Error(error.status(), "parts of " + shown() + " are left beside it", error.what())
+                .hint("hyperhost cleanup removes them"));
+  }
+}
+
+/// Not cancellable, but short: what cannot be reached now stays in the journal, for cleanup.
+void PartSink::abandon() noexcept {
+  if (!record_) return;
+  const Op nobody(nullptr);
+  RetryPolicy brief;
+  brief.attempts = 2;
+  try {
+    with_retries(nobody, brief, "aborting " + shown(), [&](unsigned) {
+      service_->abort(nobody, spec_.key, record_->upload(), record_->began());
+    });
+    record_->close(nobody);
+  } catch (const Error& error) {
+    nobody.report(
+        Error(error.status(), "an unfinished upload of " + shown() + " may be left", error.what())
+            .hint("hyperhost cleanup removes it"),
+        HYPER_SEVERITY_WARNING);
+  } catch (const std::exception&) {  // the journal has it
+    return;
+  }
+}
+
+}  // namespace hyper::object

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every object store must show, driven through `hyperhost run`: mixed into each store's own
+tests, which say how its server is started and how another client reads an object."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import hyperhost_cli as cli  # noqa: E402
+import peers  # noqa: E402
+import requirement  # noqa: E402
+
+MIB = 1 << 20
+
+
+class CloudTest(cli.CliTest):
+    scheme, plugin, place = None, None, "vms"
+
+    @classmethod
+    def start_server(cls, work):
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory(prefix="hyperhost-cloud-")
+        cls.addClassCleanup(directory.cleanup)
+        cls.server = cls.start_server(directory.name)
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        super().setUp()
+        self.prefix = self.id().rpartition(".")[2].replace("_", "-")[:40]
+
+    def start(self, *arguments, env=None):
+        clean = {name: "" for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
+        return super().start(*arguments, env={**clean, "HOME": str(self.work), **self.server.env, **(env or {})})
+
+    def disk(self, name="disk.raw", capacity=96 * MIB, data=48 * MIB, seed=1):
+        (self.work / "in").mkdir(exist_ok=True)
+        return cli.sparse_raw(self.work / "in" / name, capacity, data, seed=seed)
+
+    def upload(self, storage=None, **keys):
+        return {"destination": f"{self.scheme}://{self.place}/{self.prefix}",
+                "storage": self.server.storage(**{"part_size": "5MiB", **(storage or {})}), **keys}
+
+    def location(self, key):
+        return f"{self.scheme}://{self.place}/{self.prefix}/{key}"
+
+    def read(self, key):
+        """The object's bytes, by another client."""
+        return self.server.rclone("cat", f"{self.place}/{self.prefix}/{key}")
+
+    def names(self):
+        """All objects below this test's prefix, by another client."""
+        try:
+            return sorted(self.server.rclone("lsf", f"{self.place}/{self.prefix}", "-R", "--files-only").decode().split())
+        except AssertionError:  # no such directory
+            return []
+
+    def fetch(self, key, to="fetched"):
+        path = self.work / to
+        path.write_bytes(self.read(key))
+        return path
+
+    def assert_same_disk(self, image, raw):
+        done = self.qemu_img("compare", image, raw)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def small_output(self, size="8m"):
+        """output_dir on a file system of that size."""
+        requirement.need(os.geteuid() == 0, "mounting a small file system needs root")
+        small = self.work / "out"
+        small.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", small], check=False)
+        requirement.need(done.returncode == 0, "no file system can be mounted here")
+        self.addCleanup(subprocess.run, ["umount", small], check=True)
+
+
+class EveryStore:
+    """The tests themselves."""
+
+    def test_files_go_up_and_stay(self):
+        raw = self.disk()
+        result = self.report(self.plan(raw, vm="disk", upload=self.upload()))
+        self.assertEqual(result["outcome"], "succeeded", result)
+        local = self.work / "out/disk/disk-disk-0.qcow2"
+        self.assertEqual(self.read("disk/disk-disk-0.qcow2"), local.read_bytes())
+        self.assertEqual(self.read("disk/manifest.json"), (self.work / "out/disk/manifest.json").read_bytes())
+        own = json.loads((self.work / "out/disk/manifest.json").read_text())["hyperhost"]["disks"][0]
+        self.assertEqual(own["uploaded_to"], self.location("disk/disk-disk-0.qcow2"))
+        self.assertTrue(own["stored_checksum"], own)
+        events = [e["event_type"] for e in self.audit()]
+        self.assertIn("upload_start", events)
+        self.assertIn("upload_complete", events)
+        self.assertEqual(self.names(), ["disk/disk-disk-0.qcow2", "disk/manifest.json"])
+        self.assert_nothing_unfinished()
+
+    def test_straight_into_the_store_with_less_disk_than_the_image(self):
+        """The file system that output_dir is on holds 8 MiB; the verified image is in the store alone."""
+        self.small_output()
+        raw = self.disk(capacity=64 * MIB, data=48 * MIB)
+        for target in ("qcow2", "raw"):
+            with self.subTest(target):
+                plan = self.plan(raw, vm="disk", defaults={"target_format": target},
+                                 upload=self.upload(keep_local=False))
+                dry = self.host("run", "--dry-run", plan)
+                self.assertIn(f"written straight into {self.plugin}", dry.out)
+                result = self.report(plan)
+                self.assertEqual(result["outcome"], "succeeded", result)
+                self.assert_nothing_left()
+                image = self.fetch(f"disk/disk-disk-0.{target}")
+                if target == "raw":
+                    self.assertEqual(image.read_bytes(), raw.read_bytes())
+                self.qemu_img("check", image)
+                self.assert_same_disk(image, raw)
+                manifest = json.loads(self.read("disk/manifest.json"))
+                self.assertEqual(manifest["hyperhost"]["disks"][0]["content_digest"], cli.content_digest(raw))
+                self.server.rclone("purge", f"{self.place}/{self.prefix}")
+        self.assert_nothing_unfinished()
+
+    def test_what_is_there_is_not_overwritten(self):
+        raw = self.disk()
+        plan = self.plan(raw, vm="disk", upload=self.upload(keep_local=False))
+        self.report(plan)
+        before = self.read("disk/disk-disk-0.qcow2")
+        cli.sparse_raw(raw, 96 * MIB, 24 * MIB, seed=2)
+        done = self.host("run", plan, status=None)
+        self.assertNotEqual(done.status, cli.OK)
+        self.assert_one_clear_error(done, "exists")
+        self.assertEqual(self.read("disk/disk-disk-0.qcow2"), before)
+        document = json.loads(plan.read_text())
+        document["upload"]["overwrite"] = True
+        plan.write_text(json.dumps(document))
+        self.report(plan)
+        self.assert_same_disk(self.fetch("disk/disk-disk-0.qcow2"), raw)
+
+    def test_small_objects_and_metadata(self):
+        raw = self.disk(capacity=2 * MIB, data=MIB)
+        result = self.report(self.plan(raw, vm="disk", defaults={"target_format": "raw"},
+                                       upload=self.upload(storage={"metadata": {"owner": "finance team"}})))
+        self.assertEqual(result["outcome"], "succeeded")
+        self.assertEqual(self.read("disk/disk-disk-0.raw"), raw.read_bytes())
+        self.assertEqual(self.server.metadata(f"{self.place}/{self.prefix}/disk/disk-disk-0.raw")["owner"], "finance team")
+
+    def test_a_place_that_is_not_there_is_found_before_anything_is_touched(self):
+        raw = self.disk(capacity=2 * MIB, data=MIB)
+        upload = self.upload()
+        upload["destination"] = f"{self.scheme}://not-there/x"
+        done = self.host("run", self.plan(raw, vm="disk", upload=upload), status=cli.PREFLIGHT)
+        self.assert_one_clear_error(done, "not-there")
+        self.assert_nothing_left()
