@@ -21,6 +21,8 @@ class Binder {
     const PluginFile* file = registry_.find(spec.plugin);
     Plugin* plugin = nullptr;
     try {
+      if (!spec.isolation.empty())
+        registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -306,11 +308,12 @@ AuditOptions audit_options(const AuditLogSpec& spec) {
   return options;
 }
 
-PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin) {
+PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
+                            const ConfigValue& given) {
   registry.load(plugin);  // says why there is none
   const PluginFile* file = registry.find(plugin);
   const nlohmann::json schema = file->manifest.value("options", nlohmann::json{{"type", "object"}});
-  OptionsResult options = validate_options(ConfigValue::mapping(), schema, "", {});
+  OptionsResult options = validate_options(given, schema, "", {});
   std::vector<Diagnostic> problems = options.diagnostics;
   std::optional<nlohmann::json> resolved;
   if (options.ok) resolved = resolve_secrets(options.options, "", {}, problems);

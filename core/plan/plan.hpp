@@ -33,10 +33,11 @@ const char* durability_name(Durability durability);
 /// A plugin by name, with its options as written: not validated yet, since only the registry
 /// knows the plugin's schema (validate_options in schema.hpp with `pointer`).
 struct PluginSpec {
-  std::string plugin;
-  ConfigValue options;  ///< a mapping
-  std::string pointer;  ///< of the options in the plan
-  Mark mark;            ///< where the plugin is named
+  std::string plugin;          ///< an id, or ID@VERSION
+  ConfigValue options;         ///< a mapping
+  std::string pointer;         ///< of the options in the plan
+  Mark mark;                   ///< where the plugin is named
+  std::string isolation = {};  ///< "process", "none"; "" = the host's default
 };
 
 struct ProviderSpec {
@@ -101,7 +102,7 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
-  uint64_t bandwidth_limit = 0;  ///< bytes a second of all uploads together; 0 = no limit
+  uint64_t bandwidth_limit = 0;     ///< bytes a second of all uploads together; 0 = no limit
   bool cancel_on_error = false;     ///< where continue_on_error is off
   uint32_t max_parallel_disks = 0;  ///< 0 = no limit; the same below
   uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
@@ -174,6 +175,9 @@ struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
   std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
+  /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
+  /// host_config.hpp reads it.
+  ConfigValue host_defaults = ConfigValue::mapping();
 };
 
 struct PlanResult {

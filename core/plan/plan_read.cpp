@@ -64,28 +64,10 @@ PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
   read(value.find("plugin"), spec.plugin);
   spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
   spec.options.erase("plugin");
+  read(value.find("isolation"), spec.isolation);
+  spec.options.erase("isolation");
   spec.pointer = pointer;
   spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
-  return spec;
-}
-
-/// NAME or {plugin: NAME, options: {…}}
-PluginSpec converter(const ConfigValue& value, const std::string& pointer) {
-  PluginSpec spec;
-  spec.mark = value.mark();
-  spec.pointer = pointer;
-  spec.options = ConfigValue::mapping(value.mark());
-  if (value.string() != nullptr) {
-    spec.plugin = *value.string();
-    return spec;
-  }
-  read(value.find("plugin"), spec.plugin);
-  if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
-  spec.pointer = pointer_join(pointer, "options");
-  if (const ConfigValue* options = value.find("options");
-      options != nullptr && options->members() != nullptr) {
-    spec.options = *options;
-  }
   return spec;
 }
 
@@ -149,9 +131,9 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   read(own.find("id"), spec.id);
   spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;
   if (const ConfigValue* chosen = own.find("converter")) {
-    spec.converter = converter(*chosen, pointer_join(spec.pointer, "converter"));
+    spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
-    spec.converter = converter(*shared, "/converter");
+    spec.converter = read_converter(*shared, "/converter");
   }
   read(at("convert"), spec.convert);
   read(at("target_format"), spec.target_format);
@@ -267,6 +249,26 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
 }
 
 }  // namespace
+
+PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) {
+  PluginSpec spec;
+  spec.mark = value.mark();
+  spec.pointer = pointer;
+  spec.options = ConfigValue::mapping(value.mark());
+  if (value.string() != nullptr) {
+    spec.plugin = *value.string();
+    return spec;
+  }
+  read(value.find("plugin"), spec.plugin);
+  read(value.find("isolation"), spec.isolation);
+  if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
+  spec.pointer = pointer_join(pointer, "options");
+  if (const ConfigValue* options = value.find("options");
+      options != nullptr && options->members() != nullptr) {
+    spec.options = *options;
+  }
+  return spec;
+}
 
 std::string storage_plugin_for(std::string_view destination) {
   if (destination.starts_with("s3://")) return "s3";

@@ -324,6 +324,16 @@ nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
   return answer;
 }
 
+void StorageHandle::list(Operation& op, const std::string& prefix,
+                         const std::function<void(const nlohmann::json&)>& on_object) {
+  const auto lock = plugin_.enter();
+  const std::string what = label(plugin_, "list");
+  EmitSink sink([&](const std::string& text) { on_object(parse_object(text, what)); });
+  const hyper_st status = table_->list(connection_, &op, prefix.c_str(), &EmitSink::emit, &sink);
+  sink.rethrow();
+  op.check(status, what);
+}
+
 void StorageHandle::remove(Operation& op, const std::string& key) {
   const auto lock = plugin_.enter();
   op.check(table_->remove(connection_, &op, key.c_str()), label(plugin_, "remove"));

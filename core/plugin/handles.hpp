@@ -152,6 +152,9 @@ class StorageHandle {
   std::unique_ptr<SourceHandle> get(Operation& op, const std::string& key);
   /// Null JSON if there is no such object.
   nlohmann::json stat(Operation& op, const std::string& key);
+  /// One object for each key that begins with `prefix`, as stat() gives it.
+  void list(Operation& op, const std::string& prefix,
+            const std::function<void(const nlohmann::json&)>& on_object);
   void remove(Operation& op, const std::string& key);
   /// As ProviderHandle::undo.
   bool undo(Operation& op, const nlohmann::json& entry);

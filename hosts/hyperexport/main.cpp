@@ -9,6 +9,7 @@
 #include "hosts/hyperexport/go_flags.hpp"
 #include "hosts/hyperexport/plan_yaml.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/documentation.hpp"
 #include "hosts/hyperhost/process.hpp"
 #include "hosts/hyperhost/run.hpp"
 
@@ -79,6 +80,10 @@ int main(int argc, char** argv) {
       "slack\n"
       "  hyperexport --path web.ova --vm web-01 --format raw --print-plan > plan.yaml");
   try {
+    if (argc == 3 && std::string_view(argv[1]) == "--documentation") {  // the build asks for it
+      write_documentation(app, argv[2], HYPERHOST_VERSION);
+      return kExitOk;
+    }
     std::vector<std::string> arguments = with_double_dashes(argc, argv, app);
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(std::move(arguments));

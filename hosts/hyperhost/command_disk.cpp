@@ -13,6 +13,7 @@
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/plan/plan_read.hpp"
 #include "core/plan/units.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/single_disk.hpp"
@@ -21,7 +22,9 @@
 namespace hyperhost {
 namespace {
 
-int convert(Context& context, const SingleDiskOptions& options) {
+int convert(Context& context, SingleDiskOptions options) {
+  if (const ConfigValue* converter = context.host_config().defaults.find("converter"))
+    options.host_converter = read_converter(*converter, "/converter");
   const DiskResult disk = convert_single_disk(context.registry(), options, context.cancel());
   if (context.json()) {
     context.print_json(

@@ -35,6 +35,7 @@ class Inventory {
     }
     PlanOptions plan_options;
     plan_options.overrides = options.overrides;
+    plan_options.host_defaults = context.host_config().defaults;
     const PlanResult loaded = load_plan(options.plan, plan_options);
     context.print(loaded.diagnostics);
     if (!loaded.plan) throw Error(Code::kConfig, options.plan + " has errors");

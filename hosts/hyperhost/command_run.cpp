@@ -96,9 +96,10 @@ class PlanRun {
 
  private:
   bool load() {
-    PlanResult loaded = options_.text.empty()
-                            ? load_plan(options_.plan, options_.changes)
-                            : parse_plan(options_.text, options_.plan, options_.changes);
+    PlanOptions changes = options_.changes;
+    changes.host_defaults = context_.host_config().defaults;
+    PlanResult loaded = options_.text.empty() ? load_plan(options_.plan, changes)
+                                              : parse_plan(options_.text, options_.plan, changes);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;
     draft_ = loaded.draft;

@@ -31,6 +31,11 @@ void Context::start_log() {
   spdlog::set_default_logger(std::move(logger));
 }
 
+const HostConfig& Context::host_config() {
+  if (!host_config_) host_config_ = load_host_config();
+  return *host_config_;
+}
+
 void Context::redirect_log(Console* console) const {
   log_->redirect(console);
 }
@@ -57,7 +62,13 @@ PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
   std::vector<SearchDir> dirs;
   for (const std::string& dir : plugin_dirs) dirs.push_back({dir, "--plugin-dir", true});
   for (const std::string& dir : plan_dirs) dirs.push_back({dir, "plan", true});
-  registry_ = std::make_unique<PluginRegistry>(PluginRegistry::search_path(std::move(dirs)));
+  const HostConfig& host = host_config();
+  std::vector<SearchDir> host_dirs;
+  for (const auto& dir : host.plugin_dirs) host_dirs.push_back({dir.string(), host.path, true});
+  registry_ =
+      std::make_unique<PluginRegistry>(PluginRegistry::search_path(std::move(dirs), host_dirs));
+  registry_->isolate_by_default(isolation_named(isolation.empty() ? host.isolation : isolation));
+  for (const auto& [id, one] : host.isolation_of) registry_->isolate(id, isolation_named(one));
   for (const PluginFile& file : registry_->files())
     if (file.id.empty() && !file.refusal.empty())
       spdlog::warn("plugin {} is not used: {}", file.path, file.refusal);

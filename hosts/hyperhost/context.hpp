@@ -7,11 +7,13 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
+#include "core/plan/host_config.hpp"
 #include "core/plugin/cancel.hpp"
 #include "core/plugin/registry.hpp"
 
@@ -39,6 +41,7 @@ class Context {
   std::string log_level = "info";
   std::string progress = "auto";  ///< of a run, on standard error: auto | live | plain | json
   std::vector<std::string> plugin_dirs;
+  std::string isolation;  ///< auto | none | process; "" = as the host's configuration says
 
   bool json() const { return output == "json"; }
   /// auto: live on a terminal, else plain.
@@ -47,7 +50,11 @@ class Context {
   void start_log();
   /// The log goes through `console` from now on; null: to standard error itself.
   void redirect_log(Console* console) const;
-  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the built-in directory.
+  /// What /etc/hyperhost/hyperhost.yaml, or the file HYPERHOST_CONFIG names, says about this host.
+  /// Throws Error where it has mistakes.
+  const HostConfig& host_config();
+  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the host's plugin_dirs, the
+  /// built-in directory.
   PluginRegistry& registry(const std::vector<std::string>& plan_dirs = {});
   /// Cancelled by SIGINT and SIGTERM; a further signal ends the process at once.
   const std::shared_ptr<CancelSource>& cancel();
@@ -64,6 +71,7 @@ class Context {
   int fail(const Error& error) const;
 
  private:
+  std::optional<HostConfig> host_config_;
   std::shared_ptr<LogSink> log_;
   std::unique_ptr<PluginRegistry> registry_;
   std::shared_ptr<CancelSource> cancel_;

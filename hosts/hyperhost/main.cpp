@@ -5,6 +5,7 @@
 
 #include "core/plan/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/documentation.hpp"
 #include "hosts/hyperhost/process.hpp"
 
 int main(int argc, char** argv) {
@@ -29,6 +30,11 @@ int main(int argc, char** argv) {
                  "A further plugin directory, searched first (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option(
+         "--isolation", context.isolation,
+         "Where plugins run that nothing else decides about: none, in this process; process,\n"
+         "each in one of its own; auto, only those that did not come with hyperhost")
+      ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
   app.footer(
       "Exit status: 0 success; 1 a VM or an operation failed; 2 wrong command line or a plan with\n"
@@ -39,7 +45,9 @@ int main(int argc, char** argv) {
       "  hyperhost validate plan.yaml\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost verify out/web-01/manifest.json\n\n"
-      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons.");
+      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n"
+      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons;\n"
+      "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml.");
   add_run_commands(app, context, status);
   add_cleanup_command(app, context, status);
   add_status_commands(app, context, status);
@@ -53,6 +61,11 @@ int main(int argc, char** argv) {
     else
       std::cout << "hyperhost " HYPERHOST_VERSION " (plugin ABI 1.0)\n";
   });
+  const auto documentation = std::make_shared<std::string>();
+  CLI::App* document = app.add_subcommand("documentation")->group("");
+  document->add_option("DIRECTORY", *documentation)->required();
+  document->callback(
+      [&app, documentation] { write_documentation(app, *documentation, HYPERHOST_VERSION); });
   try {
     app.parse(argc, argv);
   } catch (const CLI::RequiredError& error) {

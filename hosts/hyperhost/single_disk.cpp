@@ -71,13 +71,23 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
                       MigrationConfig& config, DiskRoute& route, Operation& op) {
   const DiskRoute untouched = route;
   std::string refusal, refused;
-  const std::vector<std::string> candidates =
-      options.converter.empty() ? std::vector<std::string>{"parallel-disk", "qemu-img"}
-                                : std::vector<std::string>{options.converter};
+  std::vector<std::string> candidates{options.converter};
+  ConfigValue given = ConfigValue::mapping();
+  if (options.converter.empty()) {
+    candidates = {"parallel-disk", "qemu-img"};
+    if (!options.host_converter.plugin.empty()) {
+      candidates.insert(candidates.begin(), options.host_converter.plugin);
+      given = options.host_converter.options;
+      if (!options.host_converter.isolation.empty())
+        registry.isolate(plugin_id(candidates.front()),
+                         isolation_named(options.host_converter.isolation));
+    }
+  }
   for (const std::string& candidate : candidates) {
     try {
       route = untouched;
-      config.converter = default_choice(registry, candidate);
+      config.converter = default_choice(registry, candidate, given);
+      given = ConfigValue::mapping();  // the next one's are its own
       plan_conversion(session, config, route, op);
       if (!refusal.empty()) route.notes.push_back("converted by " + candidate + ": " + refusal);
       return;

@@ -19,6 +19,7 @@ struct SingleDiskOptions {
   std::string format, source_format;  ///< "" = by OUT's extension, by IN's content
   std::string disk;                   ///< of an OVA: which one; "" = it has one only
   std::string compression = "none", verify = "none", durability = "file", converter;
+  PluginSpec host_converter;  ///< this host's, where `converter` is empty; may be empty too
   std::optional<int> compression_level;
   std::optional<uint64_t> cluster_size;
   bool no_digest = false, deterministic = false, overwrite = false;

@@ -79,6 +79,10 @@ ROWS = [
         ["--converter", "qemu-img", "--no-digest"], qemu("vmdk", "qcow2"), 0.95),
     row("OVA member in place, against the bare file", "files.ova", "qcow2", ["--no-digest"],
         {"bare file": ["OURS", "files.stream.vmdk", "OUT", "--no-digest"]}, 0.97),
+    row("converter in a process of its own, streamOptimized → qcow2, digest", "files.stream.vmdk", "qcow2",
+        ["--isolation", "process"], {"in this process": ["OURS", "IN", "OUT"]}, 0.9),
+    row("converter in a process of its own, raw → qcow2", "files.raw", "qcow2", ["--isolation", "process", "--no-digest"],
+        {"in this process": ["OURS", "IN", "OUT", "--no-digest"]}, 0.9),
     row("two cores against one, raw → zlib", "files.raw", "qcow2", ["--compression", "zlib", "--no-digest"],
         {"one core": ["taskset", "-c", "0", "OURS", "IN", "OUT", "--compression", "zlib", "--no-digest"]}, 1.8),
 ]

@@ -178,9 +178,8 @@ std::string PartSink::commit(Op op, uint64_t length) {
 void PartSink::settle(Op op) {
   try {
     if (service_->leaves_parts())
-      with_retries(op, policy_, "removing the parts of " + shown(), [&](unsigned) {
-        service_->abort(op, spec_.key, upload_, record_->began());
-      });
+      with_retries(op, policy_, "removing the parts of " + shown(),
+                   [&](unsigned) { service_->abort(op, spec_.key, upload_, record_->began()); });
     record_->close(op);
   } catch (const Error& error) {  // the object is whole all the same
     op.warn(Error(error.status(), "parts of " + shown() + " are left beside it", error.what())
