@@ -61,7 +61,7 @@ class GcsHmac(cloud_case.CloudTest):
     def test_an_hmac_key_speaks_the_xml_api(self):
         raw = self.disk()
         storage = {"plugin": "gcs", "endpoint": self.server.url, "part_size": "5MiB",
-                   "hmac_access_id": {"env": "TEST_S3_ACCESS"}, "hmac_secret": {"env": "TEST_S3_SECRET"}}
+                   "hmac_access_id": peers.ACCESS, "hmac_secret": {"env": "TEST_S3_SECRET"}}
         self.report(self.plan(raw, vm="disk", upload={**self.upload(keep_local=False), "storage": storage}))
         self.assert_same_disk(self.fetch("disk/disk-disk-0.qcow2"), raw)
         self.assertEqual(self.server.unfinished(), {})

@@ -152,9 +152,9 @@ class S3Server(Server):
     def storage(self, **options):
         """The plan's storage options; the secrets come from `env`."""
         return {"plugin": "s3", "endpoint": self.url, "region": self.region,
-                "access_key_id": {"env": "TEST_S3_ACCESS"}, "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
+                "access_key_id": ACCESS, "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
 
-    env = {"TEST_S3_ACCESS": ACCESS, "TEST_S3_SECRET": SECRET}
+    env = {"TEST_S3_SECRET": SECRET}
 
     def unfinished(self):
         """Multipart uploads that the server keeps, by its own files: {directory: [part numbers]}."""

@@ -151,6 +151,16 @@ TEST(Plan, MergeKeysShareSettings) {
   EXPECT_EQ(result.plan->migrations.at(1).priority, 10);
 }
 
+TEST(Plan, StraightToTheCloud) {
+  const PlanResult result = load_plan(kExamples / "to_cloud.yaml");
+  ASSERT_TRUE(result.plan) << messages(result);
+  const auto& upload = result.plan->migrations.at(0).upload;
+  EXPECT_EQ(upload->bandwidth_limit, 50'000'000u);
+  EXPECT_EQ(upload->presign.count(), 0);
+  EXPECT_FALSE(upload->keep_local);
+  EXPECT_EQ(result.plan->batch.bandwidth_limit, 80'000'000u);
+}
+
 TEST(Plan, UploadToAnotherSchemeLeavesThePlansStorageBehind) {
   const PlanResult result = parse_plan(R"(
 version: 1

@@ -8,14 +8,15 @@
 namespace hyper::object {
 namespace {
 constexpr uint64_t kBlock = 4u << 20;
-}
+constexpr unsigned kMostReads = 6;  // at once; two blocks more are kept
+}  // namespace
 
 ObjectSource::ObjectSource(std::shared_ptr<Service> service, ObjectInfo object, RetryPolicy policy,
                            unsigned parallel)
     : service_(std::move(service)),
       object_(std::move(object)),
       policy_(policy),
-      parallel_(parallel) {}
+      parallel_(std::min(parallel, kMostReads)) {}
 
 SourceTraits ObjectSource::traits() const {
   SourceTraits traits;
@@ -58,7 +59,7 @@ std::shared_ptr<ObjectSource::Block> ObjectSource::block(Op op, uint64_t index) 
   const auto block = std::make_shared<Block>();
   block->index = index;
   blocks_.push_front(block);
-  if (blocks_.size() > 2 * parallel_) blocks_.pop_back();
+  if (blocks_.size() > parallel_ + 2) blocks_.pop_back();
   lock.unlock();
   try {
     const uint64_t offset = index * kBlock;

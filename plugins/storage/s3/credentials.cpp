@@ -150,8 +150,8 @@ AwsCredentials CredentialChain::get(const http::Cancel& cancel) {
                 "asked: the plan, AWS_ACCESS_KEY_ID, the profile '" + options_.profile +
                     "' in ~/.aws, the container's and the instance's metadata")
         .hint(
-            "set access_key_id and secret_access_key in the plan's storage options as "
-            "{env: NAME} or {file: PATH}")
+            "set access_key_id, and secret_access_key as "
+            "{env: NAME} or {file: PATH}, in the plan's storage options")
         .at("/access_key_id");
   current_ = std::move(found);
   return *current_;
