@@ -66,6 +66,10 @@ struct MigrationConfig {
   uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
   std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
+  /// Whether this VM is told to those observers that the orchestrator has.
+  bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
+  bool enable_webhooks = true;
+
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;
   std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it

@@ -19,6 +19,7 @@
 #include "core/observe/event.hpp"
 #include "core/observe/metrics_collector.hpp"
 #include "core/observe/progress_tracker.hpp"
+#include "core/observe/webhook_manager.hpp"
 
 namespace hyperhost {
 
@@ -30,7 +31,9 @@ struct OrchestratorConfig {
   bool enable_progress = true;
   bool enable_metrics = true;
   bool enable_audit_logging = false;
+  bool enable_webhooks = false;
   AuditOptions audit;                             ///< where enable_audit_logging
+  std::vector<WebhookConfig> webhook_configs;     ///< where enable_webhooks
   std::map<std::string, PluginChoice> providers;  ///< by the name migrations use
   std::string user;                               ///< for the audit log
   std::string plan_name;
@@ -82,6 +85,12 @@ class MigrationOrchestrator {
   ProgressTracker* get_progress_tracker() { return progress_.get(); }
   MetricsCollector* get_metrics_collector() { return metrics_.get(); }
   AuditLogger* get_audit_logger() { return audit_.get(); }
+  WebhookManager* get_webhook_manager() { return webhooks_.get(); }
+  /// For a host that resolves the hooks' secrets late: as with enable_webhooks. Before the first
+  /// migration; at most once. Throws Error for a configuration that cannot work.
+  void add_webhooks(std::vector<WebhookConfig> hooks);
+  /// Delivers what webhooks have queued (ten seconds at most); they are told nothing more.
+  void finish_webhooks();
 
  private:
   friend class BatchOrchestrator;
@@ -102,6 +111,7 @@ class MigrationOrchestrator {
   std::unique_ptr<ProgressTracker> progress_;
   std::unique_ptr<MetricsCollector> metrics_;
   std::unique_ptr<AuditLogger> audit_;
+  std::unique_ptr<WebhookManager> webhooks_;
   std::string run_id_;
   const std::shared_ptr<CancelSource> draining_ = CancelSource::create();
   std::mutex tasks_mutex_;

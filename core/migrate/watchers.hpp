@@ -45,7 +45,6 @@ class Watchers {
                                       const std::filesystem::path& base_dir);
 
   MigrationOrchestrator& orchestrator_;
-  std::unique_ptr<WebhookManager> webhooks_;
   std::unique_ptr<ProgressApiServer> progress_;
   std::unique_ptr<MetricsServer> metrics_;
 };
