@@ -23,19 +23,22 @@ using Bytes = std::vector<uint8_t>;
 /// The inflated units that were used last, for readers that read in small steps.
 class UnitCache {
  public:
-  std::shared_ptr<const Bytes> find(uint64_t offset) {
+  /// Of which file, and where in it: files of a chain have units at the same guest offset.
+  using Place = std::pair<const hyper_source*, uint64_t>;
+
+  std::shared_ptr<const Bytes> find(const Place& place) {
     const std::lock_guard lock(mutex_);
     for (auto at = units_.begin(); at != units_.end(); ++at) {
-      if (at->first != offset) continue;
+      if (at->first != place) continue;
       units_.splice(units_.begin(), units_, at);
       return at->second;
     }
     return nullptr;
   }
-  void add(uint64_t offset, std::shared_ptr<const Bytes> unit) {
+  void add(const Place& place, std::shared_ptr<const Bytes> unit) {
     const std::lock_guard lock(mutex_);
     bytes_ += unit->size();
-    units_.emplace_front(offset, std::move(unit));
+    units_.emplace_front(place, std::move(unit));
     while (bytes_ > kMost && units_.size() > 1) {
       bytes_ -= units_.back().second->size();
       units_.pop_back();
@@ -45,14 +48,15 @@ class UnitCache {
  private:
   static constexpr uint64_t kMost = 4u << 20;
   std::mutex mutex_;
-  std::list<std::pair<uint64_t, std::shared_ptr<const Bytes>>> units_;
+  std::list<std::pair<Place, std::shared_ptr<const Bytes>>> units_;
   uint64_t bytes_ = 0;
 };
 
 class ImageSource : public Source {
  public:
-  ImageSource(Op op, const SourceRef& file, const std::string& format)
-      : file_(limit_source(file)), map_(open_image(op, *file_, format)) {}
+  ImageSource(Op op, const SourceRef& file, const std::string& format, bool allow_backing)
+      : file_(limit_source(file)),
+        map_(open_image(op, *file_, format, {.allowed = allow_backing})) {}
 
   SourceTraits traits() const override {
     SourceTraits traits;
@@ -117,7 +121,8 @@ class ImageSource : public Source {
   }
 
   std::shared_ptr<const Bytes> inflate(Op op, const Mapped& piece) {
-    if (auto unit = cache_.find(piece.unit_offset)) return unit;
+    const UnitCache::Place place(piece.file->raw(), piece.file_offset);
+    if (auto unit = cache_.find(place)) return unit;
     if (piece.unit_length > kLargestUnit)
       throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB");
     const Input& input = inputs_.of(*piece.file);
@@ -139,7 +144,7 @@ class ImageSource : public Source {
                       ") cannot be inflated");
     unit->resize(std::max<uint64_t>(need, 1));
     unit->shrink_to_fit();
-    cache_.add(piece.unit_offset, unit);
+    cache_.add(place, unit);
     return unit;
   }
 
@@ -151,23 +156,24 @@ class ImageSource : public Source {
 
 }  // namespace
 
-std::string ImageReader::probe(Config, Op op, SourceRef source) {
+std::string ImageReader::probe(Config config, Op op, SourceRef source) {
   const std::string format = detect_format(op, source);
   if (format == "qed" || format == "parallels" || format == "qcow") return {};
-  const ImageInfo info = probe_image(op, source);
+  const ImageInfo info =
+      probe_image(op, source, {.allowed = config.boolean("/allow_backing", false)});
   json result = {{"format", info.format}, {"virtual_size", info.virtual_size}};
   if (!info.subformat.empty()) result["subformat"] = info.subformat;
   return result.dump();
 }
 
-std::unique_ptr<Source> ImageReader::open(Config, Op op, SourceRef source,
+std::unique_ptr<Source> ImageReader::open(Config config, Op op, SourceRef source,
                                           const std::string& request_json) {
   const json request = json::parse(request_json, nullptr, false);
   std::string format = source.format();
   if (request.is_object())
     if (const auto at = request.find("format"); at != request.end() && at->is_string())
       format = at->get<std::string>();
-  return std::make_unique<ImageSource>(op, source, format);
+  return std::make_unique<ImageSource>(op, source, format, config.boolean("/allow_backing", false));
 }
 
 }  // namespace hyper::disk
