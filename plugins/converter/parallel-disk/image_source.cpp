@@ -2,8 +2,10 @@
 #include "image_source.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <list>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -18,7 +20,11 @@ namespace hyper::disk {
 namespace {
 
 using nlohmann::json;
-using Bytes = std::vector<uint8_t>;
+
+struct Unit {
+  std::vector<uint8_t> bytes;
+  uint64_t consumed = 0;  ///< compressed bytes of the file
+};
 
 /// The inflated units that were used last, for readers that read in small steps.
 class UnitCache {
@@ -26,7 +32,7 @@ class UnitCache {
   /// Of which file, and where in it: files of a chain have units at the same guest offset.
   using Place = std::pair<const hyper_source*, uint64_t>;
 
-  std::shared_ptr<const Bytes> find(const Place& place) {
+  std::shared_ptr<const Unit> find(const Place& place) {
     const std::lock_guard lock(mutex_);
     for (auto at = units_.begin(); at != units_.end(); ++at) {
       if (at->first != place) continue;
@@ -35,12 +41,12 @@ class UnitCache {
     }
     return nullptr;
   }
-  void add(const Place& place, std::shared_ptr<const Bytes> unit) {
+  void add(const Place& place, std::shared_ptr<const Unit> unit) {
     const std::lock_guard lock(mutex_);
-    bytes_ += unit->size();
+    bytes_ += unit->bytes.size();
     units_.emplace_front(place, std::move(unit));
     while (bytes_ > kMost && units_.size() > 1) {
-      bytes_ -= units_.back().second->size();
+      bytes_ -= units_.back().second->bytes.size();
       units_.pop_back();
     }
   }
@@ -48,8 +54,36 @@ class UnitCache {
  private:
   static constexpr uint64_t kMost = 4u << 20;
   std::mutex mutex_;
-  std::list<std::pair<Place, std::shared_ptr<const Bytes>>> units_;
+  std::list<std::pair<Place, std::shared_ptr<const Unit>>> units_;
   uint64_t bytes_ = 0;
+};
+
+/// The guest ranges that were read once, so that reading them again does not count again.
+class Seen {
+ public:
+  /// Whether none of [offset, offset + length) was there before; then it is from now on.
+  bool add(uint64_t offset, uint64_t length) {
+    const std::lock_guard lock(mutex_);
+    auto next = ranges_.lower_bound(offset);
+    if (next != ranges_.end() && next->first < offset + length) return false;
+    const auto before = next == ranges_.begin() ? ranges_.end() : std::prev(next);
+    if (before != ranges_.end() && before->second > offset) return false;
+    const bool joins_next = next != ranges_.end() && next->first == offset + length;
+    const bool joins_before = before != ranges_.end() && before->second == offset;
+    if (!joins_next && !joins_before && ranges_.size() >= kMost) return false;
+    const uint64_t end = joins_next ? next->second : offset + length;
+    if (joins_next) ranges_.erase(next);
+    if (joins_before)
+      before->second = end;
+    else
+      ranges_.emplace(offset, end);
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 4096;  // reads all over the place are not followed further
+  std::mutex mutex_;
+  std::map<uint64_t, uint64_t> ranges_;  // begin to end; apart from each other
 };
 
 class ImageSource : public Source {
@@ -107,43 +141,51 @@ class ImageSource : public Source {
   void read_step(Op op, uint64_t offset, uint8_t* out, uint64_t len) {
     std::vector<Mapped> pieces;
     map_->map(op, offset, len, [&](const Mapped& piece) { pieces.push_back(piece); });
+    const bool first = seen_.add(offset, len);
     for (const Mapped& piece : pieces) {
       uint8_t* to = out + (piece.guest_offset - offset);
       if (piece.zero) {
         std::memset(to, 0, piece.length);
       } else if (piece.codec == Codec::kNone) {
         inputs_.of(*piece.file).read(op, piece.file_offset, to, piece.length);
+        if (first) consumed_ += piece.length;
       } else {
         const auto unit = inflate(op, piece);
-        std::memcpy(to, unit->data() + (piece.guest_offset - piece.unit_offset), piece.length);
+        std::memcpy(to, unit->bytes.data() + (piece.guest_offset - piece.unit_offset),
+                    piece.length);
+        if (first && piece.guest_offset == piece.unit_offset) consumed_ += unit->consumed;
       }
     }
+    // As MapReader has it: an image that lies would be read for as long as it claims.
+    if (consumed_ > inputs_.length()) refuse_amount();
   }
 
-  std::shared_ptr<const Bytes> inflate(Op op, const Mapped& piece) {
+  std::shared_ptr<const Unit> inflate(Op op, const Mapped& piece) {
     const UnitCache::Place place(piece.file->raw(), piece.file_offset);
     if (auto unit = cache_.find(place)) return unit;
     if (piece.unit_length > kLargestUnit)
       throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB");
     const Input& input = inputs_.of(*piece.file);
-    Bytes packed(piece.file_length);
+    std::vector<uint8_t> packed(piece.file_length);
     if (piece.file_offset < input.length())
       packed.resize(std::min(piece.file_length, input.length() - piece.file_offset));
     input.read(op, piece.file_offset, packed.data(), packed.size());
     // The disk's last unit may hold a whole grain or only what the disk has left.
     const bool last = piece.unit_offset + piece.unit_length >= map_->virtual_size();
-    auto unit = std::make_shared<Bytes>(last ? kLargestUnit : piece.unit_length);
+    auto unit = std::make_shared<Unit>();
+    unit->bytes.resize(last ? kLargestUnit : piece.unit_length);
     Inflater inflater;
-    const auto done =
-        inflater.run(piece.codec, packed.data(), packed.size(), unit->data(), unit->size());
+    const auto done = inflater.run(piece.codec, packed.data(), packed.size(), unit->bytes.data(),
+                                   unit->bytes.size());
     const uint64_t need = last ? map_->virtual_size() - piece.unit_offset : piece.unit_length;
     if (!done || done->produced < need)
       throw Error(HYPER_CORRUPT, "the image is damaged",
                   "the compressed block at file offset " + std::to_string(piece.file_offset) +
                       " (guest offset " + std::to_string(piece.unit_offset) +
                       ") cannot be inflated");
-    unit->resize(std::max<uint64_t>(need, 1));
-    unit->shrink_to_fit();
+    unit->bytes.resize(std::max<uint64_t>(need, 1));
+    unit->bytes.shrink_to_fit();
+    unit->consumed = done->consumed;
     cache_.add(place, unit);
     return unit;
   }
@@ -152,6 +194,8 @@ class ImageSource : public Source {
   std::unique_ptr<ImageMap> map_;
   Inputs inputs_;
   UnitCache cache_;
+  Seen seen_;
+  std::atomic<uint64_t> consumed_{0};  // bytes of the files that were seen as guest bytes
 };
 
 }  // namespace
