@@ -22,6 +22,9 @@
 namespace hyperhost {
 namespace {
 
+constexpr const char* kAllowBacking =
+    "Read a qcow2 overlay through its backing files, which lie beside it";
+
 int convert(Context& context, SingleDiskOptions options) {
   if (const ConfigValue* converter = context.host_config().defaults.find("converter"))
     options.host_converter = read_converter(*converter, "/converter");
@@ -67,9 +70,11 @@ std::unique_ptr<SourceHandle> open_disk(Session& session, const std::string& pat
   return open_image(session, std::move(file), known, reader, "", op, used);
 }
 
-int compare(Context& context, const std::string& a, const std::string& b, bool strict) {
+int compare(Context& context, const std::string& a, const std::string& b, bool strict,
+            bool backing) {
   Session session(context.registry(), {});
   Operation op("compare", context.cancel());
+  if (backing) allow_backing(session, context.registry(), op);
   std::string reader_a, reader_b;
   const auto left = open_disk(session, a, "", "parallel-disk", op, reader_a);
   const auto right = open_disk(session, b, "", "parallel-disk", op, reader_b);
@@ -116,9 +121,11 @@ Checked check_image(Session& session, const std::string& path, const std::string
   return out;
 }
 
-int verify(Context& context, const std::vector<std::string>& paths, const std::string& reader) {
+int verify(Context& context, const std::vector<std::string>& paths, const std::string& reader,
+           bool backing) {
   Session session(context.registry(), {});
   Operation op("verify", context.cancel());
+  if (backing) allow_backing(session, context.registry(), op);
   nlohmann::json list = nlohmann::json::array();
   const auto readers = context.registry().ids_with(HYPER_IFACE_IMAGE);
   if (!reader.empty() && std::find(readers.begin(), readers.end(), reader) == readers.end()) {
@@ -223,6 +230,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
   command->add_flag("--deterministic", options->deterministic,
                     "The same input gives the same bytes");
   command->add_flag("--overwrite", options->overwrite, "Replace OUT if it exists");
+  command->add_flag("--allow-backing", options->allow_backing, kAllowBacking);
   command->footer(
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"
@@ -249,7 +257,7 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
 
   struct Pair {
     std::string a, b;
-    bool strict = false;
+    bool strict = false, backing = false;
   };
   auto pair = std::make_shared<Pair>();
   CLI::App* command =
@@ -258,13 +266,16 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
   command->add_option("B", pair->b, "Another")->required();
   command->add_flag("--strict", pair->strict,
                     "Images of different size differ, even if the rest is zero");
+  command->add_flag("--allow-backing", pair->backing, kAllowBacking);
   command->footer("Exit status: 0 identical, 5 different, 1 one could not be read.");
-  command->callback(
-      [pair, &context, &status] { status = compare(context, pair->a, pair->b, pair->strict); });
+  command->callback([pair, &context, &status] {
+    status = compare(context, pair->a, pair->b, pair->strict, pair->backing);
+  });
 
   struct VerifyOptions {
     std::vector<std::string> paths;
     std::string reader;
+    bool backing = false;
   };
   auto options = std::make_shared<VerifyOptions>();
   command =
@@ -274,11 +285,13 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
                    "manifest.json of a migration, or images to print the digest of")
       ->required();
   command->add_option("--reader", options->reader, "The plugin that reads, e.g. qemu-img");
+  command->add_flag("--allow-backing", options->backing, kAllowBacking);
   command->footer(
       "Examples:\n  hyperhost verify out/web-01/manifest.json\n  hyperhost verify disk.qcow2 "
       "--reader qemu-img");
-  command->callback(
-      [options, &context, &status] { status = verify(context, options->paths, options->reader); });
+  command->callback([options, &context, &status] {
+    status = verify(context, options->paths, options->reader, options->backing);
+  });
 }
 
 }  // namespace hyperhost

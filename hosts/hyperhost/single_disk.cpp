@@ -66,6 +66,17 @@ MigrationConfig config_of(const SingleDiskOptions& options, const std::filesyste
   return config;
 }
 
+PluginChoice choice_of(PluginRegistry& registry, const std::string& plugin, bool allow_backing,
+                       const ConfigValue& given = ConfigValue::mapping()) {
+  PluginChoice choice = default_choice(registry, plugin, given);
+  if (allow_backing && plugin == "parallel-disk") {  // qemu-img's refuses overlays in any case
+    nlohmann::json options = choice.options.value();
+    options["allow_backing"] = true;
+    choice.options = Options(std::move(options));
+  }
+  return choice;
+}
+
 /// The asked-for converter, or the first of ours that can do it; a change is noted in the route.
 void choose_converter(Session& session, PluginRegistry& registry, const SingleDiskOptions& options,
                       MigrationConfig& config, DiskRoute& route, Operation& op) {
@@ -86,7 +97,7 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
   for (const std::string& candidate : candidates) {
     try {
       route = untouched;
-      config.converter = default_choice(registry, candidate, given);
+      config.converter = choice_of(registry, candidate, options.allow_backing, given);
       given = ConfigValue::mapping();  // the next one's are its own
       plan_conversion(session, config, route, op);
       if (!refusal.empty()) route.notes.push_back("converted by " + candidate + ": " + refusal);
@@ -188,6 +199,10 @@ std::string detect_format(Session& session, const SourceHandle& source, const st
   throw Error(Code::kUnsupported, path + " is no disk image that any plugin here reads");
 }
 
+void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
+  session.converter(choice_of(registry, "parallel-disk", true), op);
+}
+
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel) {
   if (options.input.empty() || options.output.empty())
@@ -213,6 +228,7 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   MigrationConfig config = config_of(options, output);
   Session session(registry, {});
   Operation op(output.filename().string(), cancel);
+  if (options.allow_backing) allow_backing(session, registry, op);
   std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
 
   if (source->length() == 0)

@@ -89,6 +89,21 @@ class Disks(CliTest):
         self.host("convert", trap, self.work / "told.raw", "--source-format", "raw")
         self.assertEqual((self.work / "told.raw").read_bytes(), trap.read_bytes())
 
+    def test_an_overlay_is_read_through_its_backing_files_when_that_is_allowed(self):
+        made = self.qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", self.raw, self.work / "base.qcow2")
+        self.assertEqual(made.returncode, 0)
+        self.assertEqual(self.qemu_img("create", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2",
+                                       self.work / "top.qcow2").returncode, 0)
+        top, out = self.work / "top.qcow2", self.work / "flat.raw"
+        refused = self.host("convert", top, out, status=FAILED)
+        self.assertTrue(any("backing" in e for e in refused.errors()), refused)
+        self.assertFalse(out.exists())
+        self.host("convert", top, out, "--allow-backing", "--verify", "target")
+        self.assertEqual(content_digest(out), self.digest)
+        self.assertEqual(self.host("compare", "--allow-backing", top, self.raw).out, "identical\n")
+        self.assertIn(self.digest, self.host("verify", "--allow-backing", top).out)
+        self.assertEqual(self.host("verify", top, status=None).status, FAILED)
+
     def test_odd_names(self):
         for name in ("with space.qcow2", "größe-日本.qcow2", "100%.qcow2", "a,b=c.qcow2", "json:{}.qcow2", "-O.qcow2",
                      "nbd:localhost:1.qcow2", "'quote\"$(touch pwned).qcow2"):

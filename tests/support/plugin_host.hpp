@@ -96,7 +96,7 @@ class TestHost {
         },
         [](const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept -> hyper_st {
           const nlohmann::json::json_pointer at{std::string(pointer)};
-          if (!cfg->options.contains(at)) return HYPER_NOTFOUND;
+          if (cfg == nullptr || !cfg->options.contains(at)) return HYPER_NOTFOUND;
           const nlohmann::json& value = cfg->options[at];
           if (value.is_boolean()) {
             out->type = HYPER_VAL_BOOL;

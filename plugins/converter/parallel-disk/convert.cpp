@@ -38,13 +38,13 @@ struct Opened {
   std::unique_ptr<Reader> reader;
 };
 
-Opened open_source(Op op, const Request& request, const SourceRef& source) {
+Opened open_source(Op op, const Request& request, const SourceRef& source, bool allow_backing) {
   Opened opened;
   const std::string format =
       request.source_format.empty() ? source.format() : request.source_format;
   if (source.can(HYPER_SOURCE_SEEK)) {
     opened.limited = limit_source(source);
-    opened.map = open_image(op, *opened.limited, format);
+    opened.map = open_image(op, *opened.limited, format, {.allowed = allow_backing});
     opened.reader = std::make_unique<MapReader>(*opened.map);
   } else if (format == "vmdk") {
     opened.reader = std::make_unique<VmdkStreamReader>(op, source);
@@ -176,8 +176,9 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
                                       : static_cast<unsigned>(threads);
   const uint64_t bytes =
       memory == 0 ? kBaseMemory + count * kThreadMemory : static_cast<uint64_t>(memory);
-  return std::unique_ptr<ParallelDisk>(
-      new ParallelDisk(count, bytes, config.boolean("/strict_deflate", false)));
+  return std::unique_ptr<ParallelDisk>(new ParallelDisk(count, bytes,
+                                                        config.boolean("/strict_deflate", false),
+                                                        config.boolean("/allow_backing", false)));
 }
 
 std::string ParallelDisk::plan(Op, const std::string& request_json) {
@@ -219,7 +220,7 @@ std::string ParallelDisk::plan(Op, const std::string& request_json) {
 std::string ParallelDisk::convert(Op op, const std::string& request_json, SourceRef source,
                                   SinkRef sink) {
   const Request request = parse_request(request_json, strict_deflate_);
-  Opened opened = open_source(op, request, source);
+  Opened opened = open_source(op, request, source, allow_backing_);
   const uint64_t size = opened.reader->virtual_size();
   if (request.virtual_size && *request.virtual_size != size)
     throw Error(HYPER_CORRUPT, "the disk has another size than its VM says",

@@ -89,7 +89,7 @@ class RawMap : public ImageMap {
 
 }  // namespace
 
-std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file) {
+std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file, const Backing&) {
   return std::make_unique<RawMap>(file);
 }
 
