@@ -123,7 +123,7 @@ std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& 
   const std::string shown = root_.path() + "/" + key;
   if (existing && S_ISDIR(existing->st_mode))
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a directory");
-  if (existing && leads_to_special(root_.locate(request.key, false), *existing))
+  if (existing && leads_to_special(root_.locate(key, false), *existing))
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a device or another special file")
         .hint("write to a file; a renamed file would take the device's place");
   if (existing && !request.policy.overwrite) {
