@@ -132,6 +132,7 @@ class Binder {
 
 MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   MigrationConfig config;
+  config.pointer = spec.pointer;
   config.vm_name = spec.vm;
   config.provider = spec.provider;
   config.output_dir = spec.output_dir;

@@ -35,6 +35,7 @@ struct ConvertOptions {
 
 struct MigrationConfig {
   std::string task_id;               ///< made by the orchestrator where empty
+  std::string pointer;               ///< of its entry in the plan, "/migrations/0"; "" = no plan
   std::string vm_name;               ///< name, path or reference, as the provider understands it
   std::string provider;              ///< a name the orchestrator was given a provider for
   nlohmann::json provider_options;   ///< for this VM, validated; null = none

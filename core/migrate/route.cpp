@@ -46,6 +46,15 @@ nlohmann::json convert_request(const MigrationConfig& config, const DiskDescript
   return request;
 }
 
+/// The key of the plan that a member of the conversion request came from; "" if none did.
+std::string plan_key(const std::string& member, const MigrationConfig& config) {
+  if (member == "/target/format") return config.pointer + "/target_format";
+  for (const char* key :
+       {"compression", "compression_level", "cluster_size", "deterministic", "durability"})
+    if (member == std::string("/target/") + key) return config.pointer + "/" + key;
+  return {};
+}
+
 bool contains(const nlohmann::json& list, const std::string& text) {
   return list.is_array() && std::find(list.begin(), list.end(), text) != list.end();
 }
@@ -226,7 +235,10 @@ class RoutePlanner {
     try {
       plan = plan_conversion(session_, config_, route, op_);
     } catch (const Error& failure) {
-      keep(failure, route.disk.id);
+      // A converter names members of its request, which nobody but the host has seen.
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = plan_key(diagnostic.path, config_);
+      keep(Error(std::move(diagnostic)), route.disk.id);
       return;
     }
     const bool stream_to_store =

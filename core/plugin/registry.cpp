@@ -40,6 +40,25 @@ bool is_version(const std::string& version, const std::string& wanted) {
           std::string_view(".-+").find(version[wanted.size()]) != std::string_view::npos);
 }
 
+/// The same for a directory and all above it: who may rename one of them may put another in its
+/// place, unless the sticky bit (as on /tmp) keeps that to its owner.
+std::string unsafe_directory(const std::string& path) {
+  if (std::string reason = unsafe(path); !reason.empty()) return reason;
+  std::error_code error;
+  const fs::path real = fs::canonical(path, error);  // what a symbolic link leads to counts
+  if (error) return "look at " + path + ": " + error.message();
+  for (fs::path above = real; above.has_relative_path();) {
+    above = above.parent_path();
+    struct stat status {};
+    if (::stat(above.c_str(), &status) != 0)
+      return errno_error(errno, "look at " + above.string()).what();
+    if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
+      return path + " lies in " + above.string() + ", which is writable by everybody (chmod o-w " +
+             above.string() + ")";
+  }
+  return {};
+}
+
 /// Numbers of "1.2.3-rc1", for comparison; a pre-release sorts before its release.
 std::array<uint64_t, 4> version_key(const std::string& version) {
   std::array<uint64_t, 4> key{0, 0, 0, 1};
@@ -136,7 +155,10 @@ void PluginRegistry::scan(const SearchDir& dir) {
     return;
   }
   std::sort(paths.begin(), paths.end());
-  const std::string dir_unsafe = paths.empty() ? std::string() : unsafe(dir.path);
+  // The built-in directory lies in the program's own tree: who can move that can move the program.
+  const std::string dir_unsafe = paths.empty()            ? std::string()
+                                 : dir.origin == kBuiltIn ? unsafe(dir.path)
+                                                          : unsafe_directory(dir.path);
   for (const std::string& path : paths) {
     PluginFile file{path, dir.origin, "", "", nullptr, "", false};
     try {

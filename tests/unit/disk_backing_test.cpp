@@ -162,6 +162,20 @@ TEST_F(Backing, EndlessChainsAreRefused) {
   expect_refused("17", HYPER_UNSUPPORTED, "more than 16");
 }
 
+TEST_F(Backing, SnapshotsInsideAreToldOf) {
+  NEED_QEMU();
+  make_disk(dir / "disk.raw", 1 << 20, 1 << 20, 9);
+  ASSERT_TRUE(in_dir("qemu-img convert -O qcow2 disk.raw in"));
+  EXPECT_FALSE(convert("in").result.contains("notes"));
+  ASSERT_TRUE(in_dir("qemu-img snapshot -c one in && qemu-img snapshot -c two in"));
+  ASSERT_TRUE(in_dir("qemu-io -f qcow2 -c 'write -P 7 0 64k' in"));
+  const Converted done = convert("in");
+  ASSERT_EQ(done.status, HYPER_OK) << done.said;
+  EXPECT_NE(done.result["notes"].dump().find("2 internal snapshots"), std::string::npos)
+      << done.result;
+  EXPECT_TRUE(in_dir("qemu-img compare in out"));
+}
+
 // Units that reach over two batches are counted for each: no reason to call the image a liar.
 TEST_F(Backing, DenselyCompressedClustersLargerThanABatchAreNoLie) {
   NEED_QEMU();

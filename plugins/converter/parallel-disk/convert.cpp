@@ -239,6 +239,8 @@ std::string ParallelDisk::convert(Op op, const std::string& request_json, Source
   if (made.keeping != nullptr)
     made.notes.push_back(std::to_string(made.keeping->kept()) +
                          " compressed grains kept as they are, the rest compressed anew");
+  if (opened.map)
+    for (std::string& note : opened.map->notes()) made.notes.push_back(std::move(note));
   if (!made.notes.empty()) result["notes"] = made.notes;
   return result.dump();
 }

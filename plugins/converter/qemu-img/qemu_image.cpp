@@ -64,7 +64,7 @@ std::unique_ptr<hyper::Source> QemuImage::open(hyper::Config config, hyper::Op o
 
   // qemu-nbd's own words go to the log only, so what it would fail at is found out here.
   const ImageInfo info = query_info(op, qemu_img, spec, image.shown());
-  if (facts.check_first && settings.check_source) check_image(op, qemu_img, spec, image.shown());
+  if (facts.check_first && settings.check_source) check_image(op, qemu_img, spec, format, image);
   return std::make_unique<NbdSource>(op, qemu_nbd, spec, image.shown(), info.virtual_size);
 }
 

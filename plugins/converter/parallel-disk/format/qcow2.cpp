@@ -48,12 +48,19 @@ class Qcow2Map final : public ImageMap {
     if (!below.name.empty()) backing_ = open_backing(op, file_, below, backing);
     l1_entries_ = be32(&header[36]);
     l1_ = be64(&header[40]);
+    snapshots_ = be32(&header[60]);
     check_l1();
   }
 
   uint64_t virtual_size() const override { return size_; }
   std::string format() const override { return "qcow2"; }
   std::string subformat() const override { return {}; }
+  std::vector<std::string> notes() const override {
+    if (snapshots_ == 0) return {};
+    return {"the image has " + std::to_string(snapshots_) +
+            (snapshots_ == 1 ? " internal snapshot" : " internal snapshots") +
+            "; only the current state is converted"};
+  }
 
   void map(Op op, uint64_t offset, uint64_t length, const OnMapped& on_mapped) const override {
     check_map_range(*this, offset, length);
@@ -223,7 +230,7 @@ class Qcow2Map final : public ImageMap {
   ImageFile file_;
   std::unique_ptr<BackingImage> backing_;
   uint64_t size_ = 0, cluster_ = 0, l1_ = 0, l1_entries_ = 0;
-  uint32_t cluster_bits_ = 0;
+  uint32_t cluster_bits_ = 0, snapshots_ = 0;
   bool extended_ = false;
   Codec codec_ = Codec::kRawDeflate;
 };
