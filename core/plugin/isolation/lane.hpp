@@ -59,17 +59,20 @@ enum class Verb : uint32_t {
   kSync,
   kReopen,
   kCommit,
+  kKeep,
   kSinkClose,
   // To the host: its services.
   kEmit = 128,
   kReport,
   kLog,
   kProgress,
+  kJournalKept,
   kJournalOpen,
   kJournalUpdate,
   kJournalClose,
   kJournalList,
   kThrottle,
+  kCheckpoint,
 };
 
 struct Frame {

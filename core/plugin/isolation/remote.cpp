@@ -210,6 +210,16 @@ hyper_st commit(void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void*
   });
 }
 
+hyper_st keep(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kKeep, self.id, op);
+    call.request.a = on != 0;
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
 template <class Table>
 void fill(Table* out, Table table) {
   const uint32_t size = std::min<uint32_t>(out->size, sizeof table);
@@ -286,6 +296,7 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
   table.reopen = reopen;
   table.commit = commit;
   table.close = close<Verb::kSinkClose>;
+  table.keep = keep;
   table.ctx = self.release();
   fill(out, table);
 }
@@ -499,6 +510,11 @@ hyper_st serve_sink(const std::shared_ptr<Peer>& peer, OfferedSink& sink, const 
       offer(peer, std::move(opened), lane, answer);
       return HYPER_OK;
     }
+    case Verb::kKeep: {
+      if (table.keep == nullptr) return HYPER_UNSUPPORTED;
+      EmitBack back{*peer, request.emit};
+      return table.keep(table.ctx, op, request.a != 0, &EmitBack::emit, &back);
+    }
     default: {  // kCommit
       EmitBack back{*peer, request.emit};
       return table.commit(table.ctx, op, request.a, &EmitBack::emit, &back);
@@ -529,6 +545,7 @@ bool serve_table(const std::shared_ptr<Peer>& peer, const Frame& request, Lane& 
     case Verb::kZeroAt:
     case Verb::kSync:
     case Verb::kReopen:
+    case Verb::kKeep:
     case Verb::kCommit: {
       const auto sink = peer->find<OfferedSink>(request.object);
       if (!sink) gone();

@@ -118,12 +118,31 @@ hyper_st throttle_take(hyper_op* op, uint64_t bytes) noexcept {
   });
 }
 
+hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
+  return host_call(Verb::kCheckpoint, op, [&](Call& call) {
+    call.arguments().bytes(state, length);
+    return call.go();
+  });
+}
+
+bool journal_is_kept() noexcept {
+  try {
+    Call call(*peer, Verb::kJournalKept, 0, nullptr);
+    return call.go() == HYPER_OK && call.answer.a != 0;
+  } catch (...) {
+    return false;
+  }
+}
+
 const void* get_ext(const char* id) noexcept {
+  static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
   static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return &throttle;
   static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
                                         journal_close,  journal_list};
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return &journal;
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
+    return journal_is_kept() ? &journal : nullptr;
   return host_table()->get_ext(id);
 }
 

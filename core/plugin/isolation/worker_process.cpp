@@ -182,6 +182,9 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
     case Verb::kProgress:
       host.progress(op, request.a, request.b, nullptr);
       break;
+    case Verb::kJournalKept:
+      answer.a = host.get_ext(HYPER_EXT_JOURNAL) != nullptr;
+      break;
     case Verb::kJournalOpen:
       answer.status = journal->open(op, in.text().c_str(), &answer.a);
       break;
@@ -194,6 +197,13 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
     case Verb::kJournalList: {
       EmitBack back{*peer_, request.emit};
       answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
+      break;
+    }
+    case Verb::kCheckpoint: {
+      std::string state(static_cast<std::size_t>(request.payload), '\0');
+      in.bytes(state.data(), state.size());
+      const auto* table = static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
+      answer.status = table->save(op, state.data(), state.size());
       break;
     }
     case Verb::kThrottle:
