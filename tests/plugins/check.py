@@ -125,7 +125,7 @@ class Zoo(unittest.TestCase):
                 with self.subTest(way=way):
                     self.assertEqual(status, 1, err)
                     self.assertEqual(report["plugins"][0]["failed"], 1)
-                    words = BAD[way][1] + ("|AddressSanitizer|ThreadSanitizer|runtime error" if SANITIZED and way in IN_SANITIZER else "")
+                    words = BAD[way][1] + ("|AddressSanitizer|ThreadSanitizer|runtime error|it ends the process" if SANITIZED and way in IN_SANITIZER else "")
                     self.assertRegex(findings(report), words)
 
     def test_the_good_one_passes(self):

@@ -173,8 +173,8 @@ TEST_P(DiskResume, ManyPowerCutsMakeTheSameImageAsOnePass) {
     for (;; ++cuts) {
       ASSERT_LT(cuts, 200u) << "it does not come to an end";
       platter.written = 0;
-      // As many bytes as always let it come a little further.
-      platter.fail_after = kInterval + random() % kInterval;
+      // More with each cut, so that it comes to its end whatever the workers hold.
+      platter.fail_after = kInterval + random() % kInterval + cuts * (kInterval / 16);
       const hyper_st status = attempt(platter, saved_.state, result);
       if (status == HYPER_OK) break;
       ASSERT_EQ(HYPER_IO, status) << said_;
