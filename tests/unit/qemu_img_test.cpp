@@ -515,10 +515,11 @@ TEST_F(Hostile, Qcow2CutWithinItsLastClusterIsTruncatedAndAWholeOneIsNot) {
       for (const uint64_t less : {uint64_t{512}, uint64_t{5000}, uint64_t{30000}}) {
         std::filesystem::resize_file(path, std::filesystem::file_size(path) - less);
         std::filesystem::remove(directory_ / "out/target");
-        if (convert(path, request("qcow2", "raw")) != HYPER_OK)
+        if (convert(path, request("qcow2", "raw")) != HYPER_OK) {
           ++cut;
-        else if (!compressed)
-          EXPECT_TRUE(bytes == read_file(directory_ / "out/target")) << less;
+        } else {
+          EXPECT_TRUE(compressed || bytes == read_file(directory_ / "out/target")) << less;
+        }
       }
       std::filesystem::remove(directory_ / "out/target");
     }
