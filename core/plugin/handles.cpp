@@ -134,6 +134,10 @@ void SinkHandle::watch(std::function<void(uint64_t)> on_written) {
     const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
     inner.close(inner.ctx);
   };
+  table_.keep = [](void* self, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.keep(inner.ctx, op, on, emit, arg);
+  };
 }
 
 std::string SinkHandle::path() const {
