@@ -70,6 +70,7 @@ enum class Verb : uint32_t {
   kJournalClose,
   kJournalList,
   kThrottle,
+  kHasExtension,
 };
 
 struct Frame {

@@ -196,6 +196,9 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
       answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
       break;
     }
+    case Verb::kHasExtension:
+      answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
+      break;
     case Verb::kThrottle:
       answer.status = throttle_table()->take(op, request.a);
       break;
