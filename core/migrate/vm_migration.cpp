@@ -158,7 +158,13 @@ void VmMigration::export_and_convert() {
           convert_disk(route_.disks[i], vm.get(), pending_[i]);
         } catch (const Error& failure) {
           if (!read_again(failure)) throw;
-          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+          try {
+            convert_disk(route_.disks[i], vm.get(), pending_[i]);
+          } catch (const Error& again) {
+            // A VM whose plugin is gone opens no disk any more: the first failure says why.
+            if (again.code() != Code::kFail || again.diagnostic().retryable) throw;
+            throw Error(failure.diagnostic());
+          }
         }
         const std::lock_guard lock(ready_mutex);
         ready_[i] = true;

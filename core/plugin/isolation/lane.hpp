@@ -72,7 +72,11 @@ enum class Verb : uint32_t {
   kJournalClose,
   kJournalList,
   kThrottle,
+<<<<<<< HEAD
   kCheckpoint,
+=======
+  kHasExtension,
+>>>>>>> sdk
 };
 
 struct Frame {

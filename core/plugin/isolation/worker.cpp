@@ -18,8 +18,10 @@
 namespace hyperhost::isolation {
 namespace {
 
-std::shared_ptr<Peer> peer;  // one conversation a process
-std::unique_ptr<Plugin> plugin;
+// One conversation and one plugin a process. Never destroyed: a plugin that calls exit() must not
+// make them end under the threads that are in them.
+std::shared_ptr<Peer>& peer = *new std::shared_ptr<Peer>;
+std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
 
 // --- the host as the plugin sees it -------------------------------------------------------------
 
@@ -138,12 +140,26 @@ const void* get_ext(const char* id) noexcept {
   static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
   static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return &throttle;
   static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
                                         journal_close,  journal_list};
+<<<<<<< HEAD
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
     return journal_is_kept() ? &journal : nullptr;
   return host_table()->get_ext(id);
+=======
+  if (id == nullptr) return nullptr;
+  const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
+                      : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
+                          ? static_cast<const void*>(&throttle)
+                          : nullptr;
+  if (table == nullptr) return host_table()->get_ext(id);
+  // These are the host's: there if it has them now.
+  const hyper_st status = host_call(Verb::kHasExtension, nullptr, [&](Call& call) {
+    call.arguments().text(id);
+    return call.go();
+  });
+  return status == HYPER_OK ? table : nullptr;
+>>>>>>> sdk
 }
 
 const hyper_host* worker_host() {
