@@ -66,17 +66,13 @@ enum class Verb : uint32_t {
   kReport,
   kLog,
   kProgress,
-  kJournalKept,
   kJournalOpen,
   kJournalUpdate,
   kJournalClose,
   kJournalList,
   kThrottle,
-<<<<<<< HEAD
   kCheckpoint,
-=======
   kHasExtension,
->>>>>>> sdk
 };
 
 struct Frame {

@@ -127,26 +127,12 @@ hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexc
   });
 }
 
-bool journal_is_kept() noexcept {
-  try {
-    Call call(*peer, Verb::kJournalKept, 0, nullptr);
-    return call.go() == HYPER_OK && call.answer.a != 0;
-  } catch (...) {
-    return false;
-  }
-}
-
 const void* get_ext(const char* id) noexcept {
   static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
   static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
   static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
                                         journal_close,  journal_list};
-<<<<<<< HEAD
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
-    return journal_is_kept() ? &journal : nullptr;
-  return host_table()->get_ext(id);
-=======
   if (id == nullptr) return nullptr;
   const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
                       : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
@@ -159,7 +145,6 @@ const void* get_ext(const char* id) noexcept {
     return call.go();
   });
   return status == HYPER_OK ? table : nullptr;
->>>>>>> sdk
 }
 
 const hyper_host* worker_host() {

@@ -182,9 +182,6 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
     case Verb::kProgress:
       host.progress(op, request.a, request.b, nullptr);
       break;
-    case Verb::kJournalKept:
-      answer.a = host.get_ext(HYPER_EXT_JOURNAL) != nullptr;
-      break;
     case Verb::kJournalOpen:
       answer.status = journal->open(op, in.text().c_str(), &answer.a);
       break;
@@ -199,7 +196,6 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
       answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
       break;
     }
-<<<<<<< HEAD
     case Verb::kCheckpoint: {
       std::string state(static_cast<std::size_t>(request.payload), '\0');
       in.bytes(state.data(), state.size());
@@ -207,11 +203,9 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
       answer.status = table->save(op, state.data(), state.size());
       break;
     }
-=======
     case Verb::kHasExtension:
       answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
       break;
->>>>>>> sdk
     case Verb::kThrottle:
       answer.status = throttle_table()->take(op, request.a);
       break;
