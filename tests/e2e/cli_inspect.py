@@ -166,7 +166,7 @@ class Inspect(CliTest):
         shutil.copytree(ROOT / "configs/plans", configs / "plans")
         shelf = self.work / "shelf.raw"
         sparse_raw(shelf, MIB, MIB)
-        env = {"VC_PASSWORD": "x", "SLACK_URL": "http://127.0.0.1:9/", "HOOK_SECRET": "x", "AZURE_KEY": "x"}
+        env = {"VC_PASSWORD": "x", "SLACK_URL": "http://127.0.0.1:9/", "HOOK_SECRET": "x", "AZURE_KEY": "eA=="}
         known = {p["id"] for p in self.host("--output", "json", "plugins", "list").json["plugins"]}
         plans = sorted((configs / "plans").glob("*.yaml"))
         self.assertGreaterEqual(len(plans), 4)
