@@ -63,7 +63,7 @@ class PlanRun {
       config.fresh = options_.fresh;
       config.continues_since = continues_since_;
     }
-    if (only_check) keep(Watchers::check(plan_->observability, plan_->base_dir));
+    keep(Watchers::check(plan_->observability, plan_->base_dir));
     keep(expand_patterns(bound_, *orchestrator, cancel));
     std::vector<VmRoute> routes;
     if (!has_error(diagnostics_)) {

@@ -17,7 +17,7 @@ class Audit(CliTest):
         self.log = self.work / "audit/audit.log"
         self.host("run", self.plan(self.package, user="alice"))
         # The second fails: what it would write is there.
-        self.host("run", self.plan(self.package, user="bob"), status=3)
+        self.host("run", self.plan(self.package, user="bob"), "--fresh", status=3)
         self.lines = self.log.read_bytes().splitlines()
 
     def verdict(self, status):
