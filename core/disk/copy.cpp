@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "core/disk/local_sources.hpp"
+#include "core/observe/random_id.hpp"
 #include "core/os/fd.hpp"
+#include "core/state/host_entries.hpp"
 
 namespace hyperhost {
 namespace {
@@ -181,18 +183,22 @@ std::unique_ptr<SourceHandle> stage_source(const SourceHandle& source, const std
                                            const std::string& name, Operation& op,
                                            const std::function<void(uint64_t)>& on_bytes) {
   struct Unlink {
-    explicit Unlink(std::string file) : path(std::move(file)) {}
+    Unlink(std::string file, std::unique_ptr<HostEntry> owed)
+        : path(std::move(file)), entry(std::move(owed)) {}
     Unlink(const Unlink&) = delete;  // a copy would remove the file when it goes
     Unlink& operator=(const Unlink&) = delete;
     ~Unlink() { ::unlink(path.c_str()); }
     const std::string path;
+    const std::unique_ptr<HostEntry> entry;
   };
   std::error_code created;
   std::filesystem::create_directories(directory, created);
-  std::string path = directory + "/." + name + ".hyperhost-stage-XXXXXX";
-  const Fd fd(::mkostemp(path.data(), O_CLOEXEC));
+  const std::string file = "." + name + kStagingMark + random_id();
+  const std::string path = directory + "/" + file;
+  auto unlink = std::make_shared<Unlink>(
+      path, std::make_unique<HostEntry>(current_journal(), kStagingEntry, directory, file));
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) throw errno_error(errno, "create a staging file in " + directory);
-  auto unlink = std::make_shared<Unlink>(path);
   const auto write = [&](uint64_t offset, const unsigned char* data, uint64_t size) {
     if (size >= 4096 && is_zero(data, size)) return;  // stays a hole
     while (size > 0) {

@@ -8,11 +8,15 @@
 #include <cstring>
 #include <filesystem>
 #include <hyper/source.hpp>
+#include <mutex>
 
 #include "core/os/fd.hpp"
 
 namespace hyperhost {
 namespace {
+
+constexpr uint64_t kAnnounceFrom = 256 * 1024;
+constexpr uint64_t kAhead = 8 * 1024 * 1024;
 
 class FileSource final : public hyper::Source {
  public:
@@ -43,6 +47,10 @@ class FileSource final : public hyper::Source {
 
   void read_at(hyper::Op, uint64_t offset, void* buffer, uint64_t length) override {
     auto* out = static_cast<char*>(buffer);
+    // Several readers in turns look like no sequence to the kernel: it is told what comes.
+    if (length >= kAnnounceFrom)
+      ::posix_fadvise(fd_.get(), static_cast<off_t>(offset + kAhead), static_cast<off_t>(length),
+                      POSIX_FADV_WILLNEED);
     while (length > 0) {
       const ssize_t got = ::pread(fd_.get(), out, length, static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
@@ -59,7 +67,9 @@ class FileSource final : public hyper::Source {
     const uint64_t end = offset + length;
     while (offset < end) {
       op.check_cancelled();
-      const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+      const off_t data = in_known_data(offset)
+                             ? static_cast<off_t>(offset)
+                             : ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
       if (data < 0 && errno != ENXIO) {  // not a file system that tells
         emit(offset, end - offset, 0);
         return;
@@ -67,8 +77,7 @@ class FileSource final : public hyper::Source {
       const uint64_t begin = data < 0 ? end : std::min(static_cast<uint64_t>(data), end);
       emit(offset, begin - offset, HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
       if (begin == end) return;
-      const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(begin), SEEK_HOLE);
-      const uint64_t stop = hole < 0 ? end : std::min(static_cast<uint64_t>(hole), end);
+      const uint64_t stop = std::min(data_end(begin), end);
       emit(begin, stop - begin, 0);
       offset = stop;
     }
@@ -86,9 +95,27 @@ class FileSource final : public hyper::Source {
   }
 
  private:
+  bool in_known_data(uint64_t offset) {
+    const std::lock_guard lock(known_mutex_);
+    return offset >= known_begin_ && offset < known_end_;
+  }
+
+  /// Where the data at `begin` ends. The last answer is kept: the kernel walks to the next hole
+  /// however far that is, and on some file systems page by page, while callers ask in windows.
+  uint64_t data_end(uint64_t begin) {
+    const std::lock_guard lock(known_mutex_);
+    if (begin >= known_begin_ && begin < known_end_) return known_end_;
+    const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(begin), SEEK_HOLE);
+    known_begin_ = begin;
+    known_end_ = hole < 0 ? length_ : static_cast<uint64_t>(hole);
+    return known_end_;
+  }
+
   std::string path_, format_;
   Fd fd_;
   uint64_t length_ = 0;
+  std::mutex known_mutex_;
+  uint64_t known_begin_ = 0, known_end_ = 0;  ///< an extent of data
 };
 
 class BlankSource final : public hyper::Source {

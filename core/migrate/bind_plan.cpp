@@ -21,6 +21,8 @@ class Binder {
     const PluginFile* file = registry_.find(spec.plugin);
     Plugin* plugin = nullptr;
     try {
+      if (!spec.isolation.empty())
+        registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -56,6 +58,37 @@ class Binder {
     PluginChoice choice{spec.plugin, Options(std::move(*resolved))};
     if (!plugin_agrees(*plugin, iface, choice, spec)) return std::nullopt;
     return choice;
+  }
+
+  /// The options that a migration sets for its own VM: those that the provider's schema marks.
+  std::optional<nlohmann::json> bind_vm_options(const MigrationSpec& spec) {
+    const auto provider = plan_.providers.find(spec.provider);
+    const PluginFile* file = provider == plan_.providers.end()
+                                 ? nullptr
+                                 : registry_.find(provider->second.plugin.plugin);
+    if (file == nullptr) return std::nullopt;  // said already
+    nlohmann::json schema = {{"type", "object"},
+                             {"additionalProperties", false},
+                             {"properties", nlohmann::json::object()}};
+    const nlohmann::json whole = file->manifest.value("options", nlohmann::json::object());
+    const nlohmann::json known = whole.value("properties", nlohmann::json::object());
+    for (auto [name, option] : known.items()) {
+      if (!option.is_object() || !option.value("x-hyper-per-vm", false)) continue;
+      schema["properties"][name] = option;
+      schema["properties"][name].erase("default");  // the provider's own value is
+    }
+    const std::string pointer = spec.pointer + "/provider_options";
+    OptionsResult options =
+        validate_options(spec.provider_options, schema, pointer, {false, plan_.base_dir});
+    for (Diagnostic& diagnostic : options.diagnostics) {
+      const std::string name = diagnostic.path.substr(diagnostic.path.rfind('/') + 1);
+      if (known.contains(name) && !schema["properties"].contains(name))
+        diagnostic.summary = "'" + name + "' is the same for all VMs of provider '" +
+                             spec.provider + "': set it there";
+      add(std::move(diagnostic));
+    }
+    if (!options.ok) return std::nullopt;
+    return options.options.to_json();
   }
 
   void add(Diagnostic diagnostic) {
@@ -99,10 +132,12 @@ class Binder {
 
 MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   MigrationConfig config;
+  config.pointer = spec.pointer;
   config.vm_name = spec.vm;
   config.provider = spec.provider;
   config.output_dir = spec.output_dir;
   config.output_name = spec.output_name;
+  config.enable_conversion = spec.convert;
   config.target_format = spec.target_format;
   config.disks = spec.disks;
   config.export_manifest = spec.export_manifest;
@@ -112,10 +147,16 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.staging_dir = plan.staging_dir.value_or(std::filesystem::path());
   config.convert_options = {spec.target_format, spec.compression, spec.compression_level,
                             spec.cluster_size, spec.deterministic};
+  if (plan.batch.max_retries > 0) config.disk_retry = plan.batch.retry_delay;
   config.parallel_disks = spec.parallel_disks;
   config.max_parallel_disks = spec.max_parallel_disks;
   config.tags = spec.tags;
   config.priority = spec.priority;
+  config.plan_id = spec.id;
+  config.depends_on = spec.depends_on;
+  config.window = spec.window;
+  config.checkpoint_bytes = plan.batch.checkpoint_bytes;
+  config.checkpoint_interval = plan.batch.checkpoint_interval;
   config.user = plan.user;
   return config;
 }
@@ -160,6 +201,9 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     }
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
+    if (spec.provider_options.members() != nullptr)
+      if (auto options = binder.bind_vm_options(spec))
+        config.provider_options = std::move(*options);
     if (spec.upload) {
       config.upload_to_cloud = true;
       config.cloud_destination = spec.upload->destination;
@@ -182,8 +226,11 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     out.orchestrator.enable_audit_logging = true;
     out.orchestrator.audit = audit_options(*audit);
   }
-  out.batch = {plan.batch.max_parallel, plan.batch.continue_on_error, plan.batch.max_retries,
-               plan.batch.retry_delay, plan.batch.max_retry_delay};
+  const BatchSpec& batch = plan.batch;
+  out.batch = {batch.max_parallel,       batch.continue_on_error, batch.max_retries,
+               batch.retry_delay,        batch.max_retry_delay,   batch.cancel_on_error,
+               batch.max_parallel_disks, batch.per_provider,      batch.per_host,
+               batch.per_datastore};
   out.ok = !binder.failed();
   return out;
 }
@@ -257,14 +304,17 @@ AuditOptions audit_options(const AuditLogSpec& spec) {
   options.max_bytes = spec.max_size_bytes;
   options.keep = spec.keep;
   options.sync = spec.fsync ? AuditSync::kAlways : AuditSync::kNever;
+  for (const std::string& copy : spec.copy_to)
+    (copy == "syslog" ? options.to_syslog : options.to_journald) = true;
   return options;
 }
 
-PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin) {
+PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
+                            const ConfigValue& given) {
   registry.load(plugin);  // says why there is none
   const PluginFile* file = registry.find(plugin);
   const nlohmann::json schema = file->manifest.value("options", nlohmann::json{{"type", "object"}});
-  OptionsResult options = validate_options(ConfigValue::mapping(), schema, "", {});
+  OptionsResult options = validate_options(given, schema, "", {});
   std::vector<Diagnostic> problems = options.diagnostics;
   std::optional<nlohmann::json> resolved;
   if (options.ok) resolved = resolve_secrets(options.options, "", {}, problems);

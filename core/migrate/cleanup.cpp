@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/os/process_identity.hpp"
+#include "core/state/host_entries.hpp"
 
 namespace hyperhost {
 namespace {
@@ -23,6 +24,7 @@ class Cleaner {
       : journal_(journal), session_(session), places_(places), cancel_(cancel) {}
 
   void undo(CleanupItem& item, bool dry_run) {
+    if (item.entry.plugin == kHostEntries) return undo_own(item, dry_run);
     const auto ways = ways_for(item.entry);
     if (ways.empty()) {
       item.reason = "a plan that uses the plugin '" + item.entry.plugin + "' is needed";
@@ -68,6 +70,19 @@ class Cleaner {
   }
 
  private:
+  void undo_own(CleanupItem& item, bool dry_run) {
+    item.state = CleanupState::kPending;
+    if (dry_run) return;
+    try {
+      undo_host_entry(item.entry);
+      journal_.close_entry(item.entry.id);
+      item.state = CleanupState::kUndone;
+    } catch (const Error& failure) {
+      item.state = CleanupState::kFailed;
+      item.reason = failure.what();
+    }
+  }
+
   using Call = std::function<bool(Operation&, const nlohmann::json&)>;
   struct Way {
     std::string name;

@@ -6,16 +6,22 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "core/migrate/migration.hpp"
 #include "core/migrate/route.hpp"
 #include "core/migrate/session.hpp"
+#include "core/state/run_state.hpp"
 
 namespace hyperhost {
 
-/// A disk that is written and verified but has no name yet. Dropping it removes it.
+class ResumeLog;
+
+/// A disk that is written and verified but has no name yet. Without it, it goes or, where an
+/// earlier or later run may use it, stays under its temporary name.
 struct PendingDisk {
   DiskResult result;
+  bool committed = false;  ///< by an earlier attempt: it has its name already
   std::unique_ptr<SinkHandle> sink;
   uint64_t length = 0;
   std::string key;
@@ -31,11 +37,20 @@ class ConversionManager {
   explicit ConversionManager(Session& session) : session_(session) {}
 
   /// delivered: the disk as its provider opened it. directory: where a staged copy goes unless
-  /// the configuration says another place. Throws Error; nothing is left behind then.
+  /// the configuration says another place. log: goes on where an earlier attempt was interrupted,
+  /// and notes how far it is; may be null. Throws Error; nothing is left behind then but what log
+  /// speaks of.
   PendingDisk convert(const MigrationConfig& config, const DiskRoute& route,
                       std::shared_ptr<SourceHandle> delivered,
                       const std::filesystem::path& directory, Operation& op,
-                      const OnStageProgress& on_progress);
+                      const OnStageProgress& on_progress, ResumeLog* log = nullptr);
+
+  /// The disk that an earlier attempt has written whole, if log says so and it is there.
+  std::optional<PendingDisk> adopt(const MigrationConfig& config, const DiskRoute& route,
+                                   Operation& op, ResumeLog& log,
+                                   const OnStageProgress& on_progress);
+  /// Removes the unfinished object of a record.
+  void discard(const MigrationConfig& config, const ResumeRecord& record, Operation& op);
 
   /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
   /// compares; removes it and throws if it differs.
@@ -46,8 +61,15 @@ class ConversionManager {
   void commit(PendingDisk& disk, const std::filesystem::path& directory, Operation& op);
 
  private:
+  StorageHandle& store_of(const MigrationConfig& config, const DiskRoute& route, Operation& op);
   std::unique_ptr<SinkHandle> open_sink(const MigrationConfig& config, const DiskRoute& route,
-                                        Operation& op, StorageHandle*& store);
+                                        Operation& op, StorageHandle*& store,
+                                        const ResumeRecord* record = nullptr, uint64_t length = 0);
+  /// The converter's part: from the front, or from where the log says.
+  nlohmann::json run_converter(const MigrationConfig& config, const DiskRoute& route,
+                               const SourceHandle& source, PendingDisk& disk, Operation& op,
+                               ResumeLog* log, nlohmann::json& token,
+                               const OnStageProgress& on_progress);
   void verify(const MigrationConfig& config, PendingDisk& disk,
               std::shared_ptr<SourceHandle> written, std::shared_ptr<SourceHandle> source,
               Operation& op, const OnStageProgress& on_progress);
@@ -61,6 +83,10 @@ std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<Sourc
                                          const std::string& format, const std::string& first,
                                          const std::string& except, Operation& op,
                                          std::string& used);
+
+/// Throws unless another plugin than `converter` can re-read images here: asked before a disk is
+/// converted, because a missing program would be noticed behind hours of work.
+void require_independent_reader(Session& session, const std::string& converter, Operation& op);
 
 /// Threads for hashing and copying: what the machine has.
 unsigned hardware_threads();

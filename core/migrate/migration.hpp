@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,8 +35,10 @@ struct ConvertOptions {
 
 struct MigrationConfig {
   std::string task_id;               ///< made by the orchestrator where empty
+  std::string pointer;               ///< of its entry in the plan, "/migrations/0"; "" = no plan
   std::string vm_name;               ///< name, path or reference, as the provider understands it
   std::string provider;              ///< a name the orchestrator was given a provider for
+  nlohmann::json provider_options;   ///< for this VM, validated; null = none
   std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
   std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
   std::string target_format = "qcow2";
@@ -50,6 +53,9 @@ struct MigrationConfig {
   bool enable_conversion = true;  ///< false: the disks as they are delivered
   PluginChoice converter;
   ConvertOptions convert_options;
+  /// A disk whose failure may pass is read once more after this time, before the VM fails; nothing
+  /// = never.
+  std::optional<std::chrono::nanoseconds> disk_retry;
   bool parallel_disks = true;
   uint32_t max_parallel_disks = 4;
 
@@ -61,10 +67,31 @@ struct MigrationConfig {
   uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
   std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
+  /// Whether this VM is told to those observers that the orchestrator has.
+  bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
+  bool enable_webhooks = true;
+
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;
+  std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
+  std::vector<std::string> depends_on;  ///< all of them must have succeeded
+  StartWindow window;
+  uint64_t checkpoint_bytes = 256u << 20;
+  std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(10);
+  bool fresh = false;  ///< begin anew, whatever an earlier run has left
+  /// Milliseconds since 1970: with `overwrite`, a VM that was finished since then is not done again
+  /// (this run continues others that did not come to their end); 0 = it is.
+  int64_t continues_since = 0;
   std::string user, ip_address;
 };
+
+/// What a provider's preflight and open_vm are asked with (hyper/provider.h).
+inline nlohmann::json vm_request(const MigrationConfig& config, const std::string& ref,
+                                 const std::string& task_id) {
+  nlohmann::json request = {{"vm", ref}, {"task_id", task_id}};
+  if (config.provider_options.is_object()) request["options"] = config.provider_options;
+  return request;
+}
 
 struct DiskResult {
   std::string id, label, type;
@@ -84,6 +111,8 @@ struct DiskResult {
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
   bool staged = false;
+  uint64_t resumed_bytes = 0;  ///< guest bytes that an earlier attempt had written
+  bool adopted = false;        ///< all of it was written by an earlier attempt
   std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
   std::vector<std::string> notes;
 
@@ -124,6 +153,7 @@ struct MigrationResult {
   std::vector<DiskResult> disks;
   std::vector<Diagnostic> warnings;
   uint32_t attempts = 1;
+  bool already_done = false;  ///< by an earlier run; nothing was read or written
 };
 
 }  // namespace hyperhost

@@ -62,18 +62,38 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRe
         spdlog::warn("audit log: {}", to_string(failure));
       };
     audit_ = AuditLogger::open(config_.audit);
-    events_.subscribe(audit_.get());  // first: it is written before anybody else is told
+    events_.subscribe(audit_.get(),
+                      Watch::kAudit);  // first: it is written before anybody else is told
   }
   if (config_.enable_progress) {
     progress_ = std::make_unique<ProgressTracker>();
-    events_.subscribe(progress_.get());
+    events_.subscribe(progress_.get(), Watch::kProgress);
   }
   if (config_.enable_metrics) {
     MetricsCollector::Options options;
     options.version = HYPERHOST_VERSION;
     metrics_ = std::make_unique<MetricsCollector>(options);
-    events_.subscribe(metrics_.get());
+    events_.subscribe(metrics_.get(), Watch::kMetrics);
   }
+  if (config_.enable_webhooks && !config_.webhook_configs.empty())
+    add_webhooks(std::move(config_.webhook_configs));
+}
+
+void MigrationOrchestrator::add_webhooks(std::vector<WebhookConfig> hooks) {
+  WebhookManager::Options options;
+  options.user_agent = std::string("hyperhost/") + HYPERHOST_VERSION;
+  options.on_failure = [](const Diagnostic& failure) {
+    spdlog::warn("webhook: {}", to_string(failure));
+  };
+  webhooks_ = std::make_unique<WebhookManager>(std::move(hooks), options);
+  if (metrics_) webhooks_->expose(*metrics_);
+  events_.subscribe(webhooks_.get(), Watch::kWebhooks);
+}
+
+void MigrationOrchestrator::finish_webhooks() {
+  if (!webhooks_) return;
+  events_.unsubscribe(webhooks_.get());
+  webhooks_->stop();
 }
 
 MigrationOrchestrator::~MigrationOrchestrator() = default;
@@ -91,6 +111,12 @@ std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(
   task->ip_address = config.ip_address.empty() ? "127.0.0.1" : config.ip_address;
   task->user_agent = std::string("hyperhost/") + HYPERHOST_VERSION;
   task->target_format = config.target_format;
+  const std::pair<bool, Watch> watched[] = {{config.enable_progress, Watch::kProgress},
+                                            {config.enable_metrics, Watch::kMetrics},
+                                            {config.enable_audit_logging, Watch::kAudit},
+                                            {config.enable_webhooks, Watch::kWebhooks}};
+  for (const auto& [told, as] : watched)
+    if (!told) task->unwatched |= static_cast<uint32_t>(as);
   return task;
 }
 
@@ -139,8 +165,9 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   };
   try {
     // A cancel of its own: a disk that fails stops the VM's other disks and nothing else.
-    VmMigration(session_, events_, config, task, cancel->child(), result,
-                [&](const VmRoute& route) { start(&route); })
+    VmMigration(
+        session_, events_, config, task, cancel->child(), result,
+        [&](const VmRoute& route) { start(&route); }, *draining_)
         .run();
     result.success = true;
     result.outcome = Outcome::kSucceeded;
@@ -204,12 +231,37 @@ VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,
   }
 }
 
+void MigrationOrchestrator::cancel(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  cancelled_.insert(task_id);
+  if (const auto found = running_.find(task_id); found != running_.end()) found->second->cancel();
+}
+
+std::shared_ptr<CancelSource> MigrationOrchestrator::begin_task(
+    const std::string& task_id, const std::shared_ptr<CancelSource>& cancel) {
+  const std::lock_guard lock(tasks_mutex_);
+  auto own = cancel->child();
+  if (cancelled_.contains(task_id)) own->cancel();
+  return running_[task_id] = own;
+}
+
+void MigrationOrchestrator::end_task(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  running_.erase(task_id);
+}
+
+bool MigrationOrchestrator::task_cancelled(const std::string& task_id) {
+  const std::lock_guard lock(tasks_mutex_);
+  return cancelled_.contains(task_id);
+}
+
 std::vector<MigrationResult> MigrationOrchestrator::migrate_batch(
     const std::vector<MigrationConfig>& configs, const BatchOptions& batch,
     const std::shared_ptr<CancelSource>& cancel,
     const std::function<void(const MigrationResult&)>& on_result) {
   BatchOptions options = batch;
   if (!config_.enable_batch_orchestration) options.max_parallel = 1;
+  session_.disk_slots().limit(options.max_parallel_disks);
   return BatchOrchestrator(*this, options).run(configs, cancel, on_result);
 }
 

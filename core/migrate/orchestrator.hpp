@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@
 #include "core/observe/event.hpp"
 #include "core/observe/metrics_collector.hpp"
 #include "core/observe/progress_tracker.hpp"
+#include "core/observe/webhook_manager.hpp"
 
 namespace hyperhost {
 
@@ -28,7 +31,9 @@ struct OrchestratorConfig {
   bool enable_progress = true;
   bool enable_metrics = true;
   bool enable_audit_logging = false;
+  bool enable_webhooks = false;
   AuditOptions audit;                             ///< where enable_audit_logging
+  std::vector<WebhookConfig> webhook_configs;     ///< where enable_webhooks
   std::map<std::string, PluginChoice> providers;  ///< by the name migrations use
   std::string user;                               ///< for the audit log
   std::string plan_name;
@@ -40,6 +45,10 @@ struct BatchOptions {
   bool continue_on_error = true;
   uint32_t max_retries = 0;  ///< further attempts after a retryable failure
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  bool cancel_on_error = false;     ///< where continue_on_error is off: running ones too
+  uint32_t max_parallel_disks = 0;  ///< of all VMs; 0 = no limit, as below
+  uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
+  std::size_t checked = SIZE_MAX;  ///< the first so many went through preflight() already
 };
 
 class MigrationOrchestrator {
@@ -65,18 +74,34 @@ class MigrationOrchestrator {
   /// Diagnostics that end it early are findings too: never throws for them.
   VmRoute preflight(const MigrationConfig& config, const std::shared_ptr<CancelSource>& cancel);
 
+  /// Stops one VM of the batch that runs, or keeps it from beginning.
+  void cancel(const std::string& task_id);
+  /// Cancelled: no VM and no disk begins any more, what runs is finished.
+  CancelSource& draining() { return *draining_; }
+
   Session& session() { return session_; }
   EventBus& events() { return events_; }
   /// Null where not enabled.
   ProgressTracker* get_progress_tracker() { return progress_.get(); }
   MetricsCollector* get_metrics_collector() { return metrics_.get(); }
   AuditLogger* get_audit_logger() { return audit_.get(); }
+  WebhookManager* get_webhook_manager() { return webhooks_.get(); }
+  /// For a host that resolves the hooks' secrets late: as with enable_webhooks. Before the first
+  /// migration; at most once. Throws Error for a configuration that cannot work.
+  void add_webhooks(std::vector<WebhookConfig> hooks);
+  /// Delivers what webhooks have queued (ten seconds at most); they are told nothing more.
+  void finish_webhooks();
 
  private:
   friend class BatchOrchestrator;
   MigrationResult attempt(const MigrationConfig& config,
                           const std::shared_ptr<const TaskInfo>& task,
                           const std::shared_ptr<CancelSource>& cancel);
+  /// The task's own cancel, also reached by cancel(task_id), until end_task().
+  std::shared_ptr<CancelSource> begin_task(const std::string& task_id,
+                                           const std::shared_ptr<CancelSource>& cancel);
+  void end_task(const std::string& task_id);
+  bool task_cancelled(const std::string& task_id);
   std::shared_ptr<const TaskInfo> task_info(const MigrationConfig& config) const;
   void finish(MigrationResult& result, const std::shared_ptr<const TaskInfo>& task);
 
@@ -86,7 +111,12 @@ class MigrationOrchestrator {
   std::unique_ptr<ProgressTracker> progress_;
   std::unique_ptr<MetricsCollector> metrics_;
   std::unique_ptr<AuditLogger> audit_;
+  std::unique_ptr<WebhookManager> webhooks_;
   std::string run_id_;
+  const std::shared_ptr<CancelSource> draining_ = CancelSource::create();
+  std::mutex tasks_mutex_;
+  std::map<std::string, std::shared_ptr<CancelSource>> running_;
+  std::set<std::string> cancelled_;
 };
 
 /// "20261123-230514-web-01-3f9a0c": sortable, unique, safe as a file name.

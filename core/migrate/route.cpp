@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/resume_log.hpp"
 #include "core/plan/file_name.hpp"
 
 namespace hyperhost {
@@ -42,6 +44,15 @@ nlohmann::json convert_request(const MigrationConfig& config, const DiskDescript
                   {"digest", config.verify_export != Verify::kNone}};
   if (disk.capacity_bytes != 0) request["virtual_size"] = disk.capacity_bytes;
   return request;
+}
+
+/// The key of the plan that a member of the conversion request came from; "" if none did.
+std::string plan_key(const std::string& member, const MigrationConfig& config) {
+  if (member == "/target/format") return config.pointer + "/target_format";
+  for (const char* key :
+       {"compression", "compression_level", "cluster_size", "deterministic", "durability"})
+    if (member == std::string("/target/") + key) return config.pointer + "/" + key;
+  return {};
 }
 
 bool contains(const nlohmann::json& list, const std::string& text) {
@@ -108,8 +119,11 @@ class RoutePlanner {
       error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
     const nlohmann::json local = local_info();
     const nlohmann::json remote = remote_info();
+    check_verifier();
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
+    out_.resume = ResumeLog::open(config_, out_, session_.provider_plugin(config_.provider));
+    if (out_.resume && !config_.fresh && !check_finished()) return;
     if (!local.is_null()) check_targets();
     if (!remote.is_null()) check_remote_targets();
     check_space(local);
@@ -180,6 +194,17 @@ class RoutePlanner {
     }
   }
 
+  void check_verifier() {
+    if (!config_.enable_conversion || config_.verify_export != Verify::kIndependent) return;
+    try {
+      require_independent_reader(session_, config_.converter.plugin, op_);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = "verify: independent";
+      out_.findings.push_back(std::move(diagnostic));
+    }
+  }
+
   nlohmann::json local_info() {
     if (!config_.keep_local && config_.upload_to_cloud && config_.enable_conversion)
       local_optional_ = true;
@@ -211,7 +236,10 @@ class RoutePlanner {
     try {
       plan = plan_conversion(session_, config_, route, op_);
     } catch (const Error& failure) {
-      keep(failure, route.disk.id);
+      // A converter names members of its request, which nobody but the host has seen.
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.path = plan_key(diagnostic.path, config_);
+      keep(Error(std::move(diagnostic)), route.disk.id);
       return;
     }
     const bool stream_to_store =
@@ -230,6 +258,46 @@ class RoutePlanner {
     }
   }
 
+  /// What an earlier run of the plan finished is not done again. False: all is said.
+  bool check_finished() {
+    const auto record = out_.resume->vm();
+    if (!record || record->phase != "finished") return true;
+    bool missing = false;
+    std::string why;
+    try {
+      why = out_.resume->check_artifacts(session_, op_, missing);
+    } catch (const Error& failure) {
+      why = failure.what();
+    } catch (const nlohmann::json::exception& failure) {
+      why = std::string("the record is damaged: ") + failure.what();
+    }
+    if (why.empty()) {
+      out_.finished = !config_.overwrite ||
+                      (config_.continues_since != 0 &&
+                       record->result.value("finished_at", int64_t{0}) >= config_.continues_since);
+    } else if (!missing && !config_.overwrite) {
+      error(Code::kExists, "", "an earlier run finished this VM, but " + why,
+            "remove its files, or set overwrite: true");
+      return false;
+    }
+    return !out_.finished;
+  }
+
+  /// Written by an earlier run that did not come to its end.
+  bool is_own(const std::string& key) const {
+    if (!out_.resume || config_.fresh) return false;
+    if (key == out_.stem + "/manifest.json") {
+      const auto record = out_.resume->vm();
+      return record && record->phase == "closing";
+    }
+    for (const DiskRoute& route : out_.disks) {
+      if (route.key != key) continue;
+      const auto record = out_.resume->disk(route.disk.id);
+      return record && record->phase == "written";
+    }
+    return false;
+  }
+
   void check_targets() {
     if (config_.overwrite) return;
     StorageHandle& local = session_.local_storage(config_.output_dir, op_);
@@ -238,7 +306,7 @@ class RoutePlanner {
       if (!route.direct_upload) keys.push_back(route.key);
     if (config_.export_manifest) keys.push_back(out_.stem + "/manifest.json");
     for (const std::string& key : keys) {
-      if (local.stat(op_, key).is_null()) continue;
+      if (local.stat(op_, key).is_null() || is_own(key)) continue;
       error(Code::kExists, "", "target exists: " + (config_.output_dir / key).string(),
             "remove it, choose another output_dir, or set overwrite: true");
     }
@@ -324,6 +392,7 @@ nlohmann::json VmRoute::to_json() const {
   return {{"vm", vm.name},
           {"directory", directory.string()},
           {"disks", list},
+          {"finished", finished},
           {"possible", possible()}};
 }
 
@@ -335,7 +404,7 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
   route.directory = config.output_dir / route.stem;
   const std::size_t before = op.diagnostics().size();
   try {
-    provider.preflight(op, {{"vm", route.vm.ref}, {"task_id", config.task_id}});
+    provider.preflight(op, vm_request(config, route.vm.ref, config.task_id));
   } catch (const Error& failure) {
     if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
   }
@@ -344,6 +413,11 @@ VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& o
       route.findings.end(),
       reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
       reported.end());
+  // What is said of a disk that is not migrated is nobody's concern.
+  const std::string disks = "vm/" + route.vm.name + "/disk/";
+  std::erase_if(route.findings, [&](const Diagnostic& one) {
+    return one.path.starts_with(disks) && !config.disks.selects(one.path.substr(disks.size()));
+  });
   RoutePlanner(session, config, op, route).run();
   return route;
 }

@@ -29,12 +29,16 @@ struct DiskRoute {
   std::vector<std::string> notes;
 };
 
+class ResumeLog;
+
 struct VmRoute {
   VmDescription vm;
   std::string stem;                 ///< of the VM's directory and files
   std::filesystem::path directory;  ///< output_dir/stem
   std::vector<DiskRoute> disks;
-  std::vector<Diagnostic> findings;  ///< warnings and errors; with an error nothing may start
+  std::shared_ptr<ResumeLog> resume;  ///< what an earlier run left; null where no state is kept
+  bool finished = false;              ///< by an earlier run, and still there
+  std::vector<Diagnostic> findings;   ///< warnings and errors; with an error nothing may start
 
   bool possible() const;
   nlohmann::json to_json() const;

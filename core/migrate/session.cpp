@@ -31,7 +31,7 @@ ProviderHandle& Session::provider(const std::string& name, Operation& op) {
 ConverterHandle& Session::converter(const PluginChoice& choice, Operation& op) {
   {
     const std::lock_guard lock(mutex_);
-    converter_options_.try_emplace(choice.plugin, choice.options);
+    converter_options_.try_emplace(plugin_id(choice.plugin), choice.options);
   }
   return cached(converters_, choice.plugin + "\n" + choice.options.value().dump(), choice, op);
 }
@@ -47,10 +47,11 @@ StorageHandle& Session::local_storage(const std::filesystem::path& directory, Op
 std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& first,
                                                            const std::string& except) {
   auto ids = registry_.ids_with(HYPER_IFACE_IMAGE);
-  std::stable_partition(ids.begin(), ids.end(), [&](const auto& id) { return id == first; });
+  std::stable_partition(ids.begin(), ids.end(),
+                        [&](const auto& id) { return id == plugin_id(first); });
   std::vector<std::shared_ptr<ImageReader>> out;
   for (const std::string& id : ids) {
-    if (id == except) continue;
+    if (id == plugin_id(except)) continue;
     Options options;
     {
       const std::lock_guard lock(mutex_);
@@ -61,7 +62,7 @@ std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& fi
       out.push_back(std::make_shared<ImageReader>(registry_.load(id), std::move(options)));
     } catch (const Error&) {
       // A reader that does not start (a missing qemu-img) is one reader less; who needs it says so.
-      if (id == first) throw;
+      if (id == plugin_id(first)) throw;
     }
   }
   return out;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/migrate/disk_slots.hpp"
 #include "core/migrate/migration.hpp"
 #include "core/plugin/bandwidth.hpp"
 #include "core/plugin/handles.hpp"
@@ -25,6 +26,7 @@ class Session {
   PluginRegistry& registry() { return registry_; }
   /// How fast it may send, all in all and for each task.
   const std::shared_ptr<Bandwidth>& bandwidth() const { return bandwidth_; }
+  DiskSlots& disk_slots() { return disk_slots_; }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
 
@@ -47,6 +49,7 @@ class Session {
   PluginRegistry& registry_;
   const std::map<std::string, PluginChoice> choices_;
   const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
+  DiskSlots disk_slots_;
   std::mutex mutex_;
   std::map<std::string, Options> converter_options_;
   std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;

@@ -93,6 +93,7 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.path = vm.text("path");
   out.datacenter = vm.text("datacenter");
   out.export_method = vm.text("export_method");
+  out.host = vm.text("host");
   out.guest_os = vm.text("guest_os");
   out.os_hint = vm.text("os_hint", "unknown");
   out.os_version = vm.text("os_version");
@@ -126,6 +127,8 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
     }
     made.boot_order = static_cast<int>(disk.number("boot_order", 1u << 20).value_or(999));
     made.type = disk.text("type", "unknown");
+    made.datastore = disk.text("datastore");
+    made.content_id = disk.text("content_id");
     made.blank = disk.flag("blank");
     out.disks.push_back(std::move(made));
   }

@@ -21,6 +21,8 @@ struct DiskDescription {
   bool seekable = false, streamable = false, local_file = false;
   int boot_order = 999;
   std::string type = "unknown";  ///< boot, data, unknown
+  std::string datastore;         ///< that it lies on; may be empty
+  std::string content_id;        ///< another one: the content may be another; "" = never known
   bool blank = false;            ///< never written: nothing to read
 };
 
@@ -30,6 +32,7 @@ struct NicDescription {
 
 struct VmDescription {
   std::string ref, name, path, datacenter, export_method;
+  std::string host;  ///< that it runs on or would be read through; may be empty
   std::string guest_os, os_hint, os_version, firmware;
   bool secure_boot = false;
   uint32_t cpu = 0;

@@ -12,12 +12,14 @@
 #include "core/disk/local_sources.hpp"
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
+#include "core/migrate/resume_log.hpp"
 
 namespace hyperhost {
 
 VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConfig& config,
                          std::shared_ptr<const TaskInfo> task, std::shared_ptr<CancelSource> cancel,
-                         MigrationResult& result, std::function<void(const VmRoute&)> on_planned)
+                         MigrationResult& result, std::function<void(const VmRoute&)> on_planned,
+                         const CancelSource& draining)
     : session_(session),
       events_(events),
       config_(config),
@@ -25,6 +27,7 @@ VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConf
       cancel_(std::move(cancel)),
       result_(result),
       on_planned_(std::move(on_planned)),
+      draining_(draining),
       op_(config.vm_name, cancel_),
       conversions_(session),
       stages_(events, task_) {
@@ -76,14 +79,31 @@ void VmMigration::run() {
     throw Error(first);
   }
 
+  if (route_.finished) {
+    route_.resume->restore(result_);
+    remove_orphans();
+    Diagnostic done;
+    done.severity = Severity::kInfo;
+    done.code = Code::kOk;
+    done.summary = "already done by an earlier run: its files are there and unchanged";
+    notice(done, "export");
+    return;
+  }
   try {
+    take_over();
     export_and_convert();
     commit();
+    claim_destination();
     upload();
     write_manifest();
+    if (route_.resume) route_.resume->finished(result_);
+  } catch (const Error& failure) {
+    stages_.abandon();
+    undo(worth_keeping(failure.code()));
+    throw;
   } catch (...) {
     stages_.abandon();
-    undo();
+    undo(false);
     throw;
   }
 }
@@ -99,23 +119,57 @@ void VmMigration::export_and_convert() {
   stages_.announce(Stage::kConvert, result_.total_size, config_.converter.plugin);
   stages_.announce(Stage::kVerify, result_.total_size, verify_name(config_.verify_export));
   stages_.begin(Stage::kExport);
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    if (!ready_[i]) continue;
+    const DiskResult& disk = pending_[i].result;
+    stages_.progress(Stage::kExport, disk.id, disk.source_bytes, disk.source_bytes);
+    stages_.progress(Stage::kConvert, disk.id, disk.virtual_size, disk.virtual_size);
+    stages_.disk_finished(disk.id, true);
+  }
 
   std::unique_ptr<ProviderVmHandle> vm;
-  const bool needed = std::any_of(route_.disks.begin(), route_.disks.end(),
-                                  [](const DiskRoute& route) { return !route.disk.blank; });
+  bool needed = false;
+  for (std::size_t i = 0; i < route_.disks.size(); ++i)
+    needed = needed || (!ready_[i] && !route_.disks[i].disk.blank);
+  op_.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
   if (needed)
     vm = session_.provider(config_.provider, op_)
-             .open_vm(op_, {{"vm", route_.vm.ref}, {"task_id", result_.task_id}});
+             .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
+  op_.on_notice({});
 
-  pending_.resize(route_.disks.size());
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> left_out{false};
+  std::mutex ready_mutex;
   std::mutex error_mutex;
   std::exception_ptr error;
   const auto work = [&] {
     for (std::size_t i = next++; i < route_.disks.size() && !cancel_->cancelled(); i = next++) {
+      {
+        const std::lock_guard lock(ready_mutex);
+        if (ready_[i]) continue;
+      }
       try {
-        convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        const DiskSlots::Slot slot(session_.disk_slots(), *cancel_);
+        if (draining_.cancelled()) {
+          left_out = true;
+          return;
+        }
+        try {
+          convert_disk(route_.disks[i], vm.get(), pending_[i]);
+        } catch (const Error& failure) {
+          if (!read_again(failure)) throw;
+          try {
+            convert_disk(route_.disks[i], vm.get(), pending_[i]);
+          } catch (const Error& again) {
+            // A VM whose plugin is gone opens no disk any more: the first failure says why.
+            if (again.code() != Code::kFail || again.diagnostic().retryable) throw;
+            throw Error(failure.diagnostic());
+          }
+        }
+        const std::lock_guard lock(ready_mutex);
+        ready_[i] = true;
       } catch (...) {
+        stages_.disk_finished(route_.disks[i].disk.id, false);
         const std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
         cancel_->cancel();  // the VM's other disks; `error` keeps the cause
@@ -137,8 +191,18 @@ void VmMigration::export_and_convert() {
   result_.verify_duration = stages_.duration(Stage::kVerify);
   if (!error && cancel_->cancelled())
     error = std::make_exception_ptr(Error(Code::kCancelled, "cancelled"));
+  if (!error && left_out)
+    error = std::make_exception_ptr(
+        Error(Code::kCancelled, "stopped after the disks that ran: the run is being drained"));
   if (error) {
-    pending_.clear();  // sinks and their temporary files go before the source is given back
+    bool keep = false;
+    try {
+      std::rethrow_exception(error);
+    } catch (const Error& failure) {
+      keep = worth_keeping(failure.code());
+    } catch (...) {
+    }
+    drop_pending(keep);  // temporary files go before the source is given back
     close_source(vm, HYPER_FAIL);
     std::rethrow_exception(error);
   }
@@ -155,6 +219,16 @@ void VmMigration::export_and_convert() {
   close_source(vm, HYPER_OK);
 }
 
+/// One disk's passing trouble costs that disk's time, not the whole VM's.
+bool VmMigration::read_again(const Error& failure) {
+  Diagnostic diagnostic = failure.diagnostic();
+  if (!config_.disk_retry || !diagnostic.retryable || cancel_->cancelled()) return false;
+  diagnostic.severity = Severity::kWarning;
+  diagnostic.hint = "The disk is read again, from its beginning.";
+  notice(diagnostic, "export");
+  return cancel_->wait_for(std::max(*config_.disk_retry, diagnostic.retry_after));
+}
+
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
   Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
   op.limit_sending(send_limits());
@@ -163,20 +237,18 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
     std::shared_ptr<SourceHandle> delivered =
         route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
                          : vm->open_disk(op, route.disk.id, route.open_flags);
-    out = conversions_.convert(config_, route, std::move(delivered), route_.directory, op,
-                               [&](Stage stage, uint64_t done, uint64_t total) {
-                                 stages_.progress(stage, route.disk.id, done, total);
-                               });
+    out = conversions_.convert(
+        config_, route, std::move(delivered), route_.directory, op,
+        [&](Stage stage, uint64_t done, uint64_t total) {
+          stages_.progress(stage, route.disk.id, done, total);
+        },
+        route_.resume.get());
     stages_.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {
-    stages_.disk_finished(route.disk.id, false);
     Diagnostic diagnostic = failure.diagnostic();
     if (diagnostic.path.empty())
       diagnostic.path = "vm/" + route_.vm.name + "/disk/" + route.disk.id;
     throw Error(diagnostic);
-  } catch (...) {
-    stages_.disk_finished(route.disk.id, false);
-    throw;
   }
 }
 
@@ -199,7 +271,7 @@ void VmMigration::close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st o
 void VmMigration::commit() {
   cancel_->check();
   for (PendingDisk& disk : pending_) {
-    conversions_.commit(disk, route_.directory, op_);
+    if (!disk.committed) conversions_.commit(disk, route_.directory, op_);
     const bool direct = disk.store != &session_.local_storage(config_.output_dir, op_);
     const bool replaces = direct ? config_.upload_overwrite : config_.overwrite;
     if (!replaces && !disk.adopted) committed_.emplace_back(disk.store, disk.key);
@@ -284,23 +356,6 @@ void VmMigration::write_manifest() {
   for (const PendingDisk& disk : pending_)
     if (disk.store == &local) local.remove(op_, disk.key);
   std::error_code ignored;
-  std::filesystem::remove(route_.directory, ignored);
-}
-
-void VmMigration::undo() {
-  pending_.clear();
-  Operation op(route_.vm.name, CancelSource::create());
-  for (auto it = committed_.rbegin(); it != committed_.rend(); ++it) {
-    try {
-      it->first->remove(op, it->second);
-    } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.severity = Severity::kWarning;
-      notice(diagnostic, "convert");
-    }
-  }
-  committed_.clear();
-  std::error_code ignored;  // only an empty directory goes
   std::filesystem::remove(route_.directory, ignored);
 }
 

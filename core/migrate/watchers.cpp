@@ -128,17 +128,7 @@ Watchers::Watchers(const ObservabilitySpec& spec, const std::filesystem::path& b
                                                  http_options(*spec.metrics_api, base_dir));
     });
   if (!hooks.empty())
-    at("/observability/webhooks", [&] {
-      WebhookManager::Options options;
-      options.user_agent = std::string("hyperhost/") + HYPERHOST_VERSION;
-      options.on_failure = [](const Diagnostic& failure) {
-        spdlog::warn("webhook: {}", to_string(failure));
-      };
-      webhooks_ = std::make_unique<WebhookManager>(std::move(hooks), options);
-      if (MetricsCollector* metrics = orchestrator.get_metrics_collector())
-        webhooks_->expose(*metrics);
-      orchestrator.events().subscribe(webhooks_.get());
-    });
+    at("/observability/webhooks", [&] { orchestrator.add_webhooks(std::move(hooks)); });
   if (progress_) progress_->start();
   if (metrics_) metrics_->start();
 }
@@ -162,11 +152,12 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
   return problems;
 }
 
+void Watchers::finish() {
+  orchestrator_.finish_webhooks();
+}
+
 Watchers::~Watchers() {
-  if (webhooks_) {
-    orchestrator_.events().unsubscribe(webhooks_.get());
-    webhooks_->stop();
-  }
+  finish();
   if (progress_) progress_->stop();
   if (metrics_) metrics_->stop();
 }
@@ -179,7 +170,8 @@ std::vector<std::string> Watchers::describe() const {
 }
 
 std::vector<WebhookStats> Watchers::webhook_stats() const {
-  return webhooks_ ? webhooks_->stats() : std::vector<WebhookStats>();
+  const WebhookManager* webhooks = orchestrator_.get_webhook_manager();
+  return webhooks != nullptr ? webhooks->stats() : std::vector<WebhookStats>();
 }
 
 }  // namespace hyperhost

@@ -25,10 +25,13 @@ class Watchers {
   /// Delivers what is queued (ten seconds at most), gives streams their last state, stops.
   ~Watchers();
   Watchers(const Watchers&) = delete;
+  Watchers& operator=(const Watchers&) = delete;
   /// What would keep it from starting, as far as that shows without binding or sending anything.
   static std::vector<Diagnostic> check(const ObservabilitySpec& spec,
                                        const std::filesystem::path& base_dir);
-  Watchers& operator=(const Watchers&) = delete;
+  /// Delivers what webhooks have queued (ten seconds at most); from then on they are told nothing
+  /// and webhook_stats() is final. The servers still answer.
+  void finish();
 
   /// "progress API and dashboard: http://127.0.0.1:8080" …, for the log.
   std::vector<std::string> describe() const;
@@ -42,7 +45,6 @@ class Watchers {
                                       const std::filesystem::path& base_dir);
 
   MigrationOrchestrator& orchestrator_;
-  std::unique_ptr<WebhookManager> webhooks_;
   std::unique_ptr<ProgressApiServer> progress_;
   std::unique_ptr<MetricsServer> metrics_;
 };

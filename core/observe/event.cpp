@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <algorithm>
+
 namespace hyperhost {
 
 const char* stage_name(Stage stage) {
@@ -33,24 +35,49 @@ const char* outcome_name(Outcome outcome) {
   return "failed";
 }
 
-void EventBus::subscribe(Observer* observer) {
+namespace {
+
+bool tells(const TaskInfo& task, Watch as) {
+  return (task.unwatched & static_cast<uint32_t>(as)) == 0;
+}
+
+/// The event as an observer may see it: a run's list leaves out what it is not told of.
+Event seen(const Event& event, Watch as) {
+  Event out = event;
+  if (auto* started = std::get_if<event::RunStarted>(&out.body))
+    std::erase_if(started->tasks, [&](const auto& task) { return !tells(*task, as); });
+  return out;
+}
+
+}  // namespace
+
+void EventBus::subscribe(Observer* observer, Watch as) {
   std::lock_guard lock(mutex_);
-  observers_.push_back(observer);
+  observers_.emplace_back(observer, as);
 }
 
 void EventBus::unsubscribe(Observer* observer) {
   std::lock_guard lock(mutex_);
-  std::erase(observers_, observer);
+  std::erase_if(observers_, [&](const auto& entry) { return entry.first == observer; });
 }
 
 void EventBus::publish(std::shared_ptr<const TaskInfo> task, EventBody body) {
   const Event event{WallClock::now(), std::move(task), std::move(body)};
-  std::vector<Observer*> observers;
+  std::vector<std::pair<Observer*, Watch>> observers;
   {
     std::lock_guard lock(mutex_);
     observers = observers_;
   }
-  for (Observer* observer : observers) observer->on_event(event);
+  const auto* started = std::get_if<event::RunStarted>(&event.body);
+  for (const auto& [observer, as] : observers) {
+    const bool all =
+        started == nullptr || std::all_of(started->tasks.begin(), started->tasks.end(),
+                                          [&](const auto& one) { return tells(*one, as); });
+    if (!all)
+      observer->on_event(seen(event, as));
+    else if (event.task == nullptr || tells(*event.task, as))
+      observer->on_event(event);
+  }
 }
 
 }  // namespace hyperhost

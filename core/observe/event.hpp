@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -26,6 +27,9 @@ enum class Outcome { kSucceeded, kFailed, kCancelled, kSkipped };
 /// "succeeded", "failed", "cancelled", "skipped".
 const char* outcome_name(Outcome outcome);
 
+/// Observers that a task may be kept from; a set of them is an or of these.
+enum class Watch : uint32_t { kOther = 0, kProgress = 1, kMetrics = 2, kAudit = 4, kWebhooks = 8 };
+
 /// Constant for the life of a task; shared by all its events.
 struct TaskInfo {
   std::string task_id;
@@ -38,6 +42,7 @@ struct TaskInfo {
   std::string ip_address;
   std::string user_agent;  ///< "hyperhost/1.0.0"
   std::string target_format;
+  uint32_t unwatched = 0;  ///< Watch values: these observers are told nothing of it
 };
 
 namespace event {
@@ -130,13 +135,13 @@ class Observer {
 /// must outlive the bus or unsubscribe. publish() may be called from any thread.
 class EventBus {
  public:
-  void subscribe(Observer* observer);
+  void subscribe(Observer* observer, Watch as = Watch::kOther);
   void unsubscribe(Observer* observer);
   void publish(std::shared_ptr<const TaskInfo> task, EventBody body);
 
  private:
   std::mutex mutex_;
-  std::vector<Observer*> observers_;
+  std::vector<std::pair<Observer*, Watch>> observers_;
 };
 
 }  // namespace hyperhost

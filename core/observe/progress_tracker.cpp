@@ -123,11 +123,15 @@ struct ProgressTracker::Task {
     step->percentage = std::min(step->percentage, kAlmost);
     return *step;
   }
-  /// The earliest stage still running, else the last one begun.
+  /// The conversion while it runs: in one pass the export runs beside it, and guest bytes are what
+  /// an operator asks for. Else the earliest stage still running, else the last one begun.
   const Step* current() const {
     const Step* first = nullptr;
-    for (const Step& stage : stages)
-      if (stage.running() && (!first || stage.stage < first->stage)) first = &stage;
+    for (const Step& stage : stages) {
+      if (!stage.running()) continue;
+      if (stage.stage == Stage::kConvert) return &stage;
+      if (!first || stage.stage < first->stage) first = &stage;
+    }
     return first || stages.empty() ? first : &stages.back();
   }
 };
@@ -328,10 +332,9 @@ TaskProgress ProgressTracker::snapshot(const Task& task, Now now) const {
   fill(task.stages, view.stages);
   fill(task.disks, view.disks);
   if (const Step* current = task.current()) {
-    // In a one-pass run the guest bytes are what an operator asks for.
     const bool final = is_final(view.status);
     for (const Step& stage : task.stages)
-      if (stage.stage == Stage::kConvert && (stage.running() || final)) current = &stage;
+      if (stage.stage == Stage::kConvert && final) current = &stage;
     view.average_rate = current->meter.average(current->running() ? now : current->ended);
     if (!final) {
       view.rate = current->meter.current(now);

@@ -96,12 +96,12 @@ struct Pipe {
 };
 
 /// Between fork and exec: async-signal-safe calls only.
-[[noreturn]] void run_child(const char* program, char* const* argv, char* const* envp, int null_fd,
+[[noreturn]] void run_child(const char* program, char* const* argv, char* const* envp, int in_fd,
                             int out_fd, int err_fd, int parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
   ::setpgid(0, 0);                          // a ^C on the terminal is the host's to handle
-  ::dup2(null_fd, 0);
+  ::dup2(in_fd, 0);
   ::dup2(out_fd, 1);
   ::dup2(err_fd, 2);
   ::syscall(SYS_close_range, 3U, ~0U, 0U);
@@ -115,7 +115,7 @@ struct Pipe {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& argv) {
+ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd) {
   if (argv.empty()) throw Error(Code::kFail, "no program to run");
   const std::string program = find_program(argv[0]);
   std::vector<char*> args;
@@ -132,10 +132,11 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv) {
   const Fd null_fd(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null_fd.valid()) throw errno_error(errno, "open /dev/null");
   const int parent = ::getpid();
+  const int in_fd = stdin_fd < 0 ? null_fd.get() : stdin_fd;
   pid_ = Forker::instance().run([&] {
     const int pid = ::fork();
     if (pid == 0)
-      run_child(program.c_str(), args.data(), environment.data(), null_fd.get(), out.write.get(),
+      run_child(program.c_str(), args.data(), environment.data(), in_fd, out.write.get(),
                 err.write.get(), parent);
     return pid < 0 ? -errno : pid;
   });

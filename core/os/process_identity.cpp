@@ -58,6 +58,10 @@ const std::string& this_process() {
   return identity;
 }
 
+std::string this_boot() {
+  return words(this_process()).at(1);
+}
+
 ProcessState process_state(const std::string& identity) {
   const auto one = words(identity), self = words(this_process());
   if (one.size() != 5 || self.size() != 5) return ProcessState::kGone;

@@ -11,6 +11,9 @@ namespace hyperhost {
 /// "HOST BOOT NAMESPACE PID START": of this process; constant.
 const std::string& this_process();
 
+/// The boot's own id: another one, and what was not synced may be lost.
+std::string this_boot();
+
 enum class ProcessState {
   kAlive,
   kGone,

@@ -73,14 +73,14 @@ bool refuse(std::vector<Diagnostic>& problems, std::string where, std::string su
 
 }  // namespace
 
-bool apply_override(ConfigValue& plan, std::string_view argument,
-                    std::vector<Diagnostic>& problems) {
+bool apply_override(ConfigValue& plan, std::string_view argument, std::vector<Diagnostic>& problems,
+                    const std::string& flag) {
   const auto parsed = parse(argument);
   if (!parsed) {
     return refuse(problems, "--set", "this is not KEY=VALUE",
                   "write it as --set defaults.verify=none or --set migrations[0].priority=5");
   }
-  const std::string where = "--set " + std::string(parsed->path);
+  const std::string where = flag.empty() ? "--set " + std::string(parsed->path) : flag;
   const Mark mark{std::make_shared<const std::string>(where), 0, 0};
   ConfigValue value;
   if (parsed->value.find_first_not_of(" \t\r\n") != std::string_view::npos) {

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "core/plan/file_name.hpp"
+#include "core/plan/host_config.hpp"
 #include "core/plan/override.hpp"
 #include "core/plan/plan_read.hpp"
 #include "core/plan/plan_rules.hpp"
@@ -119,8 +120,11 @@ PlanResult parse_plan(std::string_view text, const std::string& source,
   std::optional<ConfigValue> document = read_yaml(text, source, problems);
   if (!document) return finish(nullptr, std::move(problems));
   if (document->members() != nullptr) {
+    for (const PlanFlag& flag : options.flags)
+      apply_override(*document, flag.key + "=" + flag.value, problems, flag.flag);
     for (const std::string& argument : options.overrides)
       apply_override(*document, argument, problems);
+    apply_host_defaults(*document, options.host_defaults);
   }
   auto plan = std::make_shared<Plan>();
   plan->source = source;

@@ -18,6 +18,7 @@
 #include "core/diag/diagnostic.hpp"
 #include "core/observe/webhook_type.hpp"
 #include "core/plan/config_value.hpp"
+#include "core/plan/start_window.hpp"
 
 namespace hyperhost {
 
@@ -32,10 +33,11 @@ const char* durability_name(Durability durability);
 /// A plugin by name, with its options as written: not validated yet, since only the registry
 /// knows the plugin's schema (validate_options in schema.hpp with `pointer`).
 struct PluginSpec {
-  std::string plugin;
-  ConfigValue options;  ///< a mapping
-  std::string pointer;  ///< of the options in the plan
-  Mark mark;            ///< where the plugin is named
+  std::string plugin;          ///< an id, or ID@VERSION
+  ConfigValue options;         ///< a mapping
+  std::string pointer;         ///< of the options in the plan
+  Mark mark;                   ///< where the plugin is named
+  std::string isolation = {};  ///< "process", "none"; "" = the host's default
 };
 
 struct ProviderSpec {
@@ -61,9 +63,11 @@ struct DiskSelection {
 struct MigrationSpec {
   std::string id;  ///< unique in the plan
   std::string vm;
-  bool vm_is_pattern = false;  ///< has *, ? or [
-  std::string provider;        ///< a name in Plan::providers
+  bool vm_is_pattern = false;    ///< has *, ? or [
+  std::string provider;          ///< a name in Plan::providers
+  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;
+  bool convert = true;        ///< false: the disks as they are delivered
   std::string target_format;  ///< "qcow2" …
   Compression compression = Compression::kNone;
   std::optional<int> compression_level;  ///< fits `compression`
@@ -76,6 +80,8 @@ struct MigrationSpec {
   uint32_t max_parallel_disks = 4;  ///< 1 where parallel_disks is false
   bool overwrite = false;
   int64_t priority = 0;  ///< higher first
+  StartWindow window;
+  std::vector<std::string> depends_on;  ///< ids
   std::map<std::string, std::string> tags;
   DiskSelection disks;
   std::filesystem::path output_dir;  ///< absolute; the VM's directory lies in it
@@ -96,7 +102,12 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
-  uint64_t bandwidth_limit = 0;  ///< bytes a second of all uploads together; 0 = no limit
+  uint64_t bandwidth_limit = 0;     ///< bytes a second of all uploads together; 0 = no limit
+  bool cancel_on_error = false;     ///< where continue_on_error is off
+  uint32_t max_parallel_disks = 0;  ///< 0 = no limit; the same below
+  uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
+  std::chrono::nanoseconds checkpoint_interval{0};
+  uint64_t checkpoint_bytes = 0;
 };
 
 struct TlsSpec {
@@ -116,7 +127,8 @@ struct AuditLogSpec {
   bool required = false;
   uint64_t max_size_bytes = 0;
   uint32_t keep = 0;
-  bool fsync = true;  ///< after every event
+  bool fsync = true;                 ///< after every event
+  std::vector<std::string> copy_to;  ///< "syslog", "journald"
 };
 
 struct WebhookSpec {
@@ -152,9 +164,20 @@ struct Plan {
   ConfigValue document;  ///< the completed tree, secrets as references: safe to print as JSON
 };
 
+/// A command-line flag that stands for a key of the plan.
+struct PlanFlag {
+  std::string flag;   ///< "--format", as messages name the place
+  std::string key;    ///< "defaults.target_format", as --set takes it
+  std::string value;  ///< YAML
+};
+
 struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
+  std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
+  /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
+  /// host_config.hpp reads it.
+  ConfigValue host_defaults = ConfigValue::mapping();
 };
 
 struct PlanResult {

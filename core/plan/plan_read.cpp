@@ -64,28 +64,10 @@ PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
   read(value.find("plugin"), spec.plugin);
   spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
   spec.options.erase("plugin");
+  read(value.find("isolation"), spec.isolation);
+  spec.options.erase("isolation");
   spec.pointer = pointer;
   spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
-  return spec;
-}
-
-/// NAME or {plugin: NAME, options: {…}}
-PluginSpec converter(const ConfigValue& value, const std::string& pointer) {
-  PluginSpec spec;
-  spec.mark = value.mark();
-  spec.pointer = pointer;
-  spec.options = ConfigValue::mapping(value.mark());
-  if (value.string() != nullptr) {
-    spec.plugin = *value.string();
-    return spec;
-  }
-  read(value.find("plugin"), spec.plugin);
-  if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
-  spec.pointer = pointer_join(pointer, "options");
-  if (const ConfigValue* options = value.find("options");
-      options != nullptr && options->members() != nullptr) {
-    spec.options = *options;
-  }
   return spec;
 }
 
@@ -144,14 +126,16 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   spec.pointer = pointer_join("/migrations", index);
   read(own.find("vm"), spec.vm);
   read(own.find("provider"), spec.provider);
+  if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
   spec.id = spec.provider + ":" + spec.vm;
   read(own.find("id"), spec.id);
   spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;
   if (const ConfigValue* chosen = own.find("converter")) {
-    spec.converter = converter(*chosen, pointer_join(spec.pointer, "converter"));
+    spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
-    spec.converter = converter(*shared, "/converter");
+    spec.converter = read_converter(*shared, "/converter");
   }
+  read(at("convert"), spec.convert);
   read(at("target_format"), spec.target_format);
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
@@ -174,6 +158,11 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   if (!spec.parallel_disks) spec.max_parallel_disks = 1;
   read(at("overwrite"), spec.overwrite);
   read(at("priority"), spec.priority);
+  std::string not_before, not_after, why;  // what is wrong with them is said by the rules
+  read(at("not_before"), not_before);
+  read(at("not_after"), not_after);
+  spec.window = StartWindow::parse(not_before, not_after, why).value_or(StartWindow());
+  read(own.find("depends_on"), spec.depends_on);
   const ConfigValue* defaults = document.find("defaults");
   for (const ConfigValue* from : {defaults, &own}) {
     const ConfigValue* tags = from != nullptr ? from->find("tags") : nullptr;
@@ -248,6 +237,7 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
     read(log->find("required"), audit.required);
     read(log->find("max_size"), audit.max_size_bytes);
     read(log->find("keep"), audit.keep);
+    read(log->find("copy_to"), audit.copy_to);
     const ConfigValue* fsync = log->find("fsync");
     audit.fsync = fsync == nullptr || fsync->string() == nullptr || *fsync->string() != "never";
   }
@@ -259,6 +249,26 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
 }
 
 }  // namespace
+
+PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) {
+  PluginSpec spec;
+  spec.mark = value.mark();
+  spec.pointer = pointer;
+  spec.options = ConfigValue::mapping(value.mark());
+  if (value.string() != nullptr) {
+    spec.plugin = *value.string();
+    return spec;
+  }
+  read(value.find("plugin"), spec.plugin);
+  read(value.find("isolation"), spec.isolation);
+  if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
+  spec.pointer = pointer_join(pointer, "options");
+  if (const ConfigValue* options = value.find("options");
+      options != nullptr && options->members() != nullptr) {
+    spec.options = *options;
+  }
+  return spec;
+}
 
 std::string storage_plugin_for(std::string_view destination) {
   if (destination.starts_with("s3://")) return "s3";
@@ -293,6 +303,17 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
+    const ConfigValue* on_error = batch->find("on_error");
+    plan.batch.cancel_on_error =
+        on_error != nullptr && on_error->string() != nullptr && *on_error->string() == "cancel";
+    read(batch->find("max_parallel_disks"), plan.batch.max_parallel_disks);
+    if (const ConfigValue* limits = batch->find("limits")) {
+      read(limits->find("per_provider"), plan.batch.per_provider);
+      read(limits->find("per_host"), plan.batch.per_host);
+      read(limits->find("per_datastore"), plan.batch.per_datastore);
+    }
+    read(batch->find("checkpoint_interval"), plan.batch.checkpoint_interval);
+    read(batch->find("checkpoint_bytes"), plan.batch.checkpoint_bytes);
     const ConfigValue* longest = batch->find("max_retry_delay");
     if (longest != nullptr && longest->implied()) {
       plan.batch.max_retry_delay = std::max(plan.batch.max_retry_delay, plan.batch.retry_delay);

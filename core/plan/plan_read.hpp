@@ -11,6 +11,9 @@ namespace hyperhost {
 /// rules can be checked, and all problems be reported, even where the schema has found some.
 void read_plan(const ConfigValue& document, Plan& plan);
 
+/// NAME or {plugin: NAME, options: {…}}
+PluginSpec read_converter(const ConfigValue& value, const std::string& pointer);
+
 /// The plugin that serves a destination's scheme; empty where only the plan can name it.
 std::string storage_plugin_for(std::string_view destination);
 

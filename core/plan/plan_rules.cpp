@@ -74,7 +74,7 @@ void check_compression(const ConfigValue& document, size_t index, Findings& find
       findings.error(level.value->mark(), level.pointer,
                      "compression_level has no meaning with compression '" + kind + "'",
                      "set compression: zlib or zstd, or leave the level out");
-    } else if (*level.integer() > highest) {
+    } else if (*level.integer() > highest && kind == "zlib") {  // zstd's limit is the schema's
       findings.error(level.value->mark(), level.pointer, "zlib has levels 1 to 9");
     }
   }
@@ -190,6 +190,7 @@ void check_settings(const ConfigValue& document, const Plan& plan, Findings& fin
     }
   }
   check_duplicates(plan, written, findings);
+  check_order(document, plan, findings);
 }
 
 void check(const ConfigValue& document, const Plan& plan, std::vector<Diagnostic>& problems) {

@@ -50,6 +50,7 @@ void check(const ConfigValue& document, const Plan& plan, std::vector<Diagnostic
 
 // The rooms of check().
 void check_settings(const ConfigValue& document, const Plan& plan, Findings& findings);
+void check_order(const ConfigValue& document, const Plan& plan, Findings& findings);
 void check_uploads(const ConfigValue& document, const Plan& plan, Findings& findings);
 void check_observability(const ConfigValue& document, const Plan& plan, Findings& findings);
 

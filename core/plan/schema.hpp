@@ -12,6 +12,7 @@
 //   x-hyper-size: true      "64KiB"  becomes an integer, bytes; minimum and maximum hold for it
 //   x-hyper-path: true      a relative path becomes absolute (against SchemaContext::base_dir)
 //   x-hyper-form: TEXT      the hint where `pattern` does not match
+//   x-hyper-per-vm: true    a provider's option that a migration may set for its own VM
 #pragma once
 
 #include <filesystem>

@@ -71,6 +71,7 @@ constexpr std::array kKeywords = {
     Keyword{"x-hyper-size", Shape::kFlag},
     Keyword{"x-hyper-path", Shape::kFlag},
     Keyword{"x-hyper-form", Shape::kText},
+    Keyword{"x-hyper-per-vm", Shape::kFlag},
 };
 
 class SchemaChecker {

@@ -89,6 +89,7 @@ void SinkHandle::validate(const std::string& what) const {
   promise(what, has(HYPER_SINK_PARTS | HYPER_SINK_APPEND), table_.write_at != nullptr, "write_at");
   promise(what, has(HYPER_SINK_PATH), table_.path != nullptr, "path");
   promise(what, has(HYPER_SINK_READBACK), table_.reopen != nullptr, "reopen");
+  promise(what, has(HYPER_SINK_RESUME), table_.keep != nullptr, "keep");
   if (table_.commit == nullptr || table_.close == nullptr)
     throw Error(Code::kFail, what + " opened a sink that cannot be committed or closed");
   if (has(HYPER_SINK_PARTS) && table_.part_size == 0)
@@ -133,6 +134,10 @@ void SinkHandle::watch(std::function<void(uint64_t)> on_written) {
     const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
     inner.close(inner.ctx);
   };
+  table_.keep = [](void* self, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
+    return inner.keep(inner.ctx, op, on, emit, arg);
+  };
 }
 
 std::string SinkHandle::path() const {
@@ -154,6 +159,18 @@ nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
   return emitted_object(op, label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
     return table_.commit(table_.ctx, &op, length, emit, arg);
   });
+}
+
+nlohmann::json SinkHandle::keep(Operation& op) {
+  const auto lock = plugin_.enter();
+  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+    return table_.keep(table_.ctx, &op, 1, emit, arg);
+  });
+}
+
+void SinkHandle::drop(Operation& op) {
+  const auto lock = plugin_.enter();
+  op.check(table_.keep(table_.ctx, &op, 0, nullptr, nullptr), label(plugin_, "keep"));
 }
 
 ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)
@@ -309,6 +326,16 @@ nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
   if (status == HYPER_NOTFOUND) return nullptr;
   op.check(status, what);
   return answer;
+}
+
+void StorageHandle::list(Operation& op, const std::string& prefix,
+                         const std::function<void(const nlohmann::json&)>& on_object) {
+  const auto lock = plugin_.enter();
+  const std::string what = label(plugin_, "list");
+  EmitSink sink([&](const std::string& text) { on_object(parse_object(text, what)); });
+  const hyper_st status = table_->list(connection_, &op, prefix.c_str(), &EmitSink::emit, &sink);
+  sink.rethrow();
+  op.check(status, what);
 }
 
 void StorageHandle::remove(Operation& op, const std::string& key) {

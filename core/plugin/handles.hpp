@@ -59,6 +59,11 @@ class SinkHandle {
   std::unique_ptr<SourceHandle> reopen(Operation& op, uint64_t length) const;
   /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
   nlohmann::json commit(Operation& op, uint64_t length);
+  /// Leaves what was written where it is when this goes without a commit; the token by which
+  /// StorageHandle::put finds it again. RESUME only.
+  nlohmann::json keep(Operation& op);
+  /// Removes it again then.
+  void drop(Operation& op);
   void validate(const std::string& what) const;
   /// on_written: each write that the sink has acknowledged, its bytes; any thread. Before the
   /// sink is used; for sinks that are written through table().write_at.
@@ -147,6 +152,9 @@ class StorageHandle {
   std::unique_ptr<SourceHandle> get(Operation& op, const std::string& key);
   /// Null JSON if there is no such object.
   nlohmann::json stat(Operation& op, const std::string& key);
+  /// One object for each key that begins with `prefix`, as stat() gives it.
+  void list(Operation& op, const std::string& prefix,
+            const std::function<void(const nlohmann::json&)>& on_object);
   void remove(Operation& op, const std::string& key);
   /// As ProviderHandle::undo.
   bool undo(Operation& op, const nlohmann::json& entry);

@@ -18,11 +18,44 @@ Operation* operation(hyper_op* op) {
   return static_cast<Operation*>(op);
 }
 
+hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept;
+
+/// "hyper.checkpoint/1": the operation knows where its disk's state goes.
+hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
+  constexpr uint64_t kMost = 16u << 20;
+  if (op == nullptr || !operation(op)->checkpoint()) return HYPER_UNSUPPORTED;
+  Diagnostic failure;
+  try {
+    if (state == nullptr || length == 0 || length > kMost)
+      throw Error(Code::kFail, "a checkpoint is empty or longer than 16 MiB");
+    operation(op)->checkpoint()(std::string(state, length));
+    return HYPER_OK;
+  } catch (const Error& error) {
+    failure = error.diagnostic();
+  } catch (const std::exception& error) {
+    failure.summary = error.what();
+  }
+  hyper_diag diag{};
+  diag.size = sizeof diag;
+  diag.severity = HYPER_SEVERITY_ERROR;
+  diag.code = static_cast<hyper_st>(failure.code);
+  diag.summary = failure.summary.c_str();
+  diag.detail = failure.detail.c_str();
+  diag.hint = failure.hint.c_str();
+  return report(op, &diag);
+}
+
+const hyper_checkpoint* checkpoint_table() {
+  static const hyper_checkpoint table = {sizeof(hyper_checkpoint), 0, save_checkpoint};
+  return &table;
+}
+
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
     return current_journal() ? journal_table() : nullptr;
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return checkpoint_table();
   return nullptr;
 }
 

@@ -36,6 +36,8 @@ class Operation : public hyper_op {
  public:
   using OnNotice = std::function<void(const Diagnostic&)>;
   using OnProgress = std::function<void(uint64_t done, uint64_t total)>;
+  /// Makes a converter's state durable; may throw Error.
+  using OnCheckpoint = std::function<void(const std::string& state_json)>;
 
   /// name: what log lines and messages call it, e.g. "web-01/disk-0".
   Operation(std::string name, std::shared_ptr<CancelSource> cancel);
@@ -44,6 +46,8 @@ class Operation : public hyper_op {
   void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }
   /// Called at most every 100 ms and for the last value of a total; never with less than before.
   void on_progress(OnProgress handler) { on_progress_ = std::move(handler); }
+  void on_checkpoint(OnCheckpoint handler) { on_checkpoint_ = std::move(handler); }
+  const OnCheckpoint& checkpoint() const { return on_checkpoint_; }
 
   /// Before the first call is made with it. Default: as fast as it goes.
   void limit_sending(SendLimits limits) { send_limits_ = std::move(limits); }
@@ -70,6 +74,7 @@ class Operation : public hyper_op {
   OnNotice on_notice_;
   OnProgress on_progress_;
   SendLimits send_limits_;
+  OnCheckpoint on_checkpoint_;
   mutable std::mutex mutex_;
   std::vector<Diagnostic> diagnostics_;
   std::size_t checked_ = 0;  // diagnostics before this belong to calls that ended

@@ -66,7 +66,8 @@ void keep_loaded(boost::dll::shared_library library) {
 
 }  // namespace
 
-std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string& expected_id) {
+std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string& expected_id,
+                                     const hyper_host* host) {
   boost::dll::shared_library library = open_library(path);
   if (!library.has(HYPER_ENTRY_SYMBOL))
     throw refused(path, library.has("hyper_plugin_entry_v2")
@@ -101,7 +102,7 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   op.on_notice([&](const Diagnostic& notice) {
     spdlog::warn("plugin {}: {}", expected_id, to_string(notice));
   });
-  op.check(table.start(host_table(), &op), "plugin '" + plugin->id_ + "': start");
+  op.check(table.start(host, &op), "plugin '" + plugin->id_ + "': start");
   plugin->started_ = true;
 
   const std::string what = "plugin '" + plugin->id_ + "': interface ";
@@ -142,8 +143,24 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   return plugin;
 }
 
+std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::string& version,
+                                          const PluginTables& tables, std::function<void()> ended) {
+  std::unique_ptr<Plugin> plugin(new Plugin);
+  plugin->id_ = id;
+  plugin->version_ = version;
+  plugin->provider_ = tables.provider;
+  plugin->image_ = tables.image;
+  plugin->converter_ = tables.converter;
+  plugin->storage_ = tables.storage;
+  plugin->plugin_.validate = tables.validate;
+  plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
+  plugin->ended_ = std::move(ended);
+  return plugin;
+}
+
 Plugin::~Plugin() {
   if (started_) plugin_.stop();
+  if (ended_) ended_();
 }
 
 const hyper_provider* Plugin::provider() const {

@@ -6,6 +6,8 @@
 
 #include <hyper/hyper.h>
 
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -14,11 +16,25 @@
 
 namespace hyperhost {
 
+/// What a plugin in another process is to the host: functions that ask there.
+struct PluginTables {
+  hyper_provider provider{};  ///< size 0 where it has no such interface
+  hyper_image image{};
+  hyper_converter converter{};
+  hyper_storage storage{};
+  decltype(hyper_plugin::validate) validate = nullptr;
+  bool serial = true;
+};
+
 class Plugin {
  public:
+  /// A plugin that is loaded elsewhere. `ended` is called last.
+  static std::unique_ptr<Plugin> of_tables(const std::string& id, const std::string& version,
+                                           const PluginTables& tables, std::function<void()> ended);
   /// Loads (symbols resolved now, visible to nobody else), negotiates and starts it. Throws Error
   /// that says why it was refused.
-  static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id);
+  static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id,
+                                      const hyper_host* host = host_table());
   ~Plugin();
   Plugin(const Plugin&) = delete;
   Plugin& operator=(const Plugin&) = delete;
@@ -46,6 +62,7 @@ class Plugin {
   hyper_plugin plugin_{};
   std::string id_, version_;
   bool started_ = false;
+  std::function<void()> ended_;
   mutable std::recursive_mutex serial_;
   hyper_provider provider_{};
   hyper_image image_{};

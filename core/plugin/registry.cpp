@@ -14,6 +14,7 @@
 
 #include "core/plan/near_miss.hpp"
 #include "core/plugin/elf_section.hpp"
+#include "core/plugin/isolation/isolated_plugin.hpp"
 
 namespace hyperhost {
 namespace fs = std::filesystem;
@@ -27,6 +28,34 @@ std::string unsafe(const std::string& path) {
     return path + " is writable by everybody (chmod o-w " + path + ")";
   if (status.st_uid != 0 && status.st_uid != ::geteuid())
     return path + " belongs to neither root nor the user who runs this";
+  return {};
+}
+
+constexpr const char* kBuiltIn = "built-in";
+
+/// "1.2" is 1.2, 1.2.0 and 1.2.9-rc1, not 1.20.0.
+bool is_version(const std::string& version, const std::string& wanted) {
+  return version.rfind(wanted, 0) == 0 &&
+         (version.size() == wanted.size() ||
+          std::string_view(".-+").find(version[wanted.size()]) != std::string_view::npos);
+}
+
+/// The same for a directory and all above it: who may rename one of them may put another in its
+/// place, unless the sticky bit (as on /tmp) keeps that to its owner.
+std::string unsafe_directory(const std::string& path) {
+  if (std::string reason = unsafe(path); !reason.empty()) return reason;
+  std::error_code error;
+  const fs::path real = fs::canonical(path, error);  // what a symbolic link leads to counts
+  if (error) return "look at " + path + ": " + error.message();
+  for (fs::path above = real; above.has_relative_path();) {
+    above = above.parent_path();
+    struct stat status {};
+    if (::stat(above.c_str(), &status) != 0)
+      return errno_error(errno, "look at " + above.string()).what();
+    if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
+      return path + " lies in " + above.string() + ", which is writable by everybody (chmod o-w " +
+             above.string() + ")";
+  }
   return {};
 }
 
@@ -48,7 +77,9 @@ std::array<uint64_t, 4> version_key(const std::string& version) {
   return key;
 }
 
-std::string manifest_problem(const nlohmann::json& manifest) {
+}  // namespace
+
+std::string PluginRegistry::manifest_problem(const nlohmann::json& manifest) {
   static const std::regex id_pattern("^[a-z][a-z0-9-]{0,63}$");
   if (!manifest.is_object()) return "its manifest is not a JSON object";
   for (const char* key : {"id", "version"})
@@ -76,9 +107,18 @@ std::string manifest_problem(const nlohmann::json& manifest) {
   return {};
 }
 
-}  // namespace
+std::string plugin_id(const std::string& reference) {
+  return reference.substr(0, reference.find('@'));
+}
 
-std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs) {
+Isolation isolation_named(const std::string& name) {
+  return name == "none"      ? Isolation::kNone
+         : name == "process" ? Isolation::kProcess
+                             : Isolation::kAuto;
+}
+
+std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs,
+                                                   const std::vector<SearchDir>& then) {
   if (const char* path = std::getenv("HYPERHOST_PLUGIN_PATH")) {
     std::string rest = path;
     while (!rest.empty()) {
@@ -87,11 +127,12 @@ std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs) 
       rest.erase(0, end + 1);
     }
   }
+  dirs.insert(dirs.end(), then.begin(), then.end());
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error)
     dirs.push_back({(program.parent_path().parent_path() / "lib/hyperhost/plugins").string(),
-                    "built-in", false});
+                    kBuiltIn, false});
   return dirs;
 }
 
@@ -114,7 +155,10 @@ void PluginRegistry::scan(const SearchDir& dir) {
     return;
   }
   std::sort(paths.begin(), paths.end());
-  const std::string dir_unsafe = paths.empty() ? std::string() : unsafe(dir.path);
+  // The built-in directory lies in the program's own tree: who can move that can move the program.
+  const std::string dir_unsafe = paths.empty()            ? std::string()
+                                 : dir.origin == kBuiltIn ? unsafe(dir.path)
+                                                          : unsafe_directory(dir.path);
   for (const std::string& path : paths) {
     PluginFile file{path, dir.origin, "", "", nullptr, "", false};
     try {
@@ -156,16 +200,42 @@ void PluginRegistry::choose() {
   for (PluginFile& file : files_) {
     if (!file.refusal.empty()) continue;
     file.chosen = best[file.id] == &file;
+    file.superseded = !file.chosen;
     if (!file.chosen)
       file.refusal =
           "version " + best[file.id]->version + " in " + best[file.id]->path + " is used";
   }
 }
 
-const PluginFile* PluginRegistry::find(const std::string& id) const {
-  for (const PluginFile& file : files_)
-    if (file.chosen && file.id == id) return &file;
-  return nullptr;
+const PluginFile* PluginRegistry::find(const std::string& reference) const {
+  const std::string id = plugin_id(reference);
+  if (id.size() == reference.size()) {
+    for (const PluginFile& file : files_)
+      if (file.chosen && file.id == id) return &file;
+    return nullptr;
+  }
+  const std::string version = reference.substr(id.size() + 1);
+  const PluginFile* best = nullptr;
+  for (const PluginFile& file : files_) {
+    if (file.id != id || !(file.chosen || file.superseded) || !is_version(file.version, version))
+      continue;
+    if (best == nullptr || version_key(best->version) < version_key(file.version)) best = &file;
+  }
+  return best;
+}
+
+void PluginRegistry::isolate(const std::string& id, Isolation isolation) {
+  const std::lock_guard lock(mutex_);
+  Isolation& decided = isolation_[id];
+  decided = std::max(decided, isolation);
+}
+
+Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
+  const std::lock_guard lock(mutex_);
+  const auto decided = isolation_.find(file.id);
+  if (decided != isolation_.end() && decided->second != Isolation::kAuto) return decided->second;
+  if (default_isolation_ != Isolation::kAuto) return default_isolation_;
+  return file.origin == kBuiltIn ? Isolation::kNone : Isolation::kProcess;
 }
 
 std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
@@ -179,25 +249,39 @@ std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) cons
   return ids;
 }
 
-Plugin& PluginRegistry::load(const std::string& id) {
+Plugin& PluginRegistry::load(const std::string& reference) {
+  const PluginFile* file = find(reference);
+  if (file == nullptr) not_found(reference);
+  const Isolation isolation = isolation_of(*file);
   const std::lock_guard lock(mutex_);
-  if (const auto found = loaded_.find(id); found != loaded_.end()) return *found->second;
-  const PluginFile* file = find(id);
-  if (file == nullptr) {
-    for (const PluginFile& refused : files_)
-      if (refused.id == id)
-        throw Error(Code::kUnsupported, "plugin '" + id + "' (" + refused.path + ") is refused",
-                    refused.refusal);
-    std::vector<std::string> ids;
-    for (const PluginFile& other : files_)
-      if (other.chosen) ids.push_back(other.id);
-    std::string where;
-    for (const SearchDir& dir : dirs_) where += (where.empty() ? "" : ", ") + dir.path;
-    throw Error(Code::kNotFound, "there is no plugin '" + id + "'", "looked in " + where,
-                suggest(id, ids));
-  }
-  spdlog::debug("loading plugin {} {} from {}", file->id, file->version, file->path);
-  return *(loaded_[id] = Plugin::load(file->path, id));
+  if (const auto found = loaded_.find(file->path); found != loaded_.end()) return *found->second;
+  const bool apart = isolation == Isolation::kProcess;
+  spdlog::debug("loading plugin {} {} from {}{}", file->id, file->version, file->path,
+                apart ? " in a process of its own" : "");
+  return *(loaded_[file->path] = apart ? isolation::load_isolated(file->path, file->id)
+                                       : Plugin::load(file->path, file->id));
+}
+
+void PluginRegistry::not_found(const std::string& reference) const {
+  const std::string id = plugin_id(reference);
+  std::string versions;
+  for (const PluginFile& file : files_)
+    if (file.id == id && (file.chosen || file.superseded))
+      versions += (versions.empty() ? "" : ", ") + file.version;
+  if (!versions.empty())
+    throw Error(Code::kNotFound, "there is no plugin '" + reference + "'", "",
+                "versions of " + id + " that there are: " + versions);
+  for (const PluginFile& refused : files_)
+    if (refused.id == id)
+      throw Error(Code::kUnsupported, "plugin '" + id + "' (" + refused.path + ") is refused",
+                  refused.refusal);
+  std::vector<std::string> ids;
+  for (const PluginFile& other : files_)
+    if (other.chosen) ids.push_back(other.id);
+  std::string where;
+  for (const SearchDir& dir : dirs_) where += (where.empty() ? "" : ", ") + dir.path;
+  throw Error(Code::kNotFound, "there is no plugin '" + id + "'", "looked in " + where,
+              suggest(id, ids));
 }
 
 }  // namespace hyperhost

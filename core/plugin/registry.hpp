@@ -16,7 +16,7 @@ namespace hyperhost {
 
 struct SearchDir {
   std::string path;
-  std::string origin;     ///< "built-in", "HYPERHOST_PLUGIN_PATH", "--plugin-dir", "plan"
+  std::string origin;     ///< "built-in", "HYPERHOST_PLUGIN_PATH", "--plugin-dir", "plan", a file
   bool required = false;  ///< a missing directory is an error, not silence
 };
 
@@ -27,7 +27,16 @@ struct PluginFile {
   nlohmann::json manifest;  ///< null where it could not be read
   std::string refusal;      ///< why it is not used; empty = usable
   bool chosen = false;      ///< the one used for its id
+  bool superseded = false;  ///< good, but another version is used unless this one is asked for
 };
+
+/// Where a plugin's code runs.
+enum class Isolation { kAuto, kNone, kProcess };
+/// "auto", "none", "process"; kAuto for anything else.
+Isolation isolation_named(const std::string& name);
+
+/// "acme@1.2" → "acme".
+std::string plugin_id(const std::string& reference);
 
 class PluginRegistry {
  public:
@@ -36,27 +45,43 @@ class PluginRegistry {
   explicit PluginRegistry(const std::vector<SearchDir>& dirs);
   ~PluginRegistry();
 
-  /// The directories of HYPERHOST_PLUGIN_PATH (colon-separated) behind `first`, then the built-in
+  /// `first`, the directories of HYPERHOST_PLUGIN_PATH (colon-separated), `then`, and the built-in
   /// one: beside the program ("../lib/hyperhost/plugins").
-  static std::vector<SearchDir> search_path(std::vector<SearchDir> first);
+  static std::vector<SearchDir> search_path(std::vector<SearchDir> first,
+                                            const std::vector<SearchDir>& then = {});
+
+  /// What is wrong with a manifest; empty = nothing.
+  static std::string manifest_problem(const nlohmann::json& manifest);
 
   const std::vector<PluginFile>& files() const { return files_; }
-  /// The chosen file of that id; nullptr if there is none.
-  const PluginFile* find(const std::string& id) const;
+  /// reference: an id for the chosen file of that id, or ID@VERSION for the newest that begins with
+  /// that version ("1.2": 1.2.0, 1.2.9, not 1.20.0). nullptr if there is none.
+  const PluginFile* find(const std::string& reference) const;
   /// All usable ids whose manifest names that interface, sorted.
   std::vector<std::string> ids_with(const std::string& iface) const;
 
   /// Loads and starts it at the first call. Throws Error naming the reason: not found (with near
   /// names and where was looked), refused, failed to start.
-  Plugin& load(const std::string& id);
+  Plugin& load(const std::string& reference);
+
+  /// Where the code of plugins runs that nobody else decides about. kAuto: those of the built-in
+  /// directory in this process, all others in processes of their own.
+  void isolate_by_default(Isolation isolation) { default_isolation_ = isolation; }
+  /// Decides about one, by id, before it is loaded. The stricter of two decisions holds.
+  void isolate(const std::string& id, Isolation isolation);
+  /// How that file's code would run: kNone or kProcess.
+  Isolation isolation_of(const PluginFile& file) const;
 
  private:
   void scan(const SearchDir& dir);
   void choose();
+  [[noreturn]] void not_found(const std::string& reference) const;
   std::vector<SearchDir> dirs_;
   std::vector<PluginFile> files_;
-  std::mutex mutex_;
-  std::map<std::string, std::unique_ptr<Plugin>> loaded_;
+  Isolation default_isolation_ = Isolation::kAuto;
+  std::map<std::string, Isolation> isolation_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<Plugin>> loaded_;  // by path
 };
 
 }  // namespace hyperhost

@@ -19,6 +19,30 @@ constexpr const char* kSteps[] = {
     " created INTEGER NOT NULL, what TEXT NOT NULL);"
     "CREATE INDEX journal_plugin ON journal(plugin, id);",
     "ALTER TABLE journal ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    "CREATE TABLE runs (run_id TEXT PRIMARY KEY, plan TEXT NOT NULL, plan_file TEXT NOT NULL,"
+    " user TEXT NOT NULL, owner TEXT NOT NULL, started INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX runs_started ON runs(started);"
+    "CREATE TABLE tasks (task_id TEXT PRIMARY KEY, position INTEGER NOT NULL,"
+    " run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE, vm_name TEXT NOT NULL,"
+    " provider TEXT NOT NULL, status TEXT NOT NULL, stage TEXT NOT NULL, started INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL, attempts INTEGER NOT NULL, disks INTEGER NOT NULL,"
+    " guest_bytes INTEGER NOT NULL, error TEXT NOT NULL, result TEXT,"
+    " cancel INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX tasks_run ON tasks(run_id, position);"
+    "CREATE TABLE stages (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " stage TEXT NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL, bytes INTEGER NOT "
+    "NULL,"
+    " bytes_total INTEGER NOT NULL, success INTEGER NOT NULL, PRIMARY KEY(task_id, stage));"
+    "CREATE TABLE attempts (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " attempt INTEGER NOT NULL, ended INTEGER NOT NULL, code TEXT NOT NULL, error TEXT NOT NULL,"
+    " delay_ms INTEGER NOT NULL, PRIMARY KEY(task_id, attempt));"
+    "CREATE TABLE disks (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " disk_id TEXT NOT NULL, stage TEXT NOT NULL, status TEXT NOT NULL, done INTEGER NOT NULL,"
+    " total INTEGER NOT NULL, PRIMARY KEY(task_id, disk_id, stage));"
+    "CREATE TABLE resume (target TEXT NOT NULL, disk TEXT NOT NULL, fingerprint TEXT NOT NULL,"
+    " phase TEXT NOT NULL, token TEXT NOT NULL, state TEXT NOT NULL, result TEXT NOT NULL,"
+    " updated INTEGER NOT NULL, PRIMARY KEY(target, disk));",
 };
 constexpr int64_t kVersion = std::size(kSteps);
 
@@ -42,7 +66,7 @@ std::filesystem::path default_state_dir() {
   return std::filesystem::path(home) / ".local/state/hyperhost";
 }
 
-std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& directory) {
+std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& directory, bool check) {
   std::error_code failed;
   std::filesystem::create_directories(directory.parent_path(), failed);
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
@@ -56,6 +80,13 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
   if (opened != SQLITE_OK) throw sqlite_error(db, "open " + file.string());
   sqlite3_busy_timeout(db, 10'000);
   store->migrate();
+  if (check) {
+    Statement statement(db, "PRAGMA quick_check(1)");
+    const std::string found = statement.step() ? statement.text(0) : "no answer";
+    if (found != "ok")
+      throw Error(Code::kCorrupt, "the state database " + file.string() + " is damaged", found,
+                  "move it away; finished files are not affected, unfinished ones begin anew");
+  }
   return store;
 }
 
@@ -66,12 +97,14 @@ StateStore::~StateStore() {
 void StateStore::migrate() {
   execute(db_, "PRAGMA journal_mode=WAL");
   execute(db_, "PRAGMA synchronous=FULL");
-  execute(db_, "BEGIN IMMEDIATE");
-  int64_t version = 0;
-  {
+  execute(db_, "PRAGMA foreign_keys=ON");
+  const auto version_now = [&] {
     Statement statement(db_, "PRAGMA user_version");
-    if (statement.step()) version = statement.integer(0);
-  }
+    return statement.step() ? statement.integer(0) : 0;
+  };
+  if (version_now() == kVersion) return;  // who only reads waits for no writer
+  execute(db_, "BEGIN IMMEDIATE");
+  int64_t version = version_now();
   if (version > kVersion) {
     execute(db_, "ROLLBACK");
     throw Error(Code::kUnsupported, file_.string() + " was written by a newer hyperhost (format " +

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "core/state/journal.hpp"
+#include "core/state/run_state.hpp"
 
 struct sqlite3;
 
@@ -18,10 +19,12 @@ namespace hyperhost {
 /// (~/.local/state/hyperhost) for others.
 std::filesystem::path default_state_dir();
 
-class StateStore final : public Journal {
+class StateStore final : public Journal, public RunState {
  public:
-  /// Makes the directory (mode 0700) and the database where missing. Throws Error.
-  static std::shared_ptr<StateStore> open(const std::filesystem::path& directory);
+  /// Makes the directory (mode 0700) and the database where missing. check: reads all of it for
+  /// damage first. Throws Error.
+  static std::shared_ptr<StateStore> open(const std::filesystem::path& directory,
+                                          bool check = false);
   ~StateStore() override;
 
   uint64_t open_entry(const std::string& plugin, const nlohmann::json& what) override;
@@ -30,7 +33,26 @@ class StateStore final : public Journal {
   void each_entry(const std::string& plugin,
                   const std::function<void(const JournalEntry&)>& on_entry) override;
 
+  void begin_run(const RunRecord& run, const std::vector<TaskRecord>& tasks) override;
+  void end_run(const std::string& run_id) override;
+  std::unique_ptr<Group> update() override;
+  void save_result(const std::string& task_id, const nlohmann::json& result) override;
+  std::vector<RunRecord> runs(std::size_t limit) override;
+  std::optional<RunRecord> run(const std::string& run_id) override;
+  std::vector<TaskRecord> tasks(const std::string& run_id) override;
+  std::optional<TaskDetail> task(const std::string& task_id) override;
+  std::vector<std::string> find_tasks(const std::string& text) override;
+  bool request_cancel(const std::string& task_id) override;
+  std::vector<std::string> cancel_requests(const std::string& run_id) override;
+  std::vector<ResumeRecord> resume_records(const std::string& target) override;
+  void save_resume(const ResumeRecord& record) override;
+  void finish_resume(const ResumeRecord& record) override;
+  void forget_resume(const std::string& target) override;
+  void forget_resume(const std::string& target, const std::string& disk) override;
+
  private:
+  class Update;
+  void insert_resume(const ResumeRecord& record);
   StateStore(const std::filesystem::path& file, sqlite3* db) : file_(file), db_(db) {}
   void migrate();
 

@@ -33,7 +33,10 @@ class Cleanup {
     if (options_.plan.empty()) {
       registry = &context_.registry();
     } else {
-      const PlanResult loaded = load_plan(options_.plan, {options_.overrides, {}});
+      PlanOptions plan_options;
+      plan_options.overrides = options_.overrides;
+      plan_options.host_defaults = context_.host_config().defaults;
+      const PlanResult loaded = load_plan(options_.plan, plan_options);
       if (!loaded.plan) return refused(loaded.diagnostics);
       std::vector<std::string> dirs;
       for (const auto& dir : loaded.plan->plugin_dirs) dirs.push_back(dir.string());

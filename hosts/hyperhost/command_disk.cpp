@@ -2,7 +2,9 @@
 // hyperhost convert, compare, verify: single disks, without a plan.
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +13,7 @@
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/plan/plan_read.hpp"
 #include "core/plan/units.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/single_disk.hpp"
@@ -19,7 +22,12 @@
 namespace hyperhost {
 namespace {
 
-int convert(Context& context, const SingleDiskOptions& options) {
+constexpr const char* kAllowBacking =
+    "Read a qcow2 overlay through its backing files, which lie beside it";
+
+int convert(Context& context, SingleDiskOptions options) {
+  if (const ConfigValue* converter = context.host_config().defaults.find("converter"))
+    options.host_converter = read_converter(*converter, "/converter");
   const DiskResult disk = convert_single_disk(context.registry(), options, context.cancel());
   if (context.json()) {
     context.print_json(
@@ -49,13 +57,27 @@ int convert(Context& context, const SingleDiskOptions& options) {
   return kExitOk;
 }
 
-int compare(Context& context, const std::string& a, const std::string& b, bool strict) {
+/// Any image, as a guest sees it; a package is refused, it would be taken for a raw disk.
+std::unique_ptr<SourceHandle> open_disk(Session& session, const std::string& path,
+                                        const std::string& format, const std::string& reader,
+                                        Operation& op, std::string& used) {
+  if (path.empty()) throw Error(Code::kConfig, "the name of an image is empty");
+  std::unique_ptr<SourceHandle> file = open_file_source(path, "");
+  if (format.empty() && is_package(*file, op))
+    throw Error(Code::kUnsupported, path + " is a package (OVA or OVF) and no disk image", "",
+                "name the image itself; hyperhost convert takes a disk out of a package");
+  const std::string known = format.empty() ? detect_format(session, *file, path, op) : format;
+  return open_image(session, std::move(file), known, reader, "", op, used);
+}
+
+int compare(Context& context, const std::string& a, const std::string& b, bool strict,
+            bool backing) {
   Session session(context.registry(), {});
   Operation op("compare", context.cancel());
+  if (backing) allow_backing(session, context.registry(), op);
   std::string reader_a, reader_b;
-  const auto left = open_image(session, open_file_source(a), "", "parallel-disk", "", op, reader_a);
-  const auto right =
-      open_image(session, open_file_source(b), "", "parallel-disk", "", op, reader_b);
+  const auto left = open_disk(session, a, "", "parallel-disk", op, reader_a);
+  const auto right = open_disk(session, b, "", "parallel-disk", op, reader_b);
   const auto difference = compare_content(*left, *right, op, hardware_threads(), !strict);
   if (context.json()) {
     nlohmann::json out = {
@@ -78,14 +100,17 @@ int compare(Context& context, const std::string& a, const std::string& b, bool s
 struct Checked {
   std::string path, digest, expected, reader, problem;
   uint64_t virtual_size = 0;
+  bool unreadable = false;
 };
 
 Checked check_image(Session& session, const std::string& path, const std::string& format,
                     const std::string& expected, uint64_t virtual_size, const std::string& reader,
                     Operation& op) {
-  Checked out{path, "", expected, "", "", 0};
-  const auto image = open_image(session, open_file_source(path), format,
-                                reader.empty() ? "parallel-disk" : reader, "", op, out.reader);
+  Checked out{path, "", expected, "", "", 0, false};
+  const auto image =
+      open_disk(session, path, format, reader.empty() ? "parallel-disk" : reader, op, out.reader);
+  if (!reader.empty() && out.reader != reader)  // asked for as a second opinion, not as a wish
+    throw Error(Code::kUnsupported, "'" + reader + "' cannot read " + path);
   out.virtual_size = image->length();
   out.digest = content_digest(*image, op, hardware_threads());
   if (virtual_size != 0 && virtual_size != out.virtual_size)
@@ -96,13 +121,25 @@ Checked check_image(Session& session, const std::string& path, const std::string
   return out;
 }
 
-int verify(Context& context, const std::vector<std::string>& paths, const std::string& reader) {
+int verify(Context& context, const std::vector<std::string>& paths, const std::string& reader,
+           bool backing) {
   Session session(context.registry(), {});
   Operation op("verify", context.cancel());
+  if (backing) allow_backing(session, context.registry(), op);
   nlohmann::json list = nlohmann::json::array();
-  bool differs = false;
+  const auto readers = context.registry().ids_with(HYPER_IFACE_IMAGE);
+  if (!reader.empty() && std::find(readers.begin(), readers.end(), reader) == readers.end()) {
+    std::string known;
+    for (const std::string& id : readers) known += (known.empty() ? "" : ", ") + id;
+    throw Error(Code::kConfig, "--reader: no plugin '" + reader + "' reads images", "",
+                "these do: " + known);
+  }
+  int status = kExitOk;
   const auto tell = [&](const Checked& one) {
-    differs = differs || !one.problem.empty();
+    if (one.unreadable)
+      status = kExitFailed;
+    else if (!one.problem.empty() && status == kExitOk)
+      status = kExitDiffers;
     if (context.json()) {
       list.push_back({{"path", one.path},
                       {"content_digest", one.digest},
@@ -111,7 +148,7 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
                       {"reader", one.reader},
                       {"ok", one.problem.empty()},
                       {"problem", one.problem}});
-    } else {
+    } else if (!one.unreadable) {
       std::cout << one.path << ": "
                 << (!one.problem.empty()   ? "DIFFERENT: " + one.problem
                     : one.expected.empty() ? "read whole"
@@ -119,25 +156,43 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
                 << "\n  " << one.digest << "\n";
     }
   };
-  for (const std::string& path : paths) {
-    if (std::filesystem::path(path).extension() != ".json") {
-      tell(check_image(session, path, "", "", 0, reader, op));
-      continue;
+  // One that cannot be read does not keep the others from being looked at.
+  const auto attempt = [&](const std::string& path, const std::string& expected,
+                           const std::function<void()>& work) {
+    try {
+      work();
+    } catch (const Error& failure) {
+      if (failure.code() == Code::kCancelled || failure.code() == Code::kConfig) throw;
+      if (!context.json()) context.print({failure.diagnostic()});
+      tell({path, "", expected, "", to_string(failure.diagnostic()), 0, true});
     }
+  };
+  const auto check = [&](const std::string& path, const std::string& format,
+                         const std::string& expected, uint64_t virtual_size) {
+    attempt(path, expected,
+            [&] { tell(check_image(session, path, format, expected, virtual_size, reader, op)); });
+  };
+  const auto check_manifest = [&](const std::string& path) {
     for (const ManifestDisk& disk : read_manifest(path)) {
-      // A set that was moved is found beside its manifest.
+      // Beside the manifest first: a set that was moved or copied is meant where it is now.
       std::string at = disk.path;
       const auto beside =
           std::filesystem::path(path).parent_path() / std::filesystem::path(disk.path).filename();
-      if (!std::filesystem::exists(at) && std::filesystem::exists(beside)) at = beside.string();
+      if (std::filesystem::exists(beside)) at = std::filesystem::absolute(beside).string();
       if (disk.digest.empty())
         throw Error(Code::kUnsupported, path + ": disk " + disk.id + " has no content digest",
                     "it was migrated with verify: none");
-      tell(check_image(session, at, disk.format, disk.digest, disk.virtual_size, reader, op));
+      check(at, disk.format, disk.digest, disk.virtual_size);
     }
+  };
+  for (const std::string& path : paths) {
+    if (std::filesystem::path(path).extension() == ".json")
+      attempt(path, "", [&] { check_manifest(path); });
+    else
+      check(path, "", "", 0);
   }
-  if (context.json()) context.print_json({{"ok", !differs}, {"images", list}});
-  return differs ? kExitDiffers : kExitOk;
+  if (context.json()) context.print_json({{"ok", status == kExitOk}, {"images", list}});
+  return status;
 }
 
 void add_convert(CLI::App& app, Context& context, int& status) {
@@ -145,13 +200,13 @@ void add_convert(CLI::App& app, Context& context, int& status) {
   auto cluster = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand(
       "convert", "Convert one disk image; formats are found out from the content");
-  command->add_option("IN", options->input, "The disk image, or an OVA")->required();
+  command->add_option("IN", options->input, "The disk image, or an OVA or OVF")->required();
   command->add_option("OUT", options->output, "The new image")->required();
   command->add_option("-O,--format", options->format,
                       "Of OUT: qcow2, raw, vmdk, vhd, vhdx, vdi (default: by OUT's extension)");
   command->add_option("-f,--source-format", options->source_format,
                       "Of IN, where it must not be guessed");
-  command->add_option("--disk", options->disk, "Of an OVA with several: disk-0, disk-1 …");
+  command->add_option("--disk", options->disk, "Of a package with several: disk-0, disk-1 …");
   command->add_option("--compression", options->compression, "Of the data in OUT")
       ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
       ->capture_default_str();
@@ -175,6 +230,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
   command->add_flag("--deterministic", options->deterministic,
                     "The same input gives the same bytes");
   command->add_flag("--overwrite", options->overwrite, "Replace OUT if it exists");
+  command->add_flag("--allow-backing", options->allow_backing, kAllowBacking);
   command->footer(
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"
@@ -201,7 +257,7 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
 
   struct Pair {
     std::string a, b;
-    bool strict = false;
+    bool strict = false, backing = false;
   };
   auto pair = std::make_shared<Pair>();
   CLI::App* command =
@@ -210,13 +266,16 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
   command->add_option("B", pair->b, "Another")->required();
   command->add_flag("--strict", pair->strict,
                     "Images of different size differ, even if the rest is zero");
+  command->add_flag("--allow-backing", pair->backing, kAllowBacking);
   command->footer("Exit status: 0 identical, 5 different, 1 one could not be read.");
-  command->callback(
-      [pair, &context, &status] { status = compare(context, pair->a, pair->b, pair->strict); });
+  command->callback([pair, &context, &status] {
+    status = compare(context, pair->a, pair->b, pair->strict, pair->backing);
+  });
 
   struct VerifyOptions {
     std::vector<std::string> paths;
     std::string reader;
+    bool backing = false;
   };
   auto options = std::make_shared<VerifyOptions>();
   command =
@@ -226,11 +285,13 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
                    "manifest.json of a migration, or images to print the digest of")
       ->required();
   command->add_option("--reader", options->reader, "The plugin that reads, e.g. qemu-img");
+  command->add_flag("--allow-backing", options->backing, kAllowBacking);
   command->footer(
       "Examples:\n  hyperhost verify out/web-01/manifest.json\n  hyperhost verify disk.qcow2 "
       "--reader qemu-img");
-  command->callback(
-      [options, &context, &status] { status = verify(context, options->paths, options->reader); });
+  command->callback([options, &context, &status] {
+    status = verify(context, options->paths, options->reader, options->backing);
+  });
 }
 
 }  // namespace hyperhost

@@ -22,6 +22,8 @@ struct InventoryOptions {
 class Inventory {
  public:
   Inventory(Context& context, const InventoryOptions& options) {
+    if (options.path.empty() && options.plan.empty())
+      throw Error(Code::kConfig, "the value of --plan or --path is empty");
     if (!options.path.empty()) {
       PluginRegistry& registry = context.registry();
       registry.load("local-ovf");
@@ -33,6 +35,7 @@ class Inventory {
     }
     PlanOptions plan_options;
     plan_options.overrides = options.overrides;
+    plan_options.host_defaults = context.host_config().defaults;
     const PlanResult loaded = load_plan(options.plan, plan_options);
     context.print(loaded.diagnostics);
     if (!loaded.plan) throw Error(Code::kConfig, options.plan + " has errors");
@@ -77,10 +80,8 @@ int list(Context& context, const InventoryOptions& options) {
   for (const auto& [name, choice] : inventory.providers()) {
     Operation op(name, context.cancel());
     inventory.session().provider(name, op).list_vms(op, options.vm, [&](const nlohmann::json& vm) {
-      if (context.json()) {
-        all.push_back(vm);
-        all.back()["provider"] = name;
-      }
+      all.push_back(vm);
+      all.back()["provider"] = name;
       table.row({text_of(vm, "name"), name, text_of(vm, "power_state"),
                  std::to_string(number_of(vm, "disks")), human_bytes(number_of(vm, "bytes")),
                  text_of(vm, "path")});
@@ -91,6 +92,12 @@ int list(Context& context, const InventoryOptions& options) {
     context.print_json({{"vms", all}});
   else
     std::cout << table.text();
+  if (all.empty())
+    std::cerr << "no VM " << (options.vm.empty() ? "is there" : "matches '" + options.vm + "'")
+              << (options.path.empty()
+                      ? ""
+                      : " (directories below are not looked into; a plan's recursive: true does)")
+              << "\n";
   return kExitOk;
 }
 
@@ -135,13 +142,16 @@ int describe(Context& context, const InventoryOptions& options) {
 
 void add_source(CLI::App* command, InventoryOptions& options) {
   auto* group = command->add_option_group("source");
-  group->add_option("--plan", options.plan, "The plan whose providers are asked");
+  CLI::Option* plan =
+      group->add_option("--plan", options.plan, "The plan whose providers are asked");
   group->add_option("--path", options.path,
                     "A directory of packages, an OVA, an OVF or a disk image");
   group->require_option(1);
-  command->add_option("--provider", options.provider, "Only this provider of the plan");
+  command->add_option("--provider", options.provider, "Only this provider of the plan")
+      ->needs(plan);
   command->add_option("--set", options.overrides, "KEY=VALUE over what the plan says (repeatable)")
       ->take_all()
+      ->needs(plan)
       ->allow_extra_args(false);
 }
 

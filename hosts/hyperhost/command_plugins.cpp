@@ -4,7 +4,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "hosts/hyperhost/context.hpp"
+#include "core/plugin/isolation/worker.hpp"
+#include "hosts/hyperhost/command_plugins.hpp"
 #include "hosts/hyperhost/table.hpp"
 
 namespace hyperhost {
@@ -29,13 +30,17 @@ int list(Context& context) {
   if (context.json()) {
     nlohmann::json all = nlohmann::json::array();
     for (const PluginFile& file : files)
-      all.push_back({{"id", file.id},
-                     {"version", file.version},
-                     {"path", file.path},
-                     {"origin", file.origin},
-                     {"used", file.chosen},
-                     {"refusal", file.refusal},
-                     {"manifest", file.manifest}});
+      all.push_back(
+          {{"id", file.id},
+           {"version", file.version},
+           {"path", file.path},
+           {"origin", file.origin},
+           {"used", file.chosen},
+           {"refusal", file.refusal},
+           {"superseded", file.superseded},
+           {"isolation",
+            context.registry().isolation_of(file) == Isolation::kProcess ? "process" : "none"},
+           {"manifest", file.manifest}});
     context.print_json({{"plugins", all}});
     return kExitOk;
   }
@@ -123,6 +128,14 @@ void add_plugin_commands(CLI::App& app, Context& context, int& status) {
   one->add_option("PLUGIN", *id, "Its id")->required();
   one->footer("Example:\n  hyperhost plugins info local-ovf");
   one->callback([id, &context, &status] { status = info(context, *id); });
+  add_plugin_new_command(*plugins, context, status);
+  // The host's own: a process for a plugin, see core/plugin/isolation.
+  CLI::App* serve = plugins->add_subcommand("serve")->group("");
+  auto file = std::make_shared<std::pair<std::string, std::string>>();
+  serve->add_option("FILE", file->first)->required();
+  serve->add_option("ID", file->second)->required();
+  serve->callback([file, &status] { status = isolation::serve_plugin(file->first, file->second); });
+  add_plugin_check_command(*plugins, context, status);
 }
 
 }  // namespace hyperhost

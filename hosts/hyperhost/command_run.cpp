@@ -3,28 +3,30 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
+#include "core/state/host_entries.hpp"
+#include "core/state/run_recorder.hpp"
 #include "core/state/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/plan_flags.hpp"
 #include "hosts/hyperhost/report.hpp"
-#include "hosts/hyperhost/run_log.hpp"
-#include "hosts/hyperhost/table.hpp"
+#include "hosts/hyperhost/run.hpp"
+#include "hosts/hyperhost/run_screen.hpp"
 
 namespace hyperhost {
 namespace {
 
-struct RunOptions {
-  std::string plan;
-  std::vector<std::string> overrides;
-  std::string converter;
-  bool dry_run = false;
-};
+constexpr std::chrono::seconds kPreflight{3};
+constexpr std::size_t kRunsLookedAt = 100;
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -51,18 +53,37 @@ class PlanRun {
       return stopped(kExitPreflight);
     }
     const auto& cancel = context_.cancel();
-    if (only_check) keep(Watchers::check(plan_->observability, plan_->base_dir));
+    try {
+      open_state(only_check);
+    } catch (const Error& failure) {
+      diagnostics_.push_back(failure.diagnostic());
+      return stopped(kExitPreflight);
+    }
+    for (MigrationConfig& config : bound_.migrations) {
+      config.fresh = options_.fresh;
+      config.continues_since = continues_since_;
+    }
+    keep(Watchers::check(plan_->observability, plan_->base_dir));
     keep(expand_patterns(bound_, *orchestrator, cancel));
     std::vector<VmRoute> routes;
     if (!has_error(diagnostics_)) {
+      const auto begin = std::chrono::steady_clock::now();
+      bound_.batch.checked = 0;
       for (const MigrationConfig& config : bound_.migrations) {
         if (cancel->cancelled()) return stopped(kExitInterrupted);
-        routes.push_back(orchestrator->preflight(config, cancel));
-        for (Diagnostic& finding : routes.back().findings)
+        // A long plan does not keep its first VM waiting: the rest is checked while it runs.
+        if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
+        VmRoute route = orchestrator->preflight(config, cancel);
+        for (Diagnostic& finding : route.findings)
           if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
-            finding.where = bound_.specs[routes.size() - 1]->mark.where();
-        keep(routes.back().findings);
+            finding.where = bound_.specs[bound_.batch.checked]->mark.where();
+        keep(route.findings);
+        ++bound_.batch.checked;
+        directories_.push_back(route.directory);
+        for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
+        if (only_check) routes.push_back(std::move(route));
       }
+      keep(shared_directories());
     }
     if (orchestrator->get_audit_logger() != nullptr)
       audit_findings(*orchestrator->get_audit_logger());
@@ -75,9 +96,10 @@ class PlanRun {
 
  private:
   bool load() {
-    PlanOptions plan_options;
-    plan_options.overrides = options_.overrides;
-    PlanResult loaded = load_plan(options_.plan, plan_options);
+    PlanOptions changes = options_.changes;
+    changes.host_defaults = context_.host_config().defaults;
+    PlanResult loaded = options_.text.empty() ? load_plan(options_.plan, changes)
+                                              : parse_plan(options_.text, options_.plan, changes);
     keep(loaded.diagnostics);
     plan_ = loaded.plan;
     draft_ = loaded.draft;
@@ -97,11 +119,30 @@ class PlanRun {
     return bound_.ok;
   }
 
+  /// Two VMs by different references may have one name, which only their providers know.
+  std::vector<Diagnostic> shared_directories() const {
+    std::vector<Diagnostic> problems;
+    std::map<std::filesystem::path, std::string> taken;
+    for (std::size_t i = 0; i < directories_.size(); ++i) {
+      if (directories_[i].empty()) continue;
+      const std::string& vm = bound_.migrations[i].vm_name;
+      const auto [found, fresh] = taken.try_emplace(directories_[i], vm);
+      if (fresh) continue;
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = bound_.specs[i]->mark.where();
+      diagnostic.path = bound_.specs[i]->pointer;
+      diagnostic.summary = "'" + vm + "' and '" + found->second + "' would share the directory " +
+                           found->first.string();
+      diagnostic.hint = "give one of them an output_name or another output_dir";
+      problems.push_back(std::move(diagnostic));
+    }
+    return problems;
+  }
+
   void keep(const std::vector<Diagnostic>& more) {
     for (const Diagnostic& one : more) {  // what concerns many VMs is said once
-      const std::string text = to_string(one);
-      const auto same = [&](const Diagnostic& other) { return to_string(other) == text; };
-      if (std::none_of(diagnostics_.begin(), diagnostics_.end(), same)) diagnostics_.push_back(one);
+      if (said_.insert(to_string(one)).second) diagnostics_.push_back(one);
     }
   }
 
@@ -146,8 +187,8 @@ class PlanRun {
     const auto errors =
         std::count_if(diagnostics_.begin(), diagnostics_.end(),
                       [](const Diagnostic& one) { return one.severity == Severity::kError; });
-    std::cerr << options_.plan << ": " << errors << (errors == 1 ? " error" : " errors")
-              << ", nothing was touched\n";
+    context_.say(options_.plan + ": " + std::to_string(errors) +
+                 (errors == 1 ? " error" : " errors") + ", nothing was touched");
     return status;
   }
 
@@ -168,34 +209,93 @@ class PlanRun {
     return kExitOk;
   }
 
+  /// A check looks at what is there and makes nothing.
+  void open_state(bool only_check) {
+    std::error_code ignored;
+    const std::filesystem::path directory = default_state_dir();
+    if (only_check && !std::filesystem::exists(directory / "state.db", ignored)) return;
+    state_ = StateStore::open(directory, !only_check);
+    set_journal(state_);
+    set_run_state(state_);
+    // What runs of this plan have not come to its end, back to the last one that did?
+    for (const RunRecord& run : state_->runs(kRunsLookedAt)) {
+      if (run.plan_file != plan_file()) continue;
+      const auto tasks = state_->tasks(run.run_id);
+      const bool complete =
+          run.ended != 0 && std::all_of(tasks.begin(), tasks.end(), [](const TaskRecord& task) {
+            return task.status == "succeeded";
+          });
+      if (complete) break;
+      continues_since_ = run.started;
+    }
+  }
+
+  std::string plan_file() const { return std::filesystem::absolute(options_.plan).string(); }
+
+  /// One host at a time runs a plan into a directory.
+  std::vector<std::unique_ptr<OutputLock>> lock_outputs() const {
+    std::set<std::filesystem::path> directories;
+    for (const MigrationConfig& config : bound_.migrations) directories.insert(config.output_dir);
+    std::vector<std::unique_ptr<OutputLock>> locks;
+    for (const auto& directory : directories) {
+      std::error_code failed;
+      std::filesystem::create_directories(directory, failed);
+      try {
+        locks.push_back(std::make_unique<OutputLock>(state_, directory, plan_->name, plan_->user));
+      } catch (const Error& failure) {
+        // Nothing is written there (all of it goes to a store), or each VM will say it.
+        if (failure.code() == Code::kBusy) throw;
+        spdlog::debug("{}", failure.what());
+        continue;
+      }
+      const std::string& from = locks.back()->file().taken_over_from();
+      if (!from.empty())
+        spdlog::info("{}: the lock of {}, which is gone, is taken over", directory.string(), from);
+    }
+    return locks;
+  }
+
   int migrate(MigrationOrchestrator& orchestrator) {
     for (const Diagnostic& diagnostic : bound_.diagnostics)
       spdlog::warn("{}", to_string(diagnostic));
     std::unique_ptr<Watchers> watchers;
+    std::vector<std::unique_ptr<OutputLock>> locks;
     try {
-      set_journal(StateStore::open(default_state_dir()));
+      locks = lock_outputs();
       watchers = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, orchestrator);
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());
       return stopped(kExitPreflight);
     }
     for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
-    RunLog log;
-    orchestrator.events().subscribe(&log);
-    const std::vector<MigrationResult> results =
-        orchestrator.migrate_batch(bound_.migrations, bound_.batch, context_.cancel());
-    orchestrator.events().unsubscribe(&log);
-    for (const WebhookStats& hook : watchers->webhook_stats())
-      if (hook.failed + hook.dropped > 0)
-        spdlog::warn("webhook {}: {} not delivered: {}", hook.name, hook.failed + hook.dropped,
-                     hook.last_error);
-    watchers.reset();
+    auto recorder = std::make_unique<RunRecorder>(
+        state_, plan_file(), [&](const std::string& task_id) { orchestrator.cancel(task_id); });
+    context_.on_drain([&] { orchestrator.draining().cancel(); });
+    orchestrator.events().subscribe(recorder.get());
+    std::vector<MigrationResult> results;
+    {
+      const RunScreen screen(context_, orchestrator, plan_->name, guest_bytes_);
+      results = orchestrator.migrate_batch(
+          bound_.migrations, bound_.batch, context_.cancel(), [&](const MigrationResult& result) {
+            try {
+              state_->save_result(result.task_id, result_json(result));
+            } catch (const Error& failure) {
+              spdlog::warn("the result of {} is not recorded: {}", result.vm_name, failure.what());
+            }
+          });
+    }
+    orchestrator.events().unsubscribe(recorder.get());
+    context_.on_drain({});
+    recorder.reset();
+    watchers->finish();
+    const std::vector<WebhookStats> hooks = watchers->webhook_stats();
     if (context_.json()) {
-      nlohmann::json list = nlohmann::json::array();
+      nlohmann::json list = nlohmann::json::array(), told = nlohmann::json::array();
       for (const MigrationResult& result : results) list.push_back(result_json(result));
-      context_.print_json({{"plan", options_.plan}, {"results", list}});
+      for (const WebhookStats& hook : hooks) told.push_back(webhook_json(hook));
+      context_.print_json({{"plan", options_.plan}, {"results", list}, {"webhooks", told}});
     } else {
-      std::cout << summary_text(results);
+      std::cout << summary_text(results) << webhooks_text(hooks);
     }
     return exit_status(results);
   }
@@ -205,8 +305,18 @@ class PlanRun {
   std::shared_ptr<const Plan> plan_;
   std::shared_ptr<const Plan> draft_;  ///< of a plan with errors
   PluginRegistry* registry_ = nullptr;
+  std::shared_ptr<StateStore> state_;
+  Millis continues_since_ = 0;
   BoundPlan bound_;
   std::vector<Diagnostic> diagnostics_;
+  std::set<std::string> said_;
+  std::vector<std::filesystem::path> directories_;  ///< of the VMs that were checked
+  uint64_t guest_bytes_ = 0;                        ///< … and their disks' capacities
+};
+
+struct PlanCommand {
+  RunOptions run;
+  WatchFlags watch;
 };
 
 CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, RunOptions& options) {
@@ -214,7 +324,7 @@ CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, Ru
   command->add_option("PLAN", options.plan, "The plan, a YAML file")->required();
   command
       ->add_option(
-          "--set", options.overrides,
+          "--set", options.changes.overrides,
           "KEY=VALUE over what the plan says, e.g. --set defaults.verify=none (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
@@ -225,19 +335,35 @@ CLI::App* add_plan_command(CLI::App& app, const char* name, const char* text, Ru
 
 }  // namespace
 
+int run_plan(Context& context, const RunOptions& options, bool only_check) {
+  return PlanRun(context, options).run(only_check);
+}
+
 void add_run_commands(CLI::App& app, Context& context, int& status) {
-  auto options = std::make_shared<RunOptions>();
-  CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", *options);
-  run->add_flag("--dry-run", options->dry_run,
+  auto options = std::make_shared<PlanCommand>();
+  CLI::App* run = add_plan_command(app, "run", "Migrate the VMs of a plan", options->run);
+  run->add_flag("--dry-run", options->run.dry_run,
                 "Check everything, say how each disk would go, change nothing");
+  add_progress_option(*run, context);
+  add_watch_flags(*run, options->watch);
+  run->add_flag("--fresh", options->run.fresh,
+                "Begin anew instead of going on where an earlier run of the plan ended; what that "
+                "run finished is only replaced with overwrite: true");
   run->footer(
+      "SIGTERM: nothing begins any more, the disks that run are finished. SIGINT, or SIGTERM "
+      "again:\n"
+      "stops within two seconds. The same command goes on from there.\n\n"
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"
       "  hyperhost run plan.yaml --converter qemu-img --set output_dir=/srv/vms\n"
+      "  hyperhost run plan.yaml --progress-api-port 8080     (then open http://127.0.0.1:8080)\n"
+      "  hyperhost run plan.yaml --progress json 2> events.ndjson\n"
       "  hyperhost --output json run plan.yaml > report.json");
-  run->callback(
-      [options, &context, &status] { status = PlanRun(context, *options).run(options->dry_run); });
+  run->callback([options, &context, &status] {
+    add_plan_flags(options->watch, options->run.changes.flags);
+    status = run_plan(context, options->run, options->run.dry_run);
+  });
 
   auto check = std::make_shared<RunOptions>();
   CLI::App* validate = add_plan_command(
@@ -245,7 +371,7 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
       *check);
   validate->footer(
       "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.");
-  validate->callback([check, &context, &status] { status = PlanRun(context, *check).run(true); });
+  validate->callback([check, &context, &status] { status = run_plan(context, *check, true); });
 }
 
 }  // namespace hyperhost

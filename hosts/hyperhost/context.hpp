@@ -3,13 +3,17 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "core/diag/diagnostic.hpp"
+#include "core/plan/host_config.hpp"
 #include "core/plugin/cancel.hpp"
 #include "core/plugin/registry.hpp"
 
@@ -26,39 +30,68 @@ enum Exit : int {
   kExitInternal = 70,
 };
 
+class Console;
+class LogSink;
+
+enum class ProgressMode { kLive, kPlain, kJson };
+
 class Context {
  public:
   std::string output = "text";  ///< text | json
   std::string log_level = "info";
+  std::string progress = "auto";  ///< of a run, on standard error: auto | live | plain | json
   std::vector<std::string> plugin_dirs;
+  std::string isolation;  ///< auto | none | process; "" = as the host's configuration says
 
   bool json() const { return output == "json"; }
+  /// auto: live on a terminal, else plain.
+  ProgressMode progress_mode() const;
   /// Sets the log up (standard error); call once the options are parsed.
-  void start_log() const;
-  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the built-in directory.
+  void start_log();
+  /// The log goes through `console` from now on; null: to standard error itself.
+  void redirect_log(Console* console) const;
+  /// What /etc/hyperhost/hyperhost.yaml, or the file HYPERHOST_CONFIG names, says about this host.
+  /// Throws Error where it has mistakes.
+  const HostConfig& host_config();
+  /// Plugins of --plugin-dir, then `plan_dirs`, HYPERHOST_PLUGIN_PATH, the host's plugin_dirs, the
+  /// built-in directory.
   PluginRegistry& registry(const std::vector<std::string>& plan_dirs = {});
-  /// Cancelled by SIGINT and SIGTERM. The second signal ends the process at once.
+  /// Cancelled by SIGINT and SIGTERM; a further signal ends the process at once.
   const std::shared_ptr<CancelSource>& cancel();
+  /// From now on the first SIGTERM calls `drain` instead; the next signal cancels. Empty: as
+  /// before.
+  void on_drain(std::function<void()> drain);
 
-  /// Prints diagnostics: lines on standard error, or one JSON object on standard output.
+  /// Prints diagnostics on standard error, each a line; with --progress json a JSON object.
   void print(const std::vector<Diagnostic>& diagnostics) const;
+  /// The same for a sentence.
+  void say(const std::string& sentence) const;
   void print_json(const nlohmann::json& value) const;
   /// Prints an error as above and returns the exit status that fits it.
   int fail(const Error& error) const;
 
  private:
+  std::optional<HostConfig> host_config_;
+  std::shared_ptr<LogSink> log_;
   std::unique_ptr<PluginRegistry> registry_;
   std::shared_ptr<CancelSource> cancel_;
+  std::mutex drain_mutex_;
+  std::function<void()> drain_;
   std::jthread signal_reader_;
 };
 
 nlohmann::json diagnostic_json(const Diagnostic& diagnostic);
 
+/// --progress, for the commands that run something.
+void add_progress_option(CLI::App& app, Context& context);
+
 // Each adds its subcommands. The callbacks leave their exit status in `status`.
 void add_run_commands(CLI::App& app, Context& context, int& status);
 void add_cleanup_command(CLI::App& app, Context& context, int& status);
+void add_status_commands(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);
+void add_audit_commands(CLI::App& app, Context& context, int& status);
 
 }  // namespace hyperhost

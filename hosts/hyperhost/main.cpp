@@ -1,36 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
-#include <signal.h>
-
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "core/plan/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
-
-namespace {
-
-/// What the program started with must not end up inside a disk image: a descriptor 0, 1 or 2 that
-/// was closed would be given to the next file that is opened, and the log would go there.
-void secure_standard_streams() {
-  for (int fd = 0; fd <= 2; ++fd)
-    if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF)
-      static_cast<void>(::open("/dev/null", O_RDWR));
-  // A reader that leaves (a pager, `| head`) is no reason to drop a migration.
-  ::signal(SIGPIPE, SIG_IGN);
-}
-
-/// A report that nobody got is no success.
-int with_output_written(int status) {
-  std::cout.flush();
-  if (std::cout.good()) return status;
-  std::cerr << "error: standard output could not be written\n";
-  return status == hyperhost::kExitOk ? hyperhost::kExitFailed : status;
-}
-
-}  // namespace
+#include "hosts/hyperhost/documentation.hpp"
+#include "hosts/hyperhost/process.hpp"
 
 int main(int argc, char** argv) {
   using namespace hyperhost;
@@ -54,28 +30,42 @@ int main(int argc, char** argv) {
                  "A further plugin directory, searched first (repeatable)")
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option(
+         "--isolation", context.isolation,
+         "Where plugins run that nothing else decides about: none, in this process; process,\n"
+         "each in one of its own; auto, only those that did not come with hyperhost")
+      ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
   app.footer(
       "Exit status: 0 success; 1 a VM or an operation failed; 2 wrong command line or a plan with\n"
       "errors; 3 the plan cannot run (nothing was touched); 4 interrupted; 5 not equal (compare,\n"
-      "verify); 70 internal error.\n\n"
+      "verify) or not intact (audit verify); 70 internal error.\n\n"
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"
       "  hyperhost validate plan.yaml\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost verify out/web-01/manifest.json\n\n"
-      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons.");
+      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n"
+      "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons;\n"
+      "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml.");
   add_run_commands(app, context, status);
   add_cleanup_command(app, context, status);
+  add_status_commands(app, context, status);
   add_inventory_commands(app, context, status);
   add_plugin_commands(app, context, status);
   add_disk_commands(app, context, status);
+  add_audit_commands(app, context, status);
   app.add_subcommand("version", "Print the version")->callback([&] {
     if (context.json())
       context.print_json({{"version", HYPERHOST_VERSION}, {"plugin_abi", "1.0"}});
     else
       std::cout << "hyperhost " HYPERHOST_VERSION " (plugin ABI 1.0)\n";
   });
+  const auto documentation = std::make_shared<std::string>();
+  CLI::App* document = app.add_subcommand("documentation")->group("");
+  document->add_option("DIRECTORY", *documentation)->required();
+  document->callback(
+      [&app, documentation] { write_documentation(app, *documentation, HYPERHOST_VERSION); });
   try {
     app.parse(argc, argv);
   } catch (const CLI::RequiredError& error) {

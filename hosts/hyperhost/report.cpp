@@ -24,6 +24,8 @@ nlohmann::json disk_json(const DiskResult& disk) {
           {"content_digest", disk.digest},
           {"verified_by", disk.verified_by},
           {"staged", disk.staged},
+          {"resumed_bytes", disk.resumed_bytes},
+          {"adopted", disk.adopted},
           {"source",
            {{"format", disk.source_format},
             {"file", disk.source_file},
@@ -68,10 +70,33 @@ nlohmann::json result_json(const MigrationResult& result) {
                         {"start_time", format_timestamp(result.start_time)},
                         {"end_time", format_timestamp(result.end_time)},
                         {"attempts", result.attempts},
+                        {"already_done", result.already_done},
                         {"disks", disks},
                         {"warnings", warnings}};
   if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
+  return out;
+}
+
+nlohmann::json webhook_json(const WebhookStats& hook) {
+  return {{"name", hook.name},
+          {"type", webhook_type_name(hook.type)},
+          {"delivered", hook.delivered},
+          {"failed", hook.failed},
+          {"dropped", hook.dropped},
+          {"retries", hook.retries},
+          {"last_error", hook.last_error}};
+}
+
+std::string webhooks_text(const std::vector<WebhookStats>& hooks) {
+  std::string out;
+  for (const WebhookStats& hook : hooks) {
+    const uint64_t lost = hook.failed + hook.dropped;
+    if (lost == 0) continue;
+    out += "webhook " + hook.name + ": " + std::to_string(lost) + " of " +
+           std::to_string(lost + hook.delivered) + " not delivered" +
+           (hook.last_error.empty() ? "" : ": " + hook.last_error) + "\n";
+  }
   return out;
 }
 
@@ -81,16 +106,18 @@ std::string summary_text(const std::vector<MigrationResult>& results) {
   uint64_t guest = 0, read = 0, written = 0;
   std::chrono::nanoseconds longest{0};
   for (const MigrationResult& result : results) {
-    guest += result.success ? result.total_size : 0;
+    guest += result.success && !result.already_done ? result.total_size : 0;
     read += result.export_size;
     written += result.conversion_size;
     longest = std::max(longest, result.total_duration);
-    table.row({result.vm_name, outcome_name(result.outcome), std::to_string(result.disks.size()),
-               human_bytes(result.total_size), human_bytes(result.export_size),
-               human_bytes(result.conversion_size), human_duration(result.conversion_duration),
-               human_duration(result.verify_duration), human_duration(result.upload_duration),
-               human_duration(result.total_duration),
-               result.success ? human_rate(result.total_size, result.conversion_duration) : "-"});
+    table.row({result.vm_name, result.already_done ? "done before" : outcome_name(result.outcome),
+               std::to_string(result.disks.size()), human_bytes(result.total_size),
+               human_bytes(result.export_size), human_bytes(result.conversion_size),
+               human_duration(result.conversion_duration), human_duration(result.verify_duration),
+               human_duration(result.upload_duration), human_duration(result.total_duration),
+               result.success && !result.already_done
+                   ? human_rate(result.total_size, result.conversion_duration)
+                   : "-"});
   }
   std::string out = table.text();
   const auto count = [&](Outcome outcome) {
@@ -99,6 +126,9 @@ std::string summary_text(const std::vector<MigrationResult>& results) {
   };
   out += "\n" + std::to_string(count(Outcome::kSucceeded)) + " of " +
          std::to_string(results.size()) + (results.size() == 1 ? " VM" : " VMs") + " migrated";
+  const auto before = std::count_if(results.begin(), results.end(),
+                                    [](const MigrationResult& one) { return one.already_done; });
+  if (before > 0) out += " (" + std::to_string(before) + " before)";
   for (const Outcome outcome : {Outcome::kFailed, Outcome::kCancelled, Outcome::kSkipped})
     if (count(outcome) > 0)
       out += ", " + std::to_string(count(outcome)) + " " + outcome_name(outcome);

@@ -8,12 +8,16 @@
 
 #include "core/migrate/migration.hpp"
 #include "core/migrate/route.hpp"
+#include "core/observe/webhook_manager.hpp"
 
 namespace hyperhost {
 
 nlohmann::json result_json(const MigrationResult& result);
+nlohmann::json webhook_json(const WebhookStats& hook);
 /// The table of a run: a line a VM, totals, then what failed and what was warned of.
 std::string summary_text(const std::vector<MigrationResult>& results);
+/// A line for each webhook that could not deliver everything.
+std::string webhooks_text(const std::vector<WebhookStats>& hooks);
 /// The plan of a run, disk by disk (--dry-run, validate).
 std::string route_text(const VmRoute& route);
 int exit_status(const std::vector<MigrationResult>& results);

@@ -33,58 +33,59 @@ void RunLog::on_event(const Event& event) noexcept {
   try {
     const std::string vm = event.task ? event.task->vm_name : std::string("run");
     std::visit(
-        Overloaded{[&](const event::RunStarted& run) {
-                     spdlog::info("plan {}: {} {}", run.plan_name, run.tasks.size(),
-                                  run.tasks.size() == 1 ? "VM" : "VMs");
-                   },
-                   [&](const event::RunFinished&) {},
-                   [&](const event::TaskStarted& started) {
-                     spdlog::info("{}: started, {} disks, {} (task {})", vm, started.disks,
-                                  human_bytes(started.guest_bytes), event.task->task_id);
-                   },
-                   [&](const event::StageStarted& stage) {
-                     spdlog::info("{}: {} ({})", vm, stage_name(stage.stage), stage.description);
-                   },
-                   [&](const event::StageFinished& stage) {
-                     if (stage.success)
-                       spdlog::info("{}: {} done, {} in {}", vm, stage_name(stage.stage),
-                                    human_bytes(stage.bytes), human_duration(stage.duration));
-                   },
-                   [&](const event::DiskStarted&) {},
-                   [&](const event::DiskProgress& progress) {
-                     if (progress.stage == Stage::kExport || progress.bytes_total == 0) return;
-                     const auto now = std::chrono::steady_clock::now();
-                     const std::string key =
-                         event.task->task_id + progress.disk_id + stage_name(progress.stage);
-                     {
-                       const std::lock_guard lock(mutex_);
-                       auto [found, first] = last_.try_emplace(key, now);
-                       if (first || now - found->second < std::chrono::seconds(10)) return;
-                       found->second = now;
-                     }
-                     spdlog::info("{}: {} {}: {:.1f} %, {} of {}", vm, stage_name(progress.stage),
-                                  progress.disk_id,
-                                  100.0 * static_cast<double>(progress.bytes_done) /
-                                      static_cast<double>(progress.bytes_total),
-                                  human_bytes(progress.bytes_done),
-                                  human_bytes(progress.bytes_total));
-                   },
-                   [&](const event::DiskFinished&) {},
-                   [&](const event::Notice& notice) {
-                     spdlog::log(level_of(notice.diagnostic.severity), "{}: {}", vm,
-                                 to_string(notice.diagnostic));
-                   },
-                   [&](const event::Retry& retry) {
-                     spdlog::warn("{}: attempt {} failed, again in {}: {}", vm, retry.attempt,
-                                  human_duration(retry.delay), to_string(retry.diagnostic));
-                   },
-                   [&](const event::TaskFinished& finished) {
-                     if (finished.outcome == Outcome::kSucceeded)
-                       spdlog::info("{}: migrated in {}", vm, human_duration(finished.duration));
-                     else
-                       spdlog::error("{}: {}: {}", vm, outcome_name(finished.outcome),
-                                     to_string(finished.error));
-                   }},
+        Overloaded{
+            [&](const event::RunStarted& run) {
+              spdlog::info("plan {}: {} {}", run.plan_name, run.tasks.size(),
+                           run.tasks.size() == 1 ? "VM" : "VMs");
+            },
+            [&](const event::RunFinished&) {},
+            [&](const event::TaskStarted& started) {
+              spdlog::log(detail_, "{}: started, {} {}, {} (task {})", vm, started.disks,
+                          started.disks == 1 ? "disk" : "disks", human_bytes(started.guest_bytes),
+                          event.task->task_id);
+            },
+            [&](const event::StageStarted& stage) {
+              spdlog::log(detail_, "{}: {} ({})", vm, stage_name(stage.stage), stage.description);
+            },
+            [&](const event::StageFinished& stage) {
+              if (stage.success)
+                spdlog::log(detail_, "{}: {} done, {} in {}", vm, stage_name(stage.stage),
+                            human_bytes(stage.bytes), human_duration(stage.duration));
+            },
+            [&](const event::DiskStarted&) {},
+            [&](const event::DiskProgress& progress) {
+              if (progress.stage == Stage::kExport || progress.bytes_total == 0) return;
+              const auto now = std::chrono::steady_clock::now();
+              const std::string key =
+                  event.task->task_id + progress.disk_id + stage_name(progress.stage);
+              {
+                const std::lock_guard lock(mutex_);
+                auto [found, first] = last_.try_emplace(key, now);
+                if (first || now - found->second < std::chrono::seconds(10)) return;
+                found->second = now;
+              }
+              spdlog::log(detail_, "{}: {} {}: {:.1f} %, {} of {}", vm, stage_name(progress.stage),
+                          progress.disk_id,
+                          100.0 * static_cast<double>(progress.bytes_done) /
+                              static_cast<double>(progress.bytes_total),
+                          human_bytes(progress.bytes_done), human_bytes(progress.bytes_total));
+            },
+            [&](const event::DiskFinished&) {},
+            [&](const event::Notice& notice) {
+              spdlog::log(level_of(notice.diagnostic.severity), "{}: {}", vm,
+                          to_string(notice.diagnostic));
+            },
+            [&](const event::Retry& retry) {
+              spdlog::warn("{}: attempt {} failed, again in {}: {}", vm, retry.attempt,
+                           human_duration(retry.delay), to_string(retry.diagnostic));
+            },
+            [&](const event::TaskFinished& finished) {
+              if (finished.outcome == Outcome::kSucceeded)
+                spdlog::info("{}: migrated in {}", vm, human_duration(finished.duration));
+              else
+                spdlog::error("{}: {}: {}", vm, outcome_name(finished.outcome),
+                              to_string(finished.error));
+            }},
         event.body);
   } catch (...) {  // a log line is not worth a migration
     return;

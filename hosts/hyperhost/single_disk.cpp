@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/single_disk.hpp"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -8,29 +11,31 @@
 #include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/vm_description.hpp"
+#include "core/plan/read_yaml.hpp"
+#include "core/state/state_store.hpp"
 
 namespace hyperhost {
 namespace {
 
-std::string format_of_extension(const std::filesystem::path& path) {
+/// The format that the name says, "" if none.
+std::string format_of_name(const std::filesystem::path& path) {
   static const std::map<std::string, std::string> formats = {
       {".qcow2", "qcow2"}, {".raw", "raw"}, {".img", "raw"},   {".vmdk", "vmdk"},
       {".vhd", "vhd"},     {".vpc", "vhd"}, {".vhdx", "vhdx"}, {".vdi", "vdi"}};
-  const auto found = formats.find(path.extension().string());
-  if (found == formats.end())
-    throw Error(Code::kConfig, "the format of " + path.string() + " is not clear from its name", "",
-                "say it with --format");
-  return found->second;
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const auto found = formats.find(extension);
+  return found == formats.end() ? "" : found->second;
 }
 
-/// What the content is, as the first reader that knows it says.
-nlohmann::json probe(Session& session, const SourceHandle& source, const std::string& input,
-                     Operation& op) {
-  for (const auto& reader : session.readers("parallel-disk", "")) {
-    nlohmann::json found = reader->probe(op, source);
-    if (!found.is_null()) return found;
-  }
-  throw Error(Code::kUnsupported, input + " is no disk image that any plugin here reads");
+std::string target_format(const std::filesystem::path& output) {
+  const std::string format = format_of_name(output);
+  if (format.empty())
+    throw Error(Code::kConfig, "the format of " + output.string() + " is not clear from its name",
+                "", "say it with --format");
+  return format;
 }
 
 template <class Enum>
@@ -43,7 +48,7 @@ Enum named(const std::string& text, std::initializer_list<Enum> all, const char*
 MigrationConfig config_of(const SingleDiskOptions& options, const std::filesystem::path& output) {
   MigrationConfig config;
   config.output_dir = output.parent_path();
-  config.target_format = options.format.empty() ? format_of_extension(output) : options.format;
+  config.target_format = options.format.empty() ? target_format(output) : options.format;
   config.overwrite = options.overwrite;
   config.verify_export =
       options.no_digest
@@ -61,39 +66,58 @@ MigrationConfig config_of(const SingleDiskOptions& options, const std::filesyste
   return config;
 }
 
+PluginChoice choice_of(PluginRegistry& registry, const std::string& plugin, bool allow_backing,
+                       const ConfigValue& given = ConfigValue::mapping()) {
+  PluginChoice choice = default_choice(registry, plugin, given);
+  if (allow_backing && plugin == "parallel-disk") {  // qemu-img's refuses overlays in any case
+    nlohmann::json options = choice.options.value();
+    options["allow_backing"] = true;
+    choice.options = Options(std::move(options));
+  }
+  return choice;
+}
+
 /// The asked-for converter, or the first of ours that can do it; a change is noted in the route.
 void choose_converter(Session& session, PluginRegistry& registry, const SingleDiskOptions& options,
                       MigrationConfig& config, DiskRoute& route, Operation& op) {
   const DiskRoute untouched = route;
-  std::string refusal;
-  const std::vector<std::string> candidates =
-      options.converter.empty() ? std::vector<std::string>{"parallel-disk", "qemu-img"}
-                                : std::vector<std::string>{options.converter};
+  std::string refusal, refused;
+  std::vector<std::string> candidates{options.converter};
+  ConfigValue given = ConfigValue::mapping();
+  if (options.converter.empty()) {
+    candidates = {"parallel-disk", "qemu-img"};
+    if (!options.host_converter.plugin.empty()) {
+      candidates.insert(candidates.begin(), options.host_converter.plugin);
+      given = options.host_converter.options;
+      if (!options.host_converter.isolation.empty())
+        registry.isolate(plugin_id(candidates.front()),
+                         isolation_named(options.host_converter.isolation));
+    }
+  }
   for (const std::string& candidate : candidates) {
     try {
       route = untouched;
-      config.converter = default_choice(registry, candidate);
+      config.converter = choice_of(registry, candidate, options.allow_backing, given);
+      given = ConfigValue::mapping();  // the next one's are its own
       plan_conversion(session, config, route, op);
       if (!refusal.empty()) route.notes.push_back("converted by " + candidate + ": " + refusal);
       return;
     } catch (const Error& failure) {
-      if (candidate == candidates.back() ||
-          (failure.code() != Code::kUnsupported && failure.code() != Code::kNotFound))
+      if (failure.code() != Code::kUnsupported && failure.code() != Code::kNotFound) throw;
+      if (candidate != candidates.back()) {
+        refusal = failure.what();
+        refused = candidate;
+      } else if (refusal.empty()) {
         throw;
-      refusal = failure.what();
+      } else {
+        throw Error(failure.code(), "no converter can do this",
+                    refused + ": " + refusal + "; " + candidate + ": " + failure.what());
+      }
     }
   }
 }
 
-/// A tar archive by its magic (POSIX.1-1988, "ustar" at 257): an OVA, never a disk image.
-bool is_archive(const SourceHandle& source, Operation& op) {
-  char head[512] = "";
-  if (source.length() < sizeof head) return false;
-  source.read_at(op, 0, head, sizeof head);
-  return std::string_view(head + 257, 5) == "ustar";
-}
-
-/// The one disk of an OVA's one VM that is meant, opened in place.
+/// The one disk of a package's one VM that is meant, opened in place.
 class Package {
  public:
   Package(PluginRegistry& registry, const SingleDiskOptions& options, Operation& op)
@@ -142,20 +166,77 @@ class Package {
 
 }  // namespace
 
+// A tar archive by its magic (POSIX.1-1988, "ustar" at 257), an OVF descriptor by its beginning.
+bool is_package(const SourceHandle& source, Operation& op) {
+  char head[512] = "";
+  const auto size = static_cast<std::size_t>(std::min<uint64_t>(source.length(), sizeof head));
+  source.read_at(op, 0, head, size);
+  if (std::string_view(head + 257, 5) == "ustar") return true;
+  std::string_view text(head, size);
+  if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  for (const char* begin : {"<?xml", "<Envelope", "<ovf:Envelope"})
+    if (text.substr(0, std::string_view(begin).size()) == begin) return true;
+  return false;
+}
+
+// Raw is what has no signature. Under another format's name the signature is damaged, or the end
+// is cut off that has it, and the disk would be garbage.
+std::string detect_format(Session& session, const SourceHandle& source, const std::string& path,
+                          Operation& op) {
+  for (const auto& reader : session.readers("parallel-disk", "")) {
+    const nlohmann::json found = reader->probe(op, source);
+    if (found.is_null()) continue;
+    std::string format = found.value("format", "");
+    const std::string named = format_of_name(path);
+    if (format == "raw" && named != "raw" && !named.empty())
+      throw Error(Code::kCorrupt,
+                  path + " is named as a " + named + " image and has no signature of one", "",
+                  "copy or export it again; if it is a raw disk, say so (--source-format raw, or "
+                  "its name)");
+    return format;
+  }
+  throw Error(Code::kUnsupported, path + " is no disk image that any plugin here reads");
+}
+
+void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
+  session.converter(choice_of(registry, "parallel-disk", true), op);
+}
+
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel) {
+  if (options.input.empty() || options.output.empty())
+    throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
+  for (const std::string* name : {&options.input, &options.output})
+    if (find_invalid_utf8(*name) != std::string_view::npos)
+      throw Error(Code::kConfig, "the name " + *name + " is not UTF-8", "", "rename the file");
   const auto output = std::filesystem::absolute(options.output).lexically_normal();
   std::error_code ignored;
   if (std::filesystem::equivalent(options.input, output, ignored))
     throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
+  if (output.filename().empty() || std::filesystem::is_directory(output, ignored))
+    throw Error(Code::kConfig, "OUT is a directory: " + options.output, "", "name a file in it");
+  if (options.no_digest && options.verify != "none")
+    throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
+  if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
+    throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
+    set_journal(StateStore::open(default_state_dir()));
+  } catch (const Error& failure) {
+    spdlog::debug("no journal is kept: {}", failure.what());
+  }
   MigrationConfig config = config_of(options, output);
   Session session(registry, {});
   Operation op(output.filename().string(), cancel);
+  if (options.allow_backing) allow_backing(session, registry, op);
   std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
+
+  if (source->length() == 0)
+    throw Error(Code::kCorrupt, options.input + " is empty: there is no disk in it");
 
   DiskRoute route;
   std::unique_ptr<Package> package;
-  if (options.source_format.empty() && is_archive(*source, op)) {
+  if (options.source_format.empty() && is_package(*source, op)) {
     package = std::make_unique<Package>(registry, options, op);
     route.disk = package->disk();
   } else {
@@ -165,15 +246,19 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
     route.disk.source_bytes = source->length();
     route.disk.seekable = route.disk.local_file = true;
     if (options.source_format.empty()) {
-      const nlohmann::json found = probe(session, *source, options.input, op);
-      route.disk.format = found.value("format", "");
+      route.disk.format = detect_format(session, *source, options.input, op);
       source = open_file_source(options.input, route.disk.format);
     }
   }
+  if (!package && !options.disk.empty())
+    throw Error(Code::kConfig,
+                "--disk chooses a disk of a package, and " + options.input + " is none");
   route.target_format = config.target_format;
   route.file_name = route.key = output.filename().string();
   choose_converter(session, registry, options, config, route, op);
   if (!options.no_digest) route.request["digest"] = true;
+  if (config.verify_export == Verify::kIndependent)
+    require_independent_reader(session, config.converter.plugin, op);
 
   if (package) source = package->open(route, op);
   ConversionManager conversions(session);

@@ -57,8 +57,8 @@ class Guide(unittest.TestCase):
 
     def test_every_document_of_the_headers_has_an_example(self):
         self.assertEqual(set(snippets.documents()), {
-            "vm.summary", "vm.description", "vm.request", "converter.request", "converter.plan", "converter.result",
-            "image.probe", "image.request", "storage.info", "storage.put", "storage.stat", "sink.commit", "source.finish"})
+            "vm.summary", "vm.description", "vm.request", "converter.request", "converter.checkpoint", "converter.plan",
+            "converter.result", "image.probe", "image.request", "storage.info", "storage.put", "storage.stat", "sink.commit", "source.finish"})
 
     def test_the_description_has_what_the_host_reads(self):
         source = (ROOT / "core/migrate/vm_description.cpp").read_text()

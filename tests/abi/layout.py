@@ -7,10 +7,12 @@ the frozen layout of each released minor: what was released must be an exact pre
 there now. A swapped or retyped slot is seen, since function pointers are compared by their type.
 
   layout.py            check against tests/abi/golden/*.txt, and check the gate itself
-  layout.py --freeze   write the layout of the headers as golden/abi-MAJOR.MINOR.txt (a release)
+  layout.py --freeze   write the layout of the headers as golden/abi-MAJOR.MINOR.txt, and the headers themselves
+                       as frozen/MAJOR.MINOR, which compat.py builds old plugins from (a release)
 """
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 SDK = HERE.parents[1] / "sdk" / "include"
 GOLDEN = HERE / "golden"
+FROZEN = HERE / "frozen"
 sys.path.insert(0, str(HERE.parent / "support"))
 import requirement  # noqa: E402
 
@@ -122,6 +125,8 @@ def main():
     if "--freeze" in sys.argv:
         GOLDEN.mkdir(exist_ok=True)
         (GOLDEN / f"abi-{version}.txt").write_text(write(structs))
+        shutil.rmtree(FROZEN / version, ignore_errors=True)
+        shutil.copytree(SDK / "hyper", FROZEN / version / "hyper")
         return 0
     check_gate()
     failed = 0
@@ -132,6 +137,10 @@ def main():
     for path in goldens:
         for problem in broken(read(path.read_text()), structs):
             print(f"{path.name}: {problem}")
+            failed = 1
+        frozen = FROZEN / path.stem.removeprefix("abi-")
+        if not frozen.is_dir() or read(path.read_text()) != dump(frozen):
+            print(f"{frozen}: the frozen headers are not those of {path.name}")
             failed = 1
     current = GOLDEN / f"abi-{version}.txt"
     if current.exists() and read(current.read_text()) != structs:

@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 
 from hyperhost_cli import DIFFERS, FAILED, GIB, MIB, OK, USAGE, CliTest, content_digest, sparse_raw
 import requirement
@@ -88,6 +89,21 @@ class Disks(CliTest):
         self.host("convert", trap, self.work / "told.raw", "--source-format", "raw")
         self.assertEqual((self.work / "told.raw").read_bytes(), trap.read_bytes())
 
+    def test_an_overlay_is_read_through_its_backing_files_when_that_is_allowed(self):
+        made = self.qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", self.raw, self.work / "base.qcow2")
+        self.assertEqual(made.returncode, 0)
+        self.assertEqual(self.qemu_img("create", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2",
+                                       self.work / "top.qcow2").returncode, 0)
+        top, out = self.work / "top.qcow2", self.work / "flat.raw"
+        refused = self.host("convert", top, out, status=FAILED)
+        self.assertTrue(any("backing" in e for e in refused.errors()), refused)
+        self.assertFalse(out.exists())
+        self.host("convert", top, out, "--allow-backing", "--verify", "target")
+        self.assertEqual(content_digest(out), self.digest)
+        self.assertEqual(self.host("compare", "--allow-backing", top, self.raw).out, "identical\n")
+        self.assertIn(self.digest, self.host("verify", "--allow-backing", top).out)
+        self.assertEqual(self.host("verify", top, status=None).status, FAILED)
+
     def test_odd_names(self):
         for name in ("with space.qcow2", "größe-日本.qcow2", "100%.qcow2", "a,b=c.qcow2", "json:{}.qcow2", "-O.qcow2",
                      "nbd:localhost:1.qcow2", "'quote\"$(touch pwned).qcow2"):
@@ -124,6 +140,70 @@ class Disks(CliTest):
         missing = self.host("compare", self.raw, self.work / "missing", status=FAILED)
         self.assert_one_clear_error(missing, "missing")
 
+    def test_a_raw_file_that_ends_within_a_sector_is_kept_whole(self):
+        source = self.work / "odd.raw"
+        source.write_bytes(self.raw.read_bytes()[:3 * MIB] + b"the last bytes of the disk")
+        for target in ("qcow2", "raw", "vmdk", "vhd", "vdi"):
+            with self.subTest(format=target):
+                image = self.work / f"whole.{target}"
+                self.host("convert", source, image, "--verify", "independent")
+                self.assertEqual(self.qemu_img("compare", image, source).returncode, 0)
+
+    def test_an_image_without_its_signature_is_not_taken_for_a_raw_disk(self):
+        self.assertEqual(self.qemu_img("convert", "-O", "vpc", "-o", "subformat=fixed,force_size=on", self.raw,
+                                       self.work / "fixed.vhd").returncode, 0)
+        cut = self.work / "cut.vhd"
+        cut.write_bytes((self.work / "fixed.vhd").read_bytes()[:-100000])
+        damaged = self.work / "damaged.vmdk"
+        damaged.write_bytes(b"x" + self.vmdk.read_bytes()[1:])
+        for image in (cut, damaged):
+            for arguments in (("convert", image, "x.raw"), ("verify", image), ("compare", self.raw, image),
+                              ("list", "--path", image)):
+                with self.subTest(arguments=arguments):
+                    self.assert_one_clear_error(self.host(*arguments, status=FAILED), "signature")
+            self.host("convert", image, f"{image.stem}.raw", "--source-format", "raw")
+        self.assertFalse((self.work / "x.raw").exists())
+
+    def test_a_qcow2_cut_within_a_cluster_is_not_filled_with_zeros(self):
+        image = self.work / "disk.qcow2"
+        self.assertEqual(self.qemu_img("convert", "-O", "qcow2", self.raw, image).returncode, 0)
+        os.truncate(image, image.stat().st_size - 10000)
+        self.assert_one_clear_error(self.host("convert", image, "x.raw", status=FAILED), "file offset")
+
+    def test_a_reader_that_is_asked_for_reads_or_nobody_does(self):
+        self.assertIn("qemu-img", self.host("verify", self.vmdk, "--reader", "qemu", status=USAGE).err)
+        self.assertIn("local-ovf", self.host("verify", self.vmdk, "--reader", "local-ovf", status=USAGE).err)
+
+    def test_verify_goes_on_behind_an_image_that_cannot_be_read(self):
+        found = self.host("--output", "json", "verify", "absent.qcow2", self.vmdk, status=FAILED).json
+        self.assertEqual([i["ok"] for i in found["images"]], [False, True])
+        self.assertIn("absent.qcow2", found["images"][0]["problem"])
+        self.assertEqual(found["images"][1]["content_digest"], self.digest)
+
+    def test_extensions_in_capitals(self):
+        self.host("convert", self.vmdk, "CAPITALS.QCOW2")
+        self.same(self.work / "CAPITALS.QCOW2", "qcow2")
+
+    def test_a_package_is_not_taken_for_a_raw_disk(self):
+        directory, _ = self.ova("directory-ovf")
+        descriptor = directory if directory.suffix == ".ovf" else next(directory.glob("*.ovf"))
+        archive, _ = self.ova("vmware")
+        self.host("convert", descriptor, "from-ovf.qcow2")
+        self.host("convert", archive, "from-ova.qcow2")
+        for package in (descriptor, archive):
+            self.assert_one_clear_error(self.host("compare", package, "from-ova.qcow2", status=FAILED), "package")
+            self.assert_one_clear_error(self.host("verify", package, status=FAILED), "package")
+
+    def test_a_copied_set_is_verified_where_it_is(self):
+        package, _ = self.ova("vmware")
+        self.host("run", self.plan(package))
+        shutil.copytree(self.work / "out", self.work / "copy")
+        disk = next((self.work / "copy").rglob("*.qcow2"))
+        manifest = disk.parent / "manifest.json"
+        self.assertIn(str(disk), self.host("verify", manifest).out)
+        self.host("convert", self.vmdk, disk, "--overwrite")
+        self.host("verify", manifest, status=DIFFERS)
+
     def test_a_disk_of_an_ova_is_read_in_place(self):
         package, _ = self.ova("two-disks")
         done = self.host("convert", package, "one.qcow2", status=USAGE)
@@ -154,6 +234,8 @@ class Disks(CliTest):
                     self.assertLess(image.stat().st_blocks * 512, 16 * MIB, "the holes were filled")
 
     def test_what_cannot_be_is_refused_and_leaves_nothing(self):
+        os.mkfifo(self.work / "fifo")
+        (self.work / "nothing.raw").touch()
         for arguments, status, word in (
                 ((self.vmdk, "x.qcow2", "--compression", "lzma"), USAGE, "lzma"),
                 ((self.vmdk, "x.unknown"), USAGE, "--format"),
@@ -161,6 +243,15 @@ class Disks(CliTest):
                 ((self.work / "absent", "x.qcow2"), FAILED, "absent"),
                 ((self.vmdk, "x.qcow2", "--cluster-size", "3KiB"), None, "cluster"),
                 ((self.vmdk, "x.raw", "--compression", "zlib"), None, "compress"),
+                ((self.vmdk, "x.qcow2", "--compression-level", "3"), USAGE, "needs --compression"),
+                ((self.vmdk, "x.qcow2", "--disk", "disk-0"), USAGE, "package"),
+                ((self.vmdk, "x.raw", "--compression", "keep"), FAILED, "a raw image has no compression"),
+                ((self.vmdk, "bad\udcff.qcow2"), USAGE, "UTF-8"),
+                ((self.vmdk, "x.qcow2", "--no-digest", "--verify", "target"), USAGE, "--no-digest"),
+                ((self.vmdk, ""), USAGE, "OUT is empty"), (("", "x.qcow2"), USAGE, "IN is empty"),
+                ((self.vmdk, ".", "--format", "raw", "--overwrite"), USAGE, "is a directory"),
+                ((self.vmdk, "fifo", "--format", "raw", "--overwrite"), FAILED, "special file"),
+                ((self.work / "nothing.raw", "x.qcow2"), FAILED, "nothing.raw is empty"),
                 ((self.vmdk, "new\nline.qcow2"), USAGE, "control character"),
                 ((self.vmdk, "no/such/dir/x.qcow2", "--converter", "absent"), None, "absent")):
             with self.subTest(arguments=arguments):

@@ -242,6 +242,32 @@ class Failures(CliTest):
         package, _ = self.ova()
         self.host("--plugin-dir", directory, "run", self.plan(package))
 
+    def test_a_second_reader_that_is_missing_is_found_before_anything_is_converted(self):
+        (self.work / "no-programs").mkdir()
+        env = {"PATH": str(self.work / "no-programs")}
+        package, _ = self.ova("vmware")
+        plan = self.plan(package, defaults={"verify": "independent"})
+        before = self.files("out")
+        done = self.host("run", plan, env=env, status=PREFLIGHT)
+        self.assert_one_clear_error(done, "qemu-img", "not installed", "verify: independent")
+        done = self.host("convert", package, "x.qcow2", "--verify", "independent", env=env, status=FAILED)
+        self.assert_one_clear_error(done, "qemu-img", "not installed")
+        self.assertEqual(self.files("out"), before)
+        self.assertFalse((self.work / "x.qcow2").exists())
+        self.host("run", plan, "--set", "defaults.verify=target", env=env)
+
+    def test_two_vms_of_one_name_do_not_overwrite_each_other(self):
+        package, _ = self.ova("vmware")
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for name in ("a.ova", "b.ova"):
+            shutil.copy(package, shelf / name)
+        plan = self.plan(shelf, defaults={"overwrite": True}, migrations=[
+            {"vm": "a.ova", "provider": "shelf"}, {"vm": "b.ova", "provider": "shelf"}])
+        self.assert_one_clear_error(self.host("run", plan, status=PREFLIGHT), "a.ova", "b.ova", "share the directory")
+        self.assert_nothing_left()
+        self.host("run", plan, "--set", "migrations[1].output_name=other")
+
     # --- existing targets
 
     def test_an_existing_target_is_refused_then_replaced_when_told(self):
@@ -259,7 +285,8 @@ class Failures(CliTest):
         self.assertEqual(result["disks"][1]["content_digest"],
                          content_digest(self.raw_of(target, "now.raw")))
         before = self.files("out")
-        self.host("run", plan, status=PREFLIGHT)
+        self.assertTrue(self.report(plan)["already_done"])
+        self.host("run", plan, "--fresh", status=PREFLIGHT)
         self.assertEqual(self.files("out"), before)
 
     def test_a_failed_overwrite_leaves_the_old_files(self):
@@ -276,12 +303,26 @@ class Failures(CliTest):
 
     # --- being stopped
 
+    def test_a_signal_that_arrives_twice_at_once_is_one(self):
+        disk = sparse_raw(self.work / "disk.raw", 64 * MIB, 64 * MIB, compressible=True)
+        running = self.start("convert", disk, "x.qcow2", "--compression", "zlib", "--compression-level", "9",
+                             "--converter", "qemu-img")
+        running.wait_for(lambda: list(self.work.glob(".x.qcow2.*")), "an unfinished file")
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+        running.process.send_signal(signal.SIGTERM)
+        self.assertEqual(running.finish().status, INTERRUPTED)
+        self.assertEqual(list(self.work.glob("*x.qcow2*")), [])
+
     def test_signals_stop_it_within_two_seconds_with_nothing_left(self):
         for converter in CONVERTERS:
-            for which in (signal.SIGINT, signal.SIGTERM):
+            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 with self.subTest(converter=converter, signal=which.name):
                     running = self.start("run", self.slow_plan(converter))
                     self.converting(running, converter)
+                    if which == signal.SIGTERM:  # the first one only keeps new disks from beginning
+                        os.kill(running.process.pid, which)
+                        running.wait_for(lambda r=running: "once more to stop now" in r.text(r.err), "the first message")
                     done, seconds = interrupt(running, which)
                     self.assertEqual(done.status, INTERRUPTED, done)
                     if not SANITIZED:
@@ -305,13 +346,14 @@ class Failures(CliTest):
                 self.assertEqual(running.wait_none_left(0.2), {})
                 self.assert_nothing_left()
 
-    def test_stopped_at_any_moment_it_is_done_or_nothing_is_there(self):
+    def test_stopped_at_any_moment_it_is_done_or_a_rerun_does_it(self):
         package, _ = self.ova()
         plans = [self.plan(package, name=f"{c}.yaml", converter={"plugin": c}) for c in CONVERTERS]
         for number in range(16):
             delay = 0.02 * number
             with self.subTest(after=f"{delay:.2f} s"):
                 shutil.rmtree(self.work / "out", ignore_errors=True)
+                shutil.rmtree(self.work / ".state", ignore_errors=True)
                 running = self.start("run", plans[number % 2])
                 time.sleep(delay)  # the moment is what varies; nothing is waited for
                 done, _ = interrupt(running, (signal.SIGINT, signal.SIGTERM)[number // 2 % 2])
@@ -319,7 +361,10 @@ class Failures(CliTest):
                     self.host("verify", self.work / "out/sample-vm/manifest.json")
                 else:  # a signal before its handler stands ends the program as any other
                     self.assertIn(done.status, (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM), done)
-                    self.assert_nothing_left()
+                    self.assertFalse((self.work / "out/sample-vm/manifest.json").exists())
+                    self.host("run", plans[number % 2])
+                self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
+                self.assertEqual([p for p in (self.work / "out").rglob("*") if p.name.startswith(".")], [])
                 self.assertEqual(running.wait_none_left(0.2), {})
         self.audit()
 
@@ -355,12 +400,9 @@ class Failures(CliTest):
                 self.assertEqual(running.wait_none_left(), {})
                 self.assertFalse((self.work / "out/big/manifest.json").exists())
                 self.assertFalse((self.work / "out/big/big-disk-0.qcow2").exists())
-        # What a killed run left under temporary names does not keep the next one from its work.
+        # What killed runs left under temporary names goes with the next one.
         result = self.report(self.plan(self.work / "big.raw", vm="big"))
-        names = os.listdir(self.work / "out/big")
-        self.assertLessEqual({"big-disk-0.qcow2", "manifest.json"}, set(names))
-        for name in set(names) - {"big-disk-0.qcow2", "manifest.json"}:
-            self.assertRegex(name, r"^\..*\.part$")
+        self.assertEqual(set(os.listdir(self.work / "out/big")), {"big-disk-0.qcow2", "manifest.json"})
         self.assertTrue(result["success"])
 
     def test_an_unwritable_audit_log_that_is_required_stops_everything(self):

@@ -22,7 +22,7 @@ class Hostile(CliTest):
 
     def inside_out(self):
         """Everything written so far, but for what the test itself made."""
-        return [p for p in self.work.rglob("*") if p.is_file() and not {"packages", "audit"} & set(
+        return [p for p in self.work.rglob("*") if p.is_file() and not {"packages", "audit", ".state"} & set(
             p.relative_to(self.work).parts) and p.suffix not in (".yaml",)]
 
     def test_a_vm_named_like_a_path_stays_in_the_output_directory(self):

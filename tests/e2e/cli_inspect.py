@@ -86,6 +86,11 @@ class Inspect(CliTest):
             done = self.host("describe", "nobody", *source, status=FAILED)
             self.assert_one_clear_error(done, "nobody")
         self.host("list", status=USAGE)
+        self.assertIn("no VM matches 'zz*'", self.host("list", "zz*", "--path", package).err)
+        self.assertIn("no VM is there", self.host("list", "--path", self.work / "packages").err)
+        self.host("list", "--path", package, "--set", "name=x", status=USAGE)
+        self.host("list", "--path", package, "--provider", "shelf", status=USAGE)
+        self.host("list", "--path", "", status=USAGE)
         self.assertIn("/absent", self.host("list", "--path", "/absent", status=FAILED).err)
 
     def test_firmware_and_nvram_are_told(self):
@@ -161,7 +166,7 @@ class Inspect(CliTest):
         shutil.copytree(ROOT / "configs/plans", configs / "plans")
         shelf = self.work / "shelf.raw"
         sparse_raw(shelf, MIB, MIB)
-        env = {"VC_PASSWORD": "x", "SLACK_URL": "http://127.0.0.1:9/", "HOOK_SECRET": "x", "AZURE_KEY": "x"}
+        env = {"VC_PASSWORD": "x", "SLACK_URL": "http://127.0.0.1:9/", "HOOK_SECRET": "x", "AZURE_KEY": "eA=="}
         known = {p["id"] for p in self.host("--output", "json", "plugins", "list").json["plugins"]}
         plans = sorted((configs / "plans").glob("*.yaml"))
         self.assertGreaterEqual(len(plans), 4)
@@ -197,10 +202,11 @@ class Inspect(CliTest):
         link = self.work / "hyperhost"
         link.symlink_to(PROGRAM)
         package, _ = self.ova("vmware")
-        done = Running("/", [str(s) for s in ("plugins", "list")], program=link).finish()
+        env = {"HYPERHOST_STATE_DIR": str(self.work / ".state")}
+        done = Running("/", ["plugins", "list"], env, link).finish()
         self.assertIn("parallel-disk", done.out)
         plan = self.plan(package)
-        self.assertEqual(Running("/", ["run", plan], program=link).finish().status, OK)
+        self.assertEqual(Running("/", ["run", plan], env, link).finish().status, OK)
         self.assertTrue((self.work / "out/sample-vm/manifest.json").exists(), "output_dir counts from the plan")
 
 

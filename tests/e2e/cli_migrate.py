@@ -180,7 +180,7 @@ class Migrate(CliTest):
         plan = self.plan(shelf, migrations=[
             {"vm": "wrong-checksum-disk.ova", "provider": "shelf", "output_name": "bad", "priority": 5},
             {"vm": "vmware.ova", "provider": "shelf", "output_name": "good"},
-            {"vm": "[wD]*", "provider": "shelf", "target_format": "raw"}])
+            {"vm": "[wD]*[be]", "provider": "shelf", "target_format": "raw"}])
         done = self.host("--output", "json", "run", plan, status=FAILED)
         results = done.json["results"]
         self.assertEqual(len(results), 4, [r["vm_name"] for r in results])

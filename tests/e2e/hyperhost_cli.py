@@ -96,7 +96,7 @@ class Running:
         self.out, self.err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [str(program), *map(str, arguments)], cwd=work, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
-            env={**os.environ, "HYPERHOST_STATE_DIR": str(work / ".state"), **(env or {}), name: value}, start_new_session=True)
+            env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, ".state"), **(env or {}), name: value}, start_new_session=True)
 
     def finish(self, timeout=60):
         try:
@@ -236,11 +236,11 @@ class CliTest(unittest.TestCase):
     # --- looking at what is left
 
     def files(self, top=None):
-        """{relative path: (size, mtime)} of everything under the directory."""
+        """{relative path: (size, mtime)} of everything under the directory but the program's own state."""
         top = pathlib.Path(top or self.work)
         return {str(p.relative_to(top)): (p.stat().st_size if p.is_file() else None,
                                           p.stat().st_mtime_ns if p.is_file() else None)
-                for p in sorted(top.rglob("*"))}
+                for p in sorted(top.rglob("*")) if p.relative_to(top).parts[0] != ".state"}
 
     def assert_nothing_left(self, top="out"):
         """No file in the output tree: no final name, no temporary one, no staging."""

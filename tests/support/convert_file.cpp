@@ -17,6 +17,7 @@ TestConverter::TestConverter(const Settings& settings)
   config.options["threads"] = settings.threads;
   config.options["memory"] = settings.memory;
   config.options["strict_deflate"] = settings.strict_deflate;
+  config.options["allow_backing"] = settings.allow_backing;
   hyper_op op;
   check(table_->open(&config, &op, &self_));
 }

@@ -22,6 +22,7 @@ struct Settings {
   int threads = 0;
   int64_t memory = 0;
   bool strict_deflate = false;
+  bool allow_backing = false;
 };
 
 class TestConverter {

@@ -241,7 +241,9 @@ int demo(const Arguments& arguments) {
       audit->log(record);
     };
   http.address = arguments.progress_api;
-  ProgressApiServer progress_server(tracker, {http, [] { return true; }});
+  ProgressApiServer::Options api;
+  api.http = http;
+  ProgressApiServer progress_server(tracker, std::move(api));
   http.address = arguments.metrics_api;
   MetricsServer metrics_server(metrics, http);
   progress_server.start();

@@ -52,11 +52,19 @@ class TestHost {
   TestHost(const TestHost&) = delete;
   TestHost& operator=(const TestHost&) = delete;
 
+  /// The host's extensions; none by default.
+  static std::function<const void*(const char* id)>& extensions() {
+    static std::function<const void*(const char*)> function;
+    return function;
+  }
+
   static const hyper_host& table() {
     static const hyper_host host = {
         sizeof(hyper_host),
         HYPER_ABI_MINOR,
-        [](const char*) noexcept -> const void* { return nullptr; },
+        [](const char* id) noexcept -> const void* {
+          return extensions() ? extensions()(id) : nullptr;
+        },
         [](hyper_op* op, const hyper_diag* diag) noexcept {
           if (op != nullptr) {
             const std::lock_guard lock(op->mutex);
@@ -88,7 +96,7 @@ class TestHost {
         },
         [](const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept -> hyper_st {
           const nlohmann::json::json_pointer at{std::string(pointer)};
-          if (!cfg->options.contains(at)) return HYPER_NOTFOUND;
+          if (cfg == nullptr || !cfg->options.contains(at)) return HYPER_NOTFOUND;
           const nlohmann::json& value = cfg->options[at];
           if (value.is_boolean()) {
             out->type = HYPER_VAL_BOOL;

@@ -39,6 +39,7 @@ struct Disk {
   uint64_t size, fill;
 };
 constexpr Disk kDisks[] = {
+    {"odd_bytes", 3724, 3724},
     {"sector", 512, 512},
     {"zero_sector", 512, 0},
     {"grain", 65536, 65536},

@@ -64,6 +64,43 @@ TEST(DiskImage, ReadsWhatTheGuestSeesFromManyThreads) {
   }
 }
 
+void put_be(std::string& bytes, std::size_t at, uint64_t value, int width) {
+  for (int i = 0; i < width; ++i)
+    bytes[at + static_cast<std::size_t>(i)] = static_cast<char>(value >> (8 * (width - 1 - i)));
+}
+
+// 1 MiB that claims 4 TiB: one L2 table for all of L1, one cluster for all of the table.
+TEST(DiskImage, OneClusterForAllOfTheDiskIsALieFoundEarly) {
+  const TestHost host;
+  const Scratch dir;
+  std::string bytes(1 << 20, 'x');
+  std::fill(bytes.begin(), bytes.begin() + (3 << 16), '\0');
+  bytes.replace(0, 4, "QFI\xfb");
+  put_be(bytes, 4, 3, 4);
+  put_be(bytes, 20, 16, 4);
+  put_be(bytes, 24, uint64_t{4} << 40, 8);
+  put_be(bytes, 36, 8192, 4);
+  put_be(bytes, 40, 1 << 16, 8);
+  put_be(bytes, 96, 4, 4);
+  put_be(bytes, 100, 104, 4);
+  for (std::size_t i = 0; i < 8192; ++i) {
+    put_be(bytes, (1 << 16) + i * 8, (1ull << 63) | (2 << 16), 8);
+    put_be(bytes, (2 << 16) + i * 8, (1ull << 63) | (3 << 16), 8);
+  }
+  spew(dir / "lie", bytes);
+  OwnedSource file, guest;
+  export_source(std::make_unique<FileSource>(dir / "lie", SourceOptions{}), file.out());
+  hyper_op op;
+  ASSERT_EQ(image().open(nullptr, &op, file.raw(), "{}", guest.out()), HYPER_OK) << op.all();
+  std::string block(1 << 20, '\0');
+  const auto read = [&](uint64_t at) {
+    return guest.raw()->read_at(guest.raw()->ctx, &op, at, block.data(), block.size());
+  };
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(read(0), HYPER_OK) << "again is not more";
+  EXPECT_EQ(read(uint64_t{3} << 40), HYPER_CORRUPT);
+  EXPECT_NE(op.all().find("tables lie"), std::string::npos) << op.all();
+}
+
 TEST(DiskImage, ProbeJudgesByContent) {
   NEED_QEMU();
   const TestHost host;

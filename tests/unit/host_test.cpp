@@ -222,6 +222,23 @@ TEST_F(RegistryTest, AWorldWritableDirectoryIsRefused) {
   EXPECT_THAT(only(registry()).refusal, HasSubstr("writable by everybody"));
 }
 
+TEST_F(RegistryTest, ADirectoryBelowAWorldWritableOneIsRefusedUnlessThatIsSticky) {
+  const fs::path above = dir_.path() / "above", plugins = above / "a" / "plugins";
+  fs::create_directories(plugins);
+  fs::copy_file(fs::path(TEST_PLUGIN_DIR) / "good.so", plugins / "good.so");
+  const fs::path link = dir_.path() / "link";
+  fs::create_directory_symlink(plugins, link);
+  const auto refusal = [](const fs::path& dir) {
+    return PluginRegistry({{dir.string(), "--plugin-dir", true}}).files().at(0).refusal;
+  };
+  EXPECT_EQ(refusal(plugins), "");
+  fs::permissions(above, fs::perms::others_write, fs::perm_options::add);
+  EXPECT_THAT(refusal(plugins), HasSubstr("above, which is writable by everybody"));
+  EXPECT_THAT(refusal(link), HasSubstr("above, which is writable by everybody"));
+  fs::permissions(above, fs::perms::sticky_bit, fs::perm_options::add);
+  EXPECT_EQ(refusal(plugins), "");
+}
+
 TEST_F(RegistryTest, ANewerMajorIsRefusedByItsManifestAndByItsSymbol) {
   copy("newer_major.so");
   PluginRegistry found = registry();

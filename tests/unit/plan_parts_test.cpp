@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/diag/redactor.hpp"
+#include "core/observe/timestamp.hpp"
 #include "core/plan/file_name.hpp"
 #include "core/plan/near_miss.hpp"
 #include "core/plan/override.hpp"
@@ -17,6 +18,7 @@
 #include "core/plan/read_yaml.hpp"
 #include "core/plan/schema.hpp"
 #include "core/plan/secret.hpp"
+#include "core/plan/start_window.hpp"
 #include "core/plan/units.hpp"
 
 namespace hyperhost {
@@ -336,6 +338,46 @@ TEST(FileName, LongNamesAreCutAtACharacterAndStayDifferent) {
     EXPECT_NE(a, b);
     EXPECT_EQ(a, safe_file_name(one));
   }
+}
+
+using Time = StartWindow::Time;
+
+Time local_time(int day, int hour, int minute) {
+  std::tm parts{};
+  parts.tm_year = 126;
+  parts.tm_mon = 2;
+  parts.tm_mday = day;
+  parts.tm_hour = hour;
+  parts.tm_min = minute;
+  parts.tm_isdst = -1;
+  return std::chrono::system_clock::from_time_t(std::mktime(&parts));
+}
+
+TEST(StartWindow, OfTimesOfDayMayHoldMidnight) {
+  std::string why;
+  const StartWindow night = StartWindow::parse("22:00", "05:30", why).value();
+  for (const auto& [hour, open] :
+       {std::pair{21, false}, {22, true}, {23, true}, {0, true}, {5, true}, {6, false}})
+    EXPECT_EQ(night.open(local_time(3, hour, 0)), open) << hour;
+  EXPECT_FALSE(night.open(local_time(3, 5, 30)));
+  EXPECT_EQ(night.opens(local_time(3, 12, 0)), local_time(3, 22, 0));
+  EXPECT_EQ(night.opens(local_time(3, 23, 0)), std::nullopt);
+  EXPECT_FALSE(night.over(local_time(3, 12, 0)));
+  const StartWindow noon = StartWindow::parse("11:00", "13:00", why).value();
+  EXPECT_EQ(noon.opens(local_time(31, 13, 0)), local_time(32, 11, 0));  // the first of April
+}
+
+TEST(StartWindow, OfInstantsEndsForGood) {
+  std::string why;
+  const StartWindow once =
+      StartWindow::parse("2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z", why).value();
+  const Time ten = *parse_timestamp("2026-03-01T10:00:00Z");
+  EXPECT_FALSE(once.open(ten - std::chrono::seconds(1)));
+  EXPECT_TRUE(once.open(ten));
+  EXPECT_EQ(once.opens(ten - std::chrono::hours(9)), ten);
+  EXPECT_TRUE(once.over(ten + std::chrono::hours(2)));
+  EXPECT_FALSE(once.open(ten + std::chrono::hours(2)));
+  EXPECT_TRUE(StartWindow().open(ten));
 }
 
 }  // namespace

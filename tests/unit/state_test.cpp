@@ -10,6 +10,7 @@
 
 #include "core/os/process_identity.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/state/host_entries.hpp"
 #include "core/state/sqlite.hpp"
 
 namespace hyperhost {
@@ -122,6 +123,119 @@ TEST_F(State, AnEntryKnowsWhetherItsProcessLives) {
   EXPECT_EQ(process_state("elsewhere other-boot " + space + " " + pid + " " + ticks),
             ProcessState::kUnseen);
   EXPECT_EQ(process_state("garbage"), ProcessState::kGone);
+}
+
+TEST_F(State, RunsAndTheirTasksOutliveTheStore) {
+  {
+    const auto store = StateStore::open(directory_);
+    RunRecord run{"run-1", "night", "/plans/night.yaml", "admin", this_process(), 1000, 0};
+    TaskRecord one, two;
+    one.task_id = "task-1";
+    one.vm_name = "web";
+    one.status = two.status = "pending";
+    two.task_id = "task-2";
+    two.vm_name = "db";
+    store->begin_run(run, {one, two});
+    const auto group = store->update();
+    one.status = "failed";
+    one.ended = 5000;
+    one.error = "no";
+    group->task(one);
+    group->stage("task-1", {"convert", 2000, 3000, 7, 9, true});
+    group->attempt("task-1", {1, 2500, "io", "cable", 500});
+    group->disk("task-1", {"disk-0", "convert", "running", 5, 10});
+    group->disk("task-1", {"disk-0", "convert", "done", 10, 10});
+    group->commit();
+    store->save_result("task-1", {{"outcome", "failed"}});
+  }
+  const auto store = StateStore::open(directory_, true);
+  ASSERT_EQ(store->runs(10).size(), 1u);
+  EXPECT_EQ(store->runs(10)[0].ended, 0);
+  EXPECT_EQ(store->tasks("run-1").size(), 2u);
+  const auto detail = store->task("task-1");
+  ASSERT_TRUE(detail);
+  EXPECT_EQ(detail->task.status, "failed");
+  EXPECT_EQ(detail->stages.at(0).bytes_total, 9u);
+  EXPECT_EQ(detail->attempts.at(0).error, "cable");
+  ASSERT_EQ(detail->disk_progress.size(), 1u);
+  EXPECT_EQ(detail->disk_progress[0].status, "done");
+  EXPECT_EQ(detail->result["outcome"], "failed");
+  EXPECT_EQ(store->find_tasks("web"), std::vector<std::string>{"task-1"});
+  EXPECT_EQ(store->find_tasks("task-").size(), 2u);
+  EXPECT_FALSE(store->request_cancel("task-1"));  // it has ended
+  EXPECT_TRUE(store->request_cancel("task-2"));
+  EXPECT_EQ(store->cancel_requests("run-1"), std::vector<std::string>{"task-2"});
+  store->end_run("run-1");
+  EXPECT_NE(store->run("run-1")->ended, 0);
+}
+
+TEST_F(State, AGroupThatIsNotCommittedLeavesNothing) {
+  const auto store = StateStore::open(directory_);
+  TaskRecord task;
+  task.task_id = "task-1";
+  task.status = "pending";
+  store->begin_run({"run-1", "", "", "", "", 1, 0}, {task});
+  task.status = "running";
+  store->update()->task(task);
+  EXPECT_EQ(store->task("task-1")->task.status, "pending");
+}
+
+TEST_F(State, ResumeRecordsOfATargetAreReplacedByTheVmsOwn) {
+  const auto store = StateStore::open(directory_);
+  ResumeRecord disk;
+  disk.target = "/out/vm";
+  disk.disk = "disk-0";
+  disk.phase = "writing";
+  disk.token = {{"sink", {{"unfinished", "x"}}}};
+  disk.state = {{"length", 5}};
+  store->save_resume(disk);
+  disk.state = {{"length", 6}};
+  store->save_resume(disk);
+  ASSERT_EQ(store->resume_records("/out/vm").size(), 1u);
+  EXPECT_EQ(store->resume_records("/out/vm")[0].state["length"], 6);
+  EXPECT_TRUE(store->resume_records("/out").empty());
+  ResumeRecord vm;
+  vm.target = "/out/vm";
+  vm.phase = "finished";
+  store->finish_resume(vm);
+  ASSERT_EQ(store->resume_records("/out/vm").size(), 1u);
+  EXPECT_EQ(store->resume_records("/out/vm")[0].phase, "finished");
+  store->forget_resume("/out/vm");
+  EXPECT_TRUE(store->resume_records("/out/vm").empty());
+}
+
+TEST_F(State, TheHostsOwnLeftoversAreHeldThenUndone) {
+  const auto store = StateStore::open(directory_);
+  const auto output = directory_.parent_path();
+  const auto lock = std::make_unique<OutputLock>(store, output, "night", "admin");
+  EXPECT_TRUE(lock->file().taken_over_from().empty());
+  try {
+    const OutputLock second(store, output, "night", "admin");
+    FAIL() << "two runs of a plan";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kBusy);
+    EXPECT_NE(std::string(error.what()).find(std::to_string(::getpid())), std::string::npos);
+  }
+  const OutputLock other(store, output, "day", "admin");  // another plan may
+  std::vector<JournalEntry> entries;
+  store->each_entry(kHostEntries, [&](const JournalEntry& entry) { entries.push_back(entry); });
+  ASSERT_EQ(entries.size(), 2u);
+  EXPECT_THROW(undo_host_entry(entries[0]), Error);  // held
+  // Of a process that is gone, it is taken over; and its file may be removed.
+  const auto file = output / ".hyperhost-gone.lock";
+  std::ofstream(file) << "host boot pid:[1] 1 1\nsomebody\n";
+  {
+    const OutputLock taken(store, output, "gone", "admin");
+    EXPECT_EQ(taken.file().taken_over_from(), "process 1 on host");
+  }
+  EXPECT_FALSE(std::filesystem::exists(file));
+  std::ofstream(file) << "host boot pid:[1] 1 1\n";
+  JournalEntry entry;
+  entry.what = {{"kind", kLockEntry}, {"where", output.string()}, {"ref", file.filename()}};
+  undo_host_entry(entry);
+  EXPECT_FALSE(std::filesystem::exists(file));
+  entry.what["ref"] = "../precious";
+  EXPECT_THROW(undo_host_entry(entry), Error);
 }
 
 }  // namespace

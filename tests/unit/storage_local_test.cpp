@@ -151,6 +151,18 @@ TEST_F(StorageLocal, ExistingFileIsRefusedUnlessOverwritten) {
   EXPECT_THAT(directory_.names(), ElementsAre("disk"));
 }
 
+TEST_F(StorageLocal, DeviceOrFifoIsNeverReplaced) {
+  const std::string fifo = directory_ / "fifo";
+  ASSERT_EQ(0, ::mkfifo(fifo.c_str(), 0600));
+  std::filesystem::create_symlink("fifo", directory_ / "link");
+  for (const char* key : {"fifo", "link"}) {
+    EXPECT_EQ(HYPER_EXISTS, put_file(key, "new", true)) << key;
+    EXPECT_THAT(operation_.text(), HasSubstr("special file"));
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(fifo));
+  EXPECT_THAT(directory_.names(), ::testing::UnorderedElementsAre("fifo", "link"));
+}
+
 TEST_F(StorageLocal, FileMadeInTheMeantimeIsNotClobbered) {
   OpenSink sink;
   ASSERT_EQ(HYPER_OK, put({{"key", "disk"}}, sink));

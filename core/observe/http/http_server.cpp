@@ -29,6 +29,8 @@ namespace {
 constexpr int kSendBuffer = 64 << 10;
 constexpr std::chrono::seconds kDrain{1};
 constexpr size_t kKnownPeers = 1024;
+// A large audience is told less often: its cost for the migration is bounded, not its size.
+constexpr std::chrono::microseconds kPerStream{2500};
 
 size_t allowed_connections(size_t wanted) {
   rlimit files{};
@@ -248,7 +250,8 @@ void HttpServer::Impl::accept() {
 }
 
 void HttpServer::Impl::tick() {
-  tick_timer.expires_after(options.poll_interval);
+  tick_timer.expires_after(std::max<std::chrono::steady_clock::duration>(
+      options.poll_interval, kPerStream * static_cast<int64_t>(stream_count.load())));
   tick_timer.async_wait([this](error_code error) {
     if (error || stopping) return;
     if (stream_count > 0) {

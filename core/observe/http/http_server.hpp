@@ -73,7 +73,7 @@ struct HttpServerOptions {
   size_t max_streams = 384;
   std::chrono::milliseconds request_timeout{10'000};  ///< for a whole request head, and between two
   std::chrono::milliseconds write_timeout{30'000};    ///< for a client to take what was sent
-  std::chrono::milliseconds poll_interval{200};
+  std::chrono::milliseconds poll_interval{200};  ///< of streams; longer with more than 80 of them
   std::chrono::milliseconds heartbeat{15'000};
   /// Denied requests, and accepted ones once a minute for each peer; for the audit log.
   std::function<void(const HttpAccess&)> on_access;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -11,6 +12,7 @@
 #include "engine/bytes.hpp"
 #include "engine/engine.hpp"
 #include "engine/limited_source.hpp"
+#include "engine/state.hpp"
 #include "format/probe.hpp"
 #include "reader/map_reader.hpp"
 #include "reader/raw_stream.hpp"
@@ -36,13 +38,13 @@ struct Opened {
   std::unique_ptr<Reader> reader;
 };
 
-Opened open_source(Op op, const Request& request, const SourceRef& source) {
+Opened open_source(Op op, const Request& request, const SourceRef& source, bool allow_backing) {
   Opened opened;
   const std::string format =
       request.source_format.empty() ? source.format() : request.source_format;
   if (source.can(HYPER_SOURCE_SEEK)) {
     opened.limited = limit_source(source);
-    opened.map = open_image(op, *opened.limited, format);
+    opened.map = open_image(op, *opened.limited, format, {.allowed = allow_backing});
     opened.reader = std::make_unique<MapReader>(*opened.map);
   } else if (format == "vmdk") {
     opened.reader = std::make_unique<VmdkStreamReader>(op, source);
@@ -118,6 +120,50 @@ Made make_writer(const Request& request, bool strict_deflate, uint64_t size, Out
   return made;
 }
 
+/// The state as JSON: {"kind", "guest", "length", "writer", "digest"}.
+constexpr const char* kStateKind = "parallel-disk/1";
+
+std::string state_json(const Position& position) {
+  return json{{"kind", kStateKind},
+              {"guest", position.guest},
+              {"length", position.length},
+              {"writer", to_base64(position.writer)},
+              {"digest", to_base64(position.digest)}}
+      .dump();
+}
+
+Position parse_state(const std::string& text) {
+  const json state = json::parse(text, nullptr, false);
+  Position position;
+  const auto is = [&](const char* key, bool (json::*check)() const noexcept) {
+    const auto at = state.find(key);
+    return at != state.end() && ((*at).*check)();
+  };
+  if (!state.is_object() || !is("kind", &json::is_string) || state["kind"] != kStateKind ||
+      !is("guest", &json::is_number_unsigned) || !is("length", &json::is_number_unsigned) ||
+      !is("writer", &json::is_string) || !is("digest", &json::is_string) ||
+      !from_base64(state["writer"].get_ref<const std::string&>(), position.writer) ||
+      !from_base64(state["digest"].get_ref<const std::string&>(), position.digest))
+    throw Error(HYPER_UNSUPPORTED, "the state of the interrupted conversion is not understood");
+  position.guest = state["guest"];
+  position.length = state["length"];
+  return position;
+}
+
+Progressing progressing_of(const Request& request, const Output& output) {
+  Progressing out;
+  if (!request.checkpoint_state.empty()) out.from = parse_state(request.checkpoint_state);
+  if (request.checkpoint_bytes == 0 || !output.random()) return out;
+  out.checkpoints.interval_bytes = request.checkpoint_bytes;
+  out.checkpoints.interval = std::chrono::milliseconds(
+      request.checkpoint_ms == 0 ? uint64_t{24} * 3600 * 1000 : request.checkpoint_ms);
+  if (request.durable) out.checkpoints.sync = [&output](Op op) { output.sync(op); };
+  out.checkpoints.save = [](Op op, const Position& position) {
+    return Checkpoint::save(op, state_json(position));
+  };
+  return out;
+}
+
 }  // namespace
 
 std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
@@ -130,8 +176,9 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
                                       : static_cast<unsigned>(threads);
   const uint64_t bytes =
       memory == 0 ? kBaseMemory + count * kThreadMemory : static_cast<uint64_t>(memory);
-  return std::unique_ptr<ParallelDisk>(
-      new ParallelDisk(count, bytes, config.boolean("/strict_deflate", false)));
+  return std::unique_ptr<ParallelDisk>(new ParallelDisk(count, bytes,
+                                                        config.boolean("/strict_deflate", false),
+                                                        config.boolean("/allow_backing", false)));
 }
 
 std::string ParallelDisk::plan(Op, const std::string& request_json) {
@@ -173,7 +220,7 @@ std::string ParallelDisk::plan(Op, const std::string& request_json) {
 std::string ParallelDisk::convert(Op op, const std::string& request_json, SourceRef source,
                                   SinkRef sink) {
   const Request request = parse_request(request_json, strict_deflate_);
-  Opened opened = open_source(op, request, source);
+  Opened opened = open_source(op, request, source, allow_backing_);
   const uint64_t size = opened.reader->virtual_size();
   if (request.virtual_size && *request.virtual_size != size)
     throw Error(HYPER_CORRUPT, "the disk has another size than its VM says",
@@ -181,16 +228,19 @@ std::string ParallelDisk::convert(Op op, const std::string& request_json, Source
         .hint("check that this is the right disk, whole and unchanged");
   Output output(sink);
   Made made = make_writer(request, strict_deflate_, size, output);
-  const Outcome outcome =
-      run_conversion(op, budget_, *opened.reader, *made.writer, output, request.digest);
+  const Outcome outcome = run_conversion(op, budget_, *opened.reader, *made.writer, output,
+                                         request.digest, progressing_of(request, output));
   json result;
   result["virtual_size"] = made.writer->virtual_size();
   result["bytes_written"] = outcome.length;
   result["bytes_read"] = opened.reader->bytes_read();
   if (!outcome.digest.empty()) result["digest"] = outcome.digest;
+  if (outcome.resumed_bytes != 0) result["resumed_bytes"] = outcome.resumed_bytes;
   if (made.keeping != nullptr)
     made.notes.push_back(std::to_string(made.keeping->kept()) +
                          " compressed grains kept as they are, the rest compressed anew");
+  if (opened.map)
+    for (std::string& note : opened.map->notes()) made.notes.push_back(std::move(note));
   if (!made.notes.empty()) result["notes"] = made.notes;
   return result.dump();
 }

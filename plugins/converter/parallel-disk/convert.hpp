@@ -20,11 +20,13 @@ class ParallelDisk : public ConverterInstance {
                       SinkRef sink) override;
 
  private:
-  ParallelDisk(unsigned threads, uint64_t memory_bytes, bool strict_deflate)
-      : budget_(threads, memory_bytes), strict_deflate_(strict_deflate) {}
+  ParallelDisk(unsigned threads, uint64_t memory_bytes, bool strict_deflate, bool allow_backing)
+      : budget_(threads, memory_bytes),
+        strict_deflate_(strict_deflate),
+        allow_backing_(allow_backing) {}
 
   Budget budget_;
-  const bool strict_deflate_;
+  const bool strict_deflate_, allow_backing_;
 };
 
 }  // namespace hyper::disk

@@ -2,8 +2,10 @@
 #include "image_source.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <list>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -18,26 +20,33 @@ namespace hyper::disk {
 namespace {
 
 using nlohmann::json;
-using Bytes = std::vector<uint8_t>;
+
+struct Unit {
+  std::vector<uint8_t> bytes;
+  uint64_t consumed = 0;  ///< compressed bytes of the file
+};
 
 /// The inflated units that were used last, for readers that read in small steps.
 class UnitCache {
  public:
-  std::shared_ptr<const Bytes> find(uint64_t offset) {
+  /// Of which file, and where in it: files of a chain have units at the same guest offset.
+  using Place = std::pair<const hyper_source*, uint64_t>;
+
+  std::shared_ptr<const Unit> find(const Place& place) {
     const std::lock_guard lock(mutex_);
     for (auto at = units_.begin(); at != units_.end(); ++at) {
-      if (at->first != offset) continue;
+      if (at->first != place) continue;
       units_.splice(units_.begin(), units_, at);
       return at->second;
     }
     return nullptr;
   }
-  void add(uint64_t offset, std::shared_ptr<const Bytes> unit) {
+  void add(const Place& place, std::shared_ptr<const Unit> unit) {
     const std::lock_guard lock(mutex_);
-    bytes_ += unit->size();
-    units_.emplace_front(offset, std::move(unit));
+    bytes_ += unit->bytes.size();
+    units_.emplace_front(place, std::move(unit));
     while (bytes_ > kMost && units_.size() > 1) {
-      bytes_ -= units_.back().second->size();
+      bytes_ -= units_.back().second->bytes.size();
       units_.pop_back();
     }
   }
@@ -45,14 +54,43 @@ class UnitCache {
  private:
   static constexpr uint64_t kMost = 4u << 20;
   std::mutex mutex_;
-  std::list<std::pair<uint64_t, std::shared_ptr<const Bytes>>> units_;
+  std::list<std::pair<Place, std::shared_ptr<const Unit>>> units_;
   uint64_t bytes_ = 0;
+};
+
+/// The guest ranges that were read once, so that reading them again does not count again.
+class Seen {
+ public:
+  /// Whether none of [offset, offset + length) was there before; then it is from now on.
+  bool add(uint64_t offset, uint64_t length) {
+    const std::lock_guard lock(mutex_);
+    auto next = ranges_.lower_bound(offset);
+    if (next != ranges_.end() && next->first < offset + length) return false;
+    const auto before = next == ranges_.begin() ? ranges_.end() : std::prev(next);
+    if (before != ranges_.end() && before->second > offset) return false;
+    const bool joins_next = next != ranges_.end() && next->first == offset + length;
+    const bool joins_before = before != ranges_.end() && before->second == offset;
+    if (!joins_next && !joins_before && ranges_.size() >= kMost) return false;
+    const uint64_t end = joins_next ? next->second : offset + length;
+    if (joins_next) ranges_.erase(next);
+    if (joins_before)
+      before->second = end;
+    else
+      ranges_.emplace(offset, end);
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 4096;  // reads all over the place are not followed further
+  std::mutex mutex_;
+  std::map<uint64_t, uint64_t> ranges_;  // begin to end; apart from each other
 };
 
 class ImageSource : public Source {
  public:
-  ImageSource(Op op, const SourceRef& file, const std::string& format)
-      : file_(limit_source(file)), map_(open_image(op, *file_, format)) {}
+  ImageSource(Op op, const SourceRef& file, const std::string& format, bool allow_backing)
+      : file_(limit_source(file)),
+        map_(open_image(op, *file_, format, {.allowed = allow_backing})) {}
 
   SourceTraits traits() const override {
     SourceTraits traits;
@@ -103,43 +141,52 @@ class ImageSource : public Source {
   void read_step(Op op, uint64_t offset, uint8_t* out, uint64_t len) {
     std::vector<Mapped> pieces;
     map_->map(op, offset, len, [&](const Mapped& piece) { pieces.push_back(piece); });
+    const bool first = seen_.add(offset, len);
     for (const Mapped& piece : pieces) {
       uint8_t* to = out + (piece.guest_offset - offset);
       if (piece.zero) {
         std::memset(to, 0, piece.length);
       } else if (piece.codec == Codec::kNone) {
         inputs_.of(*piece.file).read(op, piece.file_offset, to, piece.length);
+        if (first) consumed_ += piece.length;
       } else {
         const auto unit = inflate(op, piece);
-        std::memcpy(to, unit->data() + (piece.guest_offset - piece.unit_offset), piece.length);
+        std::memcpy(to, unit->bytes.data() + (piece.guest_offset - piece.unit_offset),
+                    piece.length);
+        if (first && piece.guest_offset == piece.unit_offset) consumed_ += unit->consumed;
       }
     }
+    // As MapReader has it: an image that lies would be read for as long as it claims.
+    if (consumed_ > inputs_.length()) refuse_amount();
   }
 
-  std::shared_ptr<const Bytes> inflate(Op op, const Mapped& piece) {
-    if (auto unit = cache_.find(piece.unit_offset)) return unit;
+  std::shared_ptr<const Unit> inflate(Op op, const Mapped& piece) {
+    const UnitCache::Place place(piece.file->raw(), piece.file_offset);
+    if (auto unit = cache_.find(place)) return unit;
     if (piece.unit_length > kLargestUnit)
       throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB");
     const Input& input = inputs_.of(*piece.file);
-    Bytes packed(piece.file_length);
+    std::vector<uint8_t> packed(piece.file_length);
     if (piece.file_offset < input.length())
       packed.resize(std::min(piece.file_length, input.length() - piece.file_offset));
     input.read(op, piece.file_offset, packed.data(), packed.size());
     // The disk's last unit may hold a whole grain or only what the disk has left.
     const bool last = piece.unit_offset + piece.unit_length >= map_->virtual_size();
-    auto unit = std::make_shared<Bytes>(last ? kLargestUnit : piece.unit_length);
+    auto unit = std::make_shared<Unit>();
+    unit->bytes.resize(last ? kLargestUnit : piece.unit_length);
     Inflater inflater;
-    const auto done =
-        inflater.run(piece.codec, packed.data(), packed.size(), unit->data(), unit->size());
+    const auto done = inflater.run(piece.codec, packed.data(), packed.size(), unit->bytes.data(),
+                                   unit->bytes.size());
     const uint64_t need = last ? map_->virtual_size() - piece.unit_offset : piece.unit_length;
     if (!done || done->produced < need)
       throw Error(HYPER_CORRUPT, "the image is damaged",
                   "the compressed block at file offset " + std::to_string(piece.file_offset) +
                       " (guest offset " + std::to_string(piece.unit_offset) +
                       ") cannot be inflated");
-    unit->resize(std::max<uint64_t>(need, 1));
-    unit->shrink_to_fit();
-    cache_.add(piece.unit_offset, unit);
+    unit->bytes.resize(std::max<uint64_t>(need, 1));
+    unit->bytes.shrink_to_fit();
+    unit->consumed = done->consumed;
+    cache_.add(place, unit);
     return unit;
   }
 
@@ -147,27 +194,30 @@ class ImageSource : public Source {
   std::unique_ptr<ImageMap> map_;
   Inputs inputs_;
   UnitCache cache_;
+  Seen seen_;
+  std::atomic<uint64_t> consumed_{0};  // bytes of the files that were seen as guest bytes
 };
 
 }  // namespace
 
-std::string ImageReader::probe(Config, Op op, SourceRef source) {
+std::string ImageReader::probe(Config config, Op op, SourceRef source) {
   const std::string format = detect_format(op, source);
   if (format == "qed" || format == "parallels" || format == "qcow") return {};
-  const ImageInfo info = probe_image(op, source);
+  const ImageInfo info =
+      probe_image(op, source, {.allowed = config.boolean("/allow_backing", false)});
   json result = {{"format", info.format}, {"virtual_size", info.virtual_size}};
   if (!info.subformat.empty()) result["subformat"] = info.subformat;
   return result.dump();
 }
 
-std::unique_ptr<Source> ImageReader::open(Config, Op op, SourceRef source,
+std::unique_ptr<Source> ImageReader::open(Config config, Op op, SourceRef source,
                                           const std::string& request_json) {
   const json request = json::parse(request_json, nullptr, false);
   std::string format = source.format();
   if (request.is_object())
     if (const auto at = request.find("format"); at != request.end() && at->is_string())
       format = at->get<std::string>();
-  return std::make_unique<ImageSource>(op, source, format);
+  return std::make_unique<ImageSource>(op, source, format, config.boolean("/allow_backing", false));
 }
 
 }  // namespace hyper::disk

@@ -94,6 +94,7 @@ void parse_target(const json& target, bool strict_deflate, Request& request) {
     throw Error(HYPER_CONFIG, "durability is none of none, file", durability)
         .at("/target/durability");
   const auto deterministic = target.find("deterministic");
+  request.durable = durability == "file";
   request.deterministic =
       deterministic != target.end() && deterministic->is_boolean() && deterministic->get<bool>();
   parse_compression(target, strict_deflate, request);
@@ -125,6 +126,11 @@ Request parse_request(const std::string& text_json, bool strict_deflate) {
   request.virtual_size = number(document, "virtual_size");
   const auto digest = document.find("digest");
   request.digest = digest != document.end() && digest->is_boolean() && digest->get<bool>();
+  const json& checkpoint = member("checkpoint");
+  request.checkpoint_bytes = number(checkpoint, "interval_bytes").value_or(0);
+  request.checkpoint_ms = number(checkpoint, "interval_ms").value_or(0);
+  if (const auto state = checkpoint.find("state"); state != checkpoint.end() && state->is_object())
+    request.checkpoint_state = state->dump();
   return request;
 }
 

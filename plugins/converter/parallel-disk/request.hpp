@@ -23,6 +23,9 @@ struct Request {
   std::optional<uint64_t> virtual_size;
   bool deterministic = false;  ///< no random identifiers in the image
   bool digest = false;
+  bool durable = false;                              ///< durability: file
+  uint64_t checkpoint_bytes = 0, checkpoint_ms = 0;  ///< 0 = none are wanted
+  std::string checkpoint_state;                      ///< JSON; "" = from the front
 
   bool source_can(const std::string& access) const;
 };

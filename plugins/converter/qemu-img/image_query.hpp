@@ -7,6 +7,7 @@
 #include <hyper/op.hpp>
 #include <string>
 
+#include "plugins/converter/qemu-img/file_view.hpp"
 #include "plugins/converter/qemu-img/tool.hpp"
 
 namespace hyperhost::qemu_img {
@@ -22,8 +23,10 @@ ImageInfo query_info(hyper::Op op, const Tool& tool, const std::string& spec,
                      const std::string& shown);
 
 /// Throws HYPER_CORRUPT if `qemu-img check` finds damage. Leaked clusters and formats without a
-/// check are fine.
-void check_image(hyper::Op op, const Tool& tool, const std::string& spec, const std::string& shown);
+/// check are fine. A qcow2 is also damaged where it ends within what the guest sees of its last
+/// cluster: QEMU would read zeros there.
+void check_image(hyper::Op op, const Tool& tool, const std::string& spec, const std::string& format,
+                 const FileView& image);
 
 }  // namespace hyperhost::qemu_img
 

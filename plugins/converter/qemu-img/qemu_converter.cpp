@@ -36,7 +36,7 @@ void check_target(hyper::Op op, const Tool& tool, const FileView& target,
                   const ConversionRequest& request, uint64_t virtual_size,
                   std::vector<std::string>& notes) {
   const std::string spec = image_spec(target, request.target_format);
-  if (request.checkable) check_image(op, tool, spec, target.shown());
+  if (request.checkable) check_image(op, tool, spec, request.target_format, target);
   const uint64_t size = query_info(op, tool, spec, target.shown()).virtual_size;
   const std::string sizes =
       std::to_string(size) + " bytes instead of " + std::to_string(virtual_size);
@@ -90,7 +90,7 @@ std::string QemuConverter::convert(hyper::Op op, const std::string& request_json
                                           std::to_string(virtual_size) + " bytes, and " +
                                           std::to_string(*request.virtual_size) + " are announced");
   }
-  if (facts.check_first && settings_.check_source) check_image(op, tool_, spec, image.shown());
+  if (facts.check_first && settings_.check_source) check_image(op, tool_, spec, format, image);
 
   const std::string target = sink.path();
   if (target.empty() || target.front() != '/')

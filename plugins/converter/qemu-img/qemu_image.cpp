@@ -44,6 +44,10 @@ std::string QemuImage::probe(hyper::Config config, hyper::Op op, hyper::SourceRe
 std::unique_ptr<hyper::Source> QemuImage::open(hyper::Config config, hyper::Op op,
                                                hyper::SourceRef source,
                                                const std::string& request_json) {
+  // Before the source is looked at: a host may ask with any source whether this can work at all.
+  const Settings settings = read_settings(config);
+  const Tool qemu_img(op, settings.qemu_img, "/qemu_img");
+  const Tool qemu_nbd(op, settings.qemu_nbd, "/qemu_nbd");
   if (!source.can(HYPER_SOURCE_FILE))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-nbd reads local files only")
         .hint("let the host stage the image, or read it with the plugin parallel-disk");
@@ -58,12 +62,9 @@ std::unique_ptr<hyper::Source> QemuImage::open(hyper::Config config, hyper::Op o
   const HeaderFacts facts = admit_image(image, format);
   const std::string spec = image_spec(image, format);
 
-  const Settings settings = read_settings(config);
-  const Tool qemu_img(op, settings.qemu_img, "/qemu_img");
-  const Tool qemu_nbd(op, settings.qemu_nbd, "/qemu_nbd");
   // qemu-nbd's own words go to the log only, so what it would fail at is found out here.
   const ImageInfo info = query_info(op, qemu_img, spec, image.shown());
-  if (facts.check_first && settings.check_source) check_image(op, qemu_img, spec, image.shown());
+  if (facts.check_first && settings.check_source) check_image(op, qemu_img, spec, format, image);
   return std::make_unique<NbdSource>(op, qemu_nbd, spec, image.shown(), info.virtual_size);
 }
 

@@ -114,7 +114,8 @@ Outcome Tool::run(hyper::Op op, std::vector<std::string> arguments,
 hyper::Error error_of(const Outcome& outcome, const std::string& program,
                       const std::string& doing) {
   const auto make = [&](hyper_st status, const std::string& what) {
-    hyper::Error error(status, what, outcome.err.substr(0, outcome.err.find_last_not_of('\n') + 1));
+    // The first line: each of the requests in flight fails with words of its own.
+    hyper::Error error(status, what, outcome.err.substr(0, outcome.err.find('\n')));
     error.native(outcome.status);
     return error;
   };

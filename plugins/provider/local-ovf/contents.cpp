@@ -243,6 +243,14 @@ class Loader {
     disk.id = "disk-0";
     disk.label = disk.ovf_id = stem(out_->path);
     binder().bind_image(Piece{std::move(file), 0, size, base_name(out_->path)}, disk);
+    // Raw is what has no signature: under another format's name the signature is damaged, or the
+    // end is cut off that has it, and the disk would be garbage.
+    if (disk.facts.format == "raw")
+      for (const char* format : {"vmdk", "qcow2", "vhd", "vhdx", "vdi"})
+        if (has_extension(disk.file, format))
+          throw Error(HYPER_CORRUPT, quoted(out_->path) + " is named as a " + format +
+                                         " image and has no signature of one")
+              .hint("Copy or export it again; if it is a raw disk, name it .raw or .img.");
     Vm vm;
     vm.ovf.id = vm.ovf.name = stem(out_->path);
     vm.ovf.firmware = "unknown";

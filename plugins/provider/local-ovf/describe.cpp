@@ -10,6 +10,21 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Another one where any byte may be another: which files, as they were last changed, and where in
+/// them the disk lies.
+std::string content_id(const Disk& disk) {
+  std::string out;
+  for (const Range* range : {&disk.range, &disk.extras})
+    for (const Piece& piece : range->pieces()) {
+      const Stamp& stamp = piece.file->stamp();
+      for (const uint64_t value :
+           {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
+            piece.offset, piece.length})
+        out += (out.empty() ? "" : ".") + std::to_string(value);
+    }
+  return out;
+}
+
 Json describe_disk(const Disk& disk) {
   Json out = {{"id", disk.id}, {"label", disk.label}, {"ovf_id", disk.ovf_id}};
   if (!disk.blank) out["file"] = disk.file;
@@ -30,6 +45,7 @@ Json describe_disk(const Disk& disk) {
     if (disk.in_place()) access.push_back("file");
     access.push_back("stream");
     if (!disk.facts.extents.empty()) access.push_back("sibling");
+    out["content_id"] = content_id(disk);
   }
   out["access"] = access;
   out["boot_order"] = disk.boot_order;

@@ -168,7 +168,8 @@ DiskFacts probe_disk(const Peek& peek) {
         std::memcmp(footer.data(), "conectix", 8) == 0)
       return vhd(peek, footer.data());
   }
-  return {"raw", "", peek.whole ? peek.size : 0, {}};
+  // Whole sectors, as those who read it have it.
+  return {"raw", "", peek.whole ? (peek.size + 511) / 512 * 512 : 0, {}};
 }
 
 }  // namespace hyper::ovf

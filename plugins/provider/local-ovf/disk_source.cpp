@@ -65,8 +65,9 @@ void emit_extents(const Range& range, uint64_t offset, uint64_t len, const EmitE
       offset = until;
       continue;
     }
-    const off_t hole = data < 0 ? -1 : ::lseek(piece->file->fd(), in_file(offset), SEEK_HOLE);
-    const uint64_t until = hole <= in_file(offset) ? limit : std::min(limit, in_range(hole));
+    const auto here = static_cast<uint64_t>(in_file(offset));
+    const uint64_t hole = data < 0 ? here : piece->file->data_end(here);
+    const uint64_t until = hole <= here ? limit : std::min(limit, offset + (hole - here));
     emit(offset, until - offset, 0);
     offset = until;
   }

@@ -17,6 +17,9 @@ namespace {
 
 constexpr int kReadFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
+constexpr std::size_t kAnnounceFrom = 256 * 1024;
+constexpr uint64_t kAhead = 8 * 1024 * 1024;
+
 Stamp stamp_of(const struct stat& info) {
   return {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size),
           int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
@@ -96,6 +99,10 @@ std::shared_ptr<const File> File::open_beneath(int directory, const std::string&
 
 std::size_t File::read_some(uint64_t offset, void* buf, std::size_t len) const {
   std::size_t done = 0;
+  // Several readers in turns look like no sequence to the kernel: it is told what comes.
+  if (len >= kAnnounceFrom && offset < stamp_.size)
+    ::posix_fadvise(fd_, static_cast<off_t>(offset + kAhead), static_cast<off_t>(len),
+                    POSIX_FADV_WILLNEED);
   while (done < len) {
     if (offset + done > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) break;
     const ssize_t got =
@@ -108,6 +115,16 @@ std::size_t File::read_some(uint64_t offset, void* buf, std::size_t len) const {
     done += static_cast<std::size_t>(got);
   }
   return done;
+}
+
+uint64_t File::data_end(uint64_t offset) const {
+  const std::lock_guard lock(known_mutex_);
+  if (offset < known_begin_ || offset >= known_end_) {
+    const off_t hole = ::lseek(fd_, static_cast<off_t>(offset), SEEK_HOLE);
+    known_begin_ = offset;
+    known_end_ = hole < 0 ? stamp_.size : static_cast<uint64_t>(hole);
+  }
+  return known_end_;
 }
 
 void File::check_unchanged() const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class File {
   int fd() const { return fd_; }
   /// Up to len bytes; fewer only at the end of the file.
   std::size_t read_some(uint64_t offset, void* buf, std::size_t len) const;
+  /// Where the data that `offset` lies in ends at a hole or at the end of the file. The last answer
+  /// is kept: the kernel walks to the hole, on some file systems page by page.
+  uint64_t data_end(uint64_t offset) const;
   /// Throws if the file, or what its path leads to, is not as it was when opened.
   void check_unchanged() const;
 
@@ -47,6 +51,8 @@ class File {
   std::string path_;
   Stamp stamp_;
   uint64_t allocated_ = 0;
+  mutable std::mutex known_mutex_;
+  mutable uint64_t known_begin_ = 0, known_end_ = 0;  ///< an extent of data
 };
 
 /// Owns a descriptor.

@@ -49,9 +49,9 @@ class Connection final : public ProviderConnection {
 
   void list_vms(Op op, const char* pattern, const Emit& emit) override {
     catalog_.list(op, [&](const Listed& vm) {
-      const bool wanted = pattern == nullptr || *pattern == '\0' ||
-                          fnmatch(pattern, vm.name.c_str(), 0) == 0 ||
-                          fnmatch(pattern, vm.path.c_str(), 0) == 0;
+      const bool wanted =
+          pattern == nullptr || *pattern == '\0' || fnmatch(pattern, vm.name.c_str(), 0) == 0 ||
+          fnmatch(pattern, vm.path.c_str(), 0) == 0 || fnmatch(pattern, vm.ref.c_str(), 0) == 0;
       if (!wanted) return;
       const nlohmann::ordered_json out = {{"ref", vm.ref},     {"name", vm.name},
                                           {"path", vm.path},   {"power_state", "off"},

@@ -22,19 +22,24 @@ constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kerne
 constexpr uint64_t kLargest = INT64_MAX;    // off_t
 constexpr const char* kEntryKind = "unfinished file";
 
+/// The directory that `key` is relative to.
+std::string root_of(const std::string& path, const std::string& key) {
+  const std::string root = path.substr(0, path.size() - key.size() - 1);
+  return root.empty() ? "/" : root;
+}
+
 }  // namespace
 
-LocalSink::LocalSink(hyper::Op op, const std::string& root, const std::string& key, Place place,
-                     SinkPolicy policy)
+LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy)
     : place_(std::move(place)),
-      policy_(policy),
+      policy_(std::move(policy)),
       temporary_name_(temporary_name(place_.name)),
       temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_) {
   if (hyper::Journal::kept())  // before the file is there: a power cut in between leaves nothing
     entry_ = hyper::Journal::open(op, nlohmann::json{{"plugin", "local"},
                                                      {"kind", kEntryKind},
-                                                     {"where", root},
-                                                     {"key", key},
+                                                     {"where", root_of(place_.path, policy_.key)},
+                                                     {"key", policy_.key},
                                                      {"ref", temporary_name_}}
                                           .dump());
   fd_ = UniqueFd(::openat(place_.directory.get(), temporary_name_.c_str(),
@@ -47,8 +52,55 @@ LocalSink::LocalSink(hyper::Op op, const std::string& root, const std::string& k
   static_cast<void>(::flock(fd_.get(), LOCK_EX | LOCK_NB));  // not every file system has locks
 }
 
+LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy, const std::string& temporary,
+                     uint64_t length)
+    : place_(std::move(place)),
+      policy_(policy),
+      temporary_name_(temporary),
+      temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_) {
+  if (!is_temporary_name(temporary) || temporary.find('/') != std::string::npos)
+    throw hyper::Error(HYPER_CONFIG, "\"" + temporary + "\" names no unfinished file");
+  if (place_.directory)
+    fd_ = UniqueFd(::openat(place_.directory.get(), temporary.c_str(),
+                            O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat info {};
+  if (!fd_ || ::fstat(fd_.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    throw hyper::Error(HYPER_NOTFOUND, "the unfinished file \"" + temporary_path_ + "\" is gone");
+  kept_ = true;  // also when what follows fails: it is somebody's work
+  if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw hyper::Error(HYPER_BUSY,
+                       "\"" + temporary_path_ + "\" is being written by another process");
+  if (static_cast<uint64_t>(info.st_size) > length &&
+      ::ftruncate(fd_.get(), static_cast<off_t>(length)) != 0)
+    throw failed(errno, "cut");
+  if (!hyper::Journal::kept()) return;
+  hyper::Journal::each(op, "local", [&](const std::string& text) {
+    const auto entry = nlohmann::json::parse(text, nullptr, false);
+    if (entry.is_object() && entry.value("ref", "") == temporary_name_ &&
+        entry.value("entry", nlohmann::json()).is_number_unsigned())
+      entry_ = entry["entry"].get<uint64_t>();
+  });
+  nlohmann::json entry{{"plugin", "local"},
+                       {"kind", kEntryKind},
+                       {"where", root_of(place_.path, policy_.key)},
+                       {"key", policy_.key},
+                       {"ref", temporary_name_}};
+  if (entry_)
+    hyper::Journal::update(op, *entry_, entry.dump());  // it is this process's now
+  else
+    entry_ = hyper::Journal::open(op, entry.dump());
+}
+
+std::string LocalSink::keep(hyper::Op, bool on) {
+  // Who goes on with it after a power cut finds it by its name.
+  if (on && !kept_ && policy_.durable && ::fsync(place_.directory.get()) != 0)
+    throw failed(errno, "make the temporary name durable of");
+  kept_ = on;
+  return on ? nlohmann::json{{"unfinished", temporary_name_}}.dump() : std::string();
+}
+
 LocalSink::~LocalSink() {
-  if (!fd_ || committed_) return;
+  if (!fd_ || committed_ || kept_) return;
   ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
   settle();
 }
@@ -71,7 +123,8 @@ const char* LocalSink::path() {
 
 hyper::SinkTraits LocalSink::traits() const {
   hyper::SinkTraits traits;
-  traits.flags = HYPER_SINK_RANDOM | HYPER_SINK_APPEND | HYPER_SINK_PATH | HYPER_SINK_READBACK;
+  traits.flags = HYPER_SINK_RANDOM | HYPER_SINK_APPEND | HYPER_SINK_PATH | HYPER_SINK_READBACK |
+                 HYPER_SINK_RESUME;
   traits.max_parallel = 64;
   return traits;
 }

@@ -17,16 +17,19 @@
 namespace hyperhost::storage_local {
 
 struct SinkPolicy {
+  std::string key;  ///< of the place
   bool overwrite = false;
   bool durable = false;  ///< the file's bytes are on the disk before it gets its name
 };
 
 class LocalSink final : public hyper::Sink {
  public:
-  /// Makes the temporary file. key: place's, below the directory `root`. REQUIRES: place.directory
-  /// is open.
-  LocalSink(hyper::Op op, const std::string& root, const std::string& key, Place place,
-            SinkPolicy policy);
+  /// Makes the temporary file. REQUIRES: place.directory is open.
+  LocalSink(hyper::Op op, Place place, SinkPolicy policy);
+  /// Opens the unfinished file `temporary` of an earlier sink and cuts it at `length`. Throws
+  /// NOTFOUND where it is not there.
+  LocalSink(hyper::Op op, Place place, SinkPolicy policy, const std::string& temporary,
+            uint64_t length);
   LocalSink(const LocalSink&) = delete;
   LocalSink& operator=(const LocalSink&) = delete;
   ~LocalSink() override;
@@ -39,6 +42,7 @@ class LocalSink final : public hyper::Sink {
   std::unique_ptr<hyper::Source> reopen(hyper::Op op, uint64_t length) override;
   /// The file must not be longer than `length`: commit never cuts off what was written.
   std::string commit(hyper::Op op, uint64_t length) override;
+  std::string keep(hyper::Op op, bool on) override;
 
  private:
   uint64_t size() const;
@@ -54,7 +58,7 @@ class LocalSink final : public hyper::Sink {
   UniqueFd fd_;
   std::atomic<uint64_t> unsynced_{0};
   std::optional<uint64_t> entry_;  ///< of the journal
-  bool committed_ = false;
+  bool committed_ = false, kept_ = false;
 };
 
 /// Removes the unfinished file that a sink's journal entry names, and the directory it lay in if

@@ -37,6 +37,15 @@ std::optional<struct stat> look(const Place& place) {
   throw hyper::errno_error(errno, "cannot look at \"" + place.path + "\"");
 }
 
+/// Whether what is there, or what a link there leads to, is neither a file nor a directory: a
+/// device or a FIFO, which others hold by its name, must not be replaced by a file.
+bool leads_to_special(const Place& place, const struct stat& found) {
+  struct stat info = found;
+  if (S_ISLNK(found.st_mode) && ::fstatat(place.directory.get(), place.name.c_str(), &info, 0) != 0)
+    return false;  // leads nowhere
+  return !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 uint64_t free_bytes(const struct statvfs& info) {
   uint64_t bytes = 0;
   return __builtin_mul_overflow(static_cast<uint64_t>(info.f_bavail),
@@ -46,16 +55,21 @@ uint64_t free_bytes(const struct statvfs& info) {
 }
 
 struct PutRequest {
-  std::string key;
   uint64_t expected_bytes = 0;
   SinkPolicy policy;
+  std::string unfinished;  ///< not a new file but this one
+  uint64_t resume_length = 0;
 };
 
 PutRequest parse_put(const std::string& text) {
   try {
     const json document = json::parse(text);
     PutRequest request;
-    request.key = document.at("key").get<std::string>();
+    request.policy.key = document.at("key").get<std::string>();
+    if (const auto token = document.find("resume"); token != document.end()) {
+      request.unfinished = token->at("unfinished").get<std::string>();
+      request.resume_length = document.at("resume_length").get<uint64_t>();
+    }
     for (const char* name : {"length", "expected_bytes"}) {
       const auto found = document.find(name);
       if (found == document.end() || found->is_null()) continue;
@@ -104,14 +118,21 @@ std::string LocalStorage::info(hyper::Op) {
 std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& request_json) {
   const PutRequest request = parse_put(request_json);
   // Nothing is made, not even a directory, for a file that may not or cannot be written.
-  const std::optional<struct stat> existing = look(root_.locate(request.key, false));
-  const std::string shown = root_.path() + "/" + request.key;
+  const std::string& key = request.policy.key;
+  const std::optional<struct stat> existing = look(root_.locate(key, false));
+  const std::string shown = root_.path() + "/" + key;
   if (existing && S_ISDIR(existing->st_mode))
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a directory");
+  if (existing && leads_to_special(root_.locate(key, false), *existing))
+    throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" is a device or another special file")
+        .hint("write to a file; a renamed file would take the device's place");
   if (existing && !request.policy.overwrite) {
     throw hyper::Error(HYPER_EXISTS, "\"" + shown + "\" exists")
         .hint("allow overwriting, choose another name, or move it away");
   }
+  if (!request.unfinished.empty())
+    return std::make_unique<LocalSink>(op, root_.locate(key, false), request.policy,
+                                       request.unfinished, request.resume_length);
   struct statvfs space {};
   const std::string at = root_.existing_ancestor();
   if (::statvfs(at.c_str(), &space) != 0)
@@ -122,8 +143,7 @@ std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& 
                                           std::to_string(free_bytes(space)) + " are free")
         .hint("free some space or choose another output directory");
   }
-  return std::make_unique<LocalSink>(op, root_.path(), request.key, root_.locate(request.key, true),
-                                     request.policy);
+  return std::make_unique<LocalSink>(op, root_.locate(key, true), request.policy);
 }
 
 std::unique_ptr<hyper::Source> LocalStorage::get(hyper::Op, const std::string& key) {

@@ -20,9 +20,10 @@ std::string text_of(const json& document) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-void check_key(const std::string& key) {
+/// option: the JSON Pointer of the option that it is; "" = none.
+void check_key(const std::string& key, const std::string& option = {}) {
   const auto wrong = [&](const std::string& why) {
-    throw Error(HYPER_CONFIG, "\"" + key + "\" is not a key", why);
+    throw Error(HYPER_CONFIG, "\"" + key + "\" is not a key", why).at(option);
   };
   if (key.empty()) wrong("it is empty");
   for (std::size_t begin = 0; begin <= key.size();) {
@@ -98,7 +99,7 @@ StoreSettings read_store_settings(Config config) {
   out.prefix = config.string("/prefix");
   while (!out.prefix.empty() && out.prefix.back() == '/') out.prefix.pop_back();
   if (!out.prefix.empty()) {
-    check_key(out.prefix);
+    check_key(out.prefix, "/prefix");
     out.prefix += '/';
   }
   const int64_t part_size = config.integer("/part_size", 16 * kMiB);

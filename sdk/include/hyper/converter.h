@@ -7,6 +7,8 @@
  *               "cluster_size"?: N, "deterministic"?: true, "durability": "none|file"},
  *    "virtual_size"?: N      (what the source's owner says; a different size is HYPER_CORRUPT)
  *    "digest": true|false}   (compute the content digest in the pass, if it can)
+ * and for convert() where the host can go on after an interruption ("hyper.checkpoint/1"):
+ *   "checkpoint"?: {"interval_bytes": N, "interval_ms": N, "state"?: {…, as last saved}}
  *
  * Progress is in guest-visible bytes of the whole disk. */
 #ifndef HYPER_CONVERTER_H
@@ -37,8 +39,10 @@ typedef struct hyper_converter {
 
   /* Reads the source, writes the sink; neither finishes, commits nor closes them. Emits
    * {"virtual_size": N, "bytes_written": N (the length to commit), "bytes_read"?: N,
-   *  "digest"?: "hyper-tree-sha256:<hex>", "notes"?: [...]}. Calls for different disks may run
-   * at once. */
+   *  "digest"?: "hyper-tree-sha256:<hex>", "resumed_bytes"?: N (guest bytes that a "state" spared
+   * it), "notes"?: [...]}. Calls for different disks may run at once. With a "state" the source
+   * has the same content as then and the sink what was durable when it was saved; a state that it
+   * does not understand is HYPER_UNSUPPORTED, before anything is written: the host begins anew. */
   hyper_st (*convert)(void* self, hyper_op* op, const char* request_json,
                       const hyper_source* source, const hyper_sink* sink, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;

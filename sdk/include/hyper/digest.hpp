@@ -60,6 +60,67 @@ class DigestTree {
     }
   }
 
+  /// What is known of the blocks before `first`, so that restore() brings it into a fresh tree and
+  /// the other blocks are added there. Nothing where it cannot be told apart any more: a run of
+  /// leaves that holds `first` is folded; it can be a few blocks later.
+  bool save(uint64_t first, std::vector<uint8_t>& out) {
+    for (auto& [index, chunk] : chunks_) {
+      if (index * kChunk >= first) break;
+      if (index * kChunk + kChunk > first) {
+        if (chunk.folded) return false;
+        continue;
+      }
+      if (chunk.folded || index * kChunk + kChunk > leaves_ ||
+          (index + 1) * kChunk * kDigestBlock > size_)
+        continue;
+      chunk.root = fold(chunk);  // what was not added before `first` is zero
+      chunk.folded = true;
+      chunk.leaves = {};
+    }
+    const auto put = [&](uint64_t value) {
+      for (int i = 0; i < 8; ++i) out.push_back(static_cast<uint8_t>(value >> (8 * i)));
+    };
+    for (const auto& [index, chunk] : chunks_) {
+      if (index * kChunk >= first) break;
+      if (chunk.folded) {
+        put(index * kChunk);
+        out.push_back(1);
+        out.insert(out.end(), chunk.root.begin(), chunk.root.end());
+        continue;
+      }
+      for (const auto& [at, hash] : chunk.leaves) {
+        if (index * kChunk + at >= first) continue;
+        put(index * kChunk + at);
+        out.push_back(0);
+        out.insert(out.end(), hash.begin(), hash.end());
+      }
+    }
+    return true;
+  }
+
+  /// False: `saved` is not of save(), or of another tree.
+  bool restore(const std::vector<uint8_t>& saved) {
+    constexpr std::size_t kEntry = 8 + 1 + 32;
+    if (saved.size() % kEntry != 0) return false;
+    for (std::size_t at = 0; at < saved.size(); at += kEntry) {
+      uint64_t index = 0;
+      for (std::size_t i = 0; i < 8; ++i) index |= uint64_t{saved[at + i]} << (8 * i);
+      if (index >= leaves_) return false;
+      Hash256 hash;
+      std::copy_n(saved.begin() + static_cast<std::ptrdiff_t>(at + 9), 32, hash.begin());
+      Chunk& chunk = chunks_[index / kChunk];
+      if (chunk.folded) return false;
+      if (saved[at + 8] == 0) {
+        add(index, hash);
+        continue;
+      }
+      if (index % kChunk != 0 || !chunk.leaves.empty()) return false;
+      chunk.folded = true;
+      chunk.root = hash;
+    }
+    return true;
+  }
+
   /// "hyper-tree-sha256:<64 hex digits>".
   std::string text() const {
     static const char digits[] = "0123456789abcdef";

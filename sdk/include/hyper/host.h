@@ -118,6 +118,21 @@ typedef struct hyper_throttle {
   hyper_st (*take)(hyper_op* op, uint64_t bytes) HYPER_NOEXCEPT;
 } hyper_throttle;
 
+/* --- extension "hyper.checkpoint/1": going on in the middle of a disk ----------------------------
+ * For a converter whose request has "checkpoint": from time to time, once what it has written is
+ * durable (hyper_sink.sync), it saves what it needs to go on from there. The next convert() of the
+ * disk, in this process or a later one, gets the last state that was saved. */
+#define HYPER_EXT_CHECKPOINT "hyper.checkpoint/1"
+
+typedef struct hyper_checkpoint {
+  uint32_t size;
+  uint32_t reserved;
+  /* state_json: an object of at most 16 MiB without secrets; its member "length" is the number of
+   * bytes at the beginning of the sink that the state relies on. Replaces the one before; durable
+   * when it returns. HYPER_UNSUPPORTED (not reported) where the operation keeps none. */
+  hyper_st (*save)(hyper_op* op, const char* state_json, uint64_t len) HYPER_NOEXCEPT;
+} hyper_checkpoint;
+
 HYPER_EXTERN_C_END
 
 #endif

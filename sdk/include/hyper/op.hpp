@@ -156,6 +156,20 @@ class Journal {
   }
 };
 
+/// What a converter needs to go on in the middle of a disk.
+class Checkpoint {
+ public:
+  /// False: nobody keeps it.
+  static bool save(Op op, const std::string& state_json) {
+    const auto* table = extension<hyper_checkpoint>(HYPER_EXT_CHECKPOINT);
+    if (table == nullptr) return false;
+    const hyper_st status = table->save(op.raw(), state_json.data(), state_json.size());
+    if (status == HYPER_UNSUPPORTED) return false;
+    check(status);
+    return true;
+  }
+};
+
 /// Where a call's JSON results go.
 class Emit {
  public:

@@ -26,9 +26,9 @@ typedef struct hyper_plugin {
   const char* version;       /* semantic version */
   const char* manifest_json; /* the same bytes as the ELF section */
 
-  /* Once, before anything else and after the host chose this plugin. */
+  /* Before anything else, after the host chose this plugin. Again only after stop(). */
   hyper_st (*start)(const hyper_host* host, hyper_op* op) HYPER_NOEXCEPT;
-  /* Once, last; nothing of the plugin is in use. Joins every thread the plugin made. The
+  /* Last, for each start(); nothing of the plugin is in use. Joins every thread it made. The
    * library stays loaded. */
   void (*stop)(void) HYPER_NOEXCEPT;
   /* Optional (NULL): checks of options that a schema cannot say. Offline; any number of

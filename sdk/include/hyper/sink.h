@@ -16,6 +16,7 @@ HYPER_EXTERN_C_BEGIN
 #define HYPER_SINK_APPEND 4u /* write_at in ascending order without gaps */
 #define HYPER_SINK_PATH 8u   /* path works: the temporary file may be written by another program */
 #define HYPER_SINK_READBACK 16u /* reopen works before commit */
+#define HYPER_SINK_RESUME 32u   /* keep works */
 
 typedef struct hyper_sink {
   uint32_t size;
@@ -43,6 +44,12 @@ typedef struct hyper_sink {
                      void* arg) HYPER_NOEXCEPT;
   /* Without a successful commit before it: aborts and leaves nothing behind. */
   void (*close)(void* ctx) HYPER_NOEXCEPT;
+
+  /* RESUME only. on not 0: from now on close() without a commit leaves what was written, for as
+   * long as the storage can, and a JSON object without secrets is emitted: the token by which
+   * put() with "resume" opens it again, in this process or, after any end of it, in a later one.
+   * on 0: close() removes it again. */
+  hyper_st (*keep)(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 } hyper_sink;
 
 HYPER_EXTERN_C_END

@@ -32,6 +32,8 @@ class Sink {
   virtual std::unique_ptr<Source> reopen(Op, uint64_t /*length*/) { unsupported(); }
   /// Durable and visible when it returns. A JSON object as sink.h says.
   virtual std::string commit(Op, uint64_t length) = 0;
+  /// The token where `on`, as sink.h says.
+  virtual std::string keep(Op, bool /*on*/) { unsupported(); }
 
  protected:
   [[noreturn]] static void unsupported() {
@@ -69,6 +71,12 @@ inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
     });
   };
   table.close = [](void* ctx) noexcept { delete static_cast<Sink*>(ctx); };
+  table.keep = [](void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+    return detail::guard(op, [&] {
+      const std::string json = static_cast<Sink*>(ctx)->keep(Op(op), on != 0);
+      if (!json.empty()) Emit(emit, arg)(json);
+    });
+  };
   table.ctx = sink.get();
   detail::fill_table(*out, table);
   static_cast<void>(sink.release());

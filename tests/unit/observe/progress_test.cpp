@@ -43,9 +43,10 @@ TEST_F(Progress, UnknownTaskIsNotThere) {
 TEST_F(Progress, OnePassMovesThroughTheStatusesAndEndsAtHundred) {
   publish(event::TaskStarted{1, 100 * kMiB, {Stage::kExport, Stage::kConvert, Stage::kUpload}});
   publish(event::StageStarted{Stage::kExport, 40 * kMiB, "streaming"});
+  EXPECT_EQ(now().status, TaskStatus::kExporting);
   publish(event::StageStarted{Stage::kConvert, 100 * kMiB, ""});
   publish(event::StageStarted{Stage::kUpload, 0, ""});
-  EXPECT_EQ(now().status, TaskStatus::kExporting);
+  EXPECT_EQ(now().status, TaskStatus::kConverting);
   publish(event::DiskProgress{Stage::kExport, "d0", 20 * kMiB, 40 * kMiB}, 1000);
   publish(event::DiskProgress{Stage::kConvert, "d0", 50 * kMiB, 100 * kMiB});
   EXPECT_DOUBLE_EQ(now().percentage, 50);  // the upload, of unknown size, follows its feeder

@@ -292,6 +292,7 @@ TEST_F(Provider, NamesAreFoundAndTellWhenTheyAreNot) {
     Session session(at());
     EXPECT_EQ(session.list().size(), 2u);
     EXPECT_EQ(session.list("*-02").size(), 1u);
+    EXPECT_EQ(session.list("web-02.r*").size(), 1u) << "references match too";
     EXPECT_EQ(session.describe("web-01")["ref"], "web-01.raw");
     session.describe("web-03");
     EXPECT_EQ(session.status(), HYPER_NOTFOUND);

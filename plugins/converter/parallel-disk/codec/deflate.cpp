@@ -32,7 +32,7 @@ LevelRange levels(Packing packing) {
     case Packing::kRawDeflate4K:
       return {1, 9};
     case Packing::kZstd:
-      return {1, 19};
+      return {1, ZSTD_maxCLevel()};
     case Packing::kNone:
       break;
   }

@@ -25,21 +25,24 @@ struct Abandoned {};
 
 class Conversion {
  public:
-  Conversion(Op op, Budget& budget, Reader& reader, Writer& writer, Output& output, bool digest)
+  Conversion(Op op, Budget& budget, Reader& reader, Writer& writer, Output& output, bool digest,
+             const Progressing& progressing)
       : op_(op),
         budget_(budget),
         reader_(reader),
         writer_(writer),
         output_(output),
-        batch_bytes_(writer.batch_bytes()) {
+        batch_bytes_(writer.batch_bytes()),
+        checkpoints_(progressing.checkpoints) {
     reader.set_batch_bytes(batch_bytes_);
     if (digest) digest_.emplace(writer.virtual_size());
+    if (progressing.from) go_to(*progressing.from);
   }
 
   Outcome run() {
     const Budget::Memory memory(budget_, op_, budget_.threads() + kSpareWorkers,
                                 Workspace::bytes(batch_bytes_));
-    op_.progress(0, reader_.virtual_size(), "converting");
+    op_.progress(done_, reader_.virtual_size(), "converting");
     {
       std::vector<std::jthread> workers;
       for (unsigned i = 0; i < memory.count(); ++i) workers.emplace_back([this] { work(); });
@@ -49,10 +52,38 @@ class Conversion {
     outcome.length = writer_.finish(op_);
     output_.finish(op_, outcome.length);
     if (digest_) outcome.digest = digest_->text();
+    outcome.resumed_bytes = resumed_;
     return outcome;
   }
 
  private:
+  void go_to(const Position& position) {
+    StateReader state(position.writer);
+    if (position.guest % batch_bytes_ != 0 || position.guest > reader_.virtual_size() ||
+        !writer_.restore(position.guest, state) || (digest_ && !digest_->restore(position.digest)))
+      throw Error(HYPER_UNSUPPORTED, "the state of the interrupted conversion does not fit");
+    resumed_ = position.guest;
+    if (reader_.seek(position.guest))
+      done_ = position.guest;
+    else
+      pass_over_ = position.guest;  // a stream: read again, but not written
+  }
+
+  /// REQUIRES: it is the batch's turn, and it is not placed yet.
+  void checkpoint(const Batch& batch) {
+    if (batch.length == 0 || !checkpoints_.due(op_, batch.number)) return;
+    Position position;
+    position.guest = batch.guest;
+    StateWriter state;
+    if (!writer_.save(batch.guest, state, position.length)) return;
+    position.writer = state.bytes();
+    if (digest_) {
+      const std::lock_guard lock(digest_mutex_);
+      if (!digest_->save(batch.guest / kDigestBlock, position.digest)) return;
+    }
+    checkpoints_.begin(batch.number, std::move(position));
+  }
+
   void work() noexcept {
     try {
       Workspace space(batch_bytes_);
@@ -69,7 +100,13 @@ class Conversion {
     if (failed_) throw Abandoned();
     try {
       op_.check_cancelled();
-      if (!reader_.next(op_, space)) return false;
+      do {
+        if (!reader_.next(op_, space)) return false;
+        const Batch& batch = space.batch;
+        if (batch.length == 0 || batch.guest >= pass_over_) break;
+        done(batch.guest + batch.length - batch.zero_from);
+        op_.check_cancelled();
+      } while (true);
     } catch (...) {  // noted before another worker asks a reader that has failed
       fail(std::current_exception());
       throw Abandoned();
@@ -93,10 +130,15 @@ class Conversion {
       writer_.prepare(space, tool);
     }
     wait_for_turn(batch.number);
+    checkpoint(batch);
     writer_.place(op_, space);
+    uint64_t bytes = 0;
+    for (const Write& write : space.writes) bytes += write.length;
+    checkpoints_.placed(bytes);
     if (output_.in_order()) store(space);
     end_turn();
     if (!output_.in_order()) store(space);
+    checkpoints_.stored(op_, batch.number);
     done(batch.guest + batch.length - batch.zero_from);
   }
 
@@ -147,6 +189,7 @@ class Conversion {
     if (!failure_) failure_ = std::move(what);
     failed_ = true;
     turn_changed_.notify_all();
+    checkpoints_.abandon();
   }
 
   Op op_;
@@ -155,6 +198,8 @@ class Conversion {
   Writer& writer_;
   Output& output_;
   const uint64_t batch_bytes_;
+  Checkpoints checkpoints_;
+  uint64_t resumed_ = 0, pass_over_ = 0;
   std::optional<Digest> digest_;
   std::mutex digest_mutex_;
 
@@ -174,8 +219,8 @@ class Conversion {
 }  // namespace
 
 Outcome run_conversion(Op op, Budget& budget, Reader& reader, Writer& writer, Output& output,
-                       bool digest) {
-  return Conversion(op, budget, reader, writer, output, digest).run();
+                       bool digest, const Progressing& progressing) {
+  return Conversion(op, budget, reader, writer, output, digest, progressing).run();
 }
 
 }  // namespace hyper::disk

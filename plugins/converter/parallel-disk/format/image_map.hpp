@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <hyper/source.hpp>
 
@@ -42,6 +43,8 @@ class ImageMap {
   virtual uint64_t virtual_size() const = 0;
   virtual std::string format() const = 0;     ///< "vmdk", "qcow2", "vhd", "vhdx", "vdi", "raw"
   virtual std::string subformat() const = 0;  ///< "monolithicSparse" …; may be empty
+  /// What the user should know of the image although it can be read.
+  virtual std::vector<std::string> notes() const { return {}; }
   /// The guest range [offset, offset+length), ascending and contiguous, in pieces as large as the
   /// image allows (adjacent runs merged up to what is convenient). Reads metadata lazily, in
   /// bounded memory. Throws hyper::Error(HYPER_CORRUPT) with the file offset of what is wrong.

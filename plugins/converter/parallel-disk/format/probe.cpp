@@ -44,13 +44,19 @@ bool is_raw(Op, const SourceRef&) {
 struct Format {
   const char* name;
   bool (*is)(Op, const SourceRef&);
-  std::unique_ptr<ImageMap> (*open)(Op, const SourceRef&);
+  std::unique_ptr<ImageMap> (*open)(Op, const SourceRef&, const Backing&);
 };
+
+template <std::unique_ptr<ImageMap> (*kOpen)(Op, const SourceRef&)>
+std::unique_ptr<ImageMap> alone(Op op, const SourceRef& source, const Backing&) {
+  return kOpen(op, source);
+}
 
 // In the order of detection: signatures in front, then the fixed VHD's at the end, then the rest.
 constexpr Format kFormats[] = {
-    {"qcow2", is_qcow2, open_qcow2}, {"vmdk", is_vmdk, open_vmdk}, {"vhdx", is_vhdx, open_vhdx},
-    {"vdi", is_vdi, open_vdi},       {"vhd", is_vhd, open_vhd},    {"raw", is_raw, open_raw},
+    {"qcow2", is_qcow2, open_qcow2},     {"vmdk", is_vmdk, alone<open_vmdk>},
+    {"vhdx", is_vhdx, alone<open_vhdx>}, {"vdi", is_vdi, alone<open_vdi>},
+    {"vhd", is_vhd, alone<open_vhd>},    {"raw", is_raw, open_raw},
 };
 
 const char* foreign_format(const std::string& begin) {
@@ -81,7 +87,8 @@ std::string detect_format(Op op, const SourceRef& source) {
       ->name;
 }
 
-std::unique_ptr<ImageMap> open_image(Op op, const SourceRef& source, const std::string& format) {
+std::unique_ptr<ImageMap> open_image(Op op, const SourceRef& source, const std::string& format,
+                                     const Backing& backing) {
   const std::string name = format.empty() ? detect_format(op, source) : format;
   const Format* known = find_format(name);
   if (known == nullptr)
@@ -91,11 +98,11 @@ std::unique_ptr<ImageMap> open_image(Op op, const SourceRef& source, const std::
     throw Error(HYPER_CONFIG, "the image is said to be " + std::string(known->name) +
                                   ", but its content is " + detect_format(op, source))
         .hint("leave the format out to have it detected");
-  return known->open(op, source);
+  return known->open(op, source, backing);
 }
 
-ImageInfo probe_image(Op op, const SourceRef& source) {
-  const auto image = open_image(op, source, "");
+ImageInfo probe_image(Op op, const SourceRef& source, const Backing& backing) {
+  const auto image = open_image(op, source, "", backing);
   return {image->format(), image->subformat(), image->virtual_size()};
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// qcow2, versions 2 and 3: zlib and zstd clusters, zero clusters, extended L2 entries; internal
-// snapshots are passed over. Refused: backing files, external data files, encryption, and images
-// marked corrupt. Specification: docs/interop/qcow2.txt of QEMU.
+// qcow2, versions 2 and 3: zlib and zstd clusters, zero clusters, extended L2 entries, and backing
+// files where they are allowed (backing.cpp); internal snapshots are passed over. Refused: external
+// data files, encryption, and images marked corrupt. Specification: docs/interop/qcow2.txt of QEMU.
 #include <algorithm>
 #include <array>
 #include <string>
 
+#include "format/backing.hpp"
 #include "format/bytes.hpp"
 #include "format/image_file.hpp"
 #include "format/probe.hpp"
@@ -25,7 +26,7 @@ constexpr uint64_t kBatch = 512;  // L2 entries read at once
 
 class Qcow2Map final : public ImageMap {
  public:
-  Qcow2Map(Op op, const SourceRef& source) : file_(source, "qcow2") {
+  Qcow2Map(Op op, const SourceRef& source, const Backing& backing) : file_(source, "qcow2") {
     std::array<uint8_t, 112> header{};
     file_.read(op, 0, header.data(), 72, "the header");
     if (header[0] != 'Q' || header[1] != 'F' || header[2] != 'I' || header[3] != 0xfb)
@@ -42,15 +43,24 @@ class Qcow2Map final : public ImageMap {
     if (be32(&header[32]) != 0)
       throw file_.unsupported("the image is encrypted").hint("decrypt it with qemu-img");
     if (version == 3) read_features(op, header);
-    refuse_backing(op, be64(&header[8]), be32(&header[16]));
+    const BackingName below = read_backing_name(op, file_, be64(&header[8]), be32(&header[16]),
+                                                version == 3 ? be32(&header[100]) : 72, cluster_);
+    if (!below.name.empty()) backing_ = open_backing(op, file_, below, backing);
     l1_entries_ = be32(&header[36]);
     l1_ = be64(&header[40]);
+    snapshots_ = be32(&header[60]);
     check_l1();
   }
 
   uint64_t virtual_size() const override { return size_; }
   std::string format() const override { return "qcow2"; }
   std::string subformat() const override { return {}; }
+  std::vector<std::string> notes() const override {
+    if (snapshots_ == 0) return {};
+    return {"the image has " + std::to_string(snapshots_) +
+            (snapshots_ == 1 ? " internal snapshot" : " internal snapshots") +
+            "; only the current state is converted"};
+  }
 
   void map(Op op, uint64_t offset, uint64_t length, const OnMapped& on_mapped) const override {
     check_map_range(*this, offset, length);
@@ -64,7 +74,7 @@ class Qcow2Map final : public ImageMap {
       file_.read(op, l1_ + index * 8, entry.data(), 8, "the L1 table");
       const uint64_t l2 = be64(entry.data()) & kOffsetMask;
       if (l2 == 0)
-        out.zeros(offset, part, true);
+        unallocated(op, offset, part, out);
       else if (l2 % cluster_ != 0 || !file_.holds(l2, cluster_))
         throw file_.corrupt(l1_ + index * 8, "an L2 table that is not within the file");
       else
@@ -103,12 +113,13 @@ class Qcow2Map final : public ImageMap {
       throw file_.unsupported("the image uses features that are not known here");
   }
 
-  void refuse_backing(Op op, uint64_t offset, uint32_t length) const {
-    if (offset == 0) return;
-    std::string name(std::min<uint32_t>(length, 1023), '\0');
-    file_.read(op, offset, name.data(), name.size(), "the backing file's name");
-    throw file_.unsupported("the image is an overlay of the backing file '" + name + "'")
-        .hint("flatten it first: qemu-img convert reads the whole chain");
+  /// What the image has no word on: the backing file's bytes as far as there are any.
+  void unallocated(Op op, uint64_t guest, uint64_t length, RunMerger& out) const {
+    const uint64_t below = backing_ ? backing_->map->virtual_size() : 0;
+    const uint64_t part = guest < below ? std::min(length, below - guest) : 0;
+    if (part != 0)
+      backing_->map->map(op, guest, part, [&](const Mapped& piece) { out.mapped(piece); });
+    out.zeros(guest + part, length - part, true);
   }
 
   void check_l1() const {
@@ -124,6 +135,7 @@ class Qcow2Map final : public ImageMap {
 
   void map_table(Op op, uint64_t table, uint64_t offset, uint64_t length, RunMerger& out) const {
     const uint64_t end = offset + length;
+    uint64_t blank = 0;  // bytes in front of offset that the image has no word on
     std::array<uint8_t, kBatch * 8> entries;
     const uint64_t at_once = entries.size() / entry_bytes();
     while (offset < end) {
@@ -134,15 +146,23 @@ class Qcow2Map final : public ImageMap {
       file_.read(op, at, entries.data(), count * entry_bytes(), "an L2 table");
       for (uint64_t i = 0; i < count; ++i) {
         const uint64_t part = std::min(end - offset, cluster_ - offset % cluster_);
-        const uint8_t* entry = &entries[i * entry_bytes()];
-        map_entry(be64(entry), extended_ ? be64(entry + 8) : 0, at + i * entry_bytes(), offset,
-                  part, out);
+        const uint8_t* bytes = &entries[i * entry_bytes()];
+        const uint64_t entry = be64(bytes), bitmap = extended_ ? be64(bytes + 8) : 0;
+        if ((entry & (kCompressed | kOffsetMask)) == 0 && bitmap == 0 &&
+            (extended_ || (entry & kZero) == 0)) {
+          blank += part;
+        } else {
+          unallocated(op, offset - blank, blank, out);
+          blank = 0;
+          map_entry(op, entry, bitmap, at + i * entry_bytes(), offset, part, out);
+        }
         offset += part;
       }
     }
+    unallocated(op, offset - blank, blank, out);
   }
 
-  void map_entry(uint64_t entry, uint64_t bitmap, uint64_t entry_offset, uint64_t guest,
+  void map_entry(Op op, uint64_t entry, uint64_t bitmap, uint64_t entry_offset, uint64_t guest,
                  uint64_t length, RunMerger& out) const {
     if ((entry & kCompressed) != 0) {
       if (bitmap != 0) throw file_.corrupt(entry_offset, "a compressed cluster with subclusters");
@@ -150,22 +170,22 @@ class Qcow2Map final : public ImageMap {
     }
     const uint64_t host = entry & kOffsetMask;
     if (host % cluster_ != 0) throw file_.corrupt(entry_offset, "a cluster that is not aligned");
-    if (extended_) return map_subclusters(host, bitmap, entry_offset, guest, length, out);
-    if ((entry & kZero) != 0 || host == 0) return out.zeros(guest, length, host == 0);
+    if (extended_) return map_subclusters(op, host, bitmap, entry_offset, guest, length, out);
+    if ((entry & kZero) != 0) return out.zeros(guest, length, host == 0);
     map_bytes(host, entry_offset, guest, length, out);
   }
 
   void map_bytes(uint64_t host, uint64_t entry_offset, uint64_t guest, uint64_t length,
                  RunMerger& out) const {
     const uint64_t at = host + guest % cluster_;
-    // The file may end within its last cluster: what is missing reads as zeros.
-    if (!file_.holds(host, 1)) throw file_.corrupt(entry_offset, "a cluster beyond the file's end");
-    const uint64_t there = at >= file_.length() ? 0 : std::min(length, file_.length() - at);
-    if (there != 0) out.bytes(guest, there, file_.source(), at);
-    if (there != length) out.zeros(guest + there, length - there, false);
+    // The file may end within its last cluster, but only behind what the guest sees of it: no
+    // writer leaves out more, so a file that does was cut off (QEMU would read zeros there).
+    if (!file_.holds(at, length))
+      throw file_.corrupt(entry_offset, "a cluster beyond the file's end");
+    out.bytes(guest, length, file_.source(), at);
   }
 
-  void map_subclusters(uint64_t host, uint64_t bitmap, uint64_t entry_offset, uint64_t guest,
+  void map_subclusters(Op op, uint64_t host, uint64_t bitmap, uint64_t entry_offset, uint64_t guest,
                        uint64_t length, RunMerger& out) const {
     const uint64_t sub = cluster_ / kSubclusters, end = guest + length;
     while (guest < end) {
@@ -178,8 +198,10 @@ class Qcow2Map final : public ImageMap {
         throw file_.corrupt(entry_offset, "a subcluster without a cluster");
       if (allocated)
         map_bytes(host, entry_offset, guest, part, out);
+      else if (zero)
+        out.zeros(guest, part, false);
       else
-        out.zeros(guest, part, !zero);
+        unallocated(op, guest, part, out);
       guest += part;
     }
   }
@@ -206,16 +228,17 @@ class Qcow2Map final : public ImageMap {
   }
 
   ImageFile file_;
+  std::unique_ptr<BackingImage> backing_;
   uint64_t size_ = 0, cluster_ = 0, l1_ = 0, l1_entries_ = 0;
-  uint32_t cluster_bits_ = 0;
+  uint32_t cluster_bits_ = 0, snapshots_ = 0;
   bool extended_ = false;
   Codec codec_ = Codec::kRawDeflate;
 };
 
 }  // namespace
 
-std::unique_ptr<ImageMap> open_qcow2(Op op, const SourceRef& source) {
-  return std::make_unique<Qcow2Map>(op, source);
+std::unique_ptr<ImageMap> open_qcow2(Op op, const SourceRef& source, const Backing& backing) {
+  return std::make_unique<Qcow2Map>(op, source, backing);
 }
 
 }  // namespace hyper::disk

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <mutex>
 
+#include "engine/bytes.hpp"
 #include "engine/input.hpp"
 #include "format/probe.hpp"
 
@@ -21,7 +22,8 @@ class RawMap : public ImageMap {
     fd_ = Descriptor(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
     start_ = range.offset;
   }
-  uint64_t virtual_size() const override { return file_.length(); }
+  /// Whole sectors, as QEMU and every other virtual machine monitor has it: the rest is zeros.
+  uint64_t virtual_size() const override { return round_up(file_.length(), 512); }
   std::string format() const override { return "raw"; }
   std::string subformat() const override { return {}; }
 
@@ -39,24 +41,26 @@ class RawMap : public ImageMap {
       }
       on_mapped(piece);
     };
+    const uint64_t last = offset + length, end = std::min(last, file_.length());
+    if (offset >= end) return emit(offset, length, true, true);
     if (file_.can(HYPER_SOURCE_EXTENTS)) {
       const std::lock_guard lock(mutex_);
-      file_.extents(op, offset, length, [&](const hyper_extent& extent) {
+      file_.extents(op, offset, end - offset, [&](const hyper_extent& extent) {
         emit(extent.offset, extent.length, (extent.flags & HYPER_EXTENT_ZERO) != 0,
              (extent.flags & HYPER_EXTENT_HOLE) != 0);
       });
-      return;
+      return emit(end, last - end, true, true);
     }
-    const uint64_t end = offset + length;
     while (offset < end) {
       op.check_cancelled();
       const uint64_t data = std::min(end, seek(offset, SEEK_DATA, end));
       emit(offset, data - offset, true, true);
-      if (data == end) return;
+      if (data == end) break;
       const uint64_t hole = std::min(end, seek(data, SEEK_HOLE, end));
       emit(data, hole - data, false, false);
       offset = hole;
     }
+    emit(end, last - end, true, true);
   }
 
  private:
@@ -85,7 +89,7 @@ class RawMap : public ImageMap {
 
 }  // namespace
 
-std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file) {
+std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file, const Backing&) {
   return std::make_unique<RawMap>(file);
 }
 

@@ -58,6 +58,12 @@ void RunMerger::unit(const Mapped& compressed) {
   add(compressed);
 }
 
+// Not settled again: the map it comes from has asked its file for holes.
+void RunMerger::mapped(const Mapped& piece) {
+  settle();
+  pass_on(piece);
+}
+
 void RunMerger::finish() {
   settle();
   if (ready_) sink_(*ready_);

@@ -18,6 +18,7 @@ class RunMerger {
   void zeros(uint64_t guest, uint64_t length, bool hole);
   void bytes(uint64_t guest, uint64_t length, const SourceRef& file, uint64_t file_offset);
   void unit(const Mapped& compressed);
+  void mapped(const Mapped& piece);  ///< of another map, as it is
   /// Hands over what is still held back: the last call.
   void finish();
 

@@ -2,6 +2,7 @@
 #include "reader/map_reader.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 namespace hyper::disk {
@@ -12,6 +13,14 @@ constexpr uint64_t kSmallGap = 1024;  // between compressed units: markers and p
 
 /// Ends a map's listing.
 struct Enough {};
+
+/// Whether others of a chain's files cover some of the unit's place in the batch.
+bool is_part(const Piece& piece, const Batch& batch, uint64_t disk_bytes) {
+  const uint64_t end =
+      std::min({piece.unit_offset + piece.unit_length, batch.guest + batch.length, disk_bytes});
+  return piece.guest_offset > std::max(piece.unit_offset, batch.guest) ||
+         piece.guest_offset + piece.length < end;
+}
 }  // namespace
 
 const Input& Inputs::of(const SourceRef& file) {
@@ -89,7 +98,10 @@ bool MapReader::next(Op op, Workspace& space) {
     piece.length = std::min(front.length, end - front.guest_offset);
     batch.pieces.push_back(piece);
     inputs_.of(*piece.file);  // before its bytes count
-    if (piece.codec == Codec::kNone) consumed_ += piece.length;
+    if (piece.codec == Codec::kNone)
+      consumed_ += piece.length;
+    else
+      allow_for_split(piece, batch.guest);
     if (piece.length == front.length) {
       pieces_.pop_front();
     } else {  // the rest is for the next batch
@@ -102,17 +114,28 @@ bool MapReader::next(Op op, Workspace& space) {
   return true;
 }
 
+// A unit that reaches from one batch into the next is read, and counted, for each of them.
+void MapReader::allow_for_split(const Piece& piece, uint64_t batch) {
+  const auto [met, added] =
+      last_units_.try_emplace(piece.file->raw(), LastUnit{piece.unit_offset, batch});
+  LastUnit& last = met->second;
+  if (!added && last.unit_offset == piece.unit_offset && last.batch != batch)
+    allowed_ += piece.file_length;
+  last = {piece.unit_offset, batch};
+}
+
 void MapReader::load(Op op, Workspace& space) {
   Batch& batch = space.batch;
   uint64_t used = 0;
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
     Piece& piece = batch.pieces[i];
+    if (piece.bytes != nullptr) continue;
     const Input& input = inputs_.of(*piece.file);
     if (piece.codec == Codec::kNone) {
       uint64_t length = piece.length;  // and those that follow in the file as in the disk
       while (i + 1 < batch.pieces.size()) {
         const Piece& next = batch.pieces[i + 1];
-        if (next.codec != Codec::kNone || next.file != piece.file ||
+        if (next.codec != Codec::kNone || next.bytes != nullptr || next.file != piece.file ||
             next.guest_offset != piece.guest_offset + length ||
             next.file_offset != piece.file_offset + length)
           break;
@@ -123,9 +146,41 @@ void MapReader::load(Op op, Workspace& space) {
                  length);
       continue;
     }
-    i = load_compressed(op, input, space, i, used);
+    if (is_part(piece, batch, size_))
+      load_part(op, input, space, i);
+    else
+      i = load_compressed(op, input, space, i, used);
   }
   check_amount();
+}
+
+// Below an overlay, pieces of one unit may come one by one between those of the overlay. The unit
+// is read and inflated once for all of them, and they become plain bytes: held as they come, the
+// units of a long chain would not find room, and each piece would cost the whole unit again.
+void MapReader::load_part(Op op, const Input& input, Workspace& space, std::size_t first) {
+  std::vector<Piece>& pieces = space.batch.pieces;
+  const Piece unit = pieces[first];
+  Buffer packed(unit.file_length), plain(kLargestUnit);
+  input.read(op, unit.file_offset, packed.data(), unit.file_length);
+  const auto done =
+      space.inflater.run(unit.codec, packed.data(), unit.file_length, plain.data(), plain.size());
+  if (!done || done->produced != unit.unit_length)
+    throw Error(HYPER_CORRUPT, "the image is damaged",
+                "the compressed block at file offset " + std::to_string(unit.file_offset) +
+                    " (guest offset " + std::to_string(unit.unit_offset) + ") cannot be inflated")
+        .hint("copy or export the image again");
+  consumed_ += done->consumed;
+  for (std::size_t i = first; i < pieces.size(); ++i) {
+    Piece& piece = pieces[i];
+    if (piece.guest_offset >= unit.unit_offset + unit.unit_length) break;
+    if (piece.codec == Codec::kNone || piece.file != unit.file ||
+        piece.file_offset != unit.file_offset)
+      continue;
+    std::memcpy(space.plain.data() + (piece.guest_offset - space.batch.guest),
+                plain.data() + (piece.guest_offset - piece.unit_offset), piece.length);
+    piece.codec = Codec::kNone;
+    piece.bytes = space.plain.data() + (piece.guest_offset - space.batch.guest);  // done
+  }
 }
 
 // Reads the units from `first` on that lie closely behind each other; returns the last of them.
@@ -139,7 +194,7 @@ std::size_t MapReader::load_compressed(Op op, const Input& input, Workspace& spa
     Piece& piece = pieces[i];
     const bool close = piece.codec != Codec::kNone && piece.file == pieces[first].file &&
                        piece.file_offset >= start && piece.file_offset <= end + kSmallGap;
-    if (i != first && !close) break;
+    if (i != first && (!close || is_part(piece, space.batch, size_))) break;
     if (piece.file_offset < input.length())  // the format only says what it may be at most
       piece.file_length = std::min(piece.file_length, input.length() - piece.file_offset);
     end = std::max(end, piece.file_offset + piece.file_length);
@@ -163,10 +218,13 @@ void MapReader::account(uint64_t consumed) {
 // No format here lets a file's byte stand for two guest bytes, unless it is compressed, so an image
 // that claims more data than its files hold has tables that lie. Found before it fills a disk.
 void MapReader::check_amount() const {
-  if (consumed_ > inputs_.length())
-    throw Error(HYPER_CORRUPT, "the image's tables lie",
-                "they refer to more data than the image holds: several guest ranges share a block")
-        .hint("copy or export the image again");
+  if (consumed_ > inputs_.length() + allowed_) refuse_amount();
+}
+
+void refuse_amount() {
+  throw Error(HYPER_CORRUPT, "the image's tables lie",
+              "they refer to more data than the image holds: several guest ranges share a block")
+      .hint("copy or export the image again");
 }
 
 }  // namespace hyper::disk

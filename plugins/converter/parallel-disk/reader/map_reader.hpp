@@ -26,12 +26,19 @@ class Inputs {
   std::map<const hyper_source*, std::unique_ptr<Input>> inputs_;
 };
 
+/// Throws what an image gets whose tables refer to more data than its files hold.
+[[noreturn]] void refuse_amount();
+
 class MapReader : public Reader {
  public:
   /// Both outlive this.
   explicit MapReader(const ImageMap& map) : map_(map), size_(map.virtual_size()) {}
   uint64_t virtual_size() const override { return size_; }
   void set_batch_bytes(uint64_t bytes) override { batch_bytes_ = bytes; }
+  bool seek(uint64_t guest) override {
+    position_ = mapped_ = guest;
+    return true;
+  }
   bool next(Op op, Workspace& space) override;
   void load(Op op, Workspace& space) override;
   void account(uint64_t consumed) override;
@@ -41,6 +48,8 @@ class MapReader : public Reader {
   bool fill_window(Op op);
   std::size_t load_compressed(Op op, const Input& input, Workspace& space, std::size_t first,
                               uint64_t& used);
+  void load_part(Op op, const Input& input, Workspace& space, std::size_t first);
+  void allow_for_split(const Piece& piece, uint64_t batch);
   void check_amount() const;
 
   const ImageMap& map_;
@@ -52,7 +61,11 @@ class MapReader : public Reader {
   std::deque<Mapped> pieces_;  // not zero, from position_ on
   bool ended_ = false;
   Inputs inputs_;
-  std::atomic<uint64_t> consumed_{0};
+  struct LastUnit {
+    uint64_t unit_offset, batch;
+  };
+  std::map<const hyper_source*, LastUnit> last_units_;  // by file; compressed ones
+  std::atomic<uint64_t> consumed_{0}, allowed_{0};
 };
 
 }  // namespace hyper::disk

@@ -22,6 +22,7 @@ class Output {
  public:
   explicit Output(SinkRef sink);
   bool random() const { return random_; }
+  void sync(Op op) const { sink_.sync(op); }
   /// Writes must come in the order of their offsets.
   bool in_order() const { return append_; }
   /// A sink of parts or in ascending order must be told of holes.

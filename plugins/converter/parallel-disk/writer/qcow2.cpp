@@ -41,7 +41,8 @@ class DeflateTool : public Writer::Tool {
 
 Qcow2Writer::Qcow2Writer(Output& output, uint64_t size, const Qcow2Options& options)
     : output_(output),
-      size_(size),
+      // QEMU counts whole sectors and would not show the guest what is behind the last one.
+      size_(round_up(size, kSector)),
       options_(options),
       cluster_(options.cluster_bytes),
       end_(cluster_),
@@ -53,7 +54,7 @@ Qcow2Writer::Qcow2Writer(Output& output, uint64_t size, const Qcow2Options& opti
         .hint("qemu-img writes other cluster sizes")
         .at("/target/cluster_size");
   while ((uint64_t{1} << cluster_bits_) < cluster_) ++cluster_bits_;
-  l1_entries_ = div_ceil(div_ceil(size, cluster_), cluster_ / 8);
+  l1_entries_ = div_ceil(div_ceil(size_, cluster_), cluster_ / 8);
   if (l1_entries_ > kLargestL1 / 8)
     throw Error(HYPER_UNSUPPORTED, "the disk is too large for a qcow2 image of this cluster size",
                 std::to_string(size) + " bytes")
@@ -265,6 +266,62 @@ void Qcow2Writer::flush_refcounts(Op op) {
     count_reference(offset >> cluster_bits_);
     write_refcount_block(op, index, offset);
   }
+}
+
+bool Qcow2Writer::save(uint64_t, StateWriter& state, uint64_t& length) const {
+  if (!output_.random()) return false;  // parts that are not full yet are nowhere
+  length = end_;
+  for (const uint64_t value :
+       {size_, cluster_, end_, pack_, pack_end_, kept_, l2_index_, uint64_t{l2_used_},
+        uint64_t{l1_.size()}, uint64_t{refcounts_.size()}, uint64_t{refcount_blocks_.size()}})
+    state.number(value);
+  for (const auto& [index, offset] : l1_) {
+    state.number(index);
+    state.number(offset);
+  }
+  if (l2_used_) state.blob(l2_.data(), cluster_);
+  for (const auto& [index, block] : refcounts_) {
+    state.number(index);
+    state.blob(block.data(), block.size() * sizeof(uint16_t));
+  }
+  for (const auto& [index, offset] : refcount_blocks_) {
+    state.number(index);
+    state.number(offset);
+  }
+  return true;
+}
+
+bool Qcow2Writer::restore(uint64_t guest, StateReader& state) {
+  if (!output_.random() || state.number() != size_ || state.number() != cluster_) return false;
+  end_ = state.number();
+  pack_ = state.number();
+  pack_end_ = state.number();
+  kept_ = state.number();
+  l2_index_ = state.number();
+  l2_used_ = state.number() != 0;
+  const uint64_t l1 = state.number(), counts = state.number(), blocks = state.number();
+  if (end_ % cluster_ != 0 || pack_ > pack_end_ || pack_end_ > end_ || guest > size_ ||
+      l1 > l1_entries_ || l2_index_ > l1_entries_)
+    return false;
+  l1_.clear();
+  refcounts_.clear();
+  refcount_blocks_.clear();
+  for (uint64_t i = 0; state.ok() && i < l1; ++i) {
+    const uint64_t index = state.number();
+    if (index >= l1_entries_) return false;
+    l1_[index] = state.number();
+  }
+  if (l2_used_) state.blob(l2_.data(), cluster_);
+  for (uint64_t i = 0; state.ok() && i < counts; ++i) {
+    std::vector<uint16_t>& block = refcounts_[state.number()];
+    block.resize(cluster_ / sizeof(uint16_t));
+    state.blob(block.data(), cluster_);
+  }
+  for (uint64_t i = 0; state.ok() && i < blocks; ++i) {
+    const uint64_t index = state.number();
+    refcount_blocks_[index] = state.number();
+  }
+  return state.at_end();
 }
 
 uint64_t Qcow2Writer::finish(Op op) {

@@ -30,6 +30,8 @@ class Qcow2Writer : public Writer {
   void prepare(Workspace& space, Tool* tool) override;
   void place(Op op, Workspace& space) override;
   uint64_t finish(Op op) override;
+  bool save(uint64_t guest, StateWriter& state, uint64_t& length) const override;
+  bool restore(uint64_t guest, StateReader& state) override;
   /// Units that were taken over as they stood.
   uint64_t kept() const { return kept_; }
 

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "engine/batch.hpp"
+#include "engine/state.hpp"
 #include "writer/output.hpp"
 
 namespace hyper::disk {
@@ -33,6 +34,12 @@ class Writer {
   /// Decides where the batch goes: fills `writes`, notes it in the tables. In the order of the
   /// batches, one at a time. May write tables itself.
   virtual void place(Op op, Workspace& space) = 0;
+  /// What restore() of a fresh writer of the same options needs to go on behind the batches placed
+  /// so far, the last of which ends before `guest`; and how long the image is by then. False: this
+  /// format begins anew. Called between two place().
+  virtual bool save(uint64_t /*guest*/, StateWriter&, uint64_t& /*length*/) const { return false; }
+  /// False: not such a state.
+  virtual bool restore(uint64_t /*guest*/, StateReader&) { return false; }
   /// All batches are placed and stored: writes the remaining tables. Returns the image's length.
   virtual uint64_t finish(Op op) = 0;
 };

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/migrate/resume_log.hpp"
+
+#include <openssl/evp.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include "core/disk/content.hpp"
+#include "core/disk/local_sources.hpp"
+#include "core/migrate/conversion_manager.hpp"
+#include "core/os/process_identity.hpp"
+
+namespace hyperhost {
+namespace {
+
+using nlohmann::json;
+
+std::string sha256_of(const std::string& text) {
+  unsigned char hash[32];
+  unsigned size = 0;
+  if (EVP_Digest(text.data(), text.size(), hash, &size, EVP_sha256(), nullptr) != 1)
+    throw Error(Code::kFail, "SHA-256 is not available in this OpenSSL");
+  static const char digits[] = "0123456789abcdef";
+  std::string out;
+  for (const unsigned char byte : hash) {
+    out += digits[byte >> 4];
+    out += digits[byte & 15];
+  }
+  return out;
+}
+
+/// What a local file is recognised by without reading it; null if it is not there.
+json stamp_of(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return nullptr;
+  return {{"inode", info.st_ino},
+          {"bytes", info.st_size},
+          {"modified", info.st_mtim.tv_sec},
+          {"modified_ns", info.st_mtim.tv_nsec}};
+}
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+/// Reads the finished disk again; empty if it is what the digest says.
+std::string differs(Session& session, const DiskResult& disk, Operation& op) {
+  if (disk.digest.empty()) return "was changed since";
+  std::string used;
+  const auto image = open_image(session, open_file_source(disk.path), disk.target_format,
+                                "parallel-disk", "", op, used);
+  return content_digest(*image, op, hardware_threads()) == disk.digest ? "" : "was changed since";
+}
+
+}  // namespace
+
+bool worth_keeping(Code code) {
+  switch (code) {
+    case Code::kCorrupt:
+    case Code::kConfig:
+    case Code::kUnsupported:
+    case Code::kExists:
+      return false;
+    default:
+      return true;
+  }
+}
+
+nlohmann::json to_json(const DiskResult& disk) {
+  return {{"id", disk.id},
+          {"label", disk.label},
+          {"type", disk.type},
+          {"boot_order", disk.boot_order},
+          {"source_format", disk.source_format},
+          {"source_file", disk.source_file},
+          {"source_bytes", disk.source_bytes},
+          {"source_checksum", disk.source_checksum},
+          {"source_verified", disk.source_verified},
+          {"target_format", disk.target_format},
+          {"path", disk.path},
+          {"key", disk.key},
+          {"target_bytes", disk.target_bytes},
+          {"target_checksum", disk.target_checksum},
+          {"virtual_size", disk.virtual_size},
+          {"digest", disk.digest},
+          {"verified_by", disk.verified_by},
+          {"staged", disk.staged},
+          {"convert_ns", disk.convert_duration.count()},
+          {"verify_ns", disk.verify_duration.count()},
+          {"stage_ns", disk.stage_duration.count()},
+          {"notes", disk.notes}};
+}
+
+DiskResult disk_result_from(const nlohmann::json& json) {
+  try {
+    DiskResult disk;
+    json.at("id").get_to(disk.id);
+    json.at("label").get_to(disk.label);
+    json.at("type").get_to(disk.type);
+    json.at("boot_order").get_to(disk.boot_order);
+    json.at("source_format").get_to(disk.source_format);
+    json.at("source_file").get_to(disk.source_file);
+    json.at("source_bytes").get_to(disk.source_bytes);
+    json.at("source_checksum").get_to(disk.source_checksum);
+    json.at("source_verified").get_to(disk.source_verified);
+    json.at("target_format").get_to(disk.target_format);
+    json.at("path").get_to(disk.path);
+    json.at("key").get_to(disk.key);
+    json.at("target_bytes").get_to(disk.target_bytes);
+    json.at("target_checksum").get_to(disk.target_checksum);
+    json.at("virtual_size").get_to(disk.virtual_size);
+    json.at("digest").get_to(disk.digest);
+    json.at("verified_by").get_to(disk.verified_by);
+    json.at("staged").get_to(disk.staged);
+    disk.convert_duration = std::chrono::nanoseconds(json.at("convert_ns").get<int64_t>());
+    disk.verify_duration = std::chrono::nanoseconds(json.at("verify_ns").get<int64_t>());
+    disk.stage_duration = std::chrono::nanoseconds(json.at("stage_ns").get<int64_t>());
+    json.at("notes").get_to(disk.notes);
+    return disk;
+  } catch (const nlohmann::json::exception& failure) {
+    throw Error(Code::kCorrupt, "the record of a written disk is damaged", failure.what());
+  }
+}
+
+std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const VmRoute& route,
+                                           const std::string& provider_plugin) {
+  const auto state = current_run_state();
+  if (!state) return nullptr;
+  const std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
+  log->target_ = route.directory.string();
+  if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
+  json whole = {{"manifest", config.export_manifest}, {"keep_local", config.keep_local}};
+  for (const DiskRoute& disk : route.disks) {
+    const json wish = {{"provider", provider_plugin},
+                       {"vm", route.vm.ref},
+                       {"disk", disk.disk.id},
+                       {"content", disk.disk.blank ? "blank" : disk.disk.content_id},
+                       {"capacity", disk.disk.capacity_bytes},
+                       {"converted", disk.converted},
+                       {"converter", config.converter.plugin},
+                       {"options", config.converter.options.value()},
+                       {"request", disk.request},
+                       {"verify", verify_name(config.verify_export)},
+                       {"direct", disk.direct_upload},
+                       {"key", disk.key}};
+    const std::string fingerprint = sha256_of(wish.dump());
+    whole["disks"].push_back(fingerprint);
+    log->places_[disk.disk.id] = {{"key", disk.key}, {"direct", disk.direct_upload}};
+    if (disk.disk.blank || !disk.disk.content_id.empty())
+      log->fingerprints_[disk.disk.id] = fingerprint;
+  }
+  log->vm_fingerprint_ = sha256_of(whole.dump());
+  for (ResumeRecord& record : state->resume_records(log->target_))
+    log->records_[record.disk] = std::move(record);
+  return log;
+}
+
+/// Written without fsync (durability: none), a file is only as good as the page cache.
+bool ResumeLog::trusted(const ResumeRecord& record) const {
+  const std::string boot = text_of(record.token, "boot");
+  return boot.empty() || boot == this_boot();
+}
+
+std::optional<ResumeRecord> ResumeLog::disk(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto record = records_.find(id);
+  const auto wanted = fingerprints_.find(id);
+  if (record == records_.end() || wanted == fingerprints_.end() ||
+      record->second.fingerprint != wanted->second || !trusted(record->second))
+    return std::nullopt;
+  return record->second;
+}
+
+std::optional<ResumeRecord> ResumeLog::vm() const {
+  const std::lock_guard lock(mutex_);
+  const auto record = records_.find("");
+  if (record == records_.end() || record->second.fingerprint != vm_fingerprint_)
+    return std::nullopt;
+  return record->second;
+}
+
+std::vector<ResumeRecord> ResumeLog::stale() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ResumeRecord> out;
+  for (const auto& [id, record] : records_) {
+    const auto wanted = fingerprints_.find(id);
+    if (!id.empty() &&
+        (wanted == fingerprints_.end() || record.fingerprint != wanted->second || !trusted(record)))
+      out.push_back(record);
+  }
+  return out;
+}
+
+bool ResumeLog::resumable(const std::string& disk_id) const {
+  return fingerprints_.contains(disk_id);
+}
+
+bool ResumeLog::save(ResumeRecord record) {
+  const std::lock_guard lock(mutex_);
+  try {
+    state_->save_resume(record);
+  } catch (const std::exception& failure) {
+    if (!std::exchange(said_, true))
+      spdlog::warn("{}: a rerun will not be able to go on from here: {}", target_, failure.what());
+    return false;
+  }
+  records_[record.disk] = std::move(record);
+  return true;
+}
+
+ResumeRecord ResumeLog::fresh(const std::string& disk_id, const char* phase,
+                              const nlohmann::json& token) const {
+  ResumeRecord record;
+  record.target = target_;
+  record.disk = disk_id;
+  record.phase = phase;
+  record.fingerprint = disk_id.empty() ? vm_fingerprint_ : fingerprints_.at(disk_id);
+  record.token = {{"sink", token}};
+  if (const auto place = places_.find(disk_id); place != places_.end())
+    record.token["place"] = place->second;
+  if (config_.durability == Durability::kNone) record.token["boot"] = this_boot();
+  return record;
+}
+
+bool ResumeLog::writing(const std::string& disk_id, const nlohmann::json& token,
+                        const nlohmann::json& state) {
+  ResumeRecord record = fresh(disk_id, "writing", token);
+  record.state = state;
+  return save(std::move(record));
+}
+
+bool ResumeLog::written(const std::string& disk_id, const nlohmann::json& token,
+                        const DiskResult& result, uint64_t length) {
+  ResumeRecord record = fresh(disk_id, "written", token);
+  record.result = {{"disk", to_json(result)}, {"length", length}};
+  return save(std::move(record));
+}
+
+bool ResumeLog::closing() {
+  return save(fresh("", "closing", nullptr));
+}
+
+void ResumeLog::finished(const MigrationResult& result) {
+  ResumeRecord record = fresh("", "finished", nullptr);
+  record.token = nullptr;  // its files are complete, whatever the next boot finds
+  json disks = json::array(), artifacts = json::array();
+  const bool local = !config_.upload_to_cloud || config_.keep_local;
+  const auto add = [&](const std::string& path) {
+    artifacts.push_back({{"path", path}, {"stamp", stamp_of(path)}});
+  };
+  for (const DiskResult& disk : result.disks) {
+    disks.push_back(to_json(disk));
+    if (local) add(disk.path);
+  }
+  if (local && config_.export_manifest) add(result.manifest_path);
+  record.result = {{"disks", disks},
+                   {"artifacts", artifacts},
+                   {"task_id", result.task_id},
+                   {"finished_at", std::chrono::duration_cast<std::chrono::milliseconds>(
+                                       WallClock::now().time_since_epoch())
+                                       .count()},
+                   {"total_size", result.total_size},
+                   {"manifest_path", result.manifest_path},
+                   {"uploaded_files", result.uploaded_files},
+                   {"cloud_destination", result.cloud_destination}};
+  const std::lock_guard lock(mutex_);
+  try {
+    state_->finish_resume(record);
+  } catch (const std::exception& failure) {
+    spdlog::warn("{}: a rerun will not know that it is finished: {}", target_, failure.what());
+  }
+}
+
+void ResumeLog::forget() {
+  const std::lock_guard lock(mutex_);
+  records_.clear();
+  try {
+    state_->forget_resume(target_);
+  } catch (const std::exception& failure) {
+    spdlog::warn("{}: {}", target_, failure.what());
+  }
+}
+
+void ResumeLog::forget(const std::string& disk_id) {
+  const std::lock_guard lock(mutex_);
+  if (records_.erase(disk_id) == 0) return;
+  try {
+    state_->forget_resume(target_, disk_id);
+  } catch (const std::exception& failure) {
+    spdlog::warn("{}: {}", target_, failure.what());
+  }
+}
+
+std::string ResumeLog::check_artifacts(Session& session, Operation& op, bool& missing) const {
+  missing = false;
+  const auto record = vm();
+  if (!record || record->phase != "finished") return "not finished";
+  const json& artifacts = record->result.at("artifacts");
+  for (const json& artifact : artifacts) {
+    const std::string path = text_of(artifact, "path");
+    const json now = stamp_of(path);
+    if (now.is_null()) {
+      missing = true;
+      return path + " is gone";
+    }
+    if (now == artifact.value("stamp", json())) continue;
+    std::string why = "was changed since";
+    for (const json& disk : record->result.at("disks"))
+      if (text_of(disk, "path") == path) why = differs(session, disk_result_from(disk), op);
+    if (path == text_of(record->result, "manifest_path")) why.clear();  // moved, copied back
+    if (!why.empty()) return path + " " + why;
+  }
+  if (!config_.upload_to_cloud) return {};
+  StorageHandle& store = session.storage(config_.storage, op);
+  for (const json& one : record->result.at("disks")) {
+    const DiskResult disk = disk_result_from(one);
+    const json found = store.stat(op, disk.key);
+    if (found.is_null()) {
+      missing = true;
+      return disk.key + " is gone from " + config_.cloud_destination;
+    }
+    if (found.value("bytes", json()) != disk.target_bytes)
+      return disk.key + " at " + config_.cloud_destination + " was changed since";
+  }
+  return {};
+}
+
+void ResumeLog::restore(MigrationResult& result) const {
+  const auto record = vm();
+  if (!record) return;
+  const json& saved = record->result;
+  for (const json& disk : saved.at("disks")) {
+    result.disks.push_back(disk_result_from(disk));
+    result.converted_files.push_back(result.disks.back().path);
+  }
+  result.manifest_path = text_of(saved, "manifest_path");
+  result.cloud_destination = text_of(saved, "cloud_destination");
+  for (const json& file : saved.value("uploaded_files", json::array()))
+    if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());
+  result.already_done = true;
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far the disks of one VM have come, for this attempt and for a later one: what is unfinished,
+// what is written, what is done. Order and promises: core/migrate/resume.md. Belongs to one VM's
+// migration; its functions may be called by the threads of its disks. A store that fails is said
+// once and costs the resumption, never the migration.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "core/migrate/migration.hpp"
+#include "core/migrate/route.hpp"
+#include "core/state/run_state.hpp"
+
+namespace hyperhost {
+
+class ResumeLog {
+ public:
+  /// What an earlier run left of the VM's target; null where no state is kept.
+  static std::shared_ptr<ResumeLog> open(const MigrationConfig& config, const VmRoute& route,
+                                         const std::string& provider_plugin);
+
+  /// The record of a disk that was asked for in the same way, of a source of the same content;
+  /// nothing where there is none or it cannot be trusted after a reboot.
+  std::optional<ResumeRecord> disk(const std::string& id) const;
+  /// The same for the VM: "closing" once every disk has its name, "finished".
+  std::optional<ResumeRecord> vm() const;
+  /// Records of other wishes or contents: their unfinished objects are of no use.
+  std::vector<ResumeRecord> stale() const;
+  /// The content of the source is known to be the same until its content_id changes.
+  bool resumable(const std::string& disk_id) const;
+
+  /// False: it is not kept.
+  bool writing(const std::string& disk_id, const nlohmann::json& token,
+               const nlohmann::json& state);
+  bool written(const std::string& disk_id, const nlohmann::json& token, const DiskResult& result,
+               uint64_t length);
+  bool closing();
+  void finished(const MigrationResult& result);
+  void forget();
+  void forget(const std::string& disk_id);
+
+  /// Why the artifacts of a finished VM are not what was written; empty if they are. missing: some
+  /// are gone.
+  std::string check_artifacts(Session& session, Operation& op, bool& missing) const;
+  /// What the finished VM's record says of it.
+  void restore(MigrationResult& result) const;
+
+ private:
+  ResumeLog(std::shared_ptr<RunState> state, const MigrationConfig& config)
+      : state_(std::move(state)), config_(config) {}
+  bool save(ResumeRecord record);
+  bool trusted(const ResumeRecord& record) const;
+  ResumeRecord fresh(const std::string& disk_id, const char* phase,
+                     const nlohmann::json& token) const;
+
+  const std::shared_ptr<RunState> state_;
+  const MigrationConfig config_;
+  std::string target_, vm_fingerprint_;
+  std::map<std::string, std::string> fingerprints_;  ///< of resumable disks
+  std::map<std::string, nlohmann::json> places_;     ///< by disk: {"key", "direct"}
+  mutable std::mutex mutex_;
+  std::map<std::string, ResumeRecord> records_;
+  bool said_ = false;
+};
+
+nlohmann::json to_json(const DiskResult& result);
+/// Throws Error(kCorrupt).
+DiskResult disk_result_from(const nlohmann::json& json);
+
+/// Whether what was done so far may be of use to another run, by what ended this one.
+bool worth_keeping(Code code);
+
+}  // namespace hyperhost

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ABI's functions that open something (connect, open, probe, validate) are not told which
+// plugin they belong to: the descriptor is. So each isolated plugin gets one of a fixed number of
+// table sets, whose functions are stamped out per number; everything behind them carries its own
+// context.
+#include "core/plugin/isolation/isolated_plugin.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "core/plugin/isolation/worker_process.hpp"
+
+namespace hyperhost::isolation {
+namespace {
+
+constexpr std::size_t kMostIsolated = 32;  // plugins at once
+
+class Isolated {
+ public:
+  Isolated(std::string path, std::string id) : path_(std::move(path)), id_(std::move(id)) {}
+  const std::string& id() const { return id_; }
+
+  /// The running worker, or a fresh one where there is none any more.
+  std::shared_ptr<WorkerProcess> worker() {
+    const std::lock_guard lock(mutex_);
+    if (!worker_ || worker_->gone()) {
+      worker_.reset();
+      worker_ = WorkerProcess::start(path_, id_);
+    }
+    return worker_;
+  }
+
+ private:
+  const std::string path_, id_;
+  std::mutex mutex_;
+  std::shared_ptr<WorkerProcess> worker_;
+};
+
+std::mutex slots_mutex;
+std::array<std::shared_ptr<Isolated>, kMostIsolated> slots;
+
+std::shared_ptr<Isolated> isolated(std::size_t number) {
+  const std::lock_guard lock(slots_mutex);
+  return slots[number];
+}
+
+template <class F>
+hyper_st guarded(hyper_op* op, F&& f) noexcept {
+  try {
+    return f();
+  } catch (const PeerGone&) {
+    return HYPER_FAIL;
+  } catch (const Error& error) {
+    const Diagnostic& diagnostic = error.diagnostic();
+    hyper_diag diag{};
+    diag.size = sizeof diag;
+    diag.severity = HYPER_SEVERITY_ERROR;
+    diag.code = static_cast<hyper_st>(diagnostic.code);
+    diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0;
+    diag.summary = diagnostic.summary.c_str();
+    diag.detail = diagnostic.detail.c_str();
+    diag.hint = diagnostic.hint.c_str();
+    return host_table()->report(op, &diag);
+  } catch (const std::exception&) {
+    return HYPER_FAIL;
+  }
+}
+
+/// A connection or a converter's instance. Its worker may die; then it is opened again, in a fresh
+/// one, by the next call that begins something.
+class Opened {
+ public:
+  Opened(std::shared_ptr<Isolated> plugin, Verb open, Verb close, std::string options)
+      : plugin_(std::move(plugin)), open_(open), close_(close), options_(std::move(options)) {}
+  ~Opened() {
+    if (worker_ && !worker_->gone())
+      static_cast<void>(
+          guarded(nullptr, [&] { return Call(*worker_->peer(), close_, id_, nullptr).go(); }));
+  }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+  hyper_st ensure(hyper_op* op) {
+    const std::lock_guard lock(mutex_);
+    if (worker_ && !worker_->gone()) return HYPER_OK;
+    worker_ = plugin_->worker();
+    Call call(*worker_->peer(), open_, 0, op);
+    call.arguments().text(options_);
+    const hyper_st status = call.go();
+    id_ = call.answer.object;
+    if (status != HYPER_OK) worker_.reset();
+    return status;
+  }
+  struct Where {
+    std::shared_ptr<WorkerProcess> worker;
+    uint64_t id;
+  };
+  Where where() {
+    const std::lock_guard lock(mutex_);
+    return {worker_, id_};
+  }
+
+ private:
+  const std::shared_ptr<Isolated> plugin_;
+  const Verb open_, close_;
+  const std::string options_;
+  std::mutex mutex_;
+  std::shared_ptr<WorkerProcess> worker_;
+  uint64_t id_ = 0;
+};
+
+/// A VM that is held open belongs to the worker that opened it.
+struct OpenVm {
+  std::shared_ptr<WorkerProcess> worker;
+  uint64_t id;
+};
+
+std::string options_text(const hyper_cfg* cfg) {
+  return cfg == nullptr ? "{}" : static_cast<const Options*>(cfg)->value().dump();
+}
+
+template <Verb kOpen, Verb kClose>
+hyper_st open_it(std::size_t number, const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, options_text(cfg));
+    const hyper_st status = made->ensure(op);
+    if (status == HYPER_OK) *out = made.release();
+    return status;
+  });
+}
+
+void close_it(void* self) noexcept {
+  delete static_cast<Opened*>(self);
+}
+
+/// A call on a connection with one text, whose results are emitted.
+template <Verb kVerb>
+hyper_st ask(void* self, hyper_op* op, const char* text, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto& opened = *static_cast<Opened*>(self);
+    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
+    const auto [worker, id] = opened.where();
+    Call call(*worker->peer(), kVerb, id, op);
+    call.request.a = text == nullptr ? 0 : 1;
+    call.arguments().text(text == nullptr ? "" : text);
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+template <Verb kVerb>
+hyper_st ask_silently(void* self, hyper_op* op, const char* text) noexcept {
+  return ask<kVerb>(self, op, text, nullptr, nullptr);
+}
+
+hyper_st storage_info(void* self, hyper_op* op, hyper_emit emit, void* arg) noexcept {
+  return ask<Verb::kInfo>(self, op, nullptr, emit, arg);
+}
+
+/// What a call opened, as a table of ours.
+hyper_st take_source(const std::shared_ptr<WorkerProcess>& worker, Call& call, hyper_source* out) {
+  const hyper_st status = call.go();
+  if (status != HYPER_OK) return status;
+  PayloadReader in(call.lane(), call.answer);
+  import_source(worker->peer(), call.answer.object, in, out);
+  return HYPER_OK;
+}
+
+hyper_st open_vm(void* self, hyper_op* op, const char* request, void** out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto& opened = *static_cast<Opened*>(self);
+    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
+    const auto [worker, id] = opened.where();
+    Call call(*worker->peer(), Verb::kOpenVm, id, op);
+    call.arguments().text(request);
+    const hyper_st status = call.go();
+    if (status == HYPER_OK) *out = new OpenVm{worker, call.answer.object};
+    return status;
+  });
+}
+
+hyper_st open_disk(void* self, hyper_op* op, const char* disk, uint32_t flags,
+                   hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    const auto& vm = *static_cast<OpenVm*>(self);
+    Call call(*vm.worker->peer(), Verb::kOpenDisk, vm.id, op);
+    call.request.a = flags;
+    call.arguments().text(disk);
+    return take_source(vm.worker, call, out);
+  });
+}
+
+hyper_st close_vm(void* self, hyper_op* op, hyper_st outcome) noexcept {
+  const std::unique_ptr<OpenVm> vm(static_cast<OpenVm*>(self));
+  return guarded(op, [&]() -> hyper_st {
+    // Its process took it along; what it owed to the outside is in the journal.
+    if (vm->worker->gone()) return HYPER_OK;
+    Call call(*vm->worker->peer(), Verb::kCloseVm, vm->id, op);
+    call.request.a = static_cast<uint64_t>(static_cast<int64_t>(outcome));
+    return call.go();
+  });
+}
+
+hyper_st storage_put(void* self, hyper_op* op, const char* request, hyper_sink* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto& opened = *static_cast<Opened*>(self);
+    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
+    const auto [worker, id] = opened.where();
+    Call call(*worker->peer(), Verb::kPut, id, op);
+    call.arguments().text(request);
+    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+    PayloadReader in(call.lane(), call.answer);
+    import_sink(worker->peer(), call.answer.object, in, out);
+    return HYPER_OK;
+  });
+}
+
+hyper_st storage_get(void* self, hyper_op* op, const char* key, hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto& opened = *static_cast<Opened*>(self);
+    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
+    const auto [worker, id] = opened.where();
+    Call call(*worker->peer(), Verb::kGet, id, op);
+    call.arguments().text(key);
+    return take_source(worker, call, out);
+  });
+}
+
+/// A source or sink of the host's that the worker may use while this lives.
+template <class Offered, class Table>
+class Lent {
+ public:
+  Lent(Peer& peer, const Table& table) : peer_(peer) {
+    auto offered = std::make_shared<Offered>();
+    offered->table = table;
+    id_ = peer.add(std::move(offered));
+  }
+  ~Lent() { peer_.remove(id_); }
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+  uint64_t id() const { return id_; }
+
+ private:
+  Peer& peer_;
+  uint64_t id_;
+};
+
+hyper_st convert(void* self, hyper_op* op, const char* request, const hyper_source* source,
+                 const hyper_sink* sink, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto& opened = *static_cast<Opened*>(self);
+    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
+    const auto [worker, id] = opened.where();
+    const Lent<OfferedSource, hyper_source> from(*worker->peer(), *source);
+    const Lent<OfferedSink, hyper_sink> to(*worker->peer(), *sink);
+    Call call(*worker->peer(), Verb::kConvert, id, op);
+    call.request.a = from.id();
+    call.request.b = to.id();
+    call.arguments().text(request);
+    write_source(call.arguments(), *source);
+    write_sink(call.arguments(), *sink);
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+hyper_st probe(std::size_t number, const hyper_cfg* cfg, hyper_op* op, const hyper_source* source,
+               hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    const auto worker = isolated(number)->worker();
+    const Lent<OfferedSource, hyper_source> from(*worker->peer(), *source);
+    Call call(*worker->peer(), Verb::kProbe, 0, op);
+    call.request.a = from.id();
+    call.arguments().text(options_text(cfg)).text("");
+    write_source(call.arguments(), *source);
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+/// An image over a source of the host's: the source is lent until the image is closed.
+struct OpenImage {
+  std::unique_ptr<Lent<OfferedSource, hyper_source>> lent;
+  std::shared_ptr<WorkerProcess> worker;
+  hyper_source inner{};
+  ~OpenImage() {
+    if (inner.close != nullptr) inner.close(inner.ctx);
+  }
+};
+const hyper_source& inner(void* ctx) {
+  return static_cast<OpenImage*>(ctx)->inner;
+}
+
+hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
+                    const hyper_source* source, const char* request, hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto image = std::make_unique<OpenImage>();
+    image->worker = isolated(number)->worker();
+    image->lent =
+        std::make_unique<Lent<OfferedSource, hyper_source>>(*image->worker->peer(), *source);
+    Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
+    call.request.a = image->lent->id();
+    call.arguments().text(options_text(cfg)).text(request == nullptr ? "{}" : request);
+    write_source(call.arguments(), *source);
+    image->inner.size = sizeof image->inner;
+    if (const hyper_st status = take_source(image->worker, call, &image->inner);
+        status != HYPER_OK) {
+      image->inner = {};
+      return status;
+    }
+    hyper_source table = image->inner;
+    table.read_at = [](void* ctx, hyper_op* o, uint64_t offset, void* buf, uint64_t len) noexcept {
+      return inner(ctx).read_at(inner(ctx).ctx, o, offset, buf, len);
+    };
+    table.next = nullptr;
+    table.release = nullptr;
+    table.locate = nullptr;
+    table.sibling = nullptr;
+    table.flags &= HYPER_SOURCE_SEEK | HYPER_SOURCE_EXTENTS;
+    table.extents = [](void* ctx, hyper_op* o, uint64_t offset, uint64_t len,
+                       hyper_emit_extent emit, void* arg) noexcept {
+      return inner(ctx).extents(inner(ctx).ctx, o, offset, len, emit, arg);
+    };
+    table.finish = [](void* ctx, hyper_op* o, hyper_emit emit, void* arg) noexcept {
+      return inner(ctx).finish(inner(ctx).ctx, o, emit, arg);
+    };
+    table.close = [](void* ctx) noexcept { delete static_cast<OpenImage*>(ctx); };
+    table.ctx = image.release();
+    const uint32_t size = std::min<uint32_t>(out->size, sizeof table);
+    table.size = size;
+    std::memcpy(out, &table, size);
+    return HYPER_OK;
+  });
+}
+
+hyper_st validate(std::size_t number, const char* iface, const hyper_cfg* cfg,
+                  hyper_op* op) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    const auto worker = isolated(number)->worker();
+    Call call(*worker->peer(), Verb::kValidate, 0, op);
+    call.arguments().text(iface).text(options_text(cfg));
+    return call.go();
+  });
+}
+
+template <std::size_t kNumber>
+PluginTables tables_of() {
+  PluginTables tables;
+  tables.validate = [](const char* iface, const hyper_cfg* cfg, hyper_op* op) noexcept {
+    return validate(kNumber, iface, cfg, op);
+  };
+  tables.provider = {
+      sizeof(hyper_provider),
+      0,
+      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
+        return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, cfg, op, out);
+      },
+      close_it,
+      ask<Verb::kListVms>,
+      ask<Verb::kDescribeVm>,
+      ask_silently<Verb::kPreflight>,
+      open_vm,
+      open_disk,
+      close_vm,
+      ask_silently<Verb::kProviderUndo>,
+  };
+  tables.image = {
+      sizeof(hyper_image),
+      0,
+      [](const hyper_cfg* cfg, hyper_op* op, const hyper_source* source, hyper_emit emit,
+         void* arg) noexcept { return probe(kNumber, cfg, op, source, emit, arg); },
+      [](const hyper_cfg* cfg, hyper_op* op, const hyper_source* source, const char* request,
+         hyper_source* out) noexcept { return image_open(kNumber, cfg, op, source, request, out); },
+  };
+  tables.converter = {
+      sizeof(hyper_converter),
+      0,
+      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
+        return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, cfg, op, out);
+      },
+      close_it,
+      ask<Verb::kPlan>,
+      convert,
+  };
+  tables.storage = {
+      sizeof(hyper_storage),
+      0,
+      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
+        return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, cfg, op, out);
+      },
+      close_it,
+      storage_info,
+      storage_put,
+      storage_get,
+      ask<Verb::kStat>,
+      ask<Verb::kList>,
+      ask_silently<Verb::kRemove>,
+      ask_silently<Verb::kStorageUndo>,
+  };
+  return tables;
+}
+
+template <std::size_t... kNumbers>
+PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...>) {
+  static PluginTables (*const makers[])() = {tables_of<kNumbers>...};
+  return makers[number]();
+}
+
+}  // namespace
+
+std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id) {
+  const auto plugin = std::make_shared<Isolated>(path, id);
+  const nlohmann::json facts = plugin->worker()->facts();
+  std::size_t number = 0;
+  {
+    const std::lock_guard lock(slots_mutex);
+    while (number < slots.size() && slots[number]) ++number;
+    if (number == slots.size())
+      throw Error(Code::kUnsupported, "more than 32 plugins in processes of their own at once");
+    slots[number] = plugin;
+  }
+  PluginTables tables = tables_numbered(number, std::make_index_sequence<kMostIsolated>());
+  const auto interfaces = facts.value("interfaces", nlohmann::json::array());
+  const auto has = [&](const char* iface) {
+    return std::find(interfaces.begin(), interfaces.end(), iface) != interfaces.end();
+  };
+  if (!has(HYPER_IFACE_PROVIDER)) tables.provider = {};
+  if (!has(HYPER_IFACE_IMAGE)) tables.image = {};
+  if (!has(HYPER_IFACE_CONVERTER)) tables.converter = {};
+  if (!has(HYPER_IFACE_STORAGE)) tables.storage = {};
+  tables.serial = facts.value("serial", true);
+  return Plugin::of_tables(id, facts.value("version", ""), tables, [number] {
+    std::shared_ptr<Isolated> last;  // ended outside the lock
+    const std::lock_guard lock(slots_mutex);
+    last = std::move(slots[number]);
+    slots[number].reset();
+  });
+}
+
+}  // namespace hyperhost::isolation

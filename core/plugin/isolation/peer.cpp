@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control socket carries three words: "here is a lane" (host to worker, with its descriptors),
+// "I need one" (worker to host) and "this operation is cancelled" (host to worker). A cancel may
+// overtake the call it is for, so it is said again until the call is answered.
+#include "core/plugin/isolation/peer.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "core/os/blocked_signals.hpp"
+
+namespace hyperhost::isolation {
+namespace {
+
+enum class Word : uint32_t { kLaneForCalls = 1, kLaneToServe, kNeedLane, kCancel };
+struct Control {
+  Word word{};
+  uint32_t unused = 0;
+  uint64_t op = 0;
+};
+constexpr std::size_t kMostLanes = 512;
+constexpr auto kCancelPatience = std::chrono::milliseconds(3000);
+
+void send_control(int socket, const Control& message, const int* fds = nullptr,
+                  std::size_t count = 0) {
+  iovec part{const_cast<Control*>(&message), sizeof message};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) char space[CMSG_SPACE(2 * sizeof(int))] = {};
+  if (count != 0) {
+    header.msg_control = space;
+    header.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(count * sizeof(int));
+    std::memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
+  }
+  while (::sendmsg(socket, &header, MSG_NOSIGNAL) < 0)
+    if (errno != EINTR) throw PeerGone();
+}
+
+Control receive_control(int socket, Fd* fds) {
+  Control message;
+  iovec part{&message, sizeof message};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) char space[CMSG_SPACE(2 * sizeof(int))] = {};
+  header.msg_control = space;
+  header.msg_controllen = sizeof space;
+  ssize_t got;
+  while ((got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC)) < 0)
+    if (errno != EINTR) throw PeerGone();
+  if (got != static_cast<ssize_t>(sizeof message)) throw PeerGone();
+  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  if (rights == nullptr || rights->cmsg_type != SCM_RIGHTS) return message;
+  int numbers[2] = {-1, -1};
+  std::memcpy(numbers, CMSG_DATA(rights),
+              std::min<std::size_t>(sizeof numbers, rights->cmsg_len - CMSG_LEN(0)));
+  for (int i = 0; i < 2; ++i) fds[i] = Fd(numbers[i]);
+  return message;
+}
+
+}  // namespace
+
+Peer::Peer(Fd control, bool host, Serve serve)
+    : control_(std::move(control)), host_(host), serve_(std::move(serve)) {}
+
+void Peer::start() {
+  const BlockedSignals blocked;  // of this thread and all that it starts
+  control_thread_ = std::thread([this] { control_loop(); });
+}
+
+Peer::~Peer() {
+  gone_ = true;
+  ::shutdown(control_.get(), SHUT_RDWR);
+  if (control_thread_.joinable()) control_thread_.join();
+  {
+    const std::lock_guard lock(threads_mutex_);
+    for (const int socket : serving_) ::shutdown(socket, SHUT_RDWR);
+  }
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Peer::control_loop() {
+  try {
+    for (;;) {
+      Fd fds[2];
+      const Control message = receive_control(control_.get(), fds);
+      if (message.word == Word::kNeedLane && host_) {
+        make_lane(true);
+      } else if (message.word == Word::kCancel && !host_) {
+        const std::lock_guard lock(mutex_);
+        const auto [begin, end] = operations_.equal_range(message.op);
+        for (auto it = begin; it != end; ++it) it->second->cancel().cancel();
+      } else if (message.word == Word::kLaneForCalls && !host_) {
+        auto lane = std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1]));
+        const std::lock_guard lock(mutex_);
+        idle_.push_back(std::move(lane));
+        changed_.notify_all();
+      } else if (message.word == Word::kLaneToServe && !host_) {
+        add_serving(std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1])));
+      }
+    }
+  } catch (const PeerGone&) {
+  } catch (const Error&) {  // no descriptors left: the conversation cannot go on
+  }
+  const std::lock_guard lock(mutex_);
+  gone_ = true;
+  changed_.notify_all();
+}
+
+/// Host. incoming: one on which the worker calls.
+void Peer::make_lane(bool incoming) {
+  auto [ours, theirs] = Lane::create();
+  const int fds[2] = {theirs.first.get(), theirs.second.get()};
+  send_control(control_.get(), {incoming ? Word::kLaneForCalls : Word::kLaneToServe, 0, 0}, fds, 2);
+  if (incoming) {
+    add_serving(std::move(ours));
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(ours));
+}
+
+std::unique_ptr<Lane> Peer::take_lane() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (gone_) throw PeerGone();
+    if (!idle_.empty()) {
+      auto lane = std::move(idle_.back());
+      idle_.pop_back();
+      return lane;
+    }
+    if (lanes_ < kMostLanes) {
+      ++lanes_;
+      lock.unlock();
+      if (host_)
+        make_lane(false);
+      else
+        send_control(control_.get(), {Word::kNeedLane, 0, 0});
+      lock.lock();
+      if (host_) continue;
+    }
+    changed_.wait(lock, [&] { return gone_ || !idle_.empty(); });
+  }
+}
+
+void Peer::give_back(std::unique_ptr<Lane> lane) {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(lane));
+  changed_.notify_all();
+}
+
+void Peer::add_serving(std::unique_ptr<Lane> lane) {
+  const std::lock_guard lock(threads_mutex_);
+  serving_.push_back(lane->socket());
+  threads_.emplace_back(
+      [this, owned = std::move(lane)]() mutable { serve_loop(std::move(owned)); });
+}
+
+void Peer::serve_loop(std::unique_ptr<Lane> lane) {
+  try {
+    for (;;) {
+      const Frame request = lane->receive();
+      ++heard_;
+      Frame answer;
+      try {
+        answer = serve_(request, *lane);
+      } catch (const Error& error) {
+        // Said by who asked: the lane carries a status only.
+        answer.status = static_cast<hyper_st>(error.code());
+        PayloadWriter text(*lane);
+        answer.payload = text.text(error.what()).size();
+      }
+      lane->send(answer);
+    }
+  } catch (const PeerGone&) {
+  } catch (const std::exception&) {  // out of memory: the other side sees the lane end
+  }
+  // Closed only with the peer: its number must not become another descriptor's while it is listed.
+  const std::lock_guard lock(threads_mutex_);
+  static_cast<void>(::shutdown(lane->socket(), SHUT_RDWR));
+  closed_.push_back(std::move(lane));
+}
+
+Frame Peer::call(Lane& lane, const Frame& request, Operation* op) {
+  lane.send(request);
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> cancelled_at;
+  uint64_t heard = heard_;
+  Clock::time_point quiet_since = Clock::now();
+  while (host_) {
+    const bool cancelled = op != nullptr && op->cancel().cancelled();
+    pollfd wait_for[2] = {{lane.socket(), POLLIN, 0},
+                          {op != nullptr && !cancelled ? op->cancel().fd() : -1, POLLIN, 0}};
+    const int ready = ::poll(wait_for, 2, cancelled ? 100 : 1000);
+    if (ready < 0 && errno != EINTR) throw PeerGone();
+    if (wait_for[0].revents != 0) break;
+    const auto now = Clock::now();
+    if (heard != heard_) {
+      heard = heard_;
+      quiet_since = now;
+    }
+    if (now - quiet_since > stall && on_hang)
+      on_hang("it gave no sign of life for " +
+              std::to_string(std::chrono::duration_cast<std::chrono::seconds>(stall).count()) +
+              " s");
+    if (op == nullptr || !op->cancel().cancelled() || request.op == 0) continue;
+    if (!cancelled_at) cancelled_at = now;
+    if (now - *cancelled_at > kCancelPatience && on_hang)
+      on_hang("it did not stop within 3 s of a cancel");
+    send_control(control_.get(), {Word::kCancel, 0, request.op});
+  }
+  return lane.receive();
+}
+
+uint64_t Peer::add(std::shared_ptr<void> object, std::type_index type) {
+  const std::lock_guard lock(mutex_);
+  objects_.emplace(next_id_, std::pair(std::move(object), type));
+  return next_id_++;
+}
+
+void Peer::remove(uint64_t id) {
+  std::shared_ptr<void> last;  // declared first: ended after the lock, since its end may call back
+  const std::lock_guard lock(mutex_);
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return;
+  last = std::move(found->second.first);
+  objects_.erase(found);
+}
+
+uint64_t Peer::enter(Operation* op) {
+  if (op == nullptr) return 0;
+  const std::lock_guard lock(mutex_);
+  operations_.emplace(next_id_, op);
+  return next_id_++;
+}
+
+void Peer::enter_as(uint64_t id, Operation* op) {
+  const std::lock_guard lock(mutex_);
+  operations_.emplace(id, op);
+}
+
+void Peer::leave(uint64_t id, Operation* op) {
+  const std::lock_guard lock(mutex_);
+  const auto [begin, end] = operations_.equal_range(id);
+  for (auto it = begin; it != end; ++it)
+    if (it->second == op) {
+      operations_.erase(it);
+      return;
+    }
+}
+
+Operation* Peer::operation(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = operations_.find(id);
+  return found == operations_.end() ? nullptr : found->second;
+}
+
+void Peer::wait_until_gone() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return gone_.load(); });
+}
+
+}  // namespace hyperhost::isolation

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plugin here sees an ordinary host: operations and options are the core's own, made anew for
+// each call; logs, reports, progress and the journal go to the host that asked.
+#include "core/plugin/isolation/worker.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/plugin/isolation/remote.hpp"
+#include "core/plugin/isolation/sandbox.hpp"
+#include "core/plugin/plugin.hpp"
+
+namespace hyperhost::isolation {
+namespace {
+
+// One conversation and one plugin a process. Never destroyed: a plugin that calls exit() must not
+// make them end under the threads that are in them.
+std::shared_ptr<Peer>& peer = *new std::shared_ptr<Peer>;
+std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
+
+// --- the host as the plugin sees it -------------------------------------------------------------
+
+std::string_view text_of(const char* text) {
+  return text == nullptr ? std::string_view() : std::string_view(text);
+}
+
+hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
+  if (diag == nullptr || diag->size < offsetof(hyper_diag, detail)) return HYPER_FAIL;
+  hyper_diag full{};
+  std::memcpy(&full, diag, std::min<std::size_t>(diag->size, sizeof full));
+  try {
+    Call call(*peer, Verb::kReport, 0, op);
+    const int64_t numbers[] = {full.severity, full.code, full.flags, full.native_code,
+                               static_cast<int64_t>(full.retry_after_ns)};
+    call.arguments().bytes(numbers, sizeof numbers);
+    for (const char* text : {full.summary, full.detail, full.hint, full.path})
+      call.arguments().text(text_of(text));
+    static_cast<void>(call.go());
+  } catch (const std::exception&) {  // the status still says that it failed
+  } catch (const PeerGone&) {
+  }
+  return full.code;
+}
+
+void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) noexcept {
+  if (message == nullptr || level < 0) return;
+  try {
+    if (!spdlog::should_log(static_cast<spdlog::level::level_enum>(std::min(level, 4)))) return;
+    Call call(*peer, Verb::kLog, 0, op);
+    call.request.a = static_cast<uint64_t>(level);
+    call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(kv_json));
+    static_cast<void>(call.go());
+  } catch (...) {  // a log line is not worth an operation
+    return;
+  }
+}
+
+void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
+  if (op == nullptr) return;
+  auto& self = *static_cast<WorkerOperation*>(op);
+  if (!self.progress_is_due(done, total)) return;
+  try {
+    Call call(*peer, Verb::kProgress, 0, op);
+    call.request.a = done;
+    call.request.b = total;
+    static_cast<void>(call.go());
+  } catch (...) {
+    return;
+  }
+}
+
+template <class F>
+hyper_st host_call(Verb verb, hyper_op* op, F&& f) noexcept {
+  try {
+    Call call(*peer, verb, 0, op);
+    return f(call);
+  } catch (...) {
+    return HYPER_FAIL;
+  }
+}
+
+hyper_st journal_open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
+  return host_call(Verb::kJournalOpen, op, [&](Call& call) {
+    call.arguments().text(text_of(json));
+    const hyper_st status = call.go();
+    if (status == HYPER_OK) *entry = call.answer.a;
+    return status;
+  });
+}
+hyper_st journal_update(hyper_op* op, uint64_t entry, const char* json) noexcept {
+  return host_call(Verb::kJournalUpdate, op, [&](Call& call) {
+    call.request.a = entry;
+    call.arguments().text(text_of(json));
+    return call.go();
+  });
+}
+hyper_st journal_close(hyper_op* op, uint64_t entry) noexcept {
+  return host_call(Verb::kJournalClose, op, [&](Call& call) {
+    call.request.a = entry;
+    return call.go();
+  });
+}
+hyper_st journal_list(hyper_op* op, const char* id, hyper_emit emit, void* arg) noexcept {
+  return host_call(Verb::kJournalList, op, [&](Call& call) {
+    call.arguments().text(text_of(id));
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+hyper_st throttle_take(hyper_op* op, uint64_t bytes) noexcept {
+  return host_call(Verb::kThrottle, op, [&](Call& call) {
+    call.request.a = bytes;
+    return call.go();
+  });
+}
+
+hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
+  return host_call(Verb::kCheckpoint, op, [&](Call& call) {
+    call.arguments().bytes(state, length);
+    return call.go();
+  });
+}
+
+const void* get_ext(const char* id) noexcept {
+  static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
+  static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
+  static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
+                                        journal_close,  journal_list};
+  if (id == nullptr) return nullptr;
+  const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
+                      : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
+                          ? static_cast<const void*>(&throttle)
+                          : nullptr;
+  if (table == nullptr) return host_table()->get_ext(id);
+  // These are the host's: there if it has them now.
+  const hyper_st status = host_call(Verb::kHasExtension, nullptr, [&](Call& call) {
+    call.arguments().text(id);
+    return call.go();
+  });
+  return status == HYPER_OK ? table : nullptr;
+}
+
+const hyper_host* worker_host() {
+  static const hyper_host table = [] {
+    hyper_host made = *host_table();
+    made.get_ext = get_ext;
+    made.report = report;
+    made.log = log;
+    made.progress = progress;
+    return made;
+  }();
+  hyper::detail::host_slot() = &table;  // of the proxies in this process
+  return &table;
+}
+
+// --- what the host asks for ---------------------------------------------------------------------
+
+/// A connection, an instance, a VM: the plugin's pointer, ended by the plugin.
+struct Held {
+  void* self = nullptr;
+  std::function<void(void*)> end;
+  ~Held() {
+    if (end) end(self);
+  }
+};
+
+std::shared_ptr<Held> held(const Frame& request) {
+  auto found = peer->find<Held>(request.object);
+  if (!found) throw Error(Code::kFail, "the host asked about something that is not there any more");
+  return found;
+}
+
+Options options_from(PayloadReader& in) {
+  auto value = nlohmann::json::parse(in.text(), nullptr, false);
+  return Options(value.is_discarded() ? nlohmann::json::object() : std::move(value));
+}
+
+hyper_st make(Frame& answer, hyper_st status, void* self, std::function<void(void*)> end) {
+  if (status != HYPER_OK) return status;
+  auto made = std::make_shared<Held>();
+  made->self = self;
+  made->end = std::move(end);
+  answer.object = peer->add(std::move(made));
+  return HYPER_OK;
+}
+
+/// Describes a source that the plugin opened and keeps it under a number.
+hyper_st give_source(Lane& lane, Frame& answer, hyper_st status,
+                     const std::shared_ptr<OfferedSource>& opened) {
+  if (status != HYPER_OK) {
+    opened->table = {};  // whatever a failed opener wrote
+    return status;
+  }
+  opened->owned = true;
+  PayloadWriter out(lane);
+  write_source(out, opened->table);
+  answer.payload = out.size();
+  answer.object = peer->add(opened);
+  return HYPER_OK;
+}
+
+std::shared_ptr<OfferedSource> new_source() {
+  auto made = std::make_shared<OfferedSource>();
+  made->table.size = sizeof made->table;
+  return made;
+}
+
+/// A source of the host's, for as long as this object lives.
+struct HostSource {
+  hyper_source table{};
+  HostSource(uint64_t id, PayloadReader& in) {
+    table.size = sizeof table;
+    import_source(peer, id, in, &table);
+  }
+  ~HostSource() { table.close(table.ctx); }
+  HostSource(const HostSource&) = delete;
+  HostSource& operator=(const HostSource&) = delete;
+};
+struct HostSink {
+  hyper_sink table{};
+  HostSink(uint64_t id, PayloadReader& in) {
+    table.size = sizeof table;
+    import_sink(peer, id, in, &table);
+  }
+  ~HostSink() { table.close(table.ctx); }
+  HostSink(const HostSink&) = delete;
+  HostSink& operator=(const HostSink&) = delete;
+};
+
+hyper_st serve_provider(const Frame& request, Lane& lane, Operation* op, Frame& answer) {
+  const hyper_provider* table = plugin->provider();
+  if (table == nullptr) return HYPER_UNSUPPORTED;
+  PayloadReader in(lane, request);
+  EmitBack back{*peer, request.emit};
+  switch (request.verb) {
+    case Verb::kProviderConnect: {
+      const Options options = options_from(in);
+      void* self = nullptr;
+      const hyper_st status = table->connect(&options, op, &self);
+      return make(answer, status, self, [table](void* made) { table->disconnect(made); });
+    }
+    case Verb::kListVms: {
+      const bool all = request.a == 0;
+      const std::string pattern = in.text();
+      return table->list_vms(held(request)->self, op, all ? nullptr : pattern.c_str(),
+                             &EmitBack::emit, &back);
+    }
+    case Verb::kDescribeVm:
+      return table->describe_vm(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+    case Verb::kPreflight:
+      return table->preflight == nullptr
+                 ? HYPER_OK
+                 : table->preflight(held(request)->self, op, in.text().c_str());
+    case Verb::kOpenVm: {
+      void* vm = nullptr;
+      const hyper_st status = table->open_vm(held(request)->self, op, in.text().c_str(), &vm);
+      return make(answer, status, vm, {});
+    }
+    case Verb::kOpenDisk: {
+      auto opened = new_source();
+      const hyper_st status = table->open_disk(held(request)->self, op, in.text().c_str(),
+                                               static_cast<uint32_t>(request.a), &opened->table);
+      return give_source(lane, answer, status, opened);
+    }
+    case Verb::kCloseVm: {
+      const auto vm = held(request);
+      peer->remove(request.object);
+      return table->close_vm(vm->self, op, static_cast<hyper_st>(static_cast<int64_t>(request.a)));
+    }
+    default:  // kProviderUndo
+      return table->undo == nullptr ? HYPER_UNSUPPORTED
+                                    : table->undo(held(request)->self, op, in.text().c_str());
+  }
+}
+
+hyper_st serve_converter(const Frame& request, Lane& lane, Operation* op, Frame& answer) {
+  const hyper_converter* table = plugin->converter();
+  if (table == nullptr) return HYPER_UNSUPPORTED;
+  PayloadReader in(lane, request);
+  EmitBack back{*peer, request.emit};
+  switch (request.verb) {
+    case Verb::kConverterOpen: {
+      // An instance may keep its options: they live as long as it does.
+      auto options = std::make_shared<const Options>(options_from(in));
+      void* self = nullptr;
+      const hyper_st status = table->open(options.get(), op, &self);
+      return make(answer, status, self, [table, options](void* made) { table->close(made); });
+    }
+    case Verb::kPlan:
+      return table->plan(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+    default: {  // kConvert
+      const std::string text = in.text();
+      const HostSource source(request.a, in);
+      const HostSink sink(request.b, in);
+      return table->convert(held(request)->self, op, text.c_str(), &source.table, &sink.table,
+                            &EmitBack::emit, &back);
+    }
+  }
+}
+
+hyper_st serve_image(const Frame& request, Lane& lane, Operation* op, Frame& answer) {
+  const hyper_image* table = plugin->image();
+  if (table == nullptr) return HYPER_UNSUPPORTED;
+  PayloadReader in(lane, request);
+  EmitBack back{*peer, request.emit};
+  auto options = std::make_shared<const Options>(options_from(in));
+  const std::string text = in.text();
+  auto source = std::make_shared<HostSource>(request.a, in);
+  if (request.verb == Verb::kProbe)
+    return table->probe(options.get(), op, &source->table, &EmitBack::emit, &back);
+  auto opened = new_source();
+  // The image borrows the source: it goes first.
+  opened->keep =
+      std::make_shared<std::pair<std::shared_ptr<HostSource>, std::shared_ptr<const Options>>>(
+          source, options);
+  const hyper_st status =
+      table->open(options.get(), op, &source->table, text.c_str(), &opened->table);
+  return give_source(lane, answer, status, opened);
+}
+
+hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& answer) {
+  const hyper_storage* table = plugin->storage();
+  if (table == nullptr) return HYPER_UNSUPPORTED;
+  PayloadReader in(lane, request);
+  EmitBack back{*peer, request.emit};
+  switch (request.verb) {
+    case Verb::kStorageConnect: {
+      const Options options = options_from(in);
+      void* self = nullptr;
+      const hyper_st status = table->connect(&options, op, &self);
+      return make(answer, status, self, [table](void* made) { table->disconnect(made); });
+    }
+    case Verb::kInfo:
+      return table->info(held(request)->self, op, &EmitBack::emit, &back);
+    case Verb::kPut: {
+      auto opened = std::make_shared<OfferedSink>();
+      opened->table.size = sizeof opened->table;
+      const hyper_st status =
+          table->put(held(request)->self, op, in.text().c_str(), &opened->table);
+      if (status != HYPER_OK) {
+        opened->table = {};
+        return status;
+      }
+      opened->owned = true;
+      PayloadWriter out(lane);
+      write_sink(out, opened->table);
+      answer.payload = out.size();
+      answer.object = peer->add(std::move(opened));
+      return HYPER_OK;
+    }
+    case Verb::kGet: {
+      auto opened = new_source();
+      const hyper_st status =
+          table->get(held(request)->self, op, in.text().c_str(), &opened->table);
+      return give_source(lane, answer, status, opened);
+    }
+    case Verb::kStat:
+      return table->stat(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+    case Verb::kList:
+      return table->list(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+    case Verb::kRemove:
+      return table->remove(held(request)->self, op, in.text().c_str());
+    default:  // kStorageUndo
+      return table->undo == nullptr ? HYPER_UNSUPPORTED
+                                    : table->undo(held(request)->self, op, in.text().c_str());
+  }
+}
+
+/// Loads and starts it; what it is goes back as JSON.
+hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id) {
+  plugin = Plugin::load(file, id, worker_host());
+  nlohmann::json interfaces = nlohmann::json::array();
+  if (plugin->provider() != nullptr) interfaces.push_back(HYPER_IFACE_PROVIDER);
+  if (plugin->image() != nullptr) interfaces.push_back(HYPER_IFACE_IMAGE);
+  if (plugin->converter() != nullptr) interfaces.push_back(HYPER_IFACE_CONVERTER);
+  if (plugin->storage() != nullptr) interfaces.push_back(HYPER_IFACE_STORAGE);
+  const nlohmann::json facts = {
+      {"version", plugin->version()}, {"serial", plugin->serial()}, {"interfaces", interfaces}};
+  answer.payload = PayloadWriter(lane).text(facts.dump()).size();
+  return HYPER_OK;
+}
+
+Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::string& file,
+                 const std::string& id) {
+  Frame answer;
+  if (request.verb == Verb::kStart) {
+    answer.status = start(lane, answer, file, id);
+    return answer;
+  }
+  if (!plugin) throw Error(Code::kFail, "the plugin is not started");
+  if (serve_table(peer, request, lane, op, answer)) return answer;
+  if (request.verb == Verb::kStop) {
+    plugin.reset();
+  } else if (request.verb == Verb::kValidate) {
+    PayloadReader in(lane, request);
+    const std::string iface = in.text();
+    const Options options = options_from(in);
+    answer.status = plugin->validate(iface.c_str(), options, *op);
+  } else if (request.verb >= Verb::kProviderConnect && request.verb <= Verb::kProviderUndo) {
+    if (request.verb == Verb::kProviderDisconnect)
+      peer->remove(request.object);
+    else
+      answer.status = serve_provider(request, lane, op, answer);
+  } else if (request.verb >= Verb::kConverterOpen && request.verb <= Verb::kConvert) {
+    if (request.verb == Verb::kConverterClose)
+      peer->remove(request.object);
+    else
+      answer.status = serve_converter(request, lane, op, answer);
+  } else if (request.verb == Verb::kProbe || request.verb == Verb::kImageOpen) {
+    answer.status = serve_image(request, lane, op, answer);
+  } else if (request.verb >= Verb::kStorageConnect && request.verb <= Verb::kStorageUndo) {
+    if (request.verb == Verb::kStorageDisconnect)
+      peer->remove(request.object);
+    else
+      answer.status = serve_storage(request, lane, op, answer);
+  } else {
+    throw Error(Code::kFail, "the host asked for something unknown");
+  }
+  return answer;
+}
+
+}  // namespace
+
+int serve_plugin(const std::string& file, const std::string& id) {
+  // The conversation moves away from where a plugin would read its input.
+  Fd control(::fcntl(0, F_DUPFD_CLOEXEC, 3));
+  const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (!control.valid() || null_fd < 0 || ::dup2(null_fd, 0) != 0) return 70;
+  ::close(null_fd);
+  ::signal(SIGPIPE, SIG_IGN);
+  const std::string dropped = drop_privileges();
+  static_cast<void>(worker_host());
+
+  peer = std::make_shared<Peer>(std::move(control), false, [&](const Frame& request, Lane& lane) {
+    // One for each call; its cancel comes over the control socket.
+    WorkerOperation op(request.op, CancelSource::create());
+    peer->enter_as(request.op, &op);
+    const std::shared_ptr<void> left(nullptr, [&](void*) { peer->leave(request.op, &op); });
+    try {
+      return serve_verb(request, lane,
+                        request.op == 0 && request.verb != Verb::kValidate ? nullptr : &op, file,
+                        id);
+    } catch (const Error& error) {
+      hyper_diag diag{};
+      diag.size = sizeof diag;
+      diag.severity = HYPER_SEVERITY_ERROR;
+      diag.code = static_cast<hyper_st>(error.code());
+      diag.summary = error.diagnostic().summary.c_str();
+      diag.detail = error.diagnostic().detail.c_str();
+      diag.hint = error.diagnostic().hint.c_str();
+      report(request.op == 0 ? nullptr : &op, &diag);
+      Frame answer;
+      answer.status = diag.code;
+      return answer;
+    }
+  });
+  peer->start();
+  spdlog::debug("worker for {}: gave up {}", id, dropped.empty() ? "nothing" : dropped);
+  peer->wait_until_gone();
+  // The host is gone, or done with this plugin: what is undone is in the journal.
+  ::_exit(0);
+}
+
+}  // namespace hyperhost::isolation

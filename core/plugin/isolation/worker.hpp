@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker process: loads one plugin and does what the host asks of it until the host is gone.
+#pragma once
+
+#include <string>
+
+namespace hyperhost::isolation {
+
+/// The worker's main. Descriptor 0 is the conversation. Returns the exit status.
+int serve_plugin(const std::string& file, const std::string& id);
+
+}  // namespace hyperhost::isolation

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/isolation/worker_process.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "core/diag/redactor.hpp"
+#include "core/os/blocked_signals.hpp"
+
+namespace hyperhost::isolation {
+namespace {
+
+constexpr std::size_t kLastLines = 6;
+
+/// This program, or the one beside it (a test's).
+std::string worker_program() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error && self.filename() == "hyperhost") return "/proc/self/exe";
+  const auto beside = self.parent_path() / "hyperhost";
+  if (!error && std::filesystem::exists(beside)) return beside.string();
+  throw Error(Code::kFail, "there is no program hyperhost beside " + self.string() +
+                               " to run a plugin in a process of its own");
+}
+
+std::string signal_text(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  const char* text = ::sigdescr_np(signal);
+  if (name == nullptr) return "signal " + std::to_string(signal);
+  return "SIG" + std::string(name) + (text == nullptr ? "" : " (" + std::string(text) + ")");
+}
+
+const char* level_name() {
+  switch (spdlog::get_level()) {
+    case spdlog::level::trace:
+      return "trace";
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path,
+                                                    const std::string& id) {
+  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id));
+  Operation op("plugin " + id, CancelSource::create());
+  Call call(*made->peer_, Verb::kStart, 0, &op);
+  op.check(call.go(), "plugin '" + id + "': start");
+  made->facts_ = parse_object(PayloadReader(call.lane(), call.answer).text(),
+                              "the worker of plugin '" + id + "'");
+  return made;
+}
+
+WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : id_(id) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    throw errno_error(errno, "make a socket for a plugin's worker");
+  Fd ours(ends[0]);
+  const Fd theirs(ends[1]);
+  child_ = std::make_unique<ChildProcess>(
+      std::vector<std::string>{worker_program(), "--log-level", level_name(), "plugins", "serve",
+                               path, id},
+      theirs.get());
+  const BlockedSignals blocked;
+  reader_ = std::thread([this] {
+    read_lines(*child_, -1, [this](int, const std::string& line) {
+      const std::string text = Redactor::global().redact(line.substr(0, 2000));
+      spdlog::debug("worker of {}: {}", id_, text);
+      const std::lock_guard lock(mutex_);
+      last_lines_.push_back(text);
+      if (last_lines_.size() > kLastLines) last_lines_.pop_front();
+    });
+  });
+  peer_ = std::make_unique<Peer>(std::move(ours), true, [this](const Frame& request, Lane& lane) {
+    return serve(request, lane);
+  });
+  if (const char* seconds = std::getenv("HYPERHOST_WORKER_STALL_SECONDS"))
+    peer_->stall = std::chrono::seconds(std::max(1, std::atoi(seconds)));
+  peer_->on_hang = [this](const std::string& why) { kill(why); };
+  peer_->why_gone = [this] { return why_gone(); };
+  peer_->start();
+}
+
+WorkerProcess::~WorkerProcess() {
+  if (!gone() && !facts_.is_null()) {
+    try {
+      Call(*peer_, Verb::kStop, 0, nullptr).go();
+    } catch (...) {  // it ends either way
+      spdlog::debug("the worker of {} did not stop by itself", id_);
+    }
+  }
+  peer_.reset();  // the worker sees the end of the conversation
+  pollfd wait_for{child_->pid_fd(), POLLIN, 0};
+  ::poll(&wait_for, 1, 2000);
+  ::kill(child_->pid(), SIGKILL);  // not reaped yet: the number is still its own
+  reader_.join();
+}
+
+void WorkerProcess::kill(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (!killed_.empty()) return;
+  killed_ = why;
+  cancelled_ = why.find("cancel") != std::string::npos;
+  spdlog::warn("plugin '{}': {}; its process is killed", id_, why);
+  ::kill(child_->pid(), SIGKILL);
+}
+
+std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
+  pollfd wait_for{child_->pid_fd(), POLLIN, 0};
+  ::poll(&wait_for, 1, 2000);
+  const std::lock_guard lock(mutex_);
+  if (ended_.empty()) {
+    siginfo_t info{};
+    // Looked at, not reaped: the child's owner does that.
+    if (::waitid(P_PID, static_cast<id_t>(child_->pid()), &info, WEXITED | WNOWAIT | WNOHANG) ==
+            0 &&
+        info.si_pid != 0)
+      ended_ = info.si_code == CLD_EXITED ? "exit status " + std::to_string(info.si_status)
+                                          : signal_text(info.si_status);
+    else
+      ended_ = "it closed the conversation";
+  }
+  std::string text = "the plugin '" + id_ + "' " +
+                     (killed_.empty() ? "crashed in its process: " + ended_
+                                      : "was killed in its process: " + killed_);
+  if (!last_lines_.empty()) {
+    text += "\nits last lines:";
+    for (const std::string& line : last_lines_) text += "\n  " + line;
+  }
+  return {cancelled_ ? HYPER_CANCELLED : HYPER_FAIL, text};
+}
+
+Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
+  Frame answer;
+  Operation* op = peer_->operation(request.op);
+  if (serve_table(peer(), request, lane, op, answer)) return answer;
+  PayloadReader in(lane, request);
+  const hyper_host& host = *host_table();
+  const auto* journal = journal_table();
+  switch (request.verb) {
+    case Verb::kReport: {
+      int64_t numbers[5];
+      in.bytes(numbers, sizeof numbers);
+      std::string texts[4];
+      for (std::string& text : texts) text = in.text();
+      hyper_diag diag{};
+      diag.size = sizeof diag;
+      diag.severity = static_cast<int32_t>(numbers[0]);
+      diag.code = static_cast<hyper_st>(numbers[1]);
+      diag.flags = static_cast<uint32_t>(numbers[2]);
+      diag.native_code = numbers[3];
+      diag.retry_after_ns = static_cast<uint64_t>(numbers[4]);
+      diag.summary = texts[0].c_str();
+      diag.detail = texts[1].empty() ? nullptr : texts[1].c_str();
+      diag.hint = texts[2].empty() ? nullptr : texts[2].c_str();
+      diag.path = texts[3].empty() ? nullptr : texts[3].c_str();
+      host.report(op, &diag);
+      break;
+    }
+    case Verb::kLog: {
+      const std::string message = in.text(), more = in.text();
+      host.log(op, static_cast<int32_t>(request.a), message.c_str(),
+               more.empty() ? nullptr : more.c_str());
+      break;
+    }
+    case Verb::kProgress:
+      host.progress(op, request.a, request.b, nullptr);
+      break;
+    case Verb::kJournalOpen:
+      answer.status = journal->open(op, in.text().c_str(), &answer.a);
+      break;
+    case Verb::kJournalUpdate:
+      answer.status = journal->update(op, request.a, in.text().c_str());
+      break;
+    case Verb::kJournalClose:
+      answer.status = journal->close(op, request.a);
+      break;
+    case Verb::kJournalList: {
+      EmitBack back{*peer_, request.emit};
+      answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
+      break;
+    }
+    case Verb::kCheckpoint: {
+      std::string state(static_cast<std::size_t>(request.payload), '\0');
+      in.bytes(state.data(), state.size());
+      const auto* table = static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
+      answer.status = table->save(op, state.data(), state.size());
+      break;
+    }
+    case Verb::kHasExtension:
+      answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
+      break;
+    case Verb::kThrottle:
+      answer.status = throttle_table()->take(op, request.a);
+      break;
+    default:
+      throw Error(Code::kFail, "a worker asked for something that is not known");
+  }
+  return answer;
+}
+
+}  // namespace hyperhost::isolation

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Host side: one worker process and the conversation with it. Made running and started;
+// thread-safe.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "core/os/child_process.hpp"
+#include "core/plugin/isolation/remote.hpp"
+
+namespace hyperhost::isolation {
+
+class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
+ public:
+  /// Starts the process and in it the plugin. Throws Error: what the plugin said, or why not.
+  static std::shared_ptr<WorkerProcess> start(const std::string& path, const std::string& id);
+  ~WorkerProcess();
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+
+  /// Keeps the process with it: who holds a source of a worker holds the worker.
+  std::shared_ptr<Peer> peer() { return {shared_from_this(), peer_.get()}; }
+  bool gone() const { return peer_->gone(); }
+  /// {"version", "serial", "interfaces"}
+  const nlohmann::json& facts() const { return facts_; }
+
+ private:
+  WorkerProcess(const std::string& path, const std::string& id);
+  std::pair<hyper_st, std::string> why_gone();
+  Frame serve(const Frame& request, Lane& lane);
+  void kill(const std::string& why);
+
+  const std::string id_;
+  std::mutex mutex_;
+  std::deque<std::string> last_lines_;
+  std::string killed_, ended_;
+  bool cancelled_ = false;
+  std::unique_ptr<ChildProcess> child_;
+  std::unique_ptr<Peer> peer_;
+  nlohmann::json facts_;
+  std::thread reader_;
+};
+
+}  // namespace hyperhost::isolation

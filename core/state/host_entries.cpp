@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/state/host_entries.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "core/diag/diagnostic.hpp"
+#include "core/os/process_identity.hpp"
+#include "core/plan/file_name.hpp"
+
+namespace hyperhost {
+
+HostEntry::HostEntry(std::shared_ptr<Journal> journal, const std::string& kind,
+                     const std::string& directory, const std::string& name)
+    : journal_(std::move(journal)) {
+  if (!journal_) return;
+  const nlohmann::json what = {
+      {"plugin", kHostEntries}, {"kind", kind}, {"where", directory}, {"ref", name}};
+  journal_->each_entry(kHostEntries, [&](const JournalEntry& entry) {
+    if (entry.what == what && process_state(entry.owner) == ProcessState::kGone) id_ = entry.id;
+  });
+  if (id_ == 0)
+    id_ = journal_->open_entry(kHostEntries, what);
+  else
+    journal_->update_entry(id_, what);
+}
+
+HostEntry::~HostEntry() {
+  if (!journal_) return;
+  try {
+    journal_->close_entry(id_);
+  } catch (const std::exception&) {
+    // The next run or cleanup finds the entry without a file.
+  }
+}
+
+OutputLock::OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
+                       const std::string& plan_name, const std::string& user)
+    : name_(".hyperhost-" + safe_file_name(plan_name) + ".lock"),
+      entry_(std::move(journal), kLockEntry, directory.string(), name_),
+      file_((directory / name_).string(), "a run of the plan '" + plan_name + "' by " + user) {}
+
+void undo_host_entry(const JournalEntry& entry) {
+  const auto text = [&](const char* member) {
+    const auto found = entry.what.find(member);
+    return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  const std::string kind = text("kind"), name = text("ref");
+  const bool lock = kind == kLockEntry && name.rfind(".hyperhost-", 0) == 0;
+  const bool staging = kind == kStagingEntry && !name.empty() && name.front() == '.' &&
+                       name.find(kStagingMark) != std::string::npos;
+  if ((!lock && !staging) || name.find('/') != std::string::npos)
+    throw Error(Code::kFail, "the journal entry names no file of the host");
+  const std::string path = text("where") + "/" + name;
+  if (lock && !remove_stale_lock(path))
+    throw Error(Code::kBusy, "the lock is held by a process that lives");
+  if (staging && ::unlink(path.c_str()) != 0 && errno != ENOENT)
+    throw errno_error(errno, "remove " + path);
+  std::error_code ignored;  // a directory that was made for it alone
+  if (staging) std::filesystem::remove(text("where"), ignored);
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the host itself leaves in directories while it works, written down in the journal before
+// it is there: the lock of a plan's run on its output directory, and staging files. One thread
+// each.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/os/lock_file.hpp"
+#include "core/state/journal.hpp"
+
+namespace hyperhost {
+
+/// The plugin id of the host's own journal entries.
+constexpr const char* kHostEntries = "hyperhost";
+constexpr const char* kLockEntry = "lock";
+constexpr const char* kStagingEntry = "staging file";
+constexpr const char* kStagingMark = ".hyperhost-stage-";
+
+/// An entry that is closed by its destructor. journal: may be null, then it is none. One that a
+/// killed run left of the same file is taken over.
+class HostEntry {
+ public:
+  HostEntry(std::shared_ptr<Journal> journal, const std::string& kind, const std::string& directory,
+            const std::string& name);
+  ~HostEntry();
+  HostEntry(const HostEntry&) = delete;
+  HostEntry& operator=(const HostEntry&) = delete;
+
+ private:
+  const std::shared_ptr<Journal> journal_;
+  uint64_t id_ = 0;
+};
+
+class OutputLock {
+ public:
+  /// Throws Error(kBusy) where another run has it.
+  OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
+             const std::string& plan_name, const std::string& user);
+
+  const LockFile& file() const { return file_; }
+
+ private:
+  const std::string name_;
+  HostEntry entry_;  // outlives the file
+  LockFile file_;
+};
+
+/// Removes what such an entry of a process that is gone names; throws Error(kBusy) where a lock is
+/// held all the same.
+void undo_host_entry(const JournalEntry& entry);
+
+}  // namespace hyperhost

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// What outlives a run, apart from the journal: runs, their tasks (one a VM) with stages, attempts,
+// disks and results, and what is needed to go on where a run ended. One narrow interface, so that
+// a fleet of hosts may keep it elsewhere one day; StateStore is it over SQLite. Thread-safe. Every
+// call throws Error where the store fails it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hyperhost {
+
+/// Milliseconds since 1970; 0 = not yet.
+using Millis = int64_t;
+
+struct RunRecord {
+  std::string run_id, plan, plan_file, user;
+  std::string owner;  ///< the process: core/os/process_identity.hpp
+  Millis started = 0, ended = 0;
+};
+
+struct StageRecord {
+  std::string stage;
+  Millis started = 0, ended = 0;
+  uint64_t bytes = 0, bytes_total = 0;
+  bool success = false;
+};
+
+struct AttemptRecord {
+  uint32_t attempt = 0;  ///< the one that failed, from 1
+  Millis ended = 0;
+  std::string code, error;
+  int64_t delay_ms = 0;  ///< to the next one
+};
+
+struct DiskRecord {
+  std::string disk_id, stage;
+  std::string status;  ///< running, done, failed
+  uint64_t done = 0, total = 0;
+};
+
+struct TaskRecord {
+  std::string task_id, run_id, vm_name, provider;
+  std::string status;  ///< pending, running, succeeded, failed, cancelled, skipped
+  std::string stage;   ///< the last one that began
+  Millis started = 0, ended = 0;
+  uint32_t attempts = 0, disks = 0;
+  uint64_t guest_bytes = 0;
+  std::string error;
+};
+
+/// A task with all that belongs to it.
+struct TaskDetail {
+  TaskRecord task;
+  std::vector<StageRecord> stages;
+  std::vector<AttemptRecord> attempts;
+  std::vector<DiskRecord> disk_progress;
+  nlohmann::json result;  ///< as `result TASK` prints it; null before the end
+};
+
+/// How far a target (a VM's directory or its place in a store) has come. `disk` "" is the VM.
+struct ResumeRecord {
+  std::string target, disk;
+  std::string fingerprint;  ///< of what was asked for and of the source: another one begins anew
+  std::string phase;        ///< VM: closing, finished; disk: writing, written
+  nlohmann::json token;     ///< by which the storage finds the unfinished object again
+  nlohmann::json state;     ///< the converter's, as of its last checkpoint
+  nlohmann::json result;    ///< of a written disk, or of a finished VM
+};
+
+class RunState {
+ public:
+  virtual ~RunState() = default;
+
+  virtual void begin_run(const RunRecord& run, const std::vector<TaskRecord>& tasks) = 0;
+  virtual void end_run(const std::string& run_id) = 0;
+
+  /// One transaction, until commit() or, undone, until the returned object goes. Nothing else of
+  /// this store may be called by its thread in between.
+  class Group {
+   public:
+    virtual ~Group() = default;
+    virtual void task(const TaskRecord& task) = 0;
+    virtual void stage(const std::string& task_id, const StageRecord& stage) = 0;
+    virtual void attempt(const std::string& task_id, const AttemptRecord& attempt) = 0;
+    virtual void disk(const std::string& task_id, const DiskRecord& disk) = 0;
+    virtual void commit() = 0;
+  };
+  virtual std::unique_ptr<Group> update() = 0;
+  virtual void save_result(const std::string& task_id, const nlohmann::json& result) = 0;
+
+  /// Newest first.
+  virtual std::vector<RunRecord> runs(std::size_t limit) = 0;
+  virtual std::optional<RunRecord> run(const std::string& run_id) = 0;
+  /// In the plan's order.
+  virtual std::vector<TaskRecord> tasks(const std::string& run_id) = 0;
+  virtual std::optional<TaskDetail> task(const std::string& task_id) = 0;
+  /// Ids and names that begin so, newest first; for people who type.
+  virtual std::vector<std::string> find_tasks(const std::string& text) = 0;
+
+  /// False: there is no such task, or it has ended.
+  virtual bool request_cancel(const std::string& task_id) = 0;
+  virtual std::vector<std::string> cancel_requests(const std::string& run_id) = 0;
+
+  // Each is durable when it returns.
+  virtual std::vector<ResumeRecord> resume_records(const std::string& target) = 0;
+  virtual void save_resume(const ResumeRecord& record) = 0;
+  /// The VM's record instead of all of its target's.
+  virtual void finish_resume(const ResumeRecord& record) = 0;
+  virtual void forget_resume(const std::string& target) = 0;
+  /// One disk's.
+  virtual void forget_resume(const std::string& target, const std::string& disk) = 0;
+};
+
+/// Where resumable runs keep their state; null = they are not resumable.
+void set_run_state(std::shared_ptr<RunState> state);
+std::shared_ptr<RunState> current_run_state();
+
+}  // namespace hyperhost

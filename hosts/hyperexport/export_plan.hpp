@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// hyperexport's flags, and the plan that they stand for. Plain values.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "core/plan/plan.hpp"
+#include "hosts/hyperhost/plan_flags.hpp"
+
+namespace hyperhost {
+
+struct ExportFlags {
+  std::string vm, output = ".", name;
+  // Where the VM is.
+  std::string provider, path, endpoint, username, password, ca_file;
+  std::vector<std::string> provider_options;
+  // What becomes of it.
+  bool convert = false, manifest = true, overwrite = false;
+  std::string format, compression, verify, converter;
+  std::vector<std::string> disks;
+  // Where it goes.
+  std::string upload;
+  std::vector<std::string> storage_options;
+  bool keep_local = true;
+  // Who is told.
+  WatchFlags watch;
+  std::string webhook_url, webhook_type = "generic", webhook_secret;
+  bool webhook_on_start = false, webhook_on_complete = true, webhook_on_error = true;
+  bool webhook_on_warning = false;
+  std::string user;
+  std::vector<std::string> overrides;
+};
+
+void add_export_flags(CLI::App& app, ExportFlags& flags);
+
+/// The plan, each key with the flag it comes from. Throws Error for flags that contradict.
+std::vector<PlanFlag> plan_of(const ExportFlags& flags);
+
+}  // namespace hyperhost

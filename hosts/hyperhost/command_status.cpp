@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+// hyperhost status, history, result, cancel: what the state database knows of runs, also while
+// they are going on and after they were killed.
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "core/observe/event.hpp"
+#include "core/observe/timestamp.hpp"
+#include "core/os/process_identity.hpp"
+#include "core/state/state_store.hpp"
+#include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/table.hpp"
+
+namespace hyperhost {
+namespace {
+
+using nlohmann::json;
+
+WallClock::time_point time_of(Millis at) {
+  return WallClock::time_point(std::chrono::milliseconds(at));
+}
+
+std::string time_text(Millis at) {
+  return at == 0 ? "-" : format_timestamp(time_of(at), 0);
+}
+
+json time_json(Millis at) {
+  return at == 0 ? json() : json(format_timestamp(time_of(at)));
+}
+
+std::string span_text(Millis from, Millis to) {
+  if (from == 0) return "-";
+  const Millis end = to != 0 ? to
+                             : std::chrono::duration_cast<std::chrono::milliseconds>(
+                                   WallClock::now().time_since_epoch())
+                                   .count();
+  return human_duration(std::chrono::milliseconds(std::max<Millis>(0, end - from)));
+}
+
+/// running, ended, interrupted (its process is gone), unseen (it is on another machine).
+std::string run_status(const RunRecord& run) {
+  if (run.ended != 0) return "ended";
+  switch (process_state(run.owner)) {
+    case ProcessState::kAlive:
+      return "running";
+    case ProcessState::kUnseen:
+      return "unseen";
+    case ProcessState::kGone:
+      break;
+  }
+  return "interrupted";
+}
+
+/// What the end of the run's process means for a task that has none of its own.
+std::string task_status(const TaskRecord& task, const std::string& run) {
+  const bool open = task.status == "pending" || task.status == "running";
+  return open && (run == "interrupted" || run == "ended") ? "interrupted" : task.status;
+}
+
+/// Of the stage that the task is in, in percent; -1 where nothing is known.
+double percent(const TaskDetail& detail) {
+  uint64_t done = 0, total = 0;
+  for (const DiskRecord& disk : detail.disk_progress) {
+    if (disk.stage != "convert" && disk.stage != "export") continue;
+    if (disk.stage == "export" &&
+        std::any_of(detail.disk_progress.begin(), detail.disk_progress.end(),
+                    [](const DiskRecord& one) { return one.stage == "convert"; }))
+      continue;
+    done += disk.done;
+    total += disk.total;
+  }
+  total = std::max(total, detail.task.guest_bytes);
+  return total == 0
+             ? -1
+             : 100.0 * static_cast<double>(std::min(done, total)) / static_cast<double>(total);
+}
+
+json task_json(const TaskRecord& task, const std::string& status) {
+  json out = {{"task_id", task.task_id},
+              {"run_id", task.run_id},
+              {"vm_name", task.vm_name},
+              {"provider", task.provider},
+              {"status", status},
+              {"start_time", time_json(task.started)},
+              {"end_time", time_json(task.ended)},
+              {"attempts", task.attempts},
+              {"disks", task.disks},
+              {"guest_bytes", task.guest_bytes}};
+  if (!task.stage.empty()) out["stage"] = task.stage;
+  if (!task.error.empty()) out["error"] = task.error;
+  return out;
+}
+
+json detail_json(const TaskDetail& detail, const std::string& status) {
+  json out = task_json(detail.task, status);
+  json stages = json::array(), attempts = json::array(), disks = json::array();
+  for (const StageRecord& stage : detail.stages)
+    stages.push_back({{"stage", stage.stage},
+                      {"start_time", time_json(stage.started)},
+                      {"end_time", time_json(stage.ended)},
+                      {"bytes", stage.bytes},
+                      {"bytes_total", stage.bytes_total},
+                      {"success", stage.success}});
+  for (const AttemptRecord& attempt : detail.attempts)
+    attempts.push_back({{"attempt", attempt.attempt},
+                        {"end_time", time_json(attempt.ended)},
+                        {"code", attempt.code},
+                        {"error", attempt.error},
+                        {"delay_seconds", static_cast<double>(attempt.delay_ms) / 1000}});
+  for (const DiskRecord& disk : detail.disk_progress)
+    disks.push_back({{"disk", disk.disk_id},
+                     {"stage", disk.stage},
+                     {"status", disk.status},
+                     {"bytes_done", disk.done},
+                     {"bytes_total", disk.total}});
+  out["stages"] = stages;
+  out["failed_attempts"] = attempts;
+  out["progress"] = disks;
+  if (const double done = percent(detail); done >= 0) out["percentage"] = done;
+  return out;
+}
+
+struct StateOptions {
+  std::string task;
+  std::size_t limit = 20;
+  bool all = false;
+};
+
+class StateCommands {
+ public:
+  explicit StateCommands(Context& context)
+      : context_(context), store_(StateStore::open(default_state_dir())) {}
+
+  int status(const StateOptions& options) {
+    if (!options.task.empty()) return one_task(found(options.task));
+    std::vector<RunRecord> runs = store_->runs(1);  // the newest, and all that are going on
+    for (const RunRecord& run : store_->runs(kLookedAt))
+      if (run.run_id != runs.front().run_id && run.ended == 0 && run_status(run) == "running")
+        runs.push_back(run);
+    json list = json::array();
+    if (runs.empty() && !context_.json()) std::cout << "there was no run yet\n";
+    for (const RunRecord& run : runs) {
+      if (context_.json())
+        list.push_back(run_json(run, true));
+      else
+        print_run(run, options.all);
+    }
+    if (context_.json()) context_.print_json({{"runs", list}});
+    return kExitOk;
+  }
+
+  int history(const StateOptions& options) {
+    const auto runs = store_->runs(options.limit);
+    if (context_.json()) {
+      json list = json::array();
+      for (const RunRecord& run : runs) list.push_back(run_json(run, false));
+      context_.print_json({{"runs", list}});
+      return kExitOk;
+    }
+    if (runs.empty()) {
+      std::cout << "there was no run yet\n";
+      return kExitOk;
+    }
+    Table table(
+        {"Run", "Plan", "Started", ">Took", "State", ">VMs", ">Succeeded", ">Failed", ">Open"});
+    for (const RunRecord& run : runs) {
+      const std::string state = run_status(run);
+      const auto counts = counted(run, state);
+      const auto count = [&](std::initializer_list<const char*> names) {
+        std::size_t sum = 0;
+        for (const char* name : names)
+          if (const auto at = counts.find(name); at != counts.end()) sum += at->second;
+        return std::to_string(sum);
+      };
+      std::size_t all = 0;
+      for (const auto& [name, number] : counts) all += number;
+      table.row({run.run_id, run.plan, time_text(run.started), span_text(run.started, run.ended),
+                 state, std::to_string(all), count({"succeeded"}), count({"failed"}),
+                 count({"pending", "running", "interrupted", "cancelled", "skipped"})});
+    }
+    std::cout << table.text();
+    return kExitOk;
+  }
+
+  int result(const StateOptions& options) {
+    const TaskDetail detail = found(options.task);
+    if (detail.result.is_null())
+      throw Error(Code::kNotFound, "task " + detail.task.task_id + " has no result: it is " +
+                                       status_of(detail.task));
+    if (context_.json()) {
+      json out = detail.result;
+      const json more = detail_json(detail, status_of(detail.task));
+      out["stages"] = more["stages"];
+      out["failed_attempts"] = more["failed_attempts"];
+      context_.print_json(out);
+      return kExitOk;
+    }
+    print_result(detail);
+    return kExitOk;
+  }
+
+  int cancel(const StateOptions& options) {
+    const TaskDetail detail = found(options.task);
+    const std::string status = status_of(detail.task);
+    if ((status != "pending" && status != "running") ||
+        !store_->request_cancel(detail.task.task_id))
+      throw Error(Code::kNotFound,
+                  "task " + detail.task.task_id + " is " + status + ": there is nothing to cancel");
+    if (context_.json())
+      context_.print_json({{"task_id", detail.task.task_id}, {"cancelling", true}});
+    else
+      std::cout << detail.task.task_id
+                << ": will be stopped; a rerun of the plan goes on with it\n";
+    return kExitOk;
+  }
+
+ private:
+  static constexpr std::size_t kLookedAt = 50;
+
+  std::string status_of(const TaskRecord& task) {
+    const auto run = store_->run(task.run_id);
+    return task_status(task, run ? run_status(*run) : "ended");
+  }
+
+  /// By its id, the beginning of it, or the VM's name: the newest one then.
+  TaskDetail found(const std::string& text) {
+    if (auto exact = store_->task(text)) return *exact;
+    const auto ids = store_->find_tasks(text);
+    if (ids.empty())
+      throw Error(Code::kNotFound, "there is no task '" + text + "'", "",
+                  "hyperhost status --all shows the last run's, history the runs");
+    return *store_->task(ids.front());
+  }
+
+  std::map<std::string, std::size_t> counted(const RunRecord& run, const std::string& state) {
+    std::map<std::string, std::size_t> counts;
+    for (const TaskRecord& task : store_->tasks(run.run_id)) ++counts[task_status(task, state)];
+    return counts;
+  }
+
+  json run_json(const RunRecord& run, bool with_tasks) {
+    const std::string state = run_status(run);
+    json tasks = json::array(), counts = json::object();
+    for (const TaskRecord& task : store_->tasks(run.run_id)) {
+      const std::string status = task_status(task, state);
+      counts[status] = counts.value(status, 0) + 1;
+      if (!with_tasks) continue;
+      json one = task_json(task, status);
+      if (status == "running")
+        if (const auto detail = store_->task(task.task_id))
+          if (const double done = percent(*detail); done >= 0) one["percentage"] = done;
+      tasks.push_back(std::move(one));
+    }
+    json out = {{"run_id", run.run_id},
+                {"plan", run.plan},
+                {"plan_file", run.plan_file},
+                {"user", run.user},
+                {"state", state},
+                {"start_time", time_json(run.started)},
+                {"end_time", time_json(run.ended)},
+                {"counts", counts}};
+    if (with_tasks) out["tasks"] = tasks;
+    return out;
+  }
+
+  void print_run(const RunRecord& run, bool all) {
+    const std::string state = run_status(run);
+    const auto tasks = store_->tasks(run.run_id);
+    std::map<std::string, std::size_t> counts;
+    Table table({"VM", "Task", "State", "Stage", ">Done", ">Tries", ">Took", "Error"});
+    std::size_t shown = 0;
+    for (const TaskRecord& task : tasks) {
+      const std::string status = task_status(task, state);
+      ++counts[status];
+      const bool dull = status == "pending" || status == "succeeded";
+      if (!all && dull && tasks.size() > kAllShown) continue;
+      std::string done = "-";
+      if (status == "running") {
+        if (const auto detail = store_->task(task.task_id))
+          if (const double part = percent(*detail); part >= 0)
+            done = std::to_string(static_cast<int>(part)) + " %";
+      } else if (status == "succeeded") {
+        done = "100 %";
+      }
+      table.row({task.vm_name, task.task_id, status, task.stage, done,
+                 std::to_string(task.attempts), span_text(task.started, task.ended), task.error});
+      ++shown;
+    }
+    std::cout << run.plan << ", run " << run.run_id << ", " << state << " since "
+              << time_text(run.ended != 0 ? run.ended : run.started) << ":";
+    const char* between = " ";
+    for (const auto& [name, number] : counts) {
+      std::cout << between << number << " " << name;
+      between = ", ";
+    }
+    std::cout << "\n";
+    if (shown > 0) std::cout << table.text();
+    if (shown < tasks.size()) std::cout << "(--all shows all " << tasks.size() << ")\n";
+    if (state == "interrupted")
+      std::cout << "Its process is gone: hyperhost run " << run.plan_file
+                << " goes on where it ended.\n";
+  }
+
+  int one_task(const TaskDetail& detail) {
+    const std::string status = status_of(detail.task);
+    if (context_.json()) {
+      context_.print_json(detail_json(detail, status));
+      return kExitOk;
+    }
+    std::cout << detail.task.vm_name << "\n  task        " << detail.task.task_id
+              << "\n  run         " << detail.task.run_id << "\n  state       " << status
+              << "\n  started     " << time_text(detail.task.started) << "\n  took        "
+              << span_text(detail.task.started, detail.task.ended) << "\n  disks       "
+              << detail.task.disks << ", " << human_bytes(detail.task.guest_bytes) << "\n";
+    if (!detail.task.error.empty()) std::cout << "  error       " << detail.task.error << "\n";
+    if (!detail.stages.empty()) {
+      Table table({"Stage", "Began", ">Took", ">Bytes", "State"});
+      for (const StageRecord& stage : detail.stages)
+        table.row({stage.stage, time_text(stage.started), span_text(stage.started, stage.ended),
+                   human_bytes(stage.bytes),
+                   stage.ended == 0 ? status : (stage.success ? "done" : "failed")});
+      std::cout << "\n" << table.text();
+    }
+    if (!detail.disk_progress.empty()) {
+      Table table({"Disk", "Stage", "State", ">Done", ">Of"});
+      for (const DiskRecord& disk : detail.disk_progress)
+        table.row({disk.disk_id, disk.stage, disk.status, human_bytes(disk.done),
+                   human_bytes(disk.total)});
+      std::cout << "\n" << table.text();
+    }
+    for (const AttemptRecord& attempt : detail.attempts)
+      std::cout << "\nattempt " << attempt.attempt << " failed at " << time_text(attempt.ended)
+                << ": " << attempt.error;
+    if (!detail.attempts.empty()) std::cout << "\n";
+    return kExitOk;
+  }
+
+  static void print_result(const TaskDetail& detail) {
+    const json& result = detail.result;
+    const auto text = [](const json& object, const char* key) {
+      return object.value(key, std::string());
+    };
+    std::cout << text(result, "vm_name") << ": " << text(result, "outcome") << "\n";
+    if (!text(result, "error").empty())
+      std::cout << "  error       " << text(result, "error") << "\n";
+    std::cout << "  task        " << detail.task.task_id << "\n  attempts    "
+              << result.value("attempts", 0) << "\n  started     " << text(result, "start_time")
+              << "\n  ended       " << text(result, "end_time") << "\n";
+    if (!text(result, "manifest_path").empty())
+      std::cout << "  manifest    " << text(result, "manifest_path") << "\n";
+    Table table({"Stage", ">Took", ">Bytes"});
+    const std::tuple<const char*, const char*, const char*> stages[] = {
+        {"export", "export_seconds", "export_size"},
+        {"convert", "conversion_seconds", "conversion_size"},
+        {"verify", "verify_seconds", "total_size"},
+        {"upload", "upload_seconds", "upload_size"}};
+    for (const auto& [name, took, bytes] : stages)
+      table.row({name,
+                 human_duration(
+                     std::chrono::nanoseconds(static_cast<int64_t>(result.value(took, 0.0) * 1e9))),
+                 human_bytes(result.value(bytes, uint64_t{0}))});
+    std::cout << "\n" << table.text();
+    for (const json& disk : result.value("disks", json::array())) {
+      std::cout << "\n"
+                << text(disk, "path") << "\n  " << text(disk, "format") << ", "
+                << human_bytes(disk.value("virtual_size", uint64_t{0})) << " in "
+                << human_bytes(disk.value("bytes", uint64_t{0})) << "\n";
+      if (!text(disk, "content_digest").empty())
+        std::cout << "  " << text(disk, "content_digest") << "\n";
+      for (const json& note : disk.value("notes", json::array()))
+        std::cout << "  note: " << note.get<std::string>() << "\n";
+    }
+    for (const json& warning : result.value("warnings", json::array()))
+      std::cout << "warning: " << text(warning, "summary") << "\n";
+  }
+
+  static constexpr std::size_t kAllShown = 40;
+  Context& context_;
+  const std::shared_ptr<StateStore> store_;
+};
+
+}  // namespace
+
+void add_status_commands(CLI::App& app, Context& context, int& status) {
+  const auto add = [&](const char* name, const char* text,
+                       int (StateCommands::*call)(const StateOptions&)) {
+    auto options = std::make_shared<StateOptions>();
+    CLI::App* command = app.add_subcommand(name, text);
+    command->callback([options, call, &context, &status] {
+      StateCommands commands(context);
+      status = (commands.*call)(*options);
+    });
+    return std::make_pair(command, options);
+  };
+  const char* task_help = "The task's id, the beginning of it, or the VM's name (the newest then)";
+  {
+    const auto [command, options] =
+        add("status", "What runs, or what the last run did", &StateCommands::status);
+    command->add_option("TASK", options->task, task_help);
+    command->add_flag("--all", options->all, "Every VM of a large run, the dull ones too");
+  }
+  {
+    const auto [command, options] =
+        add("history", "The runs of this host, newest first", &StateCommands::history);
+    command->add_option("--limit", options->limit, "How many")->capture_default_str();
+  }
+  {
+    const auto [command, options] =
+        add("result", "What became of a VM: files, times, digests", &StateCommands::result);
+    command->add_option("TASK", options->task, task_help)->required();
+  }
+  {
+    const auto [command, options] = add("cancel",
+                                        "Stop one VM of a run that is going on; the "
+                                        "others go on",
+                                        &StateCommands::cancel);
+    command->add_option("TASK", options->task, task_help)->required();
+  }
+}
+
+}  // namespace hyperhost

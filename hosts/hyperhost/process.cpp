@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hosts/hyperhost/process.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+
+#include <cerrno>
+#include <iostream>
+
+#include "hosts/hyperhost/context.hpp"
+
+namespace hyperhost {
+
+void secure_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+      static_cast<void>(::open("/dev/null", O_RDWR));
+  // A reader that leaves (a pager, `| head`) is no reason to drop a migration.
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+int with_output_written(int status) {
+  std::cout.flush();
+  if (std::cout.good()) return status;
+  std::cerr << "error: standard output could not be written\n";
+  return status == kExitOk ? kExitFailed : status;
+}
+
+}  // namespace hyperhost

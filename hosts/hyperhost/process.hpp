@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// What main() of each program does first and last.
+#pragma once
+
+namespace hyperhost {
+
+/// What the program started with must not end up inside a disk image: a descriptor 0, 1 or 2 that
+/// was closed would be given to the next file that is opened, and the log would go there.
+void secure_standard_streams();
+
+/// A report that nobody got is no success: `status`, or what it becomes where standard output could
+/// not be written.
+int with_output_written(int status);
+
+}  // namespace hyperhost

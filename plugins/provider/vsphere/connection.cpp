@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connection.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "datastore_source.hpp"
+#include "open_vm.hpp"
+#include "preflight.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+std::string member(const std::string& request_json, const char* key) {
+  const auto request = nlohmann::json::parse(request_json, nullptr, false);
+  if (!request.is_object() || !request.contains(key) || !request[key].is_string()) return {};
+  return request[key].get<std::string>();
+}
+
+std::string vm_of(const std::string& request_json) {
+  const std::string vm = member(request_json, "vm");
+  if (vm.empty()) throw Error(HYPER_CONFIG, "the request does not name a VM");
+  return vm;
+}
+
+/// "host:port" of a URL, lower case, with the port written out.
+std::string authority_of(const std::string& url) {
+  const std::size_t begin = url.find("://");
+  if (begin == std::string::npos) return {};
+  const std::size_t end = url.find_first_of("/?#", begin + 3);
+  std::string out = url.substr(begin + 3, end == std::string::npos ? end : end - begin - 3);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  const std::size_t colon = out.rfind(':');
+  if (colon == std::string::npos || out.find(']', colon) != std::string::npos) out += ":443";
+  return out;
+}
+
+}  // namespace
+
+std::unique_ptr<Connection> Connection::connect(Config config, Op op) {
+  const Settings settings = settings_from(config);
+  if (settings.http.tls.insecure)
+    op.warn(Error(HYPER_OK, "the certificate of " + settings.endpoint.authority +
+                                " is not checked: whoever sits in between reads the password")
+                .hint("Set tls.thumbprint or tls.ca_file instead of tls.insecure.")
+                .at("/tls/insecure"));
+  return std::make_unique<Connection>(settings, vm_options_from(config), op);
+}
+
+Connection::Connection(const Settings& settings, const VmOptions& options, Op op)
+    : session_(settings, op),
+      names_(session_),
+      options_(options),
+      slots_(settings.streams_per_host) {}
+
+Connection::~Connection() {
+  if (session_debt_) session_debt_->settle(Op(nullptr));
+}
+
+void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
+  vsphere::list_vms(session_, names_, pattern == nullptr ? "" : pattern, op, emit);
+}
+
+std::string Connection::describe_vm(Op op, const std::string& vm) {
+  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm, op), op);
+  const bool all = options_.transport != VmOptions::Transport::kLease &&
+                   std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
+                     return no_flat_file(info, disk).has_value();
+                   });
+  return describe(session_, names_, info, std::vector<bool>(info.disks.size(), all), op);
+}
+
+void Connection::preflight(Op op, const std::string& request_json) {
+  check_vm(session_, hosts_tried_,
+           read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
+           merged(options_, request_json), op);
+}
+
+std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& request_json) {
+  VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op);
+  std::string task_id = member(request_json, "task_id");
+  if (task_id.empty()) task_id = info.ref.id;
+  owe_session(task_id, op);
+  return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request_json), task_id,
+                                  op);
+}
+
+void Connection::owe_session(const std::string& task_id, Op op) {
+  const std::lock_guard lock(mutex_);
+  if (session_debt_) return;
+  session_debt_.emplace(session_, "session", Ref(), task_id, op);
+  session_debt_->name(session_.fingerprint(), op);
+}
+
+http::Client& Connection::client_for(std::string& url, const std::string& thumbprint,
+                                     bool& same_host) {
+  if (url.rfind("https://", 0) != 0)
+    throw Error(HYPER_UNSUPPORTED, "the server offers a download that is not by https");
+  const std::string& own = session_.settings().endpoint.authority;
+  // "https://*/…", "https://*:443/…": the address that was connected to, its port included.
+  if (const std::size_t host = 8; url.compare(host, 1, "*") == 0) {
+    const std::size_t path = url.find('/', host);
+    url = session_.settings().endpoint.base() +
+          (path == std::string::npos ? std::string() : url.substr(path));
+  }
+  same_host = authority_of(url) == own;
+  if (same_host && thumbprint.empty()) return session_.client();
+  http::Settings settings = session_.settings().http;
+  if (!settings.tls.insecure) {
+    // A thumbprint that the plan names is of the endpoint's certificate, not of this host's.
+    if (!same_host) settings.tls.thumbprint.clear();
+    if (!thumbprint.empty()) settings.tls.thumbprint = thumbprint;
+  }
+  const std::lock_guard lock(mutex_);
+  auto& client = clients_[settings.tls.thumbprint];
+  if (!client) client = std::make_unique<http::Client>(settings);
+  return *client;
+}
+
+}  // namespace hyper::vsphere

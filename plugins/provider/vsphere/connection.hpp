@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plugin's connection to one server: what hyper.provider/1 asks for, put together from the
+// session, the inventory and the exports. Any thread.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_CONNECTION_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_CONNECTION_HPP
+
+#include <hyper/plugin.hpp>
+#include <map>
+#include <optional>
+
+#include "debt.hpp"
+#include "inventory.hpp"
+#include "preflight.hpp"
+#include "session.hpp"
+#include "slots.hpp"
+#include "vm_info.hpp"
+
+namespace hyper::vsphere {
+
+class Connection final : public ProviderConnection {
+ public:
+  static std::unique_ptr<Connection> connect(Config config, Op op);
+  Connection(const Settings& settings, const VmOptions& options, Op op);
+  ~Connection() override;
+
+  void list_vms(Op op, const char* pattern, const Emit& emit) override;
+  std::string describe_vm(Op op, const std::string& vm) override;
+  void preflight(Op op, const std::string& request_json) override;
+  std::unique_ptr<ProviderVm> open_vm(Op op, const std::string& request_json) override;
+  void undo(Op op, const std::string& entry_json) override;
+
+  Session& session() { return session_; }
+  Names& names() { return names_; }
+  HostSlots& slots() { return slots_; }
+  /// For a lease's url: '*' is the endpoint itself; another host is trusted by the thumbprint told
+  /// for it.
+  http::Client& client_for(std::string& url, const std::string& thumbprint, bool& same_host);
+  /// Writes the session into the journal, once: a killed run's leases end with it.
+  void owe_session(const std::string& task_id, Op op);
+
+ private:
+  Session session_;
+  Names names_;
+  const VmOptions options_;
+  HostSlots slots_;
+  HostsTried hosts_tried_;
+  std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<http::Client>> clients_;  // by thumbprint
+  std::optional<Debt> session_debt_;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// A disk as ranges of its flat file in the datastore (/folder), over several connections: readable
+// anywhere, again and again, with the unallocated areas where the server tells them. Only for a
+// file that nothing writes to: a VM that is off, or the frozen base below a snapshot of ours.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
+
+#include <hyper/source.hpp>
+#include <optional>
+
+#include "slots.hpp"
+#include "vm_info.hpp"
+
+namespace hyper::vsphere {
+
+/// Why a disk cannot be read so; nothing if it can.
+std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
+
+class DatastoreSource final : public Source {
+ public:
+  /// Reads the first and the last sector: throws where the server does not do ranges, the file is
+  /// locked, not there, or of another size than the disk.
+  DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
+                  HostSlots::Slot slot, Op op);
+
+  SourceTraits traits() const override;
+  void read_at(Op op, uint64_t offset, void* buf, uint64_t len) override;
+  void extents(Op op, uint64_t offset, uint64_t len, const EmitExtent& emit) override;
+  std::string finish(Op op) override;
+
+ private:
+  struct Area {
+    uint64_t begin, end;
+  };
+  std::string url(bool twice) const;
+  void probe(Op op);
+  void find_areas(const VmInfo& vm, const Disk& disk, const Ref& snapshot, Op op);
+  std::optional<uint64_t> read(uint64_t offset, void* buf, uint64_t len, Op op);
+
+  Session& session_;
+  const std::string what_, datacenter_, file_;
+  const uint64_t capacity_;
+  std::string url_;
+  bool areas_known_ = false;
+  std::vector<Area> areas_;  // allocated, ascending, not touching
+  std::atomic<uint64_t> received_{0};
+  HostSlots::Slot slot_;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

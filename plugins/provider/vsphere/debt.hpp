@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is owed to the server: an entry in the host's journal, written before a change and settled
+// once it is undone. One thread at a time.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_DEBT_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_DEBT_HPP
+
+#include <hyper/op.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "session.hpp"
+
+namespace hyper::vsphere {
+
+class Debt {
+ public:
+  /// kind: "session", "snapshot", "lease", "power". Throws where the journal cannot be written:
+  /// the change must not be made then.
+  Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
+       nlohmann::ordered_json more = {});
+  Debt(Debt&& other) noexcept : entry_(other.entry_), json_(std::move(other.json_)) {
+    other.entry_ = 0;
+  }
+  Debt& operator=(Debt&&) = delete;
+  /// Left open: for cleanup.
+  ~Debt() = default;
+
+  void name(const std::string& ref, Op op);
+  void settle(Op op) noexcept;
+  /// What it was opened with.
+  std::string at(const char* key) const { return json_.value(key, std::string()); }
+
+ private:
+  uint64_t entry_ = 0;  // 0 = settled
+  nlohmann::ordered_json json_;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

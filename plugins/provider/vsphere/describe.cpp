@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM's description as the host and people read it (sdk/README.md, "Provider").
+#include <nlohmann/json.hpp>
+
+#include "vm_info.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std::string& store) {
+  Json out = {{"id", disk.id},
+              {"label", disk.label},
+              {"key", disk.key},
+              {"file", disk.file},
+              {"format", seekable ? "raw" : "vmdk"},
+              {"subformat", seekable ? "flat" : "streamOptimized"},
+              {"capacity_bytes", disk.capacity},
+              {"access", seekable ? Json{"seek", "extents"} : Json{"stream"}},
+              {"boot_order", index},
+              {"type", index == 0 ? "boot" : "data"},
+              {"controller", disk.controller},
+              {"unit", disk.unit},
+              {"datastore", store},
+              {"mode", disk.mode},
+              {"thin", disk.thin}};
+  if (seekable) out["bytes"] = disk.capacity;
+  if (!disk.change_id.empty()) out["change_id"] = disk.change_id;
+  if (disk.raw_mapping()) out["raw_mapping"] = disk.physical ? "physical" : "virtual";
+  if (disk.multi_writer()) out["multi_writer"] = true;
+  if (disk.encrypted) out["encrypted"] = true;
+  return out;
+}
+
+}  // namespace
+
+std::string describe(Session&, Names& names, const VmInfo& vm, const std::vector<bool>& seekable,
+                     const http::Cancel& cancel) {
+  Json out = {{"ref", vm.ref.id},
+              {"name", vm.name},
+              {"path", vm.path},
+              {"datacenter", vm.datacenter},
+              {"folder", vm.folder},
+              {"host", vm.host_name},
+              {"cluster", vm.cluster},
+              {"power_state", vm.power},
+              {"export_method", "vsphere"},
+              {"guest_os", vm.guest_id},
+              {"os_hint", os_hint(vm.guest_id, vm.guest_family)},
+              {"os_version", vm.guest_name},
+              {"tools", vm.tools},
+              {"firmware", vm.firmware == "efi"    ? "uefi"
+                           : vm.firmware == "bios" ? "bios"
+                                                   : "unknown"},
+              {"secure_boot", vm.secure_boot},
+              {"vtpm", vm.tpm},
+              {"encrypted", vm.encrypted},
+              {"template", vm.is_template},
+              {"cpu", vm.cpus},
+              {"cores_per_socket", vm.cores_per_socket},
+              {"memory_bytes", vm.memory},
+              {"hardware", vm.hardware},
+              {"uuid", vm.uuid},
+              {"instance_uuid", vm.instance_uuid},
+              {"change_tracking", vm.change_tracking},
+              {"annotation", vm.annotation}};
+  out["disks"] = Json::array();
+  for (std::size_t i = 0; i < vm.disks.size(); ++i)
+    out["disks"].push_back(describe_disk(
+        vm.disks[i], i, seekable[i], unescaped_name(names.name(vm.disks[i].datastore, cancel))));
+  out["nics"] = Json::array();
+  for (std::size_t i = 0; i < vm.nics.size(); ++i)
+    out["nics"].push_back({{"id", "nic-" + std::to_string(i)},
+                           {"mac", vm.nics[i].mac},
+                           {"network", vm.nics[i].network},
+                           {"model", vm.nics[i].model}});
+  out["snapshots"] = Json::array();
+  for (const Snapshot& snapshot : vm.snapshots)
+    out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});
+  return out.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace hyper::vsphere

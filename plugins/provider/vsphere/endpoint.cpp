@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "endpoint.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace hyper::vsphere {
+namespace {
+
+[[noreturn]] void refuse(const std::string& why) {
+  throw Error(HYPER_CONFIG, "this endpoint cannot be: " + why)
+      .hint("write https://HOST, https://HOST:PORT or HOST")
+      .at("/endpoint");
+}
+
+VmOptions::Transport transport_of(const std::string& text) {
+  if (text == "lease") return VmOptions::Transport::kLease;
+  if (text == "datastore") return VmOptions::Transport::kDatastore;
+  return VmOptions::Transport::kAuto;
+}
+
+VmOptions::Power power_of(const std::string& text) {
+  if (text == "shutdown") return VmOptions::Power::kShutdown;
+  if (text == "require-off") return VmOptions::Power::kRequireOff;
+  return VmOptions::Power::kAsIs;
+}
+
+VmOptions::Quiesce quiesce_of(const std::string& text) {
+  if (text == "always") return VmOptions::Quiesce::kAlways;
+  if (text == "never") return VmOptions::Quiesce::kNever;
+  return VmOptions::Quiesce::kAuto;
+}
+
+}  // namespace
+
+Endpoint parse_endpoint(const std::string& written) {
+  std::string rest = written;
+  if (const std::size_t scheme = rest.find("://"); scheme != std::string::npos) {
+    if (rest.substr(0, scheme) != "https") refuse("it must be https");
+    rest.erase(0, scheme + 3);
+  }
+  const std::size_t slash = rest.find('/');
+  const std::string path = slash == std::string::npos ? "" : rest.substr(slash);
+  if (!path.empty() && path != "/" && path != "/sdk" && path != "/sdk/")
+    refuse("its path is not /sdk");
+  std::string authority = rest.substr(0, slash);
+  if (authority.find('@') != std::string::npos)
+    refuse("user and password have options of their own");
+  if (authority.empty() || authority.find_first_of("?#% \"<>\\") != std::string::npos)
+    refuse("there is no host in it");
+  std::transform(authority.begin(), authority.end(), authority.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const std::size_t colon = authority.rfind(':');
+  const bool has_port =
+      colon != std::string::npos && authority.find(']', colon) == std::string::npos;
+  if (has_port) {
+    const std::string port = authority.substr(colon + 1);
+    if (port.empty() || port.size() > 5 ||
+        port.find_first_not_of("0123456789") != std::string::npos || std::stoi(port) > 65535 ||
+        std::stoi(port) == 0)
+      refuse("its port is none");
+  } else {
+    authority += ":443";
+  }
+  Endpoint out;
+  out.authority = authority;
+  out.sdk = "https://" + authority + "/sdk";
+  return out;
+}
+
+Settings settings_from(const Config& config) {
+  Settings out;
+  out.endpoint = parse_endpoint(config.string("/endpoint"));
+  out.username = config.string("/username");
+  out.password = config.string("/password");
+  out.http.tls.ca_file = config.string("/tls/ca_file");
+  out.http.tls.thumbprint = config.string("/tls/thumbprint");
+  if (!out.http.tls.thumbprint.empty()) {
+    try {
+      http::normal_thumbprint(out.http.tls.thumbprint);
+    } catch (Error& error) {
+      throw error.at("/tls/thumbprint");
+    }
+  }
+  out.http.tls.insecure = config.boolean("/tls/insecure", false);
+  out.http.proxy = config.string("/proxy");
+  out.http.stall_timeout = std::chrono::milliseconds(
+      std::max<int64_t>(config.integer("/stall_timeout", 300'000'000'000) / 1'000'000, 1));
+  out.http.stall_bytes = 4096;  // less than that in all this time is no progress
+  out.streams_per_host = static_cast<uint32_t>(config.integer("/max_streams_per_host", 4));
+  out.datastore_connections = static_cast<uint32_t>(config.integer("/datastore_connections", 4));
+  return out;
+}
+
+VmOptions vm_options_from(const Config& config) {
+  VmOptions out;
+  out.transport = transport_of(config.string("/transport"));
+  out.power = power_of(config.string("/power"));
+  out.quiesce = quiesce_of(config.string("/quiesce"));
+  out.shutdown_timeout_ns = static_cast<uint64_t>(
+      std::max<int64_t>(config.integer("/shutdown_timeout", 300'000'000'000), 0));
+  out.power_off_at_last = config.string("/shutdown_fallback") == "power-off";
+  out.restore_power = config.boolean("/restore_power", false);
+  return out;
+}
+
+VmOptions merged(VmOptions base, const std::string& request_json) {
+  const auto request = nlohmann::json::parse(request_json, nullptr, false);
+  if (!request.is_object() || !request.contains("options")) return base;
+  for (const auto& [key, value] : request["options"].items()) {
+    if (key == "transport" && value.is_string()) base.transport = transport_of(value);
+    if (key == "power" && value.is_string()) base.power = power_of(value);
+    if (key == "quiesce" && value.is_string()) base.quiesce = quiesce_of(value);
+    if (key == "shutdown_timeout" && value.is_number_integer())
+      base.shutdown_timeout_ns = value.get<uint64_t>();
+    if (key == "shutdown_fallback") base.power_off_at_last = value == "power-off";
+    if (key == "restore_power" && value.is_boolean()) base.restore_power = value.get<bool>();
+  }
+  return base;
+}
+
+}  // namespace hyper::vsphere

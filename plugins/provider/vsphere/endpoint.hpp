@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the server is, and how it is spoken to: from the plugin's options. Plain values.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
+
+#include <hyper/op.hpp>
+#include <string>
+
+#include "plugins/http/settings.hpp"
+
+namespace hyper::vsphere {
+
+struct Endpoint {
+  std::string authority;  ///< "host:port", lower case; ":443" if none was written
+  std::string sdk;        ///< "https://host:port/sdk"
+  std::string base() const { return "https://" + authority; }
+};
+
+/// "host", "https://host:port", "https://host/sdk". Throws HYPER_CONFIG for anything else.
+Endpoint parse_endpoint(const std::string& written);
+
+struct Settings {
+  Endpoint endpoint;
+  std::string username, password;
+  http::Settings http;
+  uint32_t streams_per_host = 4, datastore_connections = 4;
+};
+
+Settings settings_from(const Config& config);
+
+/// What a plan may say for each VM.
+struct VmOptions {
+  enum class Transport { kAuto, kLease, kDatastore } transport = Transport::kAuto;
+  enum class Power { kAsIs, kShutdown, kRequireOff } power = Power::kAsIs;
+  enum class Quiesce { kAuto, kAlways, kNever } quiesce = Quiesce::kAuto;
+  uint64_t shutdown_timeout_ns = 300'000'000'000;
+  bool power_off_at_last = false;
+  bool restore_power = false;
+};
+
+VmOptions vm_options_from(const Config& config);
+/// The provider's, with those of the request ({"vm", "options": {…}}) on top.
+VmOptions merged(VmOptions base, const std::string& request_json);
+
+}  // namespace hyper::vsphere
+
+#endif

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lease_source.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "plugins/http/errors.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+constexpr int kTries = 5;
+constexpr uint64_t kMostWait = 30'000'000'000;
+
+bool same_hex(std::string a, std::string b) {
+  const auto normalise = [](std::string& text) {
+    text.erase(std::remove(text.begin(), text.end(), ':'), text.end());
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+  };
+  normalise(a);
+  normalise(b);
+  return a == b;
+}
+
+}  // namespace
+
+LeaseSource::LeaseSource(std::shared_ptr<Lease> lease, const DeviceUrl& device, const VmInfo& vm,
+                         const Disk& disk, http::Client& client, const std::string& url,
+                         const std::string& cookie, HostSlots::Slot slot, Op op)
+    : lease_(std::move(lease)),
+      key_(device.key),
+      what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
+      capacity_(disk.capacity),
+      slot_(std::move(slot)),
+      check_(what_, disk.capacity) {
+  try {
+    download_ = std::make_unique<http::Download>(ask(client, url, cookie, op));
+  } catch (...) {
+    lease_->leave(false, op);
+    throw;
+  }
+}
+
+LeaseSource::~LeaseSource() {
+  download_.reset();  // the connection ends before its lease
+  if (lease_) lease_->leave(false, Op(nullptr));
+}
+
+/// A host whose buffers are taken answers 503 for a while; that is not yet a failure.
+http::Download LeaseSource::ask(http::Client& client, const std::string& url,
+                                const std::string& cookie, Op op) {
+  http::Request request;
+  request.url = url;
+  request.headers = {{"Accept", "application/x-vnd.vmware-streamVmdk, */*"}};
+  if (!cookie.empty()) request.headers.emplace_back("Cookie", cookie);
+  uint64_t wait = 250'000'000;
+  for (int tries = 1;; ++tries) {
+    lease_->check();
+    http::Download download = client.open(request, op);
+    if (download.status() == 200) return download;
+    Error error = http::status_error("cannot download " + what_, download.status(),
+                                     download.headers(), http::shown_url(url).substr(0, 200));
+    if (download.status() != 503) lease_->probe(op);
+    if (download.status() == 500)
+      error.hint("The disk is locked: another lease, a backup or a running VM has it open.");
+    if (download.status() == 401 || download.status() == 403 || download.status() == 404)
+      error.hint("The lease's address is not valid any more: try again.").retryable();
+    const bool busy = download.status() == 503 || download.status() == 502;
+    if (!busy || tries == kTries) throw error;
+    op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostWait));
+    wait *= 2;
+  }
+}
+
+SourceTraits LeaseSource::traits() const {
+  SourceTraits out;
+  out.flags = HYPER_SOURCE_STREAM;
+  out.format = "vmdk";
+  return out;
+}
+
+std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
+  if (ended_) return {nullptr, 0};
+  std::string_view piece;
+  try {
+    piece = download_->next(op);
+  } catch (const Error& error) {
+    if (lease_) lease_->probe(op);  // the reason behind it
+    throw Error(error.status(), "the download of " + what_ + " broke off",
+                "after " + std::to_string(received_) + " bytes; " + error.what())
+        .native(error.native_code())
+        .retryable();
+  }
+  if (lease_) lease_->check();
+  received_ += piece.size();
+  if (piece.empty()) {
+    ended_ = true;
+    return {nullptr, 0};
+  }
+  check_.feed(piece);
+  if (lease_ && capacity_ != 0)
+    lease_->progress(static_cast<int>(std::min<uint64_t>(received_ / (capacity_ / 100 + 1), 99)));
+  return {piece.data(), piece.size()};
+}
+
+std::string LeaseSource::finish(Op op) {
+  while (next(op).second != 0) {  // a decoder may stop at the last grain
+  }
+  const StreamCheck::Result sums = check_.finish();
+  nlohmann::ordered_json out = {{"bytes", sums.bytes}, {"checksum", "sha256:" + sums.sha256}};
+  const std::string verified = verify(sums, op);
+  if (!verified.empty()) out["verified"] = verified;
+  download_.reset();
+  std::exchange(lease_, nullptr)->leave(true, op);
+  slot_.release();
+  return out.dump();
+}
+
+std::string LeaseSource::verify(const StreamCheck::Result& sums, Op op) {
+  const auto entry = lease_->manifest(key_, op);
+  if (!entry) return {};
+  const auto differs = [&](const std::string& of, const std::string& theirs,
+                           const std::string& ours) {
+    return Error(HYPER_CORRUPT, what_ + " did not come as it was sent",
+                 of + " " + theirs + " was sent, " + ours + " came")
+        .retryable();
+  };
+  if (entry->size != 0 && entry->size != sums.bytes)
+    throw differs("a length of", std::to_string(entry->size), std::to_string(sums.bytes));
+  std::string kind = entry->checksum_type;
+  std::transform(kind.begin(), kind.end(), kind.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  if (!entry->checksum.empty() && (kind == "sha256" || kind == "sha1")) {
+    const std::string& ours = kind == "sha256" ? sums.sha256 : sums.sha1;
+    if (!same_hex(entry->checksum, ours)) throw differs(kind, entry->checksum, ours);
+    return kind + " as in the lease's manifest";
+  }
+  if (entry->sha1.empty()) return entry->size == 0 ? "" : "length as in the lease's manifest";
+  if (!same_hex(entry->sha1, sums.sha1)) throw differs("sha1", entry->sha1, sums.sha1);
+  return "sha1 as in the lease's manifest";
+}
+
+}  // namespace hyper::vsphere

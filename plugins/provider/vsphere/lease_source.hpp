@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// One disk of a lease as a source: the stream as the host sends it, hashed on the way. finish()
+// holds it against the server's manifest and leaves the lease. One thread at a time.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_LEASE_SOURCE_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_LEASE_SOURCE_HPP
+
+#include <hyper/source.hpp>
+#include <memory>
+
+#include "lease.hpp"
+#include "slots.hpp"
+#include "stream_check.hpp"
+
+namespace hyper::vsphere {
+
+class LeaseSource final : public Source {
+ public:
+  /// Asks for the stream. Has joined the lease; leaves it in finish(), or when destroyed.
+  LeaseSource(std::shared_ptr<Lease> lease, const DeviceUrl& device, const VmInfo& vm,
+              const Disk& disk, http::Client& client, const std::string& url,
+              const std::string& cookie, HostSlots::Slot slot, Op op);
+  ~LeaseSource() override;
+
+  SourceTraits traits() const override;
+  std::pair<const void*, uint64_t> next(Op op) override;
+  std::string finish(Op op) override;
+
+ private:
+  http::Download ask(http::Client& client, const std::string& url, const std::string& cookie,
+                     Op op);
+  std::string verify(const StreamCheck::Result& sums, Op op);
+
+  std::shared_ptr<Lease> lease_;  // null once it was left
+  const std::string key_, what_;
+  const uint64_t capacity_;
+  HostSlots::Slot slot_;
+  StreamCheck check_;
+  std::unique_ptr<http::Download> download_;
+  uint64_t received_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

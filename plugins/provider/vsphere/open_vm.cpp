@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "open_vm.hpp"
+
+#include <algorithm>
+
+#include "datastore_source.hpp"
+#include "lease_source.hpp"
+#include "preflight.hpp"
+
+namespace hyper::vsphere {
+namespace {
+constexpr auto kPatience = std::chrono::seconds(60);
+}
+
+OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id,
+               Op op)
+    : connection_(connection), vm_(std::move(vm)), options_(options), task_id_(std::move(task_id)) {
+  try {
+    power_.emplace(connection_.session(), vm_, task_id_, options_, op);
+    if (vm_.power != "off") make_snapshot(op);
+  } catch (...) {
+    try {
+      undo(false, op);
+    } catch (...) {  // the journal has what is left
+    }
+    throw;
+  }
+}
+
+void OpenVm::make_snapshot(Op op) {
+  snapshot_.emplace(connection_.session(), vm_, task_id_, options_, op);
+  // What is read is the snapshot: its disks, whose files are the frozen ones.
+  const Retrieved got = retrieve_one(connection_.session(), snapshot_->ref(),
+                                     {"config.hardware.device"}, "cannot read the snapshot", op);
+  std::vector<Disk> frozen = read_disks(got.object.at("config.hardware.device"));
+  for (Disk& disk : vm_.disks)
+    for (const Disk& then : frozen)
+      if (then.key == disk.key) {
+        disk.file = then.file;
+        disk.change_id = then.change_id;
+      }
+}
+
+std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uint32_t) {
+  const auto disk = std::find_if(vm_.disks.begin(), vm_.disks.end(),
+                                 [&](const Disk& one) { return one.id == disk_id; });
+  if (disk == vm_.disks.end())
+    throw Error(HYPER_NOTFOUND, "the VM '" + vm_.name + "' has no disk '" + disk_id + "'");
+  if (const auto why = unfit(vm_, *disk, snapshot_.has_value())) throw *why;
+  if (options_.transport != VmOptions::Transport::kLease)
+    if (auto source = open_in_datastore(*disk, op)) return source;
+  return open_by_lease(*disk, op);
+}
+
+/// Null where it cannot be read so and need not. A lease locks the files and the files lock out a
+/// lease, so what one disk of a VM cannot, none of them does.
+std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, Op op) {
+  const bool must = options_.transport == VmOptions::Transport::kDatastore;
+  std::string why;
+  for (const Disk& one : vm_.disks)
+    if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
+      why = "'" + one.label + "': " + *reason;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!must && lease_instead_) return nullptr;
+  }
+  if (why.empty()) {
+    try {
+      HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
+      return std::make_unique<DatastoreSource>(connection_.session(), vm_, disk,
+                                               snapshot_ ? snapshot_->ref() : Ref(),
+                                               std::move(slot), op);
+    } catch (const Error& error) {
+      if (must) throw;
+      why = error.what();
+    }
+  }
+  if (must)
+    throw Error(
+        HYPER_UNSUPPORTED,
+        "the disk '" + disk.label + "' of '" + vm_.name + "' cannot be read in its datastore", why)
+        .hint("transport: auto or lease exports it through the API.");
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(lease_instead_, true))
+    op.note(
+        Error(HYPER_OK, "'" + vm_.name + "' is exported by lease, not read in its datastore", why)
+            .at("vm/" + vm_.name));
+  return nullptr;
+}
+
+const std::string& OpenVm::slot_host() const {
+  return vm_.host.empty() ? vm_.host_name : vm_.host.id;
+}
+
+/// A lease of its own for each disk, since one stream of a lease is slow; where the server allows
+/// only one at a time, the disks share it.
+std::shared_ptr<Lease> OpenVm::lease(Op op) {
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Lease> alive;
+  for (const std::weak_ptr<Lease>& one : leases_)
+    if (auto held = one.lock(); held && held->joinable()) alive = held;
+  const auto patience = alive ? std::chrono::nanoseconds(0) : kPatience;
+  const auto open = [&] {
+    return Lease::open(connection_.session(), vm_, snapshot_ ? snapshot_->ref() : Ref(), task_id_,
+                       patience, op);
+  };
+  std::shared_ptr<Lease> made;
+  try {
+    made = open();
+  } catch (const Fault& fault) {
+    if (fault.passing() && alive && alive->join()) return alive;
+    // A server without ExportVm; a template or a suspended VM.
+    const bool another_way = fault.is("NotSupported") || fault.is("MethodNotFound") ||
+                             fault.is("InvalidPowerState") || fault.is("InvalidRequest");
+    if (!another_way || snapshot_) throw;
+    op.debug("'" + vm_.name + "' cannot be exported as it is (" + fault.kind() +
+             "): a snapshot of it is");
+    make_snapshot(op);
+    made = open();
+  }
+  made->join();
+  leases_.push_back(made);
+  return made;
+}
+
+std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, Op op) {
+  HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
+  std::shared_ptr<Lease> held = lease(op);
+  const DeviceUrl* device = nullptr;
+  std::string url, cookie;
+  http::Client* client = nullptr;
+  try {
+    device = held->url_of(vm_, disk);
+    if (device == nullptr)
+      throw Error(HYPER_UNSUPPORTED,
+                  "the server does not offer the disk '" + disk.label + "' of '" + vm_.name +
+                      "' for export",
+                  "it offers " + std::to_string(held->urls().size()) + " others")
+          .hint("Independent and raw mapped disks are not part of an export.");
+    url = device->url;
+    bool same_host = false;
+    client = &connection_.client_for(url, device->thumbprint, same_host);
+    // The url is a token of its own; the session's cookie is for the server itself only.
+    if (same_host) cookie = connection_.session().cookie();
+  } catch (...) {
+    held->leave(false, op);
+    throw;
+  }
+  return std::make_unique<LeaseSource>(std::move(held), *device, vm_, disk, *client, url, cookie,
+                                       std::move(slot), op);
+}
+
+void OpenVm::close(Op op, hyper_st outcome) {
+  undo(outcome == HYPER_OK, op);
+}
+
+void OpenVm::undo(bool success, Op op) {
+  std::exception_ptr failure;
+  if (snapshot_) {
+    try {
+      snapshot_->remove(op, http::Cancel::never());
+      if (needs_consolidation(connection_.session(), vm_.ref, http::Cancel::never()))
+        op.warn(Error(HYPER_FAIL, "the disks of '" + vm_.name + "' need consolidation")
+                    .hint("In vCenter: Snapshots > Consolidate. Until then they grow and are slow.")
+                    .at("vm/" + vm_.name));
+      snapshot_.reset();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
+  if (power_) power_->end(success, op);
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace hyper::vsphere

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM held ready to be read: its power state as the policy wants it, a snapshot where it runs, and
+// a lease for each disk that is open. Everything is taken back by close(), or by the constructor
+// where it fails half-way. open_disk from several threads.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_OPEN_VM_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_OPEN_VM_HPP
+
+#include "connection.hpp"
+#include "lease.hpp"
+#include "power.hpp"
+#include "snapshot.hpp"
+
+namespace hyper::vsphere {
+
+class OpenVm final : public ProviderVm {
+ public:
+  OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id, Op op);
+
+  std::unique_ptr<Source> open_disk(Op op, const std::string& disk_id, uint32_t flags) override;
+  void close(Op op, hyper_st outcome) override;
+
+ private:
+  void make_snapshot(Op op);
+  std::shared_ptr<Lease> lease(Op op);
+  std::unique_ptr<Source> open_by_lease(const Disk& disk, Op op);
+  std::unique_ptr<Source> open_in_datastore(const Disk& disk, Op op);
+  const std::string& slot_host() const;
+  void undo(bool success, Op op);
+
+  Connection& connection_;
+  VmInfo vm_;
+  const VmOptions options_;
+  const std::string task_id_;
+  std::optional<PowerChange> power_;
+  std::mutex mutex_;            // of what follows
+  bool lease_instead_ = false;  // once a disk could not be read in the datastore
+  std::optional<OwnSnapshot> snapshot_;
+  std::vector<std::weak_ptr<Lease>> leases_;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

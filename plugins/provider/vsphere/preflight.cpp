@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preflight.hpp"
+
+#include <algorithm>
+
+#include "datastore_source.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+constexpr auto kReach = std::chrono::seconds(5);
+
+class Preflight {
+ public:
+  Preflight(Session& session, HostsTried& hosts, const VmInfo& vm, const VmOptions& options, Op op)
+      : session_(session), hosts_(hosts), vm_(vm), options_(options), op_(op) {
+    using Power = VmOptions::Power;
+    changes_power_ = vm.power == "on" && options.power == Power::kShutdown;
+    frozen_ = vm.power != "off" && !changes_power_;
+  }
+
+  bool run() {
+    power();
+    for (const Disk& disk : vm_.disks) {
+      if (const auto why = unfit(vm_, disk, frozen_)) error(*why, "/disk/" + disk.id);
+      if (options_.transport == VmOptions::Transport::kDatastore)
+        if (const auto why = no_flat_file(vm_, disk))
+          error(Error(HYPER_UNSUPPORTED,
+                      "the disk '" + disk.label + "' of '" + vm_.name +
+                          "' cannot be read in its datastore",
+                      *why)
+                    .hint("transport: auto or lease exports it through the API."),
+                "/disk/" + disk.id);
+      if (disk.raw_mapping() && !disk.physical)
+        warn("the disk '" + disk.label + "' is a raw mapping; it becomes an ordinary image", "",
+             "/disk/" + disk.id);
+    }
+    machine();
+    tasks();
+    privileges();
+    reach_host();
+    return failed_;
+  }
+
+ private:
+  void error(Error finding, const std::string& place = {}) {
+    failed_ = true;
+    op_.report(finding.at("vm/" + vm_.name + place), HYPER_SEVERITY_ERROR);
+  }
+  void warn(const std::string& text, const std::string& hint, const std::string& place = {}) {
+    op_.warn(Error(HYPER_OK, text).hint(hint).at("vm/" + vm_.name + place));
+  }
+  void note(const std::string& text) { op_.note(Error(HYPER_OK, text).at("vm/" + vm_.name)); }
+
+  void power() {
+    using Power = VmOptions::Power;
+    if (vm_.power == "off") return;
+    if (options_.power == Power::kRequireOff)
+      return error(Error(HYPER_FAIL, "'" + vm_.name + "' is not powered off", "it is " + vm_.power)
+                       .hint("Power it off, or choose power: shutdown or as-is."));
+    if (vm_.power == "suspended") {
+      if (options_.power == Power::kShutdown)
+        return error(Error(HYPER_FAIL, "'" + vm_.name + "' is suspended and cannot be shut down")
+                         .hint("Resume it, or choose power: as-is."));
+      return warn("'" + vm_.name + "' is suspended: what is in its memory does not come along",
+                  "Resume it and shut it down first.");
+    }
+    if (options_.power == Power::kShutdown) {
+      if (vm_.tools == "guestToolsNotRunning" && !options_.power_off_at_last)
+        error(Error(HYPER_FAIL, "the guest of '" + vm_.name + "' cannot be asked to shut down",
+                    "VMware Tools do not run in it")
+                  .hint("Shut it down by hand, or set shutdown_fallback: power-off."));
+      return note("'" + vm_.name + "' will be shut down");
+    }
+    warn("'" + vm_.name + "' is running: a snapshot of it is read, what it writes later is not",
+         "power: shutdown gives a final copy.");
+  }
+
+  void machine() {
+    if (vm_.encrypted)
+      error(Error(HYPER_UNSUPPORTED, "'" + vm_.name + "' is encrypted")
+                .hint("Decrypt it first (VM storage policy), or exclude it."));
+    if (vm_.tpm)
+      warn("'" + vm_.name + "' has a virtual TPM, whose secrets cannot be exported",
+           "Have the recovery keys (BitLocker, LUKS) at hand, or suspend the protection first.");
+    if (vm_.is_template) note("'" + vm_.name + "' is a template");
+    if (!vm_.snapshots.empty())
+      warn("'" + vm_.name + "' has " + std::to_string(vm_.snapshots.size()) +
+               " snapshots; the current state is migrated, without them",
+           "Remove those that are not needed: reading through them is slow.");
+    if (vm_.consolidation_needed)
+      warn("the disks of '" + vm_.name + "' need consolidation",
+           "In vCenter: Snapshots > Consolidate.");
+  }
+
+  void tasks() {
+    for (const Ref& task : vm_.tasks) {
+      try {
+        const Retrieved got = retrieve_one(session_, task, {"info.state", "info.descriptionId"},
+                                           "cannot read a task", op_);
+        const std::string state = got.object.text("info.state");
+        if (state != "running" && state != "queued") continue;
+        warn("a task works on '" + vm_.name + "': " + got.object.text("info.descriptionId"),
+             "The export waits for a minute, then fails: better begin when it has ended.");
+      } catch (const Fault&) {  // it has gone meanwhile
+      }
+    }
+  }
+
+  std::vector<std::string> needed() const {
+    std::vector<std::string> out = {"VApp.Export"};
+    if (frozen_)
+      out.insert(out.end(),
+                 {"VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"});
+    if (changes_power_) out.emplace_back("VirtualMachine.Interact.PowerOff");
+    if (changes_power_ && options_.restore_power)
+      out.emplace_back("VirtualMachine.Interact.PowerOn");
+    return out;
+  }
+
+  void privileges() {
+    const Ref& manager = session_.content().authorization_manager;
+    if (manager.empty() || session_.content().is_host()) return;
+    Args args;
+    args.ref("entity", vm_.ref).text("sessionId", session_.key());
+    for (const std::string& privilege : needed()) args.text("privId", privilege);
+    std::string missing;
+    try {
+      const Answer answer =
+          session_.call("HasPrivilegeOnEntities", manager, args, "cannot look up privileges", op_);
+      each(answer.value(), "privAvailability", [&](const pugi::xml_node& one) {
+        if (!flag(one, "isGranted")) missing += (missing.empty() ? "" : ", ") + text(one, "privId");
+      });
+    } catch (const Fault& fault) {
+      op_.debug("privileges are not checked: " + fault.detail());
+      return;
+    }
+    if (!missing.empty())
+      error(
+          Error(HYPER_AUTH,
+                "'" + session_.settings().username + "' may not export '" + vm_.name + "'",
+                "missing privileges: " + missing)
+              .hint("Give them on the VM or a folder above it; the plugin's README has the list."));
+  }
+
+  /// The data of a lease comes from the ESXi host itself, on port 443.
+  void reach_host() {
+    if (session_.content().is_host() || vm_.host.empty()) return;
+    std::string state, thumbprint, address;
+    try {
+      const Retrieved got = retrieve_one(
+          session_, vm_.host, {"name", "runtime.connectionState", "summary.config.sslThumbprint"},
+          "cannot look at the host of '" + vm_.name + "'", op_);
+      state = got.object.text("runtime.connectionState");
+      thumbprint = got.object.text("summary.config.sslThumbprint");
+      address = got.object.text("name");
+    } catch (const Fault& fault) {
+      op_.debug("the host is not checked: " + fault.detail());
+      return;
+    }
+    if (!state.empty() && state != "connected")
+      return error(Error(HYPER_IO, "the host of '" + vm_.name + "', " + address + ", is " + state)
+                       .hint("vCenter must reach it before anything can be exported."));
+    const std::string why = hosts_.why(address, [&] { return try_host(address, thumbprint); });
+    if (!why.empty())
+      warn("the ESXi host " + address + " cannot be reached from here: " + why,
+           "The disks are downloaded from it on port 443, unless vCenter passes them on: open the "
+           "way and see that its name can be resolved.");
+  }
+
+  std::string try_host(const std::string& address, const std::string& thumbprint) {
+    http::Settings settings = session_.settings().http;
+    settings.connect_timeout = kReach;
+    settings.tls.insecure = thumbprint.empty();  // nothing is told to it or believed of it
+    settings.tls.thumbprint = thumbprint;
+    try {
+      http::Client client(settings);
+      http::Request request;
+      request.url = "https://" + address + "/";
+      request.stall_timeout = kReach;
+      client.open(request, op_);
+      return {};
+    } catch (const Error& failure) {
+      return failure.detail().empty() ? failure.summary() : failure.detail();
+    }
+  }
+
+  Session& session_;
+  HostsTried& hosts_;
+  const VmInfo& vm_;
+  const VmOptions& options_;
+  Op op_;
+  bool changes_power_ = false, frozen_ = false, failed_ = false;
+};
+
+}  // namespace
+
+std::optional<Error> unfit(const VmInfo& vm, const Disk& disk, bool frozen) {
+  const std::string what = "the disk '" + disk.label + "' of '" + vm.name + "'";
+  if (disk.physical)
+    return Error(HYPER_UNSUPPORTED, what + " is a raw mapping in physical mode")
+        .hint("vSphere does not export it: exclude it, or map it in virtual mode.");
+  if (disk.encrypted)
+    return Error(HYPER_UNSUPPORTED, what + " is encrypted")
+        .hint("Decrypt it first, or exclude it.");
+  if (frozen && disk.independent())
+    return Error(HYPER_UNSUPPORTED, what + " is independent: snapshots leave it out")
+        .hint("Shut the VM down (power: shutdown), make the disk dependent, or exclude it.");
+  if (frozen && disk.multi_writer())
+    return Error(HYPER_UNSUPPORTED, what + " is shared by several VMs (multi-writer)")
+        .hint("Shut all of them down, or exclude the disk.");
+  return std::nullopt;
+}
+
+void check_vm(Session& session, HostsTried& hosts, const VmInfo& vm, const VmOptions& options,
+              Op op) {
+  if (Preflight(session, hosts, vm, options, op).run()) throw Reported(HYPER_FAIL);
+}
+
+}  // namespace hyper::vsphere

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading properties of managed objects through the property collector: of one object, or of all of
+// some types below a folder, page by page so that memory does not grow with the inventory.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_PROPERTIES_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_PROPERTIES_HPP
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "session.hpp"
+
+namespace hyper::vsphere {
+
+/// One object's properties, valid while the answer they are in lives.
+class Object {
+ public:
+  explicit Object(pugi::xml_node node) : node_(node) {}
+  Ref ref() const { return ref_in(child(node_, "obj")); }
+  /// The <val> of a property; an empty node where it is not set.
+  pugi::xml_node at(std::string_view path) const;
+  std::string text(std::string_view path) const { return vsphere::text(at(path)); }
+  /// The property could not be read; its fault's kind, or "".
+  std::string missing(std::string_view path) const;
+
+ private:
+  pugi::xml_node node_;
+};
+
+struct PropertySet {
+  std::string type;
+  std::vector<std::string> paths;
+};
+
+/// An object with the answer it is in.
+struct Retrieved {
+  Answer answer;
+  Object object;
+};
+
+/// Throws a Fault: ManagedObjectNotFound … A property that this server does not know is left out.
+Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string> paths,
+                       const std::string& what, const http::Cancel& cancel);
+
+/// Every object of those types below the root folder.
+void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
+                  const http::Cancel& cancel, const std::function<void(const Object&)>& on_object);
+
+/// Waits for a task's end: its result if that is a reference, or its error as a Fault.
+Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
+                  const http::Cancel& cancel);
+
+/// Calls a method that returns a task, and waits for it.
+Ref run_task(Session& session, const char* method, const Ref& self, const Args& args,
+             const std::string& what, const http::Cancel& cancel);
+
+/// f() again, with growing pauses, for as long as another operation is in its way.
+template <class F>
+auto while_busy(std::chrono::nanoseconds at_most, const http::Cancel& cancel, F f) {
+  const auto until = std::chrono::steady_clock::now() + at_most;
+  for (std::chrono::nanoseconds wait = std::chrono::milliseconds(250);; wait *= 2) {
+    try {
+      return f();
+    } catch (const Fault& fault) {
+      if (!fault.passing() || std::chrono::steady_clock::now() + wait > until) throw;
+    }
+    pause(wait, cancel);
+  }
+}
+
+}  // namespace hyper::vsphere
+
+#endif

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "session.hpp"
+
+#include <openssl/evp.h>
+#include <poll.h>
+
+#include <algorithm>
+
+#include "plugins/http/errors.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+constexpr auto kControlStall = std::chrono::seconds(120);  // some answers take their time
+constexpr auto kKeepAlive = std::chrono::minutes(5);       // sessions end after 30 idle ones
+constexpr int kBusyTries = 5;
+constexpr auto kMostBusyWait = std::chrono::seconds(30);
+constexpr uint64_t kMaxAnswer = 64u << 20;
+
+const Ref kServiceInstance{"ServiceInstance", "ServiceInstance"};
+
+bool is_version(const std::string& text) {
+  return !text.empty() && text.size() < 32 &&
+         text.find_first_not_of("0123456789.") == std::string::npos;
+}
+
+}  // namespace
+
+std::string fingerprint_of(const std::string& session_key) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  if (EVP_Digest(session_key.data(), session_key.size(), bytes, &length, EVP_sha256(), nullptr) !=
+      1)
+    throw Error(HYPER_FAIL, "cannot compute a SHA-256");
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (unsigned int i = 0; i < length; ++i) {
+    out += kDigits[bytes[i] >> 4];
+    out += kDigits[bytes[i] & 15];
+  }
+  return out;
+}
+
+Answer::Answer(std::unique_ptr<pugi::xml_document> document) : document_(std::move(document)) {
+  each(child(document_->document_element(), "Body"), "", [this](const pugi::xml_node& node) {
+    if (!response_) response_ = node;
+  });
+}
+
+void pause(std::chrono::nanoseconds time, const http::Cancel& cancel) {
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(time).count();
+  pollfd wait{cancel.fd(), POLLIN, 0};  // a negative descriptor is ignored
+  if (::poll(&wait, 1, static_cast<int>(std::clamp<int64_t>(ms, 0, 3'600'000))) > 0)
+    throw Reported(HYPER_CANCELLED);
+}
+
+Session::Session(const Settings& settings, Op op) : settings_(settings), client_(settings.http) {
+  negotiate(op);
+  const Answer answer = patiently("RetrieveServiceContent", kServiceInstance, "",
+                                  "cannot speak to " + settings_.endpoint.sdk, op);
+  const pugi::xml_node value = answer.value();
+  content_.root_folder = ref_in(child(value, "rootFolder"));
+  content_.property_collector = ref_in(child(value, "propertyCollector"));
+  content_.view_manager = ref_in(child(value, "viewManager"));
+  content_.search_index = ref_in(child(value, "searchIndex"));
+  content_.session_manager = ref_in(child(value, "sessionManager"));
+  content_.authorization_manager = ref_in(child(value, "authorizationManager"));
+  content_.product = text(value, "about/fullName");
+  content_.api_version = text(value, "about/apiVersion");
+  content_.api_type = text(value, "about/apiType");
+  content_.instance_uuid = text(value, "about/instanceUuid");
+  if (content_.session_manager.empty() || content_.property_collector.empty())
+    throw Error(HYPER_UNSUPPORTED, settings_.endpoint.sdk + " is no vSphere server");
+  login(op);
+  op.debug("logged in to " + content_.product + " at " + settings_.endpoint.authority +
+           ", API version " + version_);
+  keeper_ = std::jthread([this](const std::stop_token& stop) { keep_alive(stop); });
+}
+
+Session::~Session() {
+  keeper_.request_stop();
+  if (keeper_.joinable()) keeper_.join();
+  logout();
+}
+
+std::string Session::cookie() const {
+  const std::lock_guard lock(mutex_);
+  return cookie_;
+}
+
+std::string Session::fingerprint() const {
+  const std::lock_guard lock(mutex_);
+  return fingerprint_of(key_);
+}
+
+std::string Session::key() const {
+  const std::lock_guard lock(mutex_);
+  return key_;
+}
+
+/// The newest version the server speaks; without the suffix in SOAPAction leases are not usable.
+void Session::negotiate(const http::Cancel& cancel) {
+  http::Request request;
+  request.url = settings_.endpoint.sdk + "/vimServiceVersions.xml";
+  request.stall_timeout = kControlStall;
+  request.max_body = 1u << 20;
+  const http::Response response = client_.send(request, cancel);
+  pugi::xml_document document;
+  if (!response.ok() || !document.load_buffer(response.body.data(), response.body.size())) return;
+  each(document.document_element(), "namespace", [&](const pugi::xml_node& space) {
+    const std::string version = text(space, "version");
+    if (text(space, "name") == "urn:vim25" && is_version(version)) version_ = version;
+  });
+}
+
+Answer Session::post(const char* method, const Ref& self, const std::string& args,
+                     const std::string& what, const http::Cancel& cancel) {
+  const std::string body =
+      std::string(
+          "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
+          "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\""
+          " xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\""
+          " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><soapenv:Body><") +
+      method + " xmlns=\"urn:vim25\"><_this type=\"" + escaped(self.type) + "\">" +
+      escaped(self.id) + "</_this>" + args + "</" + method + "></soapenv:Body></soapenv:Envelope>";
+  http::Request request;
+  request.method = "POST";
+  request.url = settings_.endpoint.sdk;
+  request.headers = {{"Content-Type", "text/xml; charset=\"utf-8\""},
+                     {"SOAPAction", "urn:vim25/" + version_}};
+  if (const std::string value = cookie(); !value.empty())
+    request.headers.emplace_back("Cookie", value);
+  request.body = body;
+  request.stall_timeout = kControlStall;
+  request.max_body = kMaxAnswer;
+  ++calls_;
+  const http::Response response = client_.send(request, cancel);
+
+  for (const std::string& set : response.headers.all("Set-Cookie")) {
+    if (set.rfind("vmware_soap_session=", 0) != 0) continue;
+    // Its value may be in double quotes; it goes back as it came.
+    const std::lock_guard lock(mutex_);
+    cookie_ = set.substr(0, set.find(';'));
+  }
+  auto document = std::make_unique<pugi::xml_document>();
+  const auto parsed = document->load_buffer(response.body.data(), response.body.size());
+  const pugi::xml_node envelope = document->document_element();
+  if (!parsed || local_name(envelope.name()) != "Envelope") {
+    if (!response.ok()) throw http::status_error(what, response.status, response.headers);
+    throw Error(HYPER_CORRUPT, what, "the answer to " + std::string(method) + " is no SOAP")
+        .retryable();
+  }
+  if (const auto fault = descend(envelope, "Body/Fault")) throw soap_fault(what, fault);
+  if (!response.ok()) throw http::status_error(what, response.status, response.headers);
+  return Answer(std::move(document));
+}
+
+void Session::login(const http::Cancel& cancel) {
+  Args args;
+  args.text("userName", settings_.username).text("password", settings_.password);
+  {
+    const std::lock_guard lock(mutex_);
+    cookie_.clear();
+  }
+  const Answer answer = post(
+      "Login", content_.session_manager, args.str(),
+      "cannot log in to " + settings_.endpoint.authority + " as " + settings_.username, cancel);
+  const std::lock_guard lock(mutex_);
+  key_ = text(answer.value(), "key");
+  ++generation_;
+}
+
+void Session::logout() noexcept {
+  try {
+    post("Logout", content_.session_manager, "", "cannot log out", http::Cancel::never());
+  } catch (...) {  // it expires by itself
+  }
+}
+
+/// Again while the server says that it is too busy: it has not begun with the call then.
+Answer Session::patiently(const char* method, const Ref& self, const std::string& args,
+                          const std::string& what, const http::Cancel& cancel) {
+  std::chrono::nanoseconds wait = std::chrono::milliseconds(500);
+  for (int tries = 1;; ++tries) {
+    try {
+      return post(method, self, args, what, cancel);
+    } catch (const Fault&) {
+      throw;
+    } catch (const Error& error) {
+      if (error.native_code() != 503 || tries == kBusyTries) throw;
+      wait = std::max<std::chrono::nanoseconds>(wait,
+                                                std::chrono::nanoseconds(error.retry_after_ns()));
+    }
+    pause(std::min<std::chrono::nanoseconds>(wait, kMostBusyWait), cancel);
+    wait *= 2;
+  }
+}
+
+Answer Session::call(const char* method, const Ref& self, const Args& args, const std::string& what,
+                     const http::Cancel& cancel) {
+  uint64_t generation = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    generation = generation_;
+  }
+  try {
+    return patiently(method, self, args.str(), what, cancel);
+  } catch (const Fault& fault) {
+    if (!fault.is("NotAuthenticated") || holds_ != 0) throw;
+  }
+  {
+    const std::lock_guard renewing(login_mutex_);
+    bool renewed = false;
+    {
+      const std::lock_guard lock(mutex_);
+      renewed = generation_ != generation;  // by another thread
+    }
+    if (!renewed) login(cancel);
+  }
+  return patiently(method, self, args.str(), what, cancel);
+}
+
+void Session::keep_alive(const std::stop_token& stop) {
+  uint64_t before = calls_;
+  std::unique_lock lock(wake_mutex_);
+  while (!wake_.wait_for(lock, stop, kKeepAlive, [] { return false; })) {
+    if (stop.stop_requested()) return;
+    if (calls_ == before) {
+      try {
+        post("CurrentTime", kServiceInstance, "", "cannot keep the session", http::Cancel::never());
+      } catch (...) {  // whoever needs the session will say so
+      }
+    }
+    before = calls_;
+  }
+}
+
+}  // namespace hyper::vsphere

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session with the server: version negotiation, login, calls, keepalive, logout. Shared by all of
+// a connection's threads. A session that expired is renewed by the next call, except while a Hold
+// exists: leases die with their session, so a new one would only hide that.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "endpoint.hpp"
+#include "fault.hpp"
+#include "plugins/http/client.hpp"
+#include "xml.hpp"
+
+namespace hyper::vsphere {
+
+/// An answer; its nodes live as long as this.
+class Answer {
+ public:
+  explicit Answer(std::unique_ptr<pugi::xml_document> document);
+  /// <MethodResponse>
+  const pugi::xml_node& response() const { return response_; }
+  pugi::xml_node value() const { return child(response_, "returnval"); }
+
+ private:
+  std::unique_ptr<pugi::xml_document> document_;
+  pugi::xml_node response_;
+};
+
+/// What names a session without being of use to anybody: a hash of its key.
+std::string fingerprint_of(const std::string& session_key);
+
+/// The managers of this server, as it names them.
+struct ServiceContent {
+  Ref root_folder, property_collector, view_manager, search_index, session_manager,
+      authorization_manager;
+  std::string product, api_version, api_type, instance_uuid;
+  bool is_host() const { return api_type == "HostAgent"; }
+};
+
+/// Sleeps; throws Reported(HYPER_CANCELLED) when cancelled.
+void pause(std::chrono::nanoseconds time, const http::Cancel& cancel);
+
+class Session {
+ public:
+  /// Connects and logs in.
+  Session(const Settings& settings, Op op);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const ServiceContent& content() const { return content_; }
+  const Settings& settings() const { return settings_; }
+  http::Client& client() { return client_; }
+  /// "Cookie" for the server itself, and for nobody else.
+  std::string cookie() const;
+  std::string fingerprint() const;
+  std::string key() const;
+
+  /// Calls a method. what: "cannot list the VMs", for the error. Throws Fault, or Error for what
+  /// HTTP says.
+  Answer call(const char* method, const Ref& self, const Args& args, const std::string& what,
+              const http::Cancel& cancel);
+
+  class Hold {
+   public:
+    explicit Hold(Session& session) : session_(session) { ++session_.holds_; }
+    ~Hold() { --session_.holds_; }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    Session& session_;
+  };
+
+ private:
+  Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
+              const http::Cancel& cancel);
+  Answer patiently(const char* method, const Ref& self, const std::string& args,
+                   const std::string& what, const http::Cancel& cancel);
+  void negotiate(const http::Cancel& cancel);
+  void login(const http::Cancel& cancel);
+  void logout() noexcept;
+  void keep_alive(const std::stop_token& stop);
+
+  const Settings settings_;
+  http::Client client_;
+  ServiceContent content_;
+  std::string version_ = "6.5";
+  std::atomic<int> holds_{0};
+  std::atomic<uint64_t> calls_{0};
+
+  mutable std::mutex mutex_;  // of what follows
+  std::string cookie_, key_;
+  uint64_t generation_ = 0;  // logins so far
+
+  std::mutex login_mutex_;
+  std::mutex wake_mutex_;
+  std::condition_variable_any wake_;
+  std::jthread keeper_;
+};
+
+}  // namespace hyper::vsphere
+
+#endif

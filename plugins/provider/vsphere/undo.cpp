@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cleaning up what a killed run left, as its journal entries say it: sessions (and the leases that
+// die with them), leases, snapshots, power states. Nothing is touched that an entry does not name.
+#include <nlohmann/json.hpp>
+
+#include "connection.hpp"
+#include "power.hpp"
+#include "snapshot.hpp"
+
+namespace hyper::vsphere {
+namespace {
+
+/// Ends the session of that fingerprint; HYPER_OK also where it has ended.
+void end_session(Session& session, const std::string& fingerprint, Op op) {
+  const Ref& manager = session.content().session_manager;
+  const Retrieved got =
+      retrieve_one(session, manager, {"sessionList"}, "cannot list the server's sessions", op);
+  if (const std::string why = got.object.missing("sessionList"); !why.empty()) {
+    op.note(Error(HYPER_OK,
+                  "a killed run's session may be left; it ends by itself after half an hour", why)
+                .hint("With the privilege Sessions.TerminateSession it would be ended now."));
+    return;
+  }
+  each(got.object.at("sessionList"), "UserSession", [&](const pugi::xml_node& one) {
+    const std::string key = text(one, "key");
+    if (fingerprint_of(key) != fingerprint) return;
+    Args args;
+    args.text("sessionId", key);
+    try {
+      session.call("TerminateSession", manager, args, "cannot end a killed run's session", op);
+    } catch (const Fault& fault) {
+      if (!fault.is("NotFound") && !fault.is("ManagedObjectNotFound")) throw;
+    }
+  });
+}
+
+void end_lease(Session& session, const std::string& ref, Op op) {
+  if (ref.empty()) return;  // was never told; it expires
+  try {
+    session.call("HttpNfcLeaseAbort", {"HttpNfcLease", ref}, {}, "cannot end a lease", op);
+  } catch (const Fault& fault) {
+    // Gone, another session's (which has ended), or at its end.
+    if (!fault.is("ManagedObjectNotFound") && !fault.is("InvalidState") &&
+        !fault.is("NotAuthenticated"))
+      throw;
+  }
+}
+
+}  // namespace
+
+void Connection::undo(Op op, const std::string& entry_json) {
+  const auto entry = nlohmann::json::parse(entry_json, nullptr, false);
+  if (!entry.is_object()) throw Error(HYPER_CORRUPT, "this journal entry is no JSON object");
+  const auto field = [&](const char* key) {
+    const auto found = entry.find(key);
+    return found != entry.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const std::string& uuid = session_.content().instance_uuid;
+  const bool here = !uuid.empty() && !field("server").empty()
+                        ? field("server") == uuid
+                        : field("where") == session_.settings().endpoint.authority;
+  if (!here) throw Reported(HYPER_UNSUPPORTED);
+
+  const std::string kind = field("kind");
+  const Ref vm{"VirtualMachine", field("vm")};
+  try {
+    if (kind == "session") {
+      end_session(session_, field("ref"), op);
+    } else if (kind == "lease") {
+      end_lease(session_, field("ref"), op);
+    } else if (kind == "snapshot") {
+      // Only ours: a name that begins as ours do, of that task.
+      if (field("name").empty() || field("name") != snapshot_name(field("task_id")))
+        throw Error(HYPER_CORRUPT, "this journal entry names no snapshot of ours");
+      remove_snapshot(session_, vm, field("ref"), field("name"), op);
+    } else if (kind == "power") {
+      if (entry.value("restore", nlohmann::json()) == true && field("was") == "on")
+        power_on(session_, vm, op);
+    } else {
+      throw Error(HYPER_UNSUPPORTED, "this journal entry is of an unknown kind", kind);
+    }
+  } catch (const Fault& fault) {
+    if (!fault.is("ManagedObjectNotFound")) throw;  // the VM is gone, and all of it with it
+  }
+}
+
+}  // namespace hyper::vsphere

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vm_info.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace hyper::vsphere {
+namespace {
+
+constexpr int kMaxSnapshotDepth = 64;  // vSphere's own limit is 32
+
+bool ends_with(const std::string& text, std::string_view end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+bool is_disk(const pugi::xml_node& device) {
+  return xsi_type(device) == "VirtualDisk";
+}
+
+Disk read_disk(const pugi::xml_node& device,
+               const std::map<std::string, std::string>& controllers) {
+  Disk disk;
+  disk.key = static_cast<int32_t>(number(device, "key"));
+  disk.label = text(device, "deviceInfo/label");
+  const auto controller = controllers.find(text(device, "controllerKey"));
+  if (controller != controllers.end()) disk.controller = controller->second;
+  disk.unit = number(device, "unitNumber");
+  disk.capacity = number(device, "capacityInBytes");
+  const uint64_t kib = number(device, "capacityInKB");
+  if (disk.capacity == 0 && kib <= UINT64_MAX / 1024) disk.capacity = kib * 1024;
+  const pugi::xml_node backing = child(device, "backing");
+  disk.backing = xsi_type(backing);
+  disk.file = text(backing, "fileName");
+  disk.datastore = ref_in(child(backing, "datastore"));
+  disk.mode = text(backing, "diskMode");
+  disk.sharing = text(backing, "sharing");
+  disk.thin = flag(backing, "thinProvisioned");
+  disk.has_parent = static_cast<bool>(child(backing, "parent"));
+  disk.encrypted = static_cast<bool>(child(backing, "keyId"));
+  disk.change_id = text(backing, "changeId");
+  disk.physical = text(backing, "compatibilityMode") == "physicalMode";
+  return disk;
+}
+
+void read_nic(const pugi::xml_node& device, Session& session, Names& names,
+              const http::Cancel& cancel, VmInfo& vm) {
+  Nic nic;
+  nic.mac = text(device, "macAddress");
+  nic.model = xsi_type(device);
+  const pugi::xml_node backing = child(device, "backing");
+  const std::string portgroup = text(backing, "port/portgroupKey");
+  if (!portgroup.empty())
+    nic.network = names.name({"DistributedVirtualPortgroup", portgroup}, cancel);
+  if (nic.network.empty()) nic.network = text(backing, "deviceName");
+  if (nic.network.empty()) nic.network = text(backing, "opaqueNetworkId");
+  if (nic.network.empty()) nic.network = text(device, "deviceInfo/summary");
+  nic.network = unescaped_name(nic.network);
+  vm.nics.push_back(std::move(nic));
+  static_cast<void>(session);
+}
+
+void read_snapshots(const pugi::xml_node& parent, const char* list, int depth, VmInfo& vm) {
+  if (depth > kMaxSnapshotDepth) return;
+  each(parent, list, [&](const pugi::xml_node& node) {
+    vm.snapshots.push_back({ref_in(child(node, "snapshot")), text(node, "name"), depth == 0});
+    read_snapshots(node, "childSnapshotList", depth + 1, vm);
+  });
+}
+
+/// Which file of the layout holds a disk's bytes flat: the extent beside its descriptor.
+void read_layout(const pugi::xml_node& layout, VmInfo& vm) {
+  each(layout, "file", [&](const pugi::xml_node& file) {
+    if (text(file, "type") != "diskExtent") return;
+    const std::string name = text(file, "name");
+    for (Disk& disk : vm.disks) {
+      if (!ends_with(disk.file, ".vmdk")) continue;
+      if (name != disk.file.substr(0, disk.file.size() - 5) + "-flat.vmdk") continue;
+      disk.flat_extent = true;
+      disk.flat_file = name;
+    }
+  });
+}
+
+}  // namespace
+
+std::string power_word(const std::string& state) {
+  if (state == "poweredOn") return "on";
+  if (state == "poweredOff") return "off";
+  return state == "suspended" ? state : "unknown";
+}
+
+std::string os_hint(const std::string& guest_id, const std::string& guest_family) {
+  if (guest_family == "linuxGuest") return "linux";
+  if (guest_family == "windowsGuest" || guest_id.rfind("win", 0) == 0) return "windows";
+  for (const char* linux :
+       {"linux", "Linux", "debian", "ubuntu", "rhel", "centos", "sles", "suse", "fedora", "rocky",
+        "almalinux", "photon", "amazon", "coreos", "opensuse", "redhat", "asianux", "mandriva"})
+    if (guest_id.find(linux) != std::string::npos) return "linux";
+  return "unknown";
+}
+
+std::vector<Disk> read_disks(const pugi::xml_node& devices) {
+  std::map<std::string, std::string> controllers;  // key → type and bus
+  each(devices, "", [&](const pugi::xml_node& device) {
+    if (child(device, "busNumber"))
+      controllers[text(device, "key")] = xsi_type(device) + text(device, "busNumber");
+  });
+  std::vector<Disk> out;
+  each(devices, "", [&](const pugi::xml_node& device) {
+    if (!is_disk(device)) return;
+    out.push_back(read_disk(device, controllers));
+    out.back().id = "disk-" + std::to_string(out.size() - 1);
+  });
+  return out;
+}
+
+VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel) {
+  const Retrieved got = retrieve_one(session, ref,
+                                     {"name",
+                                      "parent",
+                                      "parentVApp",
+                                      "config.uuid",
+                                      "config.instanceUuid",
+                                      "config.version",
+                                      "config.guestId",
+                                      "config.guestFullName",
+                                      "config.firmware",
+                                      "config.annotation",
+                                      "config.bootOptions.efiSecureBootEnabled",
+                                      "config.changeTrackingEnabled",
+                                      "config.template",
+                                      "config.files.vmPathName",
+                                      "config.keyId",
+                                      "config.hardware.numCPU",
+                                      "config.hardware.numCoresPerSocket",
+                                      "config.hardware.memoryMB",
+                                      "config.hardware.device",
+                                      "capability.changeTrackingSupported",
+                                      "runtime.powerState",
+                                      "runtime.host",
+                                      "runtime.consolidationNeeded",
+                                      "guest.toolsRunningStatus",
+                                      "guest.guestFamily",
+                                      "snapshot",
+                                      "layoutEx",
+                                      "recentTask"},
+                                     "cannot read the VM " + ref.id, cancel);
+  const Object& object = got.object;
+  VmInfo vm;
+  vm.ref = ref;
+  vm.name = unescaped_name(object.text("name"));
+  if (!object.missing("config.hardware.device").empty())
+    throw Fault("cannot read the devices of '" + vm.name + "'",
+                object.missing("config.hardware.device"), "", "privilegeId System.Read");
+  Ref parent = ref_in(object.at("parent"));
+  if (parent.empty()) parent = ref_in(object.at("parentVApp"));
+  vm.folder = names.path(parent, cancel);
+  vm.path = vm.folder + "/" + object.text("name");
+  vm.datacenter_ref = names.ancestor(parent, "Datacenter", cancel);
+  vm.datacenter = names.path(vm.datacenter_ref, cancel);
+  if (!vm.datacenter.empty()) vm.datacenter.erase(0, 1);
+  vm.host = ref_in(object.at("runtime.host"));
+  vm.host_name = names.name(vm.host, cancel);
+  if (!vm.host.empty()) {
+    const Ref compute = names.parent(vm.host, cancel);
+    if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
+  }
+  vm.power = power_word(object.text("runtime.powerState"));
+  vm.vm_file = object.text("config.files.vmPathName");
+  vm.guest_id = object.text("config.guestId");
+  vm.guest_name = object.text("config.guestFullName");
+  vm.guest_family = object.text("guest.guestFamily");
+  vm.tools = object.text("guest.toolsRunningStatus");
+  vm.annotation = object.text("config.annotation");
+  vm.uuid = object.text("config.uuid");
+  vm.instance_uuid = object.text("config.instanceUuid");
+  vm.hardware = object.text("config.version");
+  vm.firmware = object.text("config.firmware");
+  vm.secure_boot = object.text("config.bootOptions.efiSecureBootEnabled") == "true";
+  vm.encrypted = static_cast<bool>(object.at("config.keyId"));
+  vm.is_template = object.text("config.template") == "true";
+  vm.change_tracking = object.text("config.changeTrackingEnabled") == "true";
+  vm.change_tracking_supported = object.text("capability.changeTrackingSupported") == "true";
+  vm.consolidation_needed = object.text("runtime.consolidationNeeded") == "true";
+  vm.cpus = number(object.at("config.hardware.numCPU"), "");
+  vm.cores_per_socket = number(object.at("config.hardware.numCoresPerSocket"), "");
+  vm.memory = std::min<uint64_t>(number(object.at("config.hardware.memoryMB"), ""), 1u << 30) << 20;
+  const pugi::xml_node devices = object.at("config.hardware.device");
+  vm.disks = read_disks(devices);
+  each(devices, "", [&](const pugi::xml_node& device) {
+    if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
+    vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
+  });
+  read_snapshots(object.at("snapshot"), "rootSnapshotList", 0, vm);
+  read_layout(object.at("layoutEx"), vm);
+  each(object.at("recentTask"), "ManagedObjectReference",
+       [&](const pugi::xml_node& task) { vm.tasks.push_back(ref_in(task)); });
+  return vm;
+}
+
+}  // namespace hyper::vsphere

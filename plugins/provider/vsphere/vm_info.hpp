@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM as the server describes it: plain values, read in one go.
+#ifndef HYPERHOST_PLUGINS_VSPHERE_VM_INFO_HPP
+#define HYPERHOST_PLUGINS_VSPHERE_VM_INFO_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "names.hpp"
+
+namespace hyper::vsphere {
+
+struct Disk {
+  std::string id;   ///< "disk-0": ours
+  int32_t key = 0;  ///< theirs
+  std::string label;
+  std::string controller;  ///< "ParaVirtualSCSIController0", its type and bus
+  uint64_t unit = 0;
+  uint64_t capacity = 0;  ///< bytes
+  std::string backing;    ///< xsi:type
+  std::string file;       ///< "[datastore] dir/name.vmdk"
+  Ref datastore;
+  std::string mode;     ///< "persistent", "independent_persistent" …
+  std::string sharing;  ///< "sharingMultiWriter" …
+  bool thin = false, has_parent = false, encrypted = false;
+  std::string change_id;
+  bool flat_extent = false;  ///< the server lists a -flat file for it
+  std::string flat_file;     ///< "[datastore] dir/name-flat.vmdk"
+
+  bool independent() const { return mode.rfind("independent", 0) == 0; }
+  bool raw_mapping() const { return backing.find("RawDiskMapping") != std::string::npos; }
+  bool physical = false;
+  bool multi_writer() const { return sharing == "sharingMultiWriter"; }
+  /// "ParaVirtualSCSIController0:1", the end of a lease's key for it.
+  std::string place() const { return controller + ":" + std::to_string(unit); }
+};
+
+struct Nic {
+  std::string mac, network, model;
+};
+
+struct Snapshot {
+  Ref ref;
+  std::string name;
+  bool top = false;  ///< has no parent
+};
+
+struct VmInfo {
+  Ref ref;
+  std::string name;  ///< unescaped
+  std::string path, folder, datacenter, host_name, cluster, vm_file;
+  Ref host, datacenter_ref;
+  std::string power;  ///< "on", "off", "suspended"
+  std::string guest_id, guest_name, guest_family, tools, annotation;
+  std::string uuid, instance_uuid, hardware;
+  std::string firmware;
+  bool secure_boot = false, tpm = false, encrypted = false, is_template = false;
+  bool change_tracking = false, change_tracking_supported = false, consolidation_needed = false;
+  uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
+  std::vector<Disk> disks;
+  std::vector<Nic> nics;
+  std::vector<Snapshot> snapshots;
+  std::vector<Ref> tasks;  ///< recent ones
+
+  bool tools_running() const { return tools == "guestToolsRunning"; }
+};
+
+VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel);
+
+/// The disks among an array of devices.
+std::vector<Disk> read_disks(const pugi::xml_node& devices);
+
+/// "poweredOn" as "on".
+std::string power_word(const std::string& state);
+
+/// hyper.provider/1's description, as JSON. seekable: which disks will be (by index).
+std::string describe(Session& session, Names& names, const VmInfo& vm,
+                     const std::vector<bool>& seekable, const http::Cancel& cancel);
+
+/// "linux", "windows" or "unknown".
+std::string os_hint(const std::string& guest_id, const std::string& guest_family);
+
+}  // namespace hyper::vsphere
+
+#endif

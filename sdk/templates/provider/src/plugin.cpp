@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// The provider "acme": where VMs come from. As it stands, each file NAME.raw of a directory is a VM
+// with one disk; put your product's API in the places that touch files. Its table is at the end.
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <hyper/plugin.hpp>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// JSON text of a string. A JSON library does as well: plugins may use what they like.
+std::string quoted(const std::string& text) {
+  static const char digits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (static_cast<unsigned char>(c) < 0x20)
+      (out += "\\u00") += {digits[(c >> 4) & 15], digits[c & 15]};
+    else
+      out += c;
+  }
+  return out + '"';
+}
+
+/// The value of "vm" in the request of open_vm and preflight: {"vm": …, "task_id": …}.
+std::string vm_of(const std::string& request) {
+  const std::size_t key = request.find("\"vm\"");
+  std::size_t at = key == std::string::npos ? key : request.find('"', key + 4);
+  if (at == std::string::npos) throw hyper::Error(HYPER_CONFIG, "the request names no VM");
+  std::string out;
+  for (++at; at < request.size() && request[at] != '"'; ++at) {
+    if (request[at] == '\\') ++at;
+    if (at < request.size()) out += request[at];
+  }
+  return out;
+}
+
+/// A disk being read. Offers what traits() says; read_at may be called by several threads.
+class Disk final : public hyper::Source {
+ public:
+  explicit Disk(const fs::path& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    struct stat status {};
+    if (fd_ < 0 || ::fstat(fd_, &status) != 0) {
+      const int error = errno;
+      if (fd_ >= 0) ::close(fd_);
+      throw hyper::errno_error(error, "read " + path.string());
+    }
+    length_ = static_cast<uint64_t>(status.st_size);
+  }
+  ~Disk() override { ::close(fd_); }
+
+  hyper::SourceTraits traits() const override {
+    hyper::SourceTraits traits;
+    traits.flags = HYPER_SOURCE_SEEK;
+    traits.length = length_;
+    traits.format = "raw";
+    traits.max_parallel = 8;
+    return traits;
+  }
+
+  void read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len) override {
+    for (auto* out = static_cast<char*>(buf); len > 0;) {
+      op.check_cancelled();
+      const ssize_t got = ::pread(fd_, out, len, static_cast<off_t>(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw hyper::errno_error(errno, "read the disk").retryable();
+      if (got == 0) throw hyper::Error(HYPER_CORRUPT, "the disk became shorter while it was read");
+      out += got;
+      offset += static_cast<uint64_t>(got);
+      len -= static_cast<uint64_t>(got);
+    }
+  }
+
+ private:
+  int fd_;
+  uint64_t length_ = 0;
+};
+
+/// A VM held ready to be read. What opening it changed outside (a snapshot), close() undoes.
+class Vm final : public hyper::ProviderVm {
+ public:
+  explicit Vm(fs::path disk) : disk_(std::move(disk)) {}
+  std::unique_ptr<hyper::Source> open_disk(hyper::Op, const std::string& id, uint32_t) override {
+    if (id != "disk-0") throw hyper::Error(HYPER_NOTFOUND, "there is no disk '" + id + "'");
+    return std::make_unique<Disk>(disk_);
+  }
+
+ private:
+  const fs::path disk_;
+};
+
+/// A connection: made by connect(), ended by the destructor. Its calls may come from any thread.
+class Connection final : public hyper::ProviderConnection {
+ public:
+  static std::unique_ptr<Connection> connect(hyper::Config config, hyper::Op) {
+    const fs::path path = config.string("/path");  // the host has checked it against the schema
+    if (!fs::is_directory(path))
+      throw hyper::Error(HYPER_NOTFOUND, path.string() + " is no directory").at("/path");
+    return std::make_unique<Connection>(path);
+  }
+  explicit Connection(fs::path path) : path_(std::move(path)) {}
+
+  void list_vms(hyper::Op op, const char* pattern, const hyper::Emit& emit) override {
+    for (const auto& entry : fs::directory_iterator(path_)) {
+      op.check_cancelled();
+      const std::string name = entry.path().stem().string();
+      if (entry.path().extension() != ".raw" || !entry.is_regular_file()) continue;
+      if (pattern != nullptr && ::fnmatch(pattern, name.c_str(), 0) != 0) continue;
+      emit("{\"ref\": " + quoted(name) + ", \"name\": " + quoted(name) +
+           ", \"disks\": 1, \"bytes\": " + std::to_string(entry.file_size()) + "}");
+    }
+  }
+
+  std::string describe_vm(hyper::Op, const std::string& vm) override {
+    const uint64_t size = fs::file_size(disk_of(vm));
+    return "{\"ref\": " + quoted(vm) + ", \"name\": " + quoted(vm) +
+           ", \"disks\": [{\"id\": \"disk-0\", \"format\": \"raw\", \"capacity_bytes\": " +
+           std::to_string(size) + ", \"bytes\": " + std::to_string(size) +
+           ", \"access\": [\"seek\"]}]}";
+  }
+
+  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const std::string& request) override {
+    return std::make_unique<Vm>(disk_of(vm_of(request)));
+  }
+
+ private:
+  fs::path disk_of(const std::string& vm) const {
+    const fs::path file = path_ / (vm + ".raw");
+    // A name is one part of a path: nothing outside the directory is ever opened.
+    if (vm.empty() || vm.find('/') != std::string::npos || !fs::is_regular_file(file))
+      throw hyper::Error(HYPER_NOTFOUND, "there is no VM '" + vm + "'")
+          .hint("`hyperhost list` shows what there is");
+    return file;
+  }
+
+  const fs::path path_;
+};
+
+struct Acme {
+  using Interfaces = hyper::Interfaces<hyper::Provider<Connection>>;
+  static constexpr int32_t kThreads = HYPER_THREADS_PARALLEL;
+};
+
+}  // namespace
+
+HYPER_PLUGIN(Acme)

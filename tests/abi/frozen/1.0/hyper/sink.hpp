@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Part of the C++17 face: sinks. Derive from Sink in a storage plugin; use SinkRef to write.
+#ifndef HYPER_SINK_HPP
+#define HYPER_SINK_HPP
+
+#include <memory>
+#include <string>
+
+#include "sink.h"
+#include "source.hpp"
+
+namespace hyper {
+
+struct SinkTraits {
+  uint32_t flags = 0;  ///< HYPER_SINK_…
+  uint64_t part_size = 0;
+  uint32_t block_min = 1;
+  uint32_t max_parallel = 1;
+};
+
+/// Base of a storage plugin's sinks. The destructor is close(): without a commit before it, it
+/// aborts and leaves nothing behind.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual SinkTraits traits() const = 0;
+  virtual void write_at(Op, uint64_t offset, const void* buf, uint64_t len) = 0;
+  virtual void zero_at(Op, uint64_t /*offset*/, uint64_t /*len*/) { unsupported(); }
+  /// Valid as long as the sink.
+  virtual const char* path() { return nullptr; }
+  virtual void sync(Op) {}
+  virtual std::unique_ptr<Source> reopen(Op, uint64_t /*length*/) { unsupported(); }
+  /// Durable and visible when it returns. A JSON object as sink.h says.
+  virtual std::string commit(Op, uint64_t length) = 0;
+  /// The token where `on`, as sink.h says.
+  virtual std::string keep(Op, bool /*on*/) { unsupported(); }
+
+ protected:
+  [[noreturn]] static void unsupported() {
+    throw Error(HYPER_UNSUPPORTED, "this sink has no such access");
+  }
+};
+
+/// Hands a Sink over the ABI: the receiver's close() deletes it.
+inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
+  const SinkTraits traits = sink->traits();
+  hyper_sink table{};
+  table.flags = traits.flags;
+  table.part_size = traits.part_size;
+  table.block_min = traits.block_min;
+  table.max_parallel = traits.max_parallel;
+  table.write_at = [](void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+                      uint64_t len) noexcept {
+    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->write_at(Op(op), offset, buf, len); });
+  };
+  table.zero_at = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
+    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->zero_at(Op(op), offset, len); });
+  };
+  table.path = [](void* ctx) noexcept -> const char* { return static_cast<Sink*>(ctx)->path(); };
+  table.sync = [](void* ctx, hyper_op* op) noexcept {
+    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->sync(Op(op)); });
+  };
+  table.reopen = [](void* ctx, hyper_op* op, uint64_t length, hyper_source* out_source) noexcept {
+    return detail::guard(
+        op, [&] { export_source(static_cast<Sink*>(ctx)->reopen(Op(op), length), out_source); });
+  };
+  table.commit = [](void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void* arg) noexcept {
+    return detail::guard(op, [&] {
+      const std::string json = static_cast<Sink*>(ctx)->commit(Op(op), length);
+      if (!json.empty()) Emit(emit, arg)(json);
+    });
+  };
+  table.close = [](void* ctx) noexcept { delete static_cast<Sink*>(ctx); };
+  table.keep = [](void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+    return detail::guard(op, [&] {
+      const std::string json = static_cast<Sink*>(ctx)->keep(Op(op), on != 0);
+      if (!json.empty()) Emit(emit, arg)(json);
+    });
+  };
+  table.ctx = sink.get();
+  detail::fill_table(*out, table);
+  static_cast<void>(sink.release());
+}
+
+/// Writes to a sink that somebody else owns.
+class SinkRef {
+ public:
+  explicit SinkRef(const hyper_sink* sink) : sink_(sink) {}
+  const hyper_sink* raw() const { return sink_; }
+  bool can(uint32_t flags) const { return (sink_->flags & flags) == flags; }
+  uint64_t part_size() const { return sink_->part_size; }
+  uint32_t max_parallel() const { return sink_->max_parallel; }
+  void write_at(Op op, uint64_t offset, const void* buf, uint64_t len) const {
+    check(sink_->write_at(sink_->ctx, op.raw(), offset, buf, len));
+  }
+  void zero_at(Op op, uint64_t offset, uint64_t len) const {
+    check(sink_->zero_at(sink_->ctx, op.raw(), offset, len));
+  }
+  std::string path() const {
+    const char* text = sink_->path(sink_->ctx);
+    return text == nullptr ? std::string() : std::string(text);
+  }
+  void sync(Op op) const { check(sink_->sync(sink_->ctx, op.raw())); }
+
+ private:
+  const hyper_sink* sink_;
+};
+
+}  // namespace hyper
+
+#endif

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The live view of a run by exact output, what a terminal is shown of hostile names, and a console
+// whose reader does not read.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "hosts/hyperhost/console.hpp"
+#include "hosts/hyperhost/run_view.hpp"
+#include "hosts/hyperhost/terminal_text.hpp"
+
+namespace hyperhost {
+namespace {
+
+using namespace std::chrono_literals;
+using Lines = std::vector<std::string>;
+constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+
+/// A tracker with a clock of its own, told what a run would tell it.
+class View : public ::testing::Test {
+ protected:
+  View() : tracker_({256, [this] { return now_; }}) {}
+
+  std::shared_ptr<const TaskInfo> task(const std::string& name) {
+    auto info = std::make_shared<TaskInfo>();
+    info->task_id = "task-" + name;
+    info->vm_name = name;
+    info->run_id = "run";
+    return info;
+  }
+  void tell(const std::shared_ptr<const TaskInfo>& about, EventBody body) {
+    tracker_.on_event({wall_, about, std::move(body)});
+  }
+  void pass(std::chrono::milliseconds time) {
+    now_ += time;
+    wall_ += time;
+  }
+  RunView view(bool colour = false, bool unicode = false) {
+    return RunView(tracker_, {"night", 0, colour, unicode, [this] { return now_; }});
+  }
+  /// A disk of 4 GiB that moves at 100 MiB/s for ten seconds, and a VM that waits.
+  void half_way(const std::string& name = "web-01") {
+    first_ = task(name);
+    tell(nullptr, event::RunStarted{"run", "night", "ops", {first_, task("db")}});
+    tell(first_, event::TaskStarted{1, 4 * kGiB, {Stage::kExport, Stage::kConvert}});
+    tell(first_, event::StageStarted{Stage::kExport, 0, ""});
+    tell(first_, event::StageStarted{Stage::kConvert, 4 * kGiB, ""});
+    tell(first_, event::DiskStarted{Stage::kConvert, "disk-0", 4 * kGiB});
+    for (uint64_t step = 1; step <= 100; ++step) {
+      pass(100ms);
+      tell(first_, event::DiskProgress{Stage::kConvert, "disk-0", step * 10 * kMiB, 4 * kGiB});
+    }
+  }
+
+  std::chrono::steady_clock::time_point now_{1000s};
+  WallClock::time_point wall_{1'000'000s};
+  ProgressTracker tracker_;
+  std::shared_ptr<const TaskInfo> first_;
+};
+
+TEST_F(View, AtEightyColumns) {
+  RunView shown = view();
+  half_way();
+  EXPECT_EQ(
+      shown.lines({80, 24}),
+      (Lines{"night: 0 of 2 VMs done  24% of 4.00 GiB  100 MiB/s  10s so far",
+             "VM             stage                    done/total        now    average   left",
+             "web-01         convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",
+             "  disk-0       convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",
+             "db             waiting ........"}));
+}
+
+TEST_F(View, ColumnsLeaveInANarrowWindowAndNothingIsEverWider) {
+  RunView shown = view();
+  half_way("a-name-that-is-far-longer-than-any-window-would-like");
+  for (unsigned columns = 1; columns < 200; ++columns)
+    for (const std::string& line : shown.lines({columns, 24}))
+      EXPECT_LT(display_width(line), columns) << line;
+  EXPECT_EQ(shown.lines({60, 24})[1],
+            "VM                  stage                        now   left");
+}
+
+TEST_F(View, WhatDoesNotFitIsCountedAndWhatRunsComesFirst) {
+  half_way();
+  tell(first_, event::TaskFinished{Outcome::kSucceeded, {}, 10s, 0, 0, 0, "", {}});
+  for (int i = 0; i < 30; ++i) {
+    const auto other = task("vm-" + std::to_string(i));
+    tell(other, event::TaskStarted{1, kGiB, {Stage::kExport}});
+    tell(other, event::StageStarted{Stage::kExport, 0, ""});
+  }
+  RunView shown = view();
+  for (unsigned rows = 2; rows < 40; ++rows) EXPECT_LT(shown.lines({80, rows}).size(), rows);
+  const Lines lines = shown.lines({80, 10});
+  ASSERT_EQ(lines.size(), 9u);
+  EXPECT_EQ(lines[2].substr(0, 5), "vm-0 ");
+  EXPECT_EQ(lines.back(), "and 26 more VMs");
+}
+
+TEST_F(View, EndsAndFailuresAreTold) {
+  half_way();
+  Diagnostic error;
+  error.summary = "no space left";
+  tell(first_, event::TaskFinished{Outcome::kFailed, error, 10s, 0, 0, 0, "", {}});
+  RunView shown = view();
+  const Lines lines = shown.lines({80, 24});
+  EXPECT_EQ(lines[0], "night: 0 of 2 VMs done, 1 not  0s so far");
+  EXPECT_EQ(lines[2],
+            "web-01         failed  #.......  24% 0.98/4.00 GiB             100 MiB/s    10s");
+}
+
+TEST_F(View, ColoursOnlyWhereWanted) {
+  half_way();
+  for (const std::string& line : view(false, true).lines({80, 24}))
+    EXPECT_EQ(line.find('\x1b'), std::string::npos);
+  const std::string painted = view(true).lines({80, 24})[2];
+  EXPECT_NE(painted.find("\x1b[36mconvert\x1b[0m"), std::string::npos);
+}
+
+TEST_F(View, AHostileNameMovesNoCursor) {
+  half_way("evil\x1b[2J\r\nname\xc2\x9b");
+  for (const std::string& line : view().lines({80, 24}))
+    for (const char c : line) EXPECT_GE(static_cast<unsigned char>(c), 0x20) << line;
+}
+
+TEST(TerminalText, WidthsAndCuts) {
+  EXPECT_EQ(display_width("abc"), 3u);
+  EXPECT_EQ(display_width("größe"), 5u);
+  EXPECT_EQ(display_width("仮想"), 4u);
+  EXPECT_EQ(display_width("e\xcc\x81"), 1u);  // a combining accent
+  EXPECT_EQ(fitted("仮想機械", 5), "仮想~");
+  EXPECT_EQ(fitted("仮想機械", 6), "仮想~ ");
+  EXPECT_EQ(fitted("ab", 4), "ab  ");
+  EXPECT_EQ(printable("a\x1b[31mb\tc\xff\n"), "a?[31mb c??");
+  EXPECT_EQ(printable("a\nb", true), "a\nb");
+  EXPECT_EQ(printable("\xe2\x80\xae gpj"), "? gpj");  // right-to-left override
+  EXPECT_EQ(printable("\xc0\x80\xed\xa0\x80"), "?????");
+}
+
+TEST(RunViewText, Numbers) {
+  EXPECT_EQ(short_duration(59.4), "59s");
+  EXPECT_EQ(short_duration(62), "1m02s");
+  EXPECT_EQ(short_duration(3 * 3600 + 12 * 60), "3h12m");
+  EXPECT_EQ(short_duration(100 * 3600), "4d04h");
+  EXPECT_EQ(short_bytes(999), "999 B");
+  EXPECT_EQ(short_bytes(1000), "0.98 KiB");
+  EXPECT_EQ(short_bytes(1.5 * kGiB), "1.50 GiB");
+  EXPECT_EQ(short_fraction(0, 0), "");
+  EXPECT_EQ(short_fraction(512 * kMiB, 30 * kGiB), "0.50/30.0 GiB");
+}
+
+TEST(Console, AReaderThatDoesNotReadCostsNoTime) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    Console console(ends[1], {});
+    for (int i = 0; i < 20'000; ++i) console.print(std::string(100, 'x'));
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 6s);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST(Console, EveryLineComesAndTheViewGoes) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  {
+    int frame = 0;
+    Console console(ends[1], [&frame](TerminalSize size) {
+      EXPECT_EQ(size.columns, 80u);
+      return Lines{"frame " + std::to_string(++frame), "second"};
+    });
+    console.print("hello");
+    std::this_thread::sleep_for(250ms);  // what a frame takes is the console's own clock
+  }
+  ::close(ends[1]);
+  std::string all(65536, '\0');
+  const ssize_t got = ::read(ends[0], all.data(), all.size());
+  ::close(ends[0]);
+  ASSERT_GT(got, 0);
+  all.resize(static_cast<size_t>(got));
+  EXPECT_NE(all.find("hello\n"), std::string::npos);
+  EXPECT_NE(all.find("frame 1\x1b[K\nsecond\x1b[K"), std::string::npos);
+  EXPECT_NE(all.find("\r\x1b[1Aframe 2\x1b[K\nsecond\x1b[K\x1b[J"), std::string::npos);
+  EXPECT_EQ(all.find("\x1b[2J"), std::string::npos);  // the whole screen is never blanked
+  EXPECT_EQ(all.substr(all.size() - 8), "\r\x1b[1A\x1b[J");
+}
+
+}  // namespace
+}  // namespace hyperhost

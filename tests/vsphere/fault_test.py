@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vsphere provider against a vCenter that makes faults (fault_vcenter.py). ROWS names every fault and how it ends."""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
+from fault_vcenter import FaultVCenter, Model, sample  # noqa: E402
+from hyperhost_cli import CliTest, FAILED, MIB, OK, PREFLIGHT, content_digest, requirement  # noqa: E402
+from vcenter_model import Dialect, Disk  # noqa: E402
+
+ALWAYS = 99
+
+
+class FaultTest(CliTest):
+    dialect = Dialect()
+
+    def setUp(self):
+        super().setUp()
+        requirement.tool("openssl", "openssl")
+        self.server = self.new_server()
+
+    def new_server(self):
+        server = FaultVCenter(self.work, self.dialect)
+        self.addCleanup(server.stop)
+        return server
+
+    def provider(self, **keys):
+        return {"plugin": "vsphere", "endpoint": self.server.url, "username": FaultVCenter.USER,
+                "password": {"file": str(self.server.password_file)}, "tls": {"ca_file": str(self.server.certificate[0])},
+                "transport": "lease", **keys}
+
+    def plan(self, vm="web", options=None, migration=None, retries=0, **keys):  # pylint: disable=arguments-differ
+        return super().plan("", vm=vm, providers={"lab": self.provider(**(options or {}))},
+                            migrations=[{"vm": vm, "provider": "lab", **(migration or {})}],
+                            batch={"max_retries": retries, "retry_delay": "1ms"}, defaults={"durability": "none"}, **keys)
+
+    def add_vm(self, name="web", disks=1, **keys):
+        return self.server.model.add_vm(name, [sample(seed=7 + i) for i in range(disks)], **keys)
+
+    def assert_migrated(self, vm, out="out"):
+        manifest = json.loads((self.work / out / vm.name / "manifest.json").read_text())
+        self.assertEqual(len(manifest["disks"]), len(vm.disks))
+        for number, disk in enumerate(vm.disks):
+            raw = self.work / "expected.raw"
+            raw.write_bytes(disk.content.read(0, disk.capacity))
+            self.assertEqual(manifest["hyperhost"]["disks"][number]["content_digest"], content_digest(raw))
+        return manifest
+
+    def assert_nothing_owed(self):
+        self.assertEqual(self.server.left(), [])
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+        self.assertEqual(cleaned["entries"], [])
+
+
+def row(faults, *words, vm=None, options=None, retries=0, ok=None, note=()):
+    """words: what the error says; none of them = the migration succeeds. note: what is said on the way."""
+    return {"faults": faults, "words": words, "vm": vm or {}, "options": options or {}, "retries": retries,
+            "ok": not words if ok is None else ok, "note": note}
+
+
+RUNNING = {"power": "poweredOn"}
+ROWS = {
+    # name: what the server does (FAULTS in fault_vcenter.py), and how it ends
+    "no fault, powered off: ExportVm": row({}),
+    "no fault, running: snapshot and ExportSnapshot": row({}, vm=RUNNING, note=("is running",)),
+    "suspended": row({}, vm={"power": "suspended"}, note=("is suspended",)),
+    "cookie without quotes": row({"quoted_cookie": False}),
+    "'*' in the lease's urls": row({"star_urls": True}),
+    "no ExportVm: a snapshot is exported instead": row({"no_export_vm": True}),
+    "one lease a VM: its disks share it": row({"one_lease_a_vm": True}, vm={"disks": 3}),
+    "the host's certificate was changed": row({"wrong_thumbprint": True}, "another than was agreed"),
+    "a lease of one second, kept alive": row({"lease_timeout": 1, "nfc_rate": 400_000}),
+    "the lease is taken away": row({"refuse_progress": True, "nfc_rate": 400_000}, "was ended by the server"),
+    "the session is lost in mid-lease": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1},
+                                            "was ended by the server", vm=RUNNING),
+    "… and the next try succeeds": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1}, vm=RUNNING,
+                                       retries=1),
+    "the session expired between operations": row({"expire_before": "CreateSnapshot_Task"}, vm=RUNNING),
+    "the stream ends early, in good order": row({"nfc_truncate": 200_000}, "truncated"),
+    "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
+    "the stream is empty": row({"nfc_truncate": 0}, "truncated"),
+    "the connection is reset": row({"nfc_drop": (200_000, ALWAYS)}, "broke off"),
+    "the connection is reset once: the disk is read again": row({"nfc_drop": (200_000, 1)}, retries=1, note=("read again",)),
+    "the connection is reset twice: the VM is tried again": row({"nfc_drop": (200_000, 2)}, vm=RUNNING, retries=1,
+                                                                note=("read again",)),
+    "the host is busy (503) twice": row({"nfc_status": [503, 503]}),
+    "the host is busy (503) for good": row({"nfc_status": [503] * ALWAYS}, "HTTP 503"),
+    "the disk is locked (500)": row({"nfc_status": [500] * ALWAYS}, "HTTP 500", "locked"),
+    "the lease's address is not accepted (401)": row({"nfc_status": [401] * ALWAYS}, "HTTP 401"),
+    "the host falls silent": row({"nfc_silent": 200_000}, "stands still", options={"stall_timeout": "500ms"}),
+    "the host trickles": row({"nfc_piece": 20, "nfc_rate": 400}, "stands still", options={"stall_timeout": "500ms"}),
+    "bytes arrive changed": row({"nfc_flip": 10_000}, "damaged"),
+    "the manifest has another checksum": row({"wrong_manifest": True}, "did not come as it was sent"),
+    "the server has no manifest": row({"no_manifest": True}),
+    "vCenter is busy (503)": row({"http_status": [503]}),
+    "the export is not permitted": row({"faults": {"ExportVm": ["NoPermission"]}}, "NoPermission", "VApp.Export"),
+    "the host's licence is read-only": row({"faults": {"ExportVm": ["RestrictedVersion"]}}, "licence"),
+    "another task holds the VM for a moment": row({"faults": {"ExportVm": ["TaskInProgress", "FileLocked"]}}),
+    "the snapshot fails": row({"task_faults": {"CreateSnapshot_Task": ["InsufficientStorageSpace"]}}, "datastore is full",
+                              vm=RUNNING),
+    "the guest cannot be quiesced": row({"task_faults": {"CreateSnapshot_Task": ["ApplicationQuiesceFault"]}}, vm=RUNNING,
+                                        note=("could not settle",)),
+    "… and must be": row({"task_faults": {"CreateSnapshot_Task": ["ApplicationQuiesceFault"]}}, "ApplicationQuiesceFault",
+                         vm=RUNNING, options={"quiesce": "always"}),
+    "the snapshot cannot be removed at once": row({"task_faults": {"RemoveSnapshot_Task": ["FileLocked", "TaskInProgress"]}},
+                                                  vm=RUNNING),
+    "the guest is shut down": row({}, vm=RUNNING, options={"power": "shutdown"}, note=("will be shut down",)),
+    "the guest does not shut down": row({"guest_hangs": True}, "does not shut down", vm=RUNNING,
+                                        options={"power": "shutdown", "shutdown_timeout": "300ms"}),
+    "… and is powered off": row({"guest_hangs": True}, vm=RUNNING, note=("without its guest's consent",), options={
+        "power": "shutdown", "shutdown_timeout": "300ms", "shutdown_fallback": "power-off"}),
+    "no VMware Tools": row({}, "cannot be asked to shut down", vm={**RUNNING, "tools": "guestToolsNotRunning"},
+                           options={"power": "shutdown"}),
+    "a running VM where none may be": row({}, "not powered off", vm=RUNNING, options={"power": "require-off"}),
+}
+
+
+AUTO, DATASTORE = {"transport": "auto"}, {"transport": "datastore"}
+BY_LEASE = ("is exported by lease",)
+RANGE_ROWS = {
+    "ranges of the flat file": row({}, options=DATASTORE),
+    "ranges of the frozen base below our snapshot": row({}, vm=RUNNING, options=DATASTORE),
+    "ranges are ignored": row({"range_ignored": True}, "ignores ranges", options=DATASTORE),
+    "ranges are ignored: by lease": row({"range_ignored": True}, options=AUTO, note=BY_LEASE),
+    "another range comes than was asked": row({"range_wrong": 2}, options=DATASTORE),
+    "another range comes, for good": row({"range_wrong": ALWAYS}, "another range", options=DATASTORE),
+    "the datastore is busy (503) for a while": row({"range_status": [503, 503, 503]}, options=DATASTORE),
+    "one range fails, again and again": row({"range_status": [503] * ALWAYS, "range_status_from": 5 * MIB}, "HTTP 503",
+                                            options=DATASTORE),
+    "the file is locked (500)": row({"range_status": [500] * ALWAYS}, "HTTP 500", options=DATASTORE),
+    "the file is locked (500): by lease": row({"range_status": [500] * ALWAYS}, options=AUTO, note=BY_LEASE),
+    "the session expires between ranges": row({"folder_loss": 5}, options=DATASTORE),
+    "allocated areas come in many pages": row({"cbt_page": 3}, options=DATASTORE),
+    "allocated areas are not told": row({"faults": {"QueryChangedDiskAreas": ["FileFault"]}}, options=DATASTORE),
+}
+
+
+class Faults(FaultTest):
+    def test_every_row(self):
+        only = os.environ.get("HYPERHOST_FAULT_ROW", "")
+        for number, (name, wanted) in enumerate({**ROWS, **RANGE_ROWS}.items()):
+            if only not in name:
+                continue
+            with self.subTest(name):
+                self.one_row(f"vm{number}", wanted)
+
+    def one_row(self, name, wanted):
+        server = self.server
+        server.faults.clear()
+        server.faults.update({k: json.loads(json.dumps(v)) if isinstance(v, (list, dict)) else v
+                              for k, v in wanted["faults"].items()})
+        vm = self.add_vm(name, **wanted["vm"])
+        power = vm.power
+        done = self.host("run", self.plan(name, wanted["options"], retries=wanted["retries"]), status=None, timeout=60)
+        for word in wanted["words"] + wanted["note"]:
+            self.assertIn(word, done.err)
+        self.assertNotIn(FaultVCenter.PASSWORD, done.err)
+        if wanted["ok"]:
+            self.assertEqual(done.status, OK, done)
+            self.assert_migrated(vm)
+        else:
+            self.assertIn(done.status, (FAILED, PREFLIGHT), done)
+            self.assert_nothing_left("out/" + name)
+            self.assertTrue(done.errors())
+        if wanted["options"].get("power", "as-is") == "as-is" or wanted["words"]:
+            self.assertEqual(vm.power, power)
+        server.faults.clear()
+        self.assert_nothing_owed()
+
+
+class Details(FaultTest):
+    def test_the_lease_is_kept_alive_and_completed_after_the_manifest(self):
+        vm = self.add_vm()
+        self.server.faults.update({"lease_timeout": 1, "nfc_rate": 500_000})
+        self.host("run", self.plan())
+        manifest = self.assert_migrated(vm)
+        self.assertGreater(len(self.server.called("HttpNfcLeaseProgress")), 4)
+        calls = [method for method, _ in self.server.calls]
+        self.assertLess(calls.index("HttpNfcLeaseGetManifest"), calls.index("HttpNfcLeaseComplete"))
+        self.assertEqual([how for _, how in self.server.model.ended_leases], ["done"])
+        self.assertEqual(calls[-1], "Logout")
+        self.assertIn("sha1 as in the lease's manifest", json.dumps(manifest))
+
+    def test_the_cookie_goes_to_nobody_else_and_no_range_is_asked(self):
+        self.add_vm()
+        self.host("run", self.plan())
+        self.assertEqual(self.server.nfc_requests, [{"host": True, "cookie": None, "range": None}])
+        self.server.nfc_requests.clear()
+        self.server.faults["star_urls"] = True
+        self.add_vm("star")
+        self.host("run", self.plan("star"))
+        self.assertEqual([(r["host"], r["cookie"] is not None) for r in self.server.nfc_requests], [(False, True)])
+
+    def test_disks_are_read_at_once_up_to_the_hosts_limit(self):
+        vm = self.add_vm(disks=4)
+        self.server.faults["nfc_rate"] = 2_000_000
+        self.host("run", self.plan(options={"max_streams_per_host": 2}))
+        self.assert_migrated(vm)
+        self.assertEqual(self.server.most_streams, 2)
+        self.assertEqual(len(self.server.called("ExportVm")), 4)
+
+    def test_one_disk_that_is_read_again_costs_the_others_nothing(self):
+        vm = self.add_vm(disks=3)
+        self.server.faults["nfc_drop"] = (200_000, 1)
+        self.host("run", self.plan(retries=1))
+        self.assert_migrated(vm)
+        self.assertEqual(len(self.server.nfc_requests), 4)
+        self.assertEqual(sorted(how for _, how in self.server.model.ended_leases), ["aborted", "done", "done", "done"])
+
+    def test_power_is_restored_after_a_failure_if_asked(self):
+        vm = self.add_vm(power="poweredOn")
+        self.server.faults["nfc_status"] = [500] * ALWAYS
+        options = {"power": "shutdown"}
+        self.host("run", self.plan(options=options), status=FAILED)
+        self.assertEqual(vm.power, "poweredOff")
+        vm.power = "poweredOn"
+        done = self.host("run", self.plan(options={**options, "restore_power": True}), status=FAILED)
+        self.assertEqual(vm.power, "poweredOn")
+        self.assertIn("powered on again", done.err)
+        self.assert_nothing_owed()
+
+    def test_ranges_go_over_several_connections_and_skip_what_is_not_allocated(self):
+        vm = self.server.model.add_vm("web", [sample(32 * MIB, seed=5, density=0.2)])
+        self.server.faults.update({"nfc_rate": 4_000_000, "cbt_page": 7})
+        self.host("run", self.plan(options=AUTO))
+        manifest = self.assert_migrated(vm)
+        self.assertEqual(self.server.called("ExportVm"), [])
+        self.assertGreater(self.server.most_streams, 2)
+        self.assertLessEqual(self.server.most_streams, 4)
+        self.assertGreater(len(self.server.called("QueryChangedDiskAreas")), 5)
+        self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 12 * MIB)
+
+    def test_what_has_no_flat_file_goes_by_lease(self):
+        content = sample(MIB)
+        for name, disk in (("vsan", Disk(2000, content, flat=False)),
+                           ("sparse", Disk(2000, content, backing="VirtualDiskSeSparseBackingInfo"))):
+            vm = self.server.model.add_vm(name, [disk])
+            self.host("run", self.plan(name, options=AUTO))
+            self.assert_migrated(vm)
+        self.assertEqual(self.server.folder_requests, [])
+        done = self.host("run", self.plan("vsan", options=DATASTORE, migration={"output_name": "again"}), status=PREFLIGHT)
+        self.assertIn("keeps no flat file", done.err)
+
+    def test_snapshots_of_others_stay(self):
+        vm = self.add_vm(power="poweredOn")
+        vm.snapshots.append((("VirtualMachineSnapshot", "snapshot-1"), "before the update"))
+        done = self.host("run", self.plan())
+        self.assertIn("has 1 snapshots", done.err)
+        self.assert_migrated(vm)
+        self.assertEqual([name for _, name in vm.snapshots], ["before the update"])
+
+    def test_unfit_disks_are_named_before_anything_is_touched(self):
+        content = sample(MIB)
+        vm = self.server.model.add_vm("odd", [
+            Disk(2000, content), Disk(2001, content, unit=1, mode="independent_persistent"),
+            Disk(2002, content, unit=2, sharing="sharingMultiWriter")], power="poweredOn", tpm=True)
+        done = self.host("validate", self.plan("odd"), status=PREFLIGHT)
+        for words in ("is independent", "shared by several VMs", "virtual TPM"):
+            self.assertIn(words, done.err)
+        self.assertEqual(self.server.called("CreateSnapshot_Task"), [])
+        self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}))
+        vm.encrypted = True
+        done = self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}), status=PREFLIGHT)
+        self.assertIn("is encrypted", done.err)
+
+    def test_five_thousand_vms_page_by_page(self):
+        for number in range(5000):
+            self.server.model.add_vm(f"web-{number:04}", [], folder=Model.PROD if number % 2 else Model.VM_FOLDER)
+        listed = self.host("--output", "json", "list", "--plan", self.plan(), timeout=120).json["vms"]
+        self.assertEqual(len({vm["ref"] for vm in listed}), 5000)
+        self.assertEqual(listed[1]["path"], "/DC 1/vm/prod/web-0001")
+        self.assertGreater(len(self.server.called("ContinueRetrievePropertiesEx")), 20)
+        self.assertEqual(self.server.pages, {})
+
+    def test_patterns_of_a_plan(self):
+        for name in ("web-1", "web-2", "db-1"):
+            self.server.model.add_vm(name, [sample(MIB, seed=3)], folder=Model.PROD)
+        self.server.model.add_vm("web-3", [sample(MIB, seed=3)])
+        self.host("run", self.plan("/DC 1/vm/prod/web-*"))
+        self.assertEqual(sorted(p.name for p in (self.work / "out").iterdir()), ["web-1", "web-2"])
+
+    def test_cancel_leaves_nothing(self):
+        self.add_vm(power="poweredOn")
+        self.server.faults["nfc_rate"] = 100_000
+        running = self.start("run", self.plan())
+        running.wait_for(lambda: self.server.streams > 0, "a stream")
+        began = time.monotonic()
+        os.kill(running.process.pid, signal.SIGINT)
+        done = running.finish(20)
+        self.assertEqual(done.status, 4, done)
+        self.assertLess(time.monotonic() - began, 5)
+        self.assert_nothing_owed()
+        self.assert_nothing_left()
+
+    def test_killed_and_cleaned_up(self):
+        vm = self.add_vm(power="poweredOn")
+        vm.snapshots.append((("VirtualMachineSnapshot", "snapshot-1"), "before the update"))
+        other = self.add_vm("other", power="poweredOn")
+        self.server.faults["nfc_rate"] = 100_000
+        running = self.start("run", self.plan())
+        running.wait_for(lambda: self.server.streams > 0, "a stream")
+        running.process.kill()
+        running.process.wait()
+        other.snapshots.append((("VirtualMachineSnapshot", "snapshot-2"), "hyperhost of-another-machine"))
+        self.assertEqual(len(self.server.left()), 5, self.server.left())  # session, lease, snapshot, and two of others
+        self.server.faults.clear()
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+        self.assertEqual(cleaned["open"], 0, cleaned)
+        self.assertEqual({entry["kind"] for entry in cleaned["entries"] if entry["plugin"] == "vsphere"},
+                         {"session", "snapshot", "lease"})
+        self.assertEqual([name for _, name in vm.snapshots], ["before the update"])
+        self.assertEqual(len(other.snapshots), 1)
+        vm.snapshots.clear()
+        other.snapshots.clear()
+        self.assert_nothing_owed()
+
+    def test_the_password_is_nowhere(self):
+        self.add_vm(power="poweredOn")
+        self.server.faults["nfc_rate"] = 1_000_000
+        running = self.start("--log-level", "trace", "run", self.plan())
+        running.wait_for(lambda: self.server.streams > 0, "a stream")
+        command = pathlib.Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
+        sessions = list(self.server.model.sessions.items())
+        done = running.finish()
+        self.assertEqual(done.status, OK, done)
+        written = [command, done.out.encode(), done.err.encode()]
+        written += [p.read_bytes() for p in self.work.rglob("*") if p.is_file() and p.suffix not in (".qcow2", ".key", ".pem")
+                    and p != self.server.password_file and p.name != "expected.raw"]
+        secrets = [FaultVCenter.PASSWORD, FaultVCenter.PASSWORD.replace("<", "&lt;")]
+        secrets += [part.strip('"') for pair in sessions for part in pair]
+        for secret in secrets:
+            for form in (secret, json.dumps(secret)[1:-1]):
+                self.assertFalse(any(form.encode() in data for data in written), "a secret was written down")
+
+
+class OtherDialect(FaultTest):
+    """The other way to spell xsi:type, with a prefix for vim25's own types."""
+    dialect = Dialect("XMLSchema-instance", "vim25:")
+
+    def test_both_ways_to_export(self):
+        off, on = self.add_vm("off"), self.add_vm("on", power="poweredOn")
+        for vm in (off, on):
+            self.host("run", self.plan(vm.name))
+            self.assert_migrated(vm)
+        self.server.faults["faults"] = {"ExportVm": ["NoPermission"]}
+        self.add_vm("third")
+        self.assertIn("VApp.Export", self.host("run", self.plan("third"), status=FAILED).err)
+        self.server.faults.clear()
+        self.assert_nothing_owed()
+
+
+if __name__ == "__main__":
+    requirement.main()

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fault-injecting vCenter (fault_vcenter.py) has: VMs, disks, snapshots, leases, tasks, and how each answers
+for its properties. Property values are XML in the server's own dialect (Dialect), since servers differ in their prefixes.
+"""
+
+import itertools
+import pathlib
+import sys
+import time
+import uuid
+from xml.sax.saxutils import escape
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from vmdk_writer import Content, stream_optimized  # noqa: E402
+
+
+class Dialect:
+    """How this server spells xsi:type: its prefix for XMLSchema-instance, and one for vim25's own types."""
+
+    def __init__(self, instance="xsi", own=""):
+        self.instance, self.own = instance, own
+
+    def typed(self, name, kind, inner, extra=""):
+        """An element with a plain `type` where `extra` has one, and an xsi type."""
+        prefix = "" if kind.startswith("xsd:") else self.own
+        return f'<{name}{extra} {self.instance}:type="{prefix}{kind}">{inner}</{name}>'
+
+    def ref(self, name, ref):
+        return self.typed(name, "ManagedObjectReference", escape(ref[1]), f' type="{ref[0]}"')
+
+    def refs(self, name, refs):
+        inner = "".join(f'<ManagedObjectReference type="{r[0]}" {self.instance}:type="{self.own}ManagedObjectReference">'
+                        f"{escape(r[1])}</ManagedObjectReference>" for r in refs)
+        return self.typed(name, "ArrayOfManagedObjectReference", inner)
+
+    def string(self, name, value):
+        return self.typed(name, "xsd:string", escape(value))
+
+    def enum(self, name, kind, value):
+        return self.typed(name, kind, value)
+
+    def boolean(self, name, value):
+        return self.typed(name, "xsd:boolean", "true" if value else "false")
+
+    def integer(self, name, value):
+        return self.typed(name, "xsd:int", str(value))
+
+    def fault(self, name, kind, message):
+        """A LocalizedMethodFault."""
+        return self.typed(name, "LocalizedMethodFault",
+                          self.typed("fault", kind, "") + f"<localizedMessage>{escape(message)}</localizedMessage>")
+
+
+class Disk:
+    """A disk with known content: as the guest sees it, and as a lease streams it."""
+
+    def __init__(self, key, content, unit=0, **keys):
+        self.key, self.unit, self.content = key, unit, content
+        self.capacity = keys.get("capacity", content.capacity)
+        self.mode = keys.get("mode", "persistent")
+        self.backing = keys.get("backing", "VirtualDiskFlatVer2BackingInfo")
+        self.sharing = keys.get("sharing", "sharingNone")
+        self.flat = keys.get("flat", True)  # the layout lists a -flat file
+        self._stream = keys.get("stream")
+
+    @property
+    def stream(self):
+        if self._stream is None:
+            self._stream = stream_optimized(self.content)
+        return self._stream
+
+
+class Vm:
+    def __init__(self, number, name, disks, power="poweredOff", **keys):
+        self.ref, self.name, self.disks, self.power = ("VirtualMachine", f"vm-{number}"), name, disks, power
+        self.uuid, self.instance_uuid = (str(uuid.UUID(int=number + n)) for n in (1 << 64, 2 << 64))
+        self.snapshots = []  # [(ref, name)]
+        self.tools = keys.get("tools", "guestToolsRunning")
+        self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
+        self.folder = keys.get("folder", ("Folder", "group-v3"))
+        self.consolidation_needed = False
+        self.lock = None  # the lease that holds it
+
+    def file(self, disk, suffix=""):
+        return f"[store 1] {self.name}/{self.name}_{disk.key}{suffix}.vmdk"
+
+
+class Lease:
+    def __init__(self, ref, vm, session, timeout):
+        self.ref, self.vm, self.session, self.timeout = ref, vm, session, timeout
+        self.state, self.renewed, self.renewals = "ready", time.monotonic(), 0
+        self.sent = {}  # disk key → (sha1, length) of what was sent last
+
+    def alive(self):
+        if self.state == "ready" and time.monotonic() - self.renewed > self.timeout:
+            self.state = "expired"
+        return self.state == "ready"
+
+
+class Model:
+    """The inventory: /DC 1/vm/[prod/]NAME on one host of a cluster, with one datastore."""
+
+    ROOT, DATACENTER = ("Folder", "group-d1"), ("Datacenter", "datacenter-2")
+    VM_FOLDER, PROD = ("Folder", "group-v3"), ("Folder", "group-v4")
+    CLUSTER, HOST, STORE = ("ClusterComputeResource", "domain-c7"), ("HostSystem", "host-9"), ("Datastore", "datastore-11")
+    UUID = "11111111-2222-3333-4444-555555555555"
+
+    def __init__(self, dialect):
+        self.dialect = dialect
+        self.vms, self.leases, self.tasks = {}, {}, {}
+        self.sessions = {}  # key → cookie's value, quotes included
+        self.ended_leases = []  # [(ref, "done" | "aborted")]
+        self.numbers = itertools.count(100)
+        self.places = {
+            self.ROOT: ("Datacenters", None), self.DATACENTER: ("DC 1", self.ROOT),
+            self.VM_FOLDER: ("vm", self.DATACENTER), self.PROD: ("prod", self.VM_FOLDER),
+            self.CLUSTER: ("cluster", self.ROOT), self.HOST: ("esx1.test", self.CLUSTER),
+            self.STORE: ("store 1", self.DATACENTER)}
+
+    def add_vm(self, name, contents, power="poweredOff", **keys):
+        disks = [c if isinstance(c, Disk) else Disk(2000 + i, c, unit=i) for i, c in enumerate(contents)]
+        vm = Vm(next(self.numbers), name, disks, power, **keys)
+        self.vms[vm.ref[1]] = vm
+        return vm
+
+    def snapshot_vm(self, ref_id):
+        return next((vm for vm in self.vms.values() for ref, _ in vm.snapshots if ref[1] == ref_id), None)
+
+    def new_task(self, work):
+        """A task that has done its work: work() returns a reference, None, or a fault's (kind, text)."""
+        task = ("Task", f"task-{next(self.numbers)}")
+        done = work()
+        failed = isinstance(done, tuple) and done[0].startswith("!")
+        self.tasks[task[1]] = {"error": (done[0][1:], done[1])} if failed else {"result": done}
+        return task
+
+    # --- properties
+
+    def value(self, ref, path):
+        """<val> of the property; None where it is not set. Raises KeyError for an object there is not."""
+        kind, ref_id = ref
+        if kind == "VirtualMachine":
+            return self._vm(self.vms[ref_id], path)
+        if kind == "VirtualMachineSnapshot":
+            vm = self.snapshot_vm(ref_id)
+            if vm is None:
+                raise KeyError(ref_id)
+            return self._devices(vm) if path == "config.hardware.device" else None
+        if kind == "Task":
+            return self._task(self.tasks[ref_id], path)
+        if kind == "HttpNfcLease":
+            return self._lease(self.leases[ref_id], path)
+        name, parent = self.places[(kind, ref_id)]
+        if path == "name":
+            return self.dialect.string("val", name)
+        return self.dialect.ref("val", parent) if path == "parent" and parent else None
+
+    def _task(self, task, path):
+        d = self.dialect
+        if path == "info.state":
+            return d.enum("val", "TaskInfoState", "error" if "error" in task else "success")
+        if path == "info.error" and "error" in task:
+            return d.fault("val", *task["error"])
+        if path == "info.result" and task.get("result"):
+            return d.ref("val", task["result"])
+        return None
+
+    def _lease(self, lease, path):
+        d = self.dialect
+        if path == "state":
+            return d.enum("val", "HttpNfcLeaseState", "ready" if lease.alive() else "error")
+        if path == "info":
+            urls = "".join(
+                f'<deviceUrl><key>/{lease.vm.ref[1]}/ParaVirtualSCSIController0:{disk.unit}</key><importKey/>'
+                f"<url>{escape(lease.url(disk))}</url><sslThumbprint>{lease.thumbprint}</sslThumbprint><disk>true</disk>"
+                f"<targetId>disk-{disk.unit}.vmdk</targetId></deviceUrl>" for disk in lease.offered)
+            nvram = (f"<deviceUrl><key>/{lease.vm.ref[1]}/nvram</key><importKey/><url>https://*/nfc/x/nvram</url>"
+                     "<sslThumbprint/><disk>false</disk><targetId>nvram</targetId><fileSize>8684</fileSize></deviceUrl>")
+            return d.typed("val", "HttpNfcLeaseInfo", f'<lease type="HttpNfcLease">{lease.ref[1]}</lease>'
+                           f'<entity type="VirtualMachine">{lease.vm.ref[1]}</entity>{nvram}{urls}'
+                           f"<totalDiskCapacityInKB>1</totalDiskCapacityInKB><leaseTimeout>{lease.timeout}</leaseTimeout>")
+        if path == "error" and not lease.alive():
+            return d.fault("val", "Timedout", "the lease expired")
+        return None
+
+    def _vm(self, vm, path):
+        d = self.dialect
+        simple = {
+            "name": vm.name, "config.uuid": vm.uuid, "config.instanceUuid": vm.instance_uuid, "config.version": "vmx-19",
+            "config.guestId": "debian12_64Guest", "config.guestFullName": "Debian GNU/Linux 12 (64-bit)",
+            "config.firmware": "efi", "config.annotation": "a test's VM", "config.files.vmPathName": f"[store 1] {vm.name}.vmx",
+            "guest.guestFamily": "linuxGuest", "guest.toolsRunningStatus": vm.tools,
+            "summary.config.guestFullName": "Debian GNU/Linux 12 (64-bit)"}
+        numbers = {"config.hardware.numCPU": 2, "config.hardware.numCoresPerSocket": 1, "config.hardware.memoryMB": 1024,
+                   "summary.config.numCpu": 2, "summary.config.memorySizeMB": 1024,
+                   "summary.config.numVirtualDisks": len(vm.disks), "summary.storage.committed": 1 << 20}
+        flags = {"config.template": False, "config.changeTrackingEnabled": True, "capability.changeTrackingSupported": True,
+                 "runtime.consolidationNeeded": vm.consolidation_needed,
+                 "config.bootOptions.efiSecureBootEnabled": True}
+        refs = {"parent": vm.folder, "runtime.host": self.HOST}
+        if path in simple:
+            return d.string("val", simple[path])
+        if path in numbers:
+            return d.integer("val", numbers[path])
+        if path in flags:
+            return d.boolean("val", flags[path])
+        if path in refs:
+            return d.ref("val", refs[path])
+        if path == "datastore":
+            return d.refs("val", [self.STORE])
+        if path == "runtime.powerState":
+            return d.enum("val", "VirtualMachinePowerState", vm.power)
+        if path == "config.hardware.device":
+            return self._devices(vm)
+        if path == "config.keyId" and vm.encrypted:
+            return d.typed("val", "CryptoKeyId", "<keyId>k</keyId>")
+        if path == "layoutEx":
+            return self._layout(vm)
+        if path == "snapshot" and vm.snapshots:
+            inner = ""
+            for ref, name in reversed(vm.snapshots):
+                inner = (f'<childSnapshotList>{self._snapshot(ref, name)}{inner}</childSnapshotList>')
+            inner = "<rootSnapshotList>" + inner[len("<childSnapshotList>"):-len("</childSnapshotList>")] + "</rootSnapshotList>"
+            return d.typed("val", "VirtualMachineSnapshotInfo", inner)
+        return None
+
+    def _snapshot(self, ref, name):
+        return f'<snapshot type="{ref[0]}">{ref[1]}</snapshot><name>{escape(name)}</name>'
+
+    def _layout(self, vm):
+        files = ""
+        for number, disk in enumerate(vm.disks):
+            files += f"<file><key>{number}</key><name>{escape(vm.file(disk))}</name><type>diskDescriptor</type></file>"
+            if disk.flat:
+                files += (f"<file><key>{number + 100}</key><name>{escape(vm.file(disk, '-flat'))}</name>"
+                          "<type>diskExtent</type></file>")
+        return self.dialect.typed("val", "VirtualMachineFileLayoutEx", files)
+
+    def _devices(self, vm):
+        d = self.dialect
+        out = (f'<VirtualDevice {d.instance}:type="{d.own}ParaVirtualSCSIController"><key>1000</key>'
+               "<busNumber>0</busNumber></VirtualDevice>")
+        for disk in vm.disks:
+            backing = d.typed("backing", disk.backing,
+                              f'<fileName>{escape(vm.file(disk))}</fileName><datastore type="Datastore">{self.STORE[1]}'
+                              f"</datastore><diskMode>{disk.mode}</diskMode><thinProvisioned>true</thinProvisioned>"
+                              f"<changeId>52 aa/{len(vm.snapshots)}</changeId><sharing>{disk.sharing}</sharing>")
+            out += d.typed("VirtualDevice", "VirtualDisk",
+                           f"<key>{disk.key}</key><deviceInfo><label>Hard disk {disk.unit + 1}</label><summary/></deviceInfo>"
+                           f"{backing}<controllerKey>1000</controllerKey><unitNumber>{disk.unit}</unitNumber>"
+                           f"<capacityInKB>{disk.capacity // 1024}</capacityInKB>"
+                           f"<capacityInBytes>{disk.capacity}</capacityInBytes>")
+        out += d.typed("VirtualDevice", "VirtualVmxnet3",
+                       "<key>4000</key><deviceInfo><label>Network adapter 1</label><summary>LAN</summary></deviceInfo>"
+                       + d.typed("backing", "VirtualEthernetCardNetworkBackingInfo", "<deviceName>LAN</deviceName>")
+                       + "<macAddress>00:50:56:01:02:03</macAddress>")
+        if vm.tpm:
+            out += d.typed("VirtualDevice", "VirtualTPM", "<key>11000</key>")
+        return d.typed("val", "ArrayOfVirtualDevice", out)
+
+
+def sample(capacity=8 << 20, seed=1, density=0.3):
+    return Content.sample(capacity, seed, density)
