@@ -93,7 +93,8 @@ class Audit(CliTest):
         self.host("audit", "verify", self.work, status=USAGE)
 
     def test_memory_does_not_depend_on_the_size(self):
-        requirement.need(not SANITIZED, "a sanitizer's memory says nothing")
+        if SANITIZED:
+            self.skipTest("a sanitizer's memory says nothing")
         peaks = []
         for copies in (1, 4_000):
             big = self.work / f"big{copies}.log"

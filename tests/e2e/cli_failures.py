@@ -316,13 +316,14 @@ class Failures(CliTest):
 
     def test_signals_stop_it_within_two_seconds_with_nothing_left(self):
         for converter in CONVERTERS:
-            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for which in (signal.SIGINT, signal.SIGTERM):
                 with self.subTest(converter=converter, signal=which.name):
                     running = self.start("run", self.slow_plan(converter))
                     self.converting(running, converter)
                     if which == signal.SIGTERM:  # the first one only keeps new disks from beginning
                         os.kill(running.process.pid, which)
                         running.wait_for(lambda r=running: "once more to stop now" in r.text(r.err), "the first message")
+                        time.sleep(0.4)  # two at once are one wish
                     done, seconds = interrupt(running, which)
                     self.assertEqual(done.status, INTERRUPTED, done)
                     if not SANITIZED:
