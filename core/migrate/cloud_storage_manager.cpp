@@ -40,6 +40,7 @@ UploadResult CloudStorageManager::committed(const std::string& key, uint64_t byt
   result.location = text_of(answer, "location").empty() ? key : text_of(answer, "location");
   result.checksum = text_of(answer, "checksum");
   result.url = text_of(answer, "url");
+  result.adopted = answer.value("adopted", nlohmann::json(false)) == true;
   check_stored(result, op);
   return result;
 }
@@ -52,6 +53,7 @@ UploadResult CloudStorageManager::upload_file(
                                     {"length", source->length()},
                                     {"expected_bytes", source->length()},
                                     {"overwrite", options.overwrite},
+                                    {"adopt", options.adopt},
                                     {"durability", options.durability},
                                     {"presign_seconds", options.presign.count()}});
   const CopyResult copied = copy_source(*source, *sink, op, kMostConnections, [&](uint64_t done) {

@@ -13,6 +13,7 @@ namespace hyperhost {
 
 struct UploadOptions {
   bool overwrite = false;
+  bool adopt = false;  ///< an object that is there and the same will do
   std::string durability = "file";
   std::chrono::seconds presign{0};  ///< 0 = no URL
 };
@@ -22,6 +23,7 @@ struct UploadResult {
   std::string checksum;  ///< as the store keeps it; may be empty
   std::string url;       ///< presigned, where asked for
   uint64_t bytes = 0;
+  bool adopted = false;  ///< it was there before, the same
 };
 
 /// Every upload ends with a look at the store: there, as long as sent, with the checksum of what

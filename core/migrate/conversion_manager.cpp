@@ -89,6 +89,7 @@ std::unique_ptr<SinkHandle> ConversionManager::open_sink(const MigrationConfig& 
   if (route.direct_upload) {
     request["overwrite"] = config.upload_overwrite;
     request["expected_bytes"] = route.disk.capacity_bytes;
+    request["adopt"] = config.export_manifest;  // what a killed run left without its manifest
     if (config.presign.count() != 0) request["presign_seconds"] = config.presign.count();
   }
   if (record != nullptr) {
@@ -418,6 +419,7 @@ void ConversionManager::commit(PendingDisk& disk, const std::filesystem::path& d
                          ? location->get<std::string>()
                          : (directory / file_name).string();
   disk.result.key = disk.key;
+  disk.adopted = committed.value("adopted", nlohmann::json(false)) == true;
   if (const auto url = committed.find("url"); url != committed.end() && url->is_string())
     disk.result.url = url->get<std::string>();
 }

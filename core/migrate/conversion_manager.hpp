@@ -26,6 +26,7 @@ struct PendingDisk {
   uint64_t length = 0;
   std::string key;
   StorageHandle* store = nullptr;
+  bool adopted = false;  ///< committed as what was there before: not this run's to remove
 };
 
 /// stage, done, total: see event::DiskProgress. Any thread.

@@ -125,6 +125,7 @@ class RoutePlanner {
     out_.resume = ResumeLog::open(config_, out_, session_.provider_plugin(config_.provider));
     if (out_.resume && !config_.fresh && !check_finished()) return;
     if (!local.is_null()) check_targets();
+    if (!remote.is_null()) check_remote_targets();
     check_space(local);
     for (const std::string& text : out_.vm.warnings) tell(Severity::kWarning, text);
     for (const std::string& text : out_.vm.notes) tell(Severity::kInfo, text);
@@ -308,6 +309,28 @@ class RoutePlanner {
       if (local.stat(op_, key).is_null() || is_own(key)) continue;
       error(Code::kExists, "", "target exists: " + (config_.output_dir / key).string(),
             "remove it, choose another output_dir, or set overwrite: true");
+    }
+  }
+
+  /// The manifest says that a set is complete. Disks without it were left by a killed run: they
+  /// are gone on with if they turn out to be the same.
+  void check_remote_targets() {
+    if (config_.upload_overwrite) return;
+    std::vector<std::string> keys;
+    if (config_.export_manifest)
+      keys.push_back(out_.stem + "/manifest.json");
+    else
+      for (const DiskRoute& route : out_.disks) keys.push_back(route.key);
+    try {
+      StorageHandle& store = session_.storage(config_.storage, op_);
+      for (const std::string& key : keys) {
+        const nlohmann::json there = store.stat(op_, key);
+        if (there.is_null()) continue;
+        error(Code::kExists, "", "target exists: " + there.value("location", key),
+              "remove it, choose another destination, or set upload: {overwrite: true}");
+      }
+    } catch (const Error& failure) {
+      keep(failure, "");
     }
   }
 

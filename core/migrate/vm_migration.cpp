@@ -272,7 +272,9 @@ void VmMigration::commit() {
   cancel_->check();
   for (PendingDisk& disk : pending_) {
     if (!disk.committed) conversions_.commit(disk, route_.directory, op_);
-    if (!config_.overwrite) committed_.emplace_back(disk.store, disk.key);
+    const bool direct = disk.store != &session_.local_storage(config_.output_dir, op_);
+    const bool replaces = direct ? config_.upload_overwrite : config_.overwrite;
+    if (!replaces && !disk.adopted) committed_.emplace_back(disk.store, disk.key);
     conversions_.verify_committed(config_, disk, op_,
                                   [&](Stage stage, uint64_t done, uint64_t total) {
                                     stages_.progress(stage, disk.result.id, done, total);
@@ -285,7 +287,7 @@ void VmMigration::commit() {
 }
 
 UploadOptions VmMigration::upload_options() const {
-  return {config_.upload_overwrite, "file", config_.presign};
+  return {config_.upload_overwrite, config_.export_manifest, "file", config_.presign};
 }
 
 void VmMigration::upload() {
@@ -310,7 +312,7 @@ void VmMigration::upload() {
           disk.result.path, disk.key, upload_options(), op_, [&](uint64_t done, uint64_t size) {
             stages_.progress(Stage::kUpload, disk.result.id, done, size);
           });
-      if (!config_.upload_overwrite) committed_.emplace_back(&store, disk.key);
+      if (!config_.upload_overwrite && !uploaded.adopted) committed_.emplace_back(&store, disk.key);
       result_.uploaded_files.push_back(uploaded.location);
       result.uploaded_to = uploaded.location;
       result.url = uploaded.url;
@@ -342,7 +344,8 @@ void VmMigration::write_manifest() {
     }
     if (local_files) {
       StorageHandle& local = session_.local_storage(config_.output_dir, op_);
-      const UploadOptions options{config_.overwrite, durability_name(config_.durability), {}};
+      const UploadOptions options{
+          config_.overwrite, false, durability_name(config_.durability), {}};
       result_.manifest_path =
           CloudStorageManager(local).upload_text(text, key, options, op_).location;
     }

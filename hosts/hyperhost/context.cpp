@@ -59,6 +59,7 @@ void add_progress_option(CLI::App& app, Context& context) {
 
 PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
   if (registry_) return *registry_;
+  cancel();  // before a plugin is loaded: threads that plugins make leave the signals to ours
   std::vector<SearchDir> dirs;
   for (const std::string& dir : plugin_dirs) dirs.push_back({dir, "--plugin-dir", true});
   for (const std::string& dir : plan_dirs) dirs.push_back({dir, "plan", true});

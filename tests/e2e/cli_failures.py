@@ -316,7 +316,7 @@ class Failures(CliTest):
 
     def test_signals_stop_it_within_two_seconds_with_nothing_left(self):
         for converter in CONVERTERS:
-            for which in (signal.SIGINT, signal.SIGTERM):
+            for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 with self.subTest(converter=converter, signal=which.name):
                     running = self.start("run", self.slow_plan(converter))
                     self.converting(running, converter)

@@ -126,7 +126,8 @@ class Dashboard(unittest.TestCase):
                          " === 'completed'", "the end")
             browser.wait("return document.querySelector('[data-task=demo-2]').dataset.status"
                          " === 'failed'", "the failure")
-            self.assertEqual(browser.run(TEXT.format("[data-task=demo-0] .percent")), "100.0 %")
+            browser.wait("return document.querySelector('[data-task=demo-0] .percent').textContent"
+                         " === '100.0 %'", "all of it")
             browser.run("document.querySelector('[data-task=demo-2] summary').click()")
             browser.wait("return /no space left/.test("
                          "document.querySelector('[data-task=demo-2] .error').textContent)", "error")
@@ -134,8 +135,8 @@ class Dashboard(unittest.TestCase):
             with urllib.request.urlopen(href) as answer:
                 self.assertEqual(json.load(answer)["manifest_version"], "1.0")
             browser.screenshot("dashboard-finished")
-            self.assertEqual(browser.run("return document.getElementById('total-completed')"
-                                         ".textContent"), "2")
+            browser.wait("return document.getElementById('total-completed')"
+                         ".textContent === '2'", "the total")
             self.assertEqual(browser.log(), [])  # no error, nothing the policy refused
             self.check_accessible_names(browser)
 

@@ -195,6 +195,7 @@ class MemoryService final : public Service {
       return Part{bytes.size(), "", md5(bytes)};
     });
   }
+  Part describe(std::string_view bytes) override { return {bytes.size(), "", md5(bytes)}; }
   bool same(const Part& part, std::string_view bytes) override { return part.digest == md5(bytes); }
   ObjectInfo finish(Op, const PutSpec& spec, const json& upload, const Parts& parts,
                     uint64_t) override {
@@ -208,8 +209,12 @@ class MemoryService final : public Service {
       return made;
     });
   }
-  bool made_of(const ObjectInfo& object, const Parts&, uint64_t length) override {
-    return object.bytes == length;
+  bool made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) override {
+    const std::string& bytes = objects.at(object.key);
+    bool same = object.bytes == length;
+    for (const auto& [index, part] : parts)
+      same = same && md5(std::string_view(bytes).substr(index * kMiB, part.bytes)) == part.digest;
+    return same;
   }
   void abort(Op, const std::string&, const json& upload, const std::string&) override {
     request("abort", [&] {
@@ -468,6 +473,32 @@ TEST_F(Sinks, AnEntryWhoseUploadIsGoneIsClosed) {
                                    {"owner", "1:0"}};
   auto sink = put();
   EXPECT_TRUE(TestJournal::get().entries.empty());
+}
+
+TEST_F(Sinks, WhatIsThereAndTheSameIsAdoptedAndElseRefused) {
+  const json adopting = {{"adopt", true}};
+  for (const std::size_t rest : {0ul, 9ul}) {  // a small object, and one of parts
+    const uint64_t parts = rest == 0 ? 0 : 2;
+    const std::size_t last = rest == 0 ? 100 : rest;
+    for (const bool same : {true, false}) {
+      service_->objects["p/disk"] = disk(parts, last);
+      if (!same) service_->objects["p/disk"][50] = '?';
+      const std::string before = service_->objects["p/disk"];
+      service_->sent.clear();
+      auto sink = put(adopting);
+      for (uint64_t i = 0; i < parts; ++i) write(*sink, i);
+      write(*sink, parts, last);
+      const uint64_t length = parts * kMiB + last;
+      if (same)
+        EXPECT_TRUE(json::parse(sink->commit(op(), length)).at("adopted"));
+      else
+        EXPECT_THROW(sink->commit(op(), length), Error);
+      sink.reset();
+      EXPECT_EQ(service_->objects["p/disk"], before);
+      EXPECT_TRUE(service_->sent.empty());
+    }
+  }
+  EXPECT_THROW(put(), Error) << "unless asked for";
 }
 
 TEST_F(Sinks, TwoSinksDoNotShareAnUpload) {

@@ -41,7 +41,7 @@ Fields parse_query(const std::string& text) {
   const auto decoded = [](std::string part) {
     std::string plain;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      const auto raw = part[i] == '%' && i + 2 < part.size() + 0
+      const auto raw = part[i] == '%' && i + 2 < part.size()
                            ? object::from_hex(part.substr(i + 1, 2))
                            : std::nullopt;
       if (raw && raw->size() == 1) {
@@ -125,6 +125,7 @@ http::Request AzureService::request(const Call& call, const http::Cancel& cancel
 http::Response AzureService::send(Op op, const Call& call) {
   const http::Cancel cancel = object::cancel_of(op);
   http::Request out = request(call, cancel);
+  object::set_patience(out, op, call.slow ? object::Patience::kLong : object::Patience::kUsual);
   if (call.throttled)
     object::set_body(out, op, call.body);
   else
@@ -194,6 +195,8 @@ std::optional<ObjectInfo> AzureService::head(Op op, const std::string& key) {
   out.etag = answer.headers.get("ETag");
   if (const std::string* parts = answer.headers.find("x-ms-meta-hyperhost_parts")) {
     out.checksum = "md5-parts:" + *parts;
+    const std::string size = answer.headers.get("x-ms-meta-hyperhost_part_size");
+    std::from_chars(size.data(), size.data() + size.size(), out.part_size);
   } else if (const auto md5 = object::from_base64(answer.headers.get("Content-MD5"));
              md5 && md5->size() == 16) {
     out.checksum = "md5:" + object::hex(*md5);
@@ -239,7 +242,9 @@ void AzureService::list(Op op, const std::string& prefix,
       object.modified = properties.child("Last-Modified").text().get();
       on_object(object);
     }
-    marker = root.child("NextMarker").text().get();
+    const std::string next = root.child("NextMarker").text().get();
+    object::check_progress(marker, next);
+    marker = next;
   } while (!marker.empty());
 }
 

@@ -45,6 +45,7 @@ class AzureService : public object::Service {
     Fields query, headers;
     std::string_view body;
     bool throttled = false;
+    bool slow = false;  ///< the server has work to do before it answers
   };
   http::Response send(Op op, const Call& call);
   http::Response ask(Op op, const Call& call, const std::string& what);

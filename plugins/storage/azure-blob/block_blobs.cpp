@@ -103,6 +103,13 @@ Part BlockBlobs::put_part(Op op, const PutSpec& spec, const json&, uint64_t inde
   return part;
 }
 
+Part BlockBlobs::describe(std::string_view bytes) {
+  Part part;
+  part.bytes = bytes.size();
+  part.digest = object::hex(object::md5(bytes));
+  return part;
+}
+
 bool BlockBlobs::same(const Part& part, std::string_view bytes) {
   return part.digest == object::hex(object::md5(bytes));
 }
@@ -118,7 +125,9 @@ ObjectInfo BlockBlobs::finish(Op op, const PutSpec& spec, const json&, const Par
     body += "<Latest>" + block_name(index, part.digest) + "</Latest>";
   body += "</BlockList>";
   Call call{"PUT", spec.key, {{"comp", "blocklist"}}, blob_headers(spec), body};
+  call.slow = true;
   call.headers.emplace_back("x-ms-meta-hyperhost_parts", parts_mark(parts));
+  call.headers.emplace_back("x-ms-meta-hyperhost_part_size", std::to_string(spec.part_size));
   call.headers.emplace_back("Content-MD5", object::base64(object::md5(body)));
   call.headers.emplace_back("Content-Type", "application/xml");
   if (!settings_.tier.empty()) call.headers.emplace_back("x-ms-access-tier", settings_.tier);

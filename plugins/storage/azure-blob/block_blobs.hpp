@@ -17,6 +17,7 @@ class BlockBlobs final : public AzureService {
   std::optional<Parts> parts(Op op, const PutSpec& spec, const nlohmann::json& upload) override;
   Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                 std::string_view bytes) override;
+  Part describe(std::string_view bytes) override;
   bool same(const Part& part, std::string_view bytes) override;
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
                     uint64_t length) override;

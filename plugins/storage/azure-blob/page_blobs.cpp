@@ -110,6 +110,13 @@ Part PageBlobs::put_part(Op op, const PutSpec& spec, const json& upload, uint64_
   return part;
 }
 
+Part PageBlobs::describe(std::string_view bytes) {
+  Part part;
+  part.bytes = bytes.size();
+  if (!all_zero(bytes)) part.digest = object::hex(object::md5(bytes));
+  return part;
+}
+
 bool PageBlobs::made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) {
   return object.bytes == length && object.checksum == "md5-parts:" + parts_mark(parts);
 }
@@ -127,6 +134,7 @@ ObjectInfo PageBlobs::finish(Op op, const PutSpec& spec, const json& upload, con
        {}},
       what);
   Call copy{"PUT", spec.key, {}, {}, {}};
+  copy.slow = true;
   std::string source = url(name);
   if (settings_.account.key.empty() && !settings_.account.sas.empty())
     source += "?" + settings_.account.sas;

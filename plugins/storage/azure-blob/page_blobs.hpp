@@ -21,6 +21,7 @@ class PageBlobs final : public AzureService {
   Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                 std::string_view bytes) override;
   bool leaves_parts() const override { return true; }
+  Part describe(std::string_view bytes) override;
   bool same(const Part&, std::string_view) override { return false; }
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
                     uint64_t length) override;

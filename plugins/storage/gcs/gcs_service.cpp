@@ -112,7 +112,10 @@ http::Response GcsService::send(Op op, const Call& call) {
   request.method = call.method;
   request.url = call.url;
   request.headers = call.headers;
-  if (const std::string token = auth_->token(cancel); !token.empty())
+  object::set_patience(request, op, call.slow ? object::Patience::kLong : object::Patience::kUsual);
+  // The address of a session is the server's word, and needs no token: it is the secret itself.
+  const bool ours = call.url.rfind(settings_.endpoint + "/", 0) == 0;
+  if (const std::string token = auth_->token(cancel); ours && !token.empty())
     request.headers.emplace_back("Authorization", "Bearer " + token);
   if (call.throttled)
     object::set_body(request, op, call.body);
@@ -186,7 +189,9 @@ void GcsService::list(Op op, const std::string& prefix,
     const json page = ask(op, {"GET", bucket_url(query), {}, {}}, "cannot list " + shown(prefix));
     for (const json& entry : page.value("items", json::array()))
       if (entry.is_object()) on_object(info_of(entry));
-    next = member(page, "nextPageToken");
+    const std::string after = member(page, "nextPageToken");
+    object::check_progress(next, after);
+    next = after;
   } while (!next.empty());
 }
 
@@ -303,6 +308,7 @@ json GcsService::begin(Op, const PutSpec&, const json& name) {
 
 std::optional<Parts> GcsService::parts(Op op, const PutSpec&, const json& upload) {
   const std::string prefix = prefix_of(upload);
+  if (prefix.empty()) return std::nullopt;
   Parts out;
   list(op, prefix, [&](const ObjectInfo& object) {
     const std::string name = object.key.substr(prefix.size());
@@ -331,6 +337,13 @@ Part GcsService::put_part(Op op, const PutSpec&, const json& upload_name, uint64
   return part;
 }
 
+Part GcsService::describe(std::string_view bytes) {
+  Part part;
+  part.bytes = bytes.size();
+  part.digest = object::crc32c_base64(object::crc32c(bytes));
+  return part;
+}
+
 bool GcsService::same(const Part& part, std::string_view bytes) {
   return part.digest == object::crc32c_base64(object::crc32c(bytes));
 }
@@ -349,8 +362,8 @@ ObjectInfo GcsService::compose(Op op, const std::vector<std::string>& from, cons
   if (!settings_.kms_key.empty()) query.emplace_back("kmsKeyName", settings_.kms_key);
   const std::string url = bucket_url() + "/" + object::uri_encode(key, false) + "/compose" +
                           (query.empty() ? "" : "?" + object::encoded_query(query));
-  const http::Response answer =
-      send(op, {"POST", url, {{"Content-Type", "application/json; charset=UTF-8"}}, body});
+  const http::Response answer = send(
+      op, {"POST", url, {{"Content-Type", "application/json; charset=UTF-8"}}, body, false, true});
   if (answer.status == 412) throw Error(HYPER_EXISTS, shown(key) + " exists").native(412);
   if (!answer.ok()) throw failure("cannot complete " + shown(key), answer);
   const json document = json::parse(answer.body, nullptr, false);
@@ -392,8 +405,7 @@ ObjectInfo GcsService::finish(Op op, const PutSpec& spec, const json& upload, co
 }
 
 bool GcsService::made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) {
-  return object.bytes == length &&
-         (object.checksum.empty() || object.checksum == "crc32c:" + whole_crc(parts));
+  return object.bytes == length && object.checksum == "crc32c:" + whole_crc(parts);
 }
 
 /// Many small requests: several at once.

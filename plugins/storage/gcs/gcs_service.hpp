@@ -50,6 +50,7 @@ class GcsService final : public object::Service {
   Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                 std::string_view bytes) override;
   bool leaves_parts() const override { return true; }
+  Part describe(std::string_view bytes) override;
   bool same(const Part& part, std::string_view bytes) override;
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
                     uint64_t length) override;
@@ -63,6 +64,7 @@ class GcsService final : public object::Service {
     Fields headers;
     std::string_view body;
     bool throttled = false;
+    bool slow = false;  ///< the server has work to do before it answers
   };
   http::Response send(Op op, const Call& call);
   nlohmann::json ask(Op op, const Call& call, const std::string& what);

@@ -5,9 +5,11 @@
 #define HYPERHOST_OBJECT_BODY_HPP
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <hyper/op.hpp>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "plugins/http/message.hpp"
@@ -16,6 +18,22 @@ namespace hyper::object {
 
 inline http::Cancel cancel_of(Op op) {
   return op.raw() == nullptr ? http::Cancel::never() : http::Cancel(op);
+}
+
+/// How long nothing may move. Cleaning up (no operation) does not hold up the end for long; making
+/// an object of its parts is work for the server, during which it may say nothing.
+enum class Patience { kUsual, kLong };
+inline void set_patience(http::Request& request, Op op, Patience patience) {
+  if (op.raw() == nullptr)
+    request.stall_timeout = std::chrono::seconds(5);
+  else if (patience == Patience::kLong)
+    request.stall_timeout = std::chrono::minutes(10);
+}
+
+/// A listing whose server gives the same page again and again would not end.
+inline void check_progress(const std::string& before, const std::string& next) {
+  if (!next.empty() && next == before)
+    throw Error(HYPER_CORRUPT, "the server gives the same page of a list again");
 }
 
 /// Gives `request` these bytes as its body; they must live until it is answered.

@@ -13,6 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kMiB = 1u << 20;
+constexpr const char* kPassing = ".hyperhost-part";
 constexpr std::size_t kLongestKey = 1024;  // bytes, of all three services
 
 std::string text_of(const json& document) {
@@ -39,7 +40,7 @@ void check_key(const std::string& key, const std::string& option = {}) {
 struct PutRequest {
   std::string key, content_type;
   uint64_t expected_bytes = 0, presign_seconds = 0;
-  bool overwrite = false;
+  bool overwrite = false, adopt = false;
   std::map<std::string, std::string> metadata;
 };
 
@@ -52,6 +53,7 @@ PutRequest parse_put(const std::string& text) {
       if (const auto found = document.find(name); found != document.end() && !found->is_null())
         request.expected_bytes = std::max(request.expected_bytes, found->get<uint64_t>());
     request.overwrite = document.value("overwrite", false);
+    request.adopt = document.value("adopt", false);
     request.content_type = document.value("content_type", "application/octet-stream");
     request.presign_seconds = document.value("presign_seconds", uint64_t{0});
     if (const auto found = document.find("metadata"); found != document.end())
@@ -163,15 +165,19 @@ std::unique_ptr<Sink> ObjectStorage::put(Op op, const std::string& request_json)
                                    std::to_string(request.expected_bytes) +
                                    " bytes, and the largest object has " +
                                    std::to_string(limits.max_object));
-  if (!request.overwrite && look(op, spec.key))
+  std::optional<ObjectInfo> existing;
+  if (!request.overwrite) existing = look(op, spec.key);
+  if (existing && !request.adopt)
     throw Error(HYPER_EXISTS, service_->location(spec.key) + " exists")
         .hint("allow overwriting (upload: {overwrite: true}), choose another prefix, or remove it");
   auto left = UploadRecord::left_behind(op, *service_, spec.key);
   spec.part_size = choose_part_size(limits, settings_.part_size, request.expected_bytes);
   if (left && left->part_size() >= spec.part_size) spec.part_size = left->part_size();
+  if (existing && existing->part_size != 0) spec.part_size = existing->part_size;
+  if (request.presign_seconds != 0) service_->presign(spec.key, request.presign_seconds);
   auto sink =
       std::make_unique<PartSink>(service_, std::move(spec), settings_.retry, settings_.concurrency,
-                                 std::move(left), request.presign_seconds);
+                                 std::move(left), request.presign_seconds, std::move(existing));
   sink->take_up(op);
   return sink;
 }
@@ -190,8 +196,10 @@ std::string ObjectStorage::stat(Op op, const std::string& key) {
 }
 
 void ObjectStorage::list(Op op, const std::string& prefix, const Emit& emit) {
-  service_->list(op, settings_.prefix + prefix,
-                 [&](const ObjectInfo& object) { emit(entry(object)); });
+  service_->list(op, settings_.prefix + prefix, [&](const ObjectInfo& object) {
+    // Passing objects of unfinished uploads are none of the results.
+    if (object.key.find(kPassing) == std::string::npos) emit(entry(object));
+  });
 }
 
 void ObjectStorage::remove(Op op, const std::string& key) {

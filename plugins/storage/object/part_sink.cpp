@@ -8,12 +8,14 @@ namespace hyper::object {
 using nlohmann::json;
 
 PartSink::PartSink(std::shared_ptr<Service> service, PutSpec spec, RetryPolicy policy,
-                   unsigned parallel, std::optional<UploadRecord> left, uint64_t presign_seconds)
+                   unsigned parallel, std::optional<UploadRecord> left, uint64_t presign_seconds,
+                   std::optional<ObjectInfo> existing)
     : service_(std::move(service)),
       spec_(std::move(spec)),
       policy_(policy),
       parallel_(parallel),
       presign_seconds_(presign_seconds),
+      existing_(std::move(existing)),
       record_(std::move(left)) {}
 
 PartSink::~PartSink() {
@@ -26,7 +28,7 @@ void PartSink::take_up(Op op) {
   if (!record_->upload().is_null())
     parts = with_retries(op, policy_, "looking for an unfinished upload of " + shown(),
                          [&](unsigned) { return service_->parts(op, spec_, record_->upload()); });
-  if (!parts) {
+  if (!parts || existing_) {
     // Killed before it had a name, or gone in the meantime.
     with_retries(op, policy_, "cleaning up " + shown(), [&](unsigned) {
       service_->abort(op, spec_.key, record_->upload(), record_->began());
@@ -77,6 +79,12 @@ void PartSink::write_at(Op op, uint64_t offset, const void* buf, uint64_t len) {
     whole_.emplace(bytes);
     return;
   }
+  if (existing_) {
+    Part part = service_->describe(bytes);
+    const std::lock_guard lock(mutex_);
+    parts_[index] = std::move(part);
+    return;
+  }
   begin(op);
   const auto had = there_.find(index);
   if (had != there_.end() && had->second.bytes == len && service_->same(had->second, bytes)) {
@@ -105,6 +113,30 @@ void PartSink::check_parts(uint64_t length) const {
   if (bytes != length)
     throw Error(HYPER_FAIL, shown() + " got " + std::to_string(bytes) + " bytes and shall have " +
                                 std::to_string(length));
+}
+
+/// The object that was there before, if it is what was written here.
+ObjectInfo PartSink::adopt(Op op, uint64_t length) {
+  bool same = existing_->bytes == length;
+  if (same && parts_.empty()) {
+    const std::string bytes = whole_.value_or("");
+    std::string there(bytes.size(), '\0');
+    if (!bytes.empty())
+      with_retries(op, policy_, "reading " + shown(), [&](unsigned) {
+        service_->read(op, *existing_, 0, there.data(), there.size());
+      });
+    same = bytes.size() == length && there == bytes;
+  } else if (same) {
+    check_parts(length);
+    same = service_->made_of(*existing_, parts_, length);
+  }
+  if (!same)
+    throw Error(HYPER_EXISTS, shown() + " exists and is another")
+        .hint("allow overwriting (upload: {overwrite: true}), choose another prefix, or remove it");
+  op.info(shown() + " is there already, the same: nothing was sent");
+  kept_parts_ = parts_.size();
+  kept_bytes_ = length;
+  return *existing_;
 }
 
 ObjectInfo PartSink::put_whole(Op op, std::string_view bytes) {
@@ -152,7 +184,9 @@ std::string PartSink::commit(Op op, uint64_t length) {
   if (committed_) throw Error(HYPER_FAIL, shown() + " is committed already");
   op.check_cancelled();
   ObjectInfo made;
-  if (!begun_) {
+  if (existing_) {
+    made = adopt(op, length);
+  } else if (!begun_) {
     if ((whole_ ? whole_->size() : 0) != length)
       throw Error(HYPER_FAIL, shown() + " got " + std::to_string(whole_ ? whole_->size() : 0) +
                                   " bytes and shall have " + std::to_string(length));
@@ -170,6 +204,7 @@ std::string PartSink::commit(Op op, uint64_t length) {
   if (!made.checksum.empty()) out["checksum"] = made.checksum;
   if (!made.etag.empty()) out["etag"] = made.etag;
   if (kept_parts_ != 0) out["resumed"] = {{"parts", kept_parts_}, {"bytes", kept_bytes_}};
+  if (existing_) out["adopted"] = true;
   if (presign_seconds_ != 0) out["url"] = service_->presign(spec_.key, presign_seconds_);
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }

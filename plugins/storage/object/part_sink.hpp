@@ -20,10 +20,11 @@ namespace hyper::object {
 
 class PartSink final : public Sink {
  public:
-  /// left: what an earlier run left of this object's upload. existing: the object is there already
-  /// and is left as it is if it turns out to be this very one, else commit() is HYPER_EXISTS.
+  /// left: what an earlier run left of this object's upload. existing: the object is there already,
+  /// and nothing is sent: commit() succeeds if it is this very one, else it is HYPER_EXISTS.
   PartSink(std::shared_ptr<Service> service, PutSpec spec, RetryPolicy policy, unsigned parallel,
-           std::optional<UploadRecord> left, uint64_t presign_seconds);
+           std::optional<UploadRecord> left, uint64_t presign_seconds,
+           std::optional<ObjectInfo> existing = std::nullopt);
   PartSink(const PartSink&) = delete;
   PartSink& operator=(const PartSink&) = delete;
   ~PartSink() override;
@@ -40,6 +41,7 @@ class PartSink final : public Sink {
   ObjectInfo finish(Op op, uint64_t length);
   ObjectInfo put_whole(Op op, std::string_view bytes);
   void check_parts(uint64_t length) const;
+  ObjectInfo adopt(Op op, uint64_t length);
   void settle(Op op);
   void abandon() noexcept;
   std::string shown() const { return service_->location(spec_.key); }
@@ -49,6 +51,7 @@ class PartSink final : public Sink {
   const RetryPolicy policy_;
   const unsigned parallel_;
   const uint64_t presign_seconds_;
+  const std::optional<ObjectInfo> existing_;
 
   std::mutex begin_mutex_;
   std::atomic<bool> begun_{false};

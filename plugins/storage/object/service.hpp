@@ -30,7 +30,7 @@ struct ObjectInfo {
   std::string modified;  ///< RFC 3339, or as the server says it
   std::string etag;
   std::string checksum;  ///< "sha256:<hex>", "sha256-parts:<base64>-N", "md5:…", "crc32c:…", or ""
-  std::map<std::string, std::string> metadata;
+  uint64_t part_size = 0;  ///< of the upload that made it, where it says so; 0 = not known
 };
 
 /// What an object shall be.
@@ -85,6 +85,8 @@ class Service {
   virtual std::optional<Parts> parts(Op op, const PutSpec& spec, const nlohmann::json& upload) = 0;
   virtual Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                         std::string_view bytes) = 0;
+  /// What put_part() would return for these bytes, without sending them.
+  virtual Part describe(std::string_view bytes) = 0;
   /// Whether a part that the server has holds these bytes.
   virtual bool same(const Part& part, std::string_view bytes) = 0;
   /// Makes the object of its parts, which are all there. HYPER_EXISTS as for put().

@@ -81,7 +81,13 @@ std::optional<UploadRecord> UploadRecord::left_behind(Op op, const Service& serv
                 [&](const std::string& text) { entries.push_back(text); });
   std::optional<UploadRecord> found;
   for (const std::string& text : entries) {
-    UploadRecord record(text);
+    std::optional<UploadRecord> parsed;
+    try {
+      parsed.emplace(text);
+    } catch (const Error&) {  // of another version; cleanup says what it is
+      continue;
+    }
+    UploadRecord& record = *parsed;
     if (record.where_ != service.where() || record.key_ != key) continue;
     const std::string pid = record.owner_.substr(0, record.owner_.find(':'));
     const bool alive = !pid.empty() && process_mark(pid) == record.owner_;

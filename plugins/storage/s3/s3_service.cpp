@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 using object::Fields;
 
+constexpr const char* kPartSize = "hyperhost-part-size";  // metadata: by it a rerun knows its own
 constexpr std::time_t kClockSkew = 15 * 60;  // what S3 itself allows between two clocks
 const std::string kEmptySha256 = object::hex(object::sha256(""));
 
@@ -149,6 +150,7 @@ http::Response S3Service::send(Op op, const Call& call, const std::string& paylo
                                                      : object::hex(object::sha256(call.body));
   const http::Cancel cancel = object::cancel_of(op);
   http::Request out = request(call, credentials_->get(cancel), sha256);
+  object::set_patience(out, op, call.slow ? object::Patience::kLong : object::Patience::kUsual);
   if (call.throttled)
     object::set_body(out, op, call.body);
   else
@@ -233,6 +235,8 @@ std::optional<ObjectInfo> S3Service::head(Op op, const std::string& key) {
   out.modified = answer.headers.get("Last-Modified");
   out.etag = answer.headers.get("ETag");
   out.checksum = shown_checksum(answer.headers.get("x-amz-checksum-sha256"));
+  const std::string part_size = answer.headers.get(std::string("x-amz-meta-") + kPartSize);
+  std::from_chars(part_size.data(), part_size.data() + part_size.size(), out.part_size);
   return out;
 }
 
@@ -260,6 +264,7 @@ void S3Service::list(Op op, const std::string& prefix,
     const ObjectPage page =
         parse_objects(ask(op, {"GET", "", query, {}, {}}, "cannot list " + shown(prefix)).body);
     for (const ObjectInfo& object : page.objects) on_object(object);
+    object::check_progress(next, page.next);
     next = page.next;
   } while (!next.empty());
 }
@@ -314,6 +319,7 @@ ObjectInfo S3Service::put(Op op, const PutSpec& spec, std::string_view bytes) {
 
 json S3Service::begin(Op op, const PutSpec& spec, const json&) {
   Call call{"POST", spec.key, {{"uploads", ""}}, object_headers(spec), {}};
+  call.headers.emplace_back(std::string("x-amz-meta-") + kPartSize, std::to_string(spec.part_size));
   if (settings_.checksums) call.headers.emplace_back("x-amz-checksum-algorithm", "SHA256");
   const http::Response answer = ask(op, call, "cannot begin the upload of " + shown(spec.key));
   return {{"id", parse_upload_id(answer.body)}};
@@ -322,6 +328,7 @@ json S3Service::begin(Op op, const PutSpec& spec, const json&) {
 std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& upload) {
   Parts all;
   std::string next;
+  if (text_member(upload, "id").empty()) return std::nullopt;
   do {
     Fields query = {{"uploadId", text_member(upload, "id")}};
     if (!next.empty()) query.emplace_back("part-number-marker", next);
@@ -331,6 +338,7 @@ std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& up
     if (!answer.ok()) throw failure("cannot list the parts of " + shown(spec.key), answer);
     PartPage page = parse_parts(answer.body);
     all.merge(page.parts);
+    object::check_progress(next, page.next);
     next = page.next;
   } while (!next.empty());
   return all;
@@ -365,6 +373,16 @@ Part S3Service::put_part(Op op, const PutSpec& spec, const json& upload, uint64_
   return part;
 }
 
+Part S3Service::describe(std::string_view bytes) {
+  Part part;
+  part.bytes = bytes.size();
+  if (settings_.checksums)
+    part.digest = object::base64(object::sha256(bytes));
+  else
+    part.etag = object::hex(object::md5(bytes));
+  return part;
+}
+
 bool S3Service::same(const Part& part, std::string_view bytes) {
   if (!part.digest.empty()) return part.digest == object::base64(object::sha256(bytes));
   const auto md5 = md5_of(part.etag);
@@ -383,6 +401,7 @@ ObjectInfo S3Service::finish(Op op, const PutSpec& spec, const json& upload, con
                              uint64_t length) {
   const std::string body = complete_request(parts, settings_.checksums);
   Call call{"POST", spec.key, {{"uploadId", text_member(upload, "id")}}, {}, body};
+  call.slow = true;
   call.headers.emplace_back("Content-Type", "application/xml");
   const bool conditional = !spec.overwrite && conditional_;
   if (conditional) call.headers.emplace_back("If-None-Match", "*");
@@ -436,6 +455,8 @@ void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& 
     for (const auto& upload : page.uploads)
       if (upload.key == key && upload.initiated.substr(0, earliest.size()) >= earliest)
         abort(op, key, {{"id", upload.id}}, began);
+    if (!page.next_key.empty())
+      object::check_progress(next_key + "\n" + next_id, page.next_key + "\n" + page.next_id);
     next_key = page.next_key;
     next_id = page.next_id;
   } while (!next_key.empty());

@@ -51,6 +51,7 @@ class S3Service final : public object::Service {
   std::optional<Parts> parts(Op op, const PutSpec& spec, const nlohmann::json& upload) override;
   Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                 std::string_view bytes) override;
+  Part describe(std::string_view bytes) override;
   bool same(const Part& part, std::string_view bytes) override;
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
                     uint64_t length) override;
@@ -64,6 +65,7 @@ class S3Service final : public object::Service {
     object::Fields query, headers;
     std::string_view body;
     bool throttled = false;
+    bool slow = false;  ///< the server has work to do before it answers
   };
   http::Request request(const Call& call, const AwsCredentials& credentials,
                         const std::string& payload_sha256) const;

@@ -25,10 +25,14 @@ typedef struct hyper_storage {
 
   /* request_json: {"key": …, "length"?: N (final), "expected_bytes"?: N (a guess, for space
    * checks and part sizes), "overwrite": false, "durability": "none|file",
-   * "content_type"?: …, "metadata"?: {…}, "resume"?: {…}, "resume_length"?: N}. HYPER_EXISTS,
-   * HYPER_NOSPACE. resume: not a new object but the unfinished one of that token (hyper_sink.keep),
-   * kept as it was; what lies beyond resume_length bytes is dropped. HYPER_NOTFOUND (reported) if
-   * there is none any more; a storage whose sinks have no RESUME is never asked. */
+   * "content_type"?: …, "metadata"?: {…}, "resume"?: {…}, "resume_length"?: N,
+   * "adopt"?: true, "presign_seconds"?: N}. HYPER_EXISTS, HYPER_NOSPACE.
+   * resume: not a new object but the unfinished one of that token (hyper_sink.keep), kept as it
+   * was; what lies beyond resume_length bytes is dropped. HYPER_NOTFOUND (reported) if there is
+   * none any more; a storage whose sinks have no RESUME is never asked.
+   * adopt: what is there will do if it turns out to be the same; commit() emits "adopted": true
+   * then. A store may refuse at once instead.
+   * presign_seconds: commit() emits "url", by which anybody can read the object for so long. */
   hyper_st (*put)(void* connection, hyper_op* op, const char* request_json,
                   hyper_sink* out) HYPER_NOEXCEPT;
   hyper_st (*get)(void* connection, hyper_op* op, const char* key,
