@@ -16,6 +16,7 @@
 #include "core/plan/plan_read.hpp"
 #include "core/plan/units.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/disk_screen.hpp"
 #include "hosts/hyperhost/single_disk.hpp"
 #include "hosts/hyperhost/table.hpp"
 
@@ -28,7 +29,12 @@ constexpr const char* kAllowBacking =
 int convert(Context& context, SingleDiskOptions options) {
   if (const ConfigValue* converter = context.host_config().defaults.find("converter"))
     options.host_converter = read_converter(*converter, "/converter");
-  const DiskResult disk = convert_single_disk(context.registry(), options, context.cancel());
+  const DiskResult disk = [&] {
+    DiskScreen screen(context, std::filesystem::path(options.output).filename().string());
+    return convert_single_disk(
+        context.registry(), options, context.cancel(),
+        [&](Stage stage, uint64_t done, uint64_t total) { screen.progress(stage, done, total); });
+  }();
   if (context.json()) {
     context.print_json(
         {{"path", disk.path},
@@ -231,6 +237,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
                     "The same input gives the same bytes");
   command->add_flag("--overwrite", options->overwrite, "Replace OUT if it exists");
   command->add_flag("--allow-backing", options->allow_backing, kAllowBacking);
+  add_progress_option(*command, context);
   command->footer(
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"

@@ -51,7 +51,7 @@ ProgressMode Context::progress_mode() const {
 
 void add_progress_option(CLI::App& app, Context& context) {
   app.add_option("--progress", context.progress,
-                 "What standard error shows of a run: a live view, dated lines, JSON events;\n"
+                 "What standard error shows meanwhile: a live view, dated lines, JSON events;\n"
                  "auto is live on a terminal and plain elsewhere")
       ->check(CLI::IsMember({"auto", "live", "plain", "json"}))
       ->capture_default_str();

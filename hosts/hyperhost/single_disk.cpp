@@ -9,7 +9,6 @@
 
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/bind_plan.hpp"
-#include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/vm_description.hpp"
 #include "core/plan/read_yaml.hpp"
 #include "core/state/state_store.hpp"
@@ -204,7 +203,8 @@ void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
 }
 
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
-                               const std::shared_ptr<CancelSource>& cancel) {
+                               const std::shared_ptr<CancelSource>& cancel,
+                               const OnStageProgress& progress) {
   if (options.input.empty() || options.output.empty())
     throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
   for (const std::string* name : {&options.input, &options.output})
@@ -262,8 +262,7 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
 
   if (package) source = package->open(route, op);
   ConversionManager conversions(session);
-  PendingDisk disk = conversions.convert(config, route, source, output.parent_path(), op,
-                                         [](Stage, uint64_t, uint64_t) {});
+  PendingDisk disk = conversions.convert(config, route, source, output.parent_path(), op, progress);
   conversions.commit(disk, output.parent_path(), op);
   source.reset();
   if (package) package->close(op);

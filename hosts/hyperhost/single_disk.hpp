@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/migration.hpp"
 #include "core/migrate/session.hpp"
 #include "core/plugin/handles.hpp"
@@ -37,6 +38,7 @@ void allow_backing(Session& session, PluginRegistry& registry, Operation& op);
 
 /// Throws Error; OUT is either finished or not there.
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
-                               const std::shared_ptr<CancelSource>& cancel);
+                               const std::shared_ptr<CancelSource>& cancel,
+                               const OnStageProgress& progress);
 
 }  // namespace hyperhost

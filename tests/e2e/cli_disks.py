@@ -44,6 +44,20 @@ class Disks(CliTest):
                 else:
                     self.same(image, native)
 
+    def test_progress_as_events(self):
+        done = self.host("convert", self.vmdk, "p.qcow2", "--verify", "target", "--progress", "json")
+        events = [json.loads(line) for line in done.err.splitlines()]
+        seen = [e for e in events if e["event"] == "disk_progress"]
+        self.assertEqual({e["disk"] for e in seen}, {"p.qcow2"})
+        stages = [e["stage"] for e in seen]
+        self.assertEqual(list(dict.fromkeys(stages)), ["convert", "verify"])
+        self.assertEqual(stages, sorted(stages))
+        for stage in ("convert", "verify"):
+            steps = [e["bytes_done"] for e in seen if e["stage"] == stage]
+            self.assertEqual(steps, sorted(steps))
+            self.assertEqual(steps[-1], self.content.capacity)
+        self.assertEqual(self.host("convert", self.vmdk, "q.qcow2").err, "")  # a pipe gets none
+
     def test_compressions_of_qcow2_and_what_the_source_was(self):
         sources = {"vmdk": self.vmdk, "raw": self.raw}
         sizes = {}
