@@ -40,6 +40,9 @@ class CloudTest(cli.CliTest):
         clean = {name: "" for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
         return super().start(*arguments, env={**clean, "HOME": str(self.work), **self.server.env, **(env or {})})
 
+    def host(self, *arguments, timeout=240, **how):
+        return super().host(*arguments, timeout=timeout, **how)
+
     def disk(self, name="disk.raw", capacity=96 * MIB, data=48 * MIB, seed=1):
         (self.work / "in").mkdir(exist_ok=True)
         return cli.sparse_raw(self.work / "in" / name, capacity, data, seed=seed)
