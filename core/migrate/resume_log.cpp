@@ -89,7 +89,9 @@ nlohmann::json to_json(const DiskResult& disk) {
           {"convert_ns", disk.convert_duration.count()},
           {"verify_ns", disk.verify_duration.count()},
           {"stage_ns", disk.stage_duration.count()},
-          {"notes", disk.notes}};
+          {"notes", disk.notes},
+          {"uploaded_to", disk.uploaded_to},
+          {"stored_checksum", disk.stored_checksum}};
 }
 
 DiskResult disk_result_from(const nlohmann::json& json) {
@@ -117,6 +119,8 @@ DiskResult disk_result_from(const nlohmann::json& json) {
     disk.verify_duration = std::chrono::nanoseconds(json.at("verify_ns").get<int64_t>());
     disk.stage_duration = std::chrono::nanoseconds(json.at("stage_ns").get<int64_t>());
     json.at("notes").get_to(disk.notes);
+    json.at("uploaded_to").get_to(disk.uploaded_to);
+    json.at("stored_checksum").get_to(disk.stored_checksum);
     return disk;
   } catch (const nlohmann::json::exception& failure) {
     throw Error(Code::kCorrupt, "the record of a written disk is damaged", failure.what());
@@ -130,6 +134,7 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
   const std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
   log->target_ = route.directory.string();
   if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
+  if (config.export_manifest) log->manifest_key_ = route.stem + "/manifest.json";
   json whole = {{"manifest", config.export_manifest}, {"keep_local", config.keep_local}};
   for (const DiskRoute& disk : route.disks) {
     const json wish = {{"provider", provider_plugin},
@@ -322,6 +327,11 @@ std::string ResumeLog::check_artifacts(Session& session, Operation& op, bool& mi
     }
     if (found.value("bytes", json()) != disk.target_bytes)
       return disk.key + " at " + config_.cloud_destination + " was changed since";
+  }
+  // It says to others that the set is complete.
+  if (!manifest_key_.empty() && store.stat(op, manifest_key_).is_null()) {
+    missing = true;
+    return manifest_key_ + " is gone from " + config_.cloud_destination;
   }
   return {};
 }

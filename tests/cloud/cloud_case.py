@@ -14,6 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import hyperhost_cli as cli  # noqa: E402
 import peers  # noqa: E402
 import requirement  # noqa: E402
+from ova_factory import Package, write_tar  # noqa: E402
+from vmdk_writer import Content  # noqa: E402
 
 MIB = 1 << 20
 
@@ -39,6 +41,9 @@ class CloudTest(cli.CliTest):
     def start(self, *arguments, env=None):
         clean = {name: "" for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))}
         return super().start(*arguments, env={**clean, "HOME": str(self.work), **self.server.env, **(env or {})})
+
+    def host(self, *arguments, timeout=240, **how):
+        return super().host(*arguments, timeout=timeout, **how)
 
     def disk(self, name="disk.raw", capacity=96 * MIB, data=48 * MIB, seed=1):
         (self.work / "in").mkdir(exist_ok=True)
@@ -71,14 +76,15 @@ class CloudTest(cli.CliTest):
         done = self.qemu_img("compare", image, raw)
         self.assertEqual(done.returncode, 0, done.stdout)
 
-    def small_output(self, size="8m"):
+    def small_output(self, size="8m", name="out"):
         """output_dir on a file system of that size."""
         requirement.need(os.geteuid() == 0, "mounting a small file system needs root")
-        small = self.work / "out"
+        small = self.work / name
         small.mkdir()
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", small], check=False)
         requirement.need(done.returncode == 0, "no file system can be mounted here")
         self.addCleanup(subprocess.run, ["umount", small], check=True)
+        return small
 
 
 class EveryStore:
@@ -121,6 +127,33 @@ class EveryStore:
                 manifest = json.loads(self.read("disk/manifest.json"))
                 self.assertEqual(manifest["hyperhost"]["disks"][0]["content_digest"], cli.content_digest(raw))
                 self.server.rclone("purge", f"{self.place}/{self.prefix}")
+        self.assert_nothing_unfinished()
+
+    def test_a_package_into_the_store_where_nothing_local_holds_its_disk(self):
+        """OVA to qcow2: results, temporary files, state and home share 8 MiB."""
+        content = Content.sample(64 * MIB, 5, 0.9)
+        raw = self.work / "content.raw"
+        with open(raw, "wb") as out:
+            out.truncate(content.capacity)
+            for offset, data in content.extents:
+                out.seek(offset)
+                out.write(data)
+        package = Package("packed")
+        package.add_disk(content)
+        write_tar(self.work / "packed.ova", package.members())
+        small = self.small_output(name="local")
+        (small / "tmp").mkdir()
+        plan = self.plan(self.work / "packed.ova", vm="packed", output_dir="local/out",
+                         upload=self.upload(keep_local=False))
+        result = self.report(plan, env={"HOME": str(small), "TMPDIR": str(small / "tmp"),
+                                        "HYPERHOST_STATE_DIR": str(small / "state")})
+        self.assertEqual(result["outcome"], "succeeded", result)
+        self.assert_nothing_left("local/out")
+        self.assertEqual(list((small / "tmp").iterdir()), [])
+        key = next(name for name in self.names() if name.endswith(".qcow2"))
+        image = self.fetch(key)
+        self.assertGreater(image.stat().st_size, 24 * MIB)
+        self.assert_same_disk(image, raw)
         self.assert_nothing_unfinished()
 
     def test_what_is_there_is_not_overwritten(self):
