@@ -81,6 +81,8 @@ ROWS = {
                                             "was ended by the server", vm=RUNNING),
     "… and the next try succeeds": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1}, vm=RUNNING,
                                        retries=1),
+    "… also of several disks": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1},
+                                   vm={**RUNNING, "disks": 3}, retries=1),
     "the session expired between operations": row({"expire_before": "CreateSnapshot_Task"}, vm=RUNNING),
     "the stream ends early, in good order": row({"nfc_truncate": 200_000}, "truncated"),
     "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
