@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -269,6 +270,51 @@ class Details(FaultTest):
         vm.encrypted = True
         done = self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}), status=PREFLIGHT)
         self.assertIn("is encrypted", done.err)
+
+    def test_missing_privileges_are_named_before_anything_is_touched(self):
+        self.add_vm("off")
+        self.add_vm("on", power="poweredOn")
+        everything = ["VApp.Export", "VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot",
+                      "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn"]
+        for vm, options, needed in (
+                ("off", {}, everything[:1]), ("on", {}, everything[:3]), ("on", DATASTORE, everything[1:3]),
+                ("on", {"power": "shutdown", "restore_power": True}, [everything[0], *everything[3:]])):
+            self.server.faults["denied"] = everything
+            done = self.host("validate", self.plan(vm, options), status=PREFLIGHT)
+            self.assertIn(f"'{FaultVCenter.USER}' may not export '{vm}': missing privileges: {', '.join(needed)} (", done.err)
+            self.assertIn("Give them on the VM or a folder above it", done.err)
+            self.server.faults["denied"] = [one for one in everything if one not in needed]
+            self.host("validate", self.plan(vm, options))
+        self.assertEqual(self.server.called("CreateSnapshot_Task"), [])
+
+    def test_the_esxi_host_is_tried_before_anything_is_touched(self):
+        for name in ("web-1", "web-2"):
+            self.add_vm(name)
+        host, plan = self.server.model.host, self.plan("web-*")
+        host["name"] = f"127.0.0.1:{self.server.host.server_port}"
+        for thumbprint in ("", self.server.host_thumbprint):  # older servers tell none
+            host["summary.config.sslThumbprint"] = thumbprint
+            self.assertNotIn("cannot be reached", self.host("validate", plan).err)
+        self.assertEqual(self.server.host.connections, 2)  # not one a VM
+        warning = f"the ESXi host {host['name']} cannot be reached from here: "
+        host["summary.config.sslThumbprint"] = "00" + self.server.host_thumbprint[2:]
+        done = self.host("validate", plan)
+        self.assertIn(warning, done.err)
+        self.assertIn("its thumbprint is", done.err)
+        self.assertNotIn(warning, self.host("validate", self.plan("web-*", DATASTORE)).err)  # does not come from the host
+        plan = self.plan("web-*")
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            host["name"] = f"127.0.0.1:{closed.getsockname()[1]}"
+            done = self.host("validate", plan)
+        self.assertIn(f"{host['name']} cannot be reached from here: ", done.err)
+        self.assertIn("on port 443", done.err)
+        host["name"] = "no-such-host.test"
+        self.assertIn("no-such-host.test cannot be reached from here: ", self.host("validate", plan).err)
+        host["runtime.connectionState"] = "notResponding"
+        done = self.host("validate", plan, status=PREFLIGHT)
+        self.assertIn("the host of 'web-1', no-such-host.test, is notResponding", done.err)
+        self.assertIn("vCenter must reach it", done.err)
 
     def test_five_thousand_vms_page_by_page(self):
         for number in range(5000):
