@@ -5,13 +5,13 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 from fault_vcenter import FaultVCenter, Model, sample  # noqa: E402
-from hyperhost_cli import CliTest, FAILED, MIB, OK, PREFLIGHT, content_digest, requirement  # noqa: E402
+from hyperhost_cli import CliTest, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, content_digest, requirement  # noqa: E402
 from vcenter_model import Dialect, Disk  # noqa: E402
 
 ALWAYS = 99
@@ -75,12 +75,14 @@ ROWS = {
     "no ExportVm: a snapshot is exported instead": row({"no_export_vm": True}),
     "one lease a VM: its disks share it": row({"one_lease_a_vm": True}, vm={"disks": 3}),
     "the host's certificate was changed": row({"wrong_thumbprint": True}, "another than was agreed"),
-    "a lease of one second, kept alive": row({"lease_timeout": 1, "nfc_rate": 400_000}),
+    "a lease of three seconds, kept alive": row({"lease_timeout": 3, "nfc_rate": 130_000}),
     "the lease is taken away": row({"refuse_progress": True, "nfc_rate": 400_000}, "was ended by the server"),
-    "the session is lost in mid-lease": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1},
+    "the session is lost in mid-lease": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3},
                                             "was ended by the server", vm=RUNNING),
-    "… and the next try succeeds": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 1}, vm=RUNNING,
+    "… and the next try succeeds": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3}, vm=RUNNING,
                                        retries=1),
+    "… also of several disks": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3},
+                                   vm={**RUNNING, "disks": 3}, retries=1),
     "the session expired between operations": row({"expire_before": "CreateSnapshot_Task"}, vm=RUNNING),
     "the stream ends early, in good order": row({"nfc_truncate": 200_000}, "truncated"),
     "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
@@ -157,7 +159,7 @@ class Faults(FaultTest):
                               for k, v in wanted["faults"].items()})
         vm = self.add_vm(name, **wanted["vm"])
         power = vm.power
-        done = self.host("run", self.plan(name, wanted["options"], retries=wanted["retries"]), status=None, timeout=60)
+        done = self.host("run", self.plan(name, wanted["options"], retries=wanted["retries"]), status=None, timeout=120)
         for word in wanted["words"] + wanted["note"]:
             self.assertIn(word, done.err)
         self.assertNotIn(FaultVCenter.PASSWORD, done.err)
@@ -177,7 +179,7 @@ class Faults(FaultTest):
 class Details(FaultTest):
     def test_the_lease_is_kept_alive_and_completed_after_the_manifest(self):
         vm = self.add_vm()
-        self.server.faults.update({"lease_timeout": 1, "nfc_rate": 500_000})
+        self.server.faults.update({"lease_timeout": 3, "nfc_rate": 130_000})
         self.host("run", self.plan())
         manifest = self.assert_migrated(vm)
         self.assertGreater(len(self.server.called("HttpNfcLeaseProgress")), 4)
@@ -199,7 +201,7 @@ class Details(FaultTest):
 
     def test_disks_are_read_at_once_up_to_the_hosts_limit(self):
         vm = self.add_vm(disks=4)
-        self.server.faults["nfc_rate"] = 2_000_000
+        self.server.faults["nfc_rate"] = 1_000_000
         self.host("run", self.plan(options={"max_streams_per_host": 2}))
         self.assert_migrated(vm)
         self.assertEqual(self.server.most_streams, 2)
@@ -269,10 +271,55 @@ class Details(FaultTest):
         done = self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}), status=PREFLIGHT)
         self.assertIn("is encrypted", done.err)
 
+    def test_missing_privileges_are_named_before_anything_is_touched(self):
+        self.add_vm("off")
+        self.add_vm("on", power="poweredOn")
+        everything = ["VApp.Export", "VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot",
+                      "VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn"]
+        for vm, options, needed in (
+                ("off", {}, everything[:1]), ("on", {}, everything[:3]), ("on", DATASTORE, everything[1:3]),
+                ("on", {"power": "shutdown", "restore_power": True}, [everything[0], *everything[3:]])):
+            self.server.faults["denied"] = everything
+            done = self.host("validate", self.plan(vm, options), status=PREFLIGHT)
+            self.assertIn(f"'{FaultVCenter.USER}' may not export '{vm}': missing privileges: {', '.join(needed)} (", done.err)
+            self.assertIn("Give them on the VM or a folder above it", done.err)
+            self.server.faults["denied"] = [one for one in everything if one not in needed]
+            self.host("validate", self.plan(vm, options))
+        self.assertEqual(self.server.called("CreateSnapshot_Task"), [])
+
+    def test_the_esxi_host_is_tried_before_anything_is_touched(self):
+        for name in ("web-1", "web-2"):
+            self.add_vm(name)
+        host, plan = self.server.model.host, self.plan("web-*")
+        host["name"] = f"127.0.0.1:{self.server.host.server_port}"
+        for thumbprint in ("", self.server.host_thumbprint):  # older servers tell none
+            host["summary.config.sslThumbprint"] = thumbprint
+            self.assertNotIn("cannot be reached", self.host("validate", plan).err)
+        self.assertEqual(self.server.host.connections, 2)  # not one a VM
+        warning = f"the ESXi host {host['name']} cannot be reached from here: "
+        host["summary.config.sslThumbprint"] = "00" + self.server.host_thumbprint[2:]
+        done = self.host("validate", plan)
+        self.assertIn(warning, done.err)
+        self.assertIn("its thumbprint is", done.err)
+        self.assertNotIn(warning, self.host("validate", self.plan("web-*", DATASTORE)).err)  # does not come from the host
+        plan = self.plan("web-*")
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            host["name"] = f"127.0.0.1:{closed.getsockname()[1]}"
+            done = self.host("validate", plan)
+        self.assertIn(f"{host['name']} cannot be reached from here: ", done.err)
+        self.assertIn("on port 443", done.err)
+        host["name"] = "no-such-host.test"
+        self.assertIn("no-such-host.test cannot be reached from here: ", self.host("validate", plan).err)
+        host["runtime.connectionState"] = "notResponding"
+        done = self.host("validate", plan, status=PREFLIGHT)
+        self.assertIn("the host of 'web-1', no-such-host.test, is notResponding", done.err)
+        self.assertIn("vCenter must reach it", done.err)
+
     def test_five_thousand_vms_page_by_page(self):
         for number in range(5000):
             self.server.model.add_vm(f"web-{number:04}", [], folder=Model.PROD if number % 2 else Model.VM_FOLDER)
-        listed = self.host("--output", "json", "list", "--plan", self.plan(), timeout=120).json["vms"]
+        listed = self.host("--output", "json", "list", "--plan", self.plan(), timeout=240).json["vms"]
         self.assertEqual(len({vm["ref"] for vm in listed}), 5000)
         self.assertEqual(listed[1]["path"], "/DC 1/vm/prod/web-0001")
         self.assertGreater(len(self.server.called("ContinueRetrievePropertiesEx")), 20)
@@ -287,14 +334,12 @@ class Details(FaultTest):
 
     def test_cancel_leaves_nothing(self):
         self.add_vm(power="poweredOn")
-        self.server.faults["nfc_rate"] = 100_000
+        self.server.faults["nfc_rate"] = 20_000
         running = self.start("run", self.plan())
-        running.wait_for(lambda: self.server.streams > 0, "a stream")
-        began = time.monotonic()
+        running.wait_for(lambda: self.server.streams > 0, "a stream", 60)
         os.kill(running.process.pid, signal.SIGINT)
-        done = running.finish(20)
-        self.assertEqual(done.status, 4, done)
-        self.assertLess(time.monotonic() - began, 5)
+        done = running.finish()
+        self.assertEqual(done.status, INTERRUPTED, done)
         self.assert_nothing_owed()
         self.assert_nothing_left()
 
@@ -302,9 +347,9 @@ class Details(FaultTest):
         vm = self.add_vm(power="poweredOn")
         vm.snapshots.append((("VirtualMachineSnapshot", "snapshot-1"), "before the update"))
         other = self.add_vm("other", power="poweredOn")
-        self.server.faults["nfc_rate"] = 100_000
+        self.server.faults["nfc_rate"] = 20_000
         running = self.start("run", self.plan())
-        running.wait_for(lambda: self.server.streams > 0, "a stream")
+        running.wait_for(lambda: self.server.streams > 0, "a stream", 60)
         running.process.kill()
         running.process.wait()
         other.snapshots.append((("VirtualMachineSnapshot", "snapshot-2"), "hyperhost of-another-machine"))
@@ -324,7 +369,7 @@ class Details(FaultTest):
         self.add_vm(power="poweredOn")
         self.server.faults["nfc_rate"] = 1_000_000
         running = self.start("--log-level", "trace", "run", self.plan())
-        running.wait_for(lambda: self.server.streams > 0, "a stream")
+        running.wait_for(lambda: self.server.streams > 0, "a stream", 60)
         command = pathlib.Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
         sessions = list(self.server.model.sessions.items())
         done = running.finish()

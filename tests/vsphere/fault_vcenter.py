@@ -57,6 +57,7 @@ FAULTS = {
     "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
     "folder_loss": "all sessions end before this many further requests for ranges",
     "cbt_page": "extents that one QueryChangedDiskAreas returns (default 2000)",
+    "denied": "privileges that the user does not have",
     "page": "objects a page of RetrievePropertiesEx, at most",
 }
 
@@ -237,13 +238,14 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads, request_queue_size = True, 128
 
     def __init__(self, center, certificate, is_host):
-        self.center, self.is_host = center, is_host
+        self.center, self.is_host, self.connections = center, is_host, 0
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(certificate[0], certificate[1])
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def finish_request(self, request, client_address):
+        self.connections += 1
         request.settimeout(60)
         with self.tls.wrap_socket(request, server_side=True) as secure:
             super().finish_request(secure, client_address)
@@ -371,7 +373,8 @@ class FaultVCenter:
     def on_RetrieveServiceContent(self, _call, _key):
         refs = {"rootFolder": Model.ROOT, "propertyCollector": ("PropertyCollector", "pc-1"),
                 "viewManager": ("ViewManager", "views"), "searchIndex": ("SearchIndex", "search"),
-                "sessionManager": ("SessionManager", "sessions")}
+                "sessionManager": ("SessionManager", "sessions"),
+                "authorizationManager": ("AuthorizationManager", "authorization")}
         return ("<returnval>" + "".join(f'<{name} type="{r[0]}">{r[1]}</{name}>' for name, r in refs.items())
                 + "<about><fullName>Fault vCenter</fullName><apiType>VirtualCenter</apiType><apiVersion>8.0.2.0</apiVersion>"
                 f"<instanceUuid>{Model.UUID}</instanceUuid></about></returnval>")
@@ -469,6 +472,17 @@ class FaultVCenter:
     def session_list(self):
         return self.dialect.typed("val", "ArrayOfUserSession",
                                   "".join(f"<UserSession><key>{key}</key></UserSession>" for key in self.model.sessions))
+
+    def on_HasPrivilegeOnEntities(self, call, key):
+        if call.text("sessionId") != key:
+            raise SoapFault("NotFound")
+        out = ""
+        for entity in call.children("entity"):
+            granted = "".join(f"<privAvailability><privId>{one.text}</privId><isGranted>"
+                              f"{str(one.text not in self.faults.get('denied', [])).lower()}</isGranted></privAvailability>"
+                              for one in call.children("privId"))
+            out += f'<returnval><entity type="{entity.get("type")}">{entity.text}</entity>{granted}</returnval>'
+        return out
 
     # --- power and snapshots
 

@@ -116,6 +116,7 @@ class Model:
             self.VM_FOLDER: ("vm", self.DATACENTER), self.PROD: ("prod", self.VM_FOLDER),
             self.CLUSTER: ("cluster", self.ROOT), self.HOST: ("esx1.test", self.CLUSTER),
             self.STORE: ("store 1", self.DATACENTER)}
+        self.host = {"runtime.connectionState": "connected"}  # what the server tells of HOST
 
     def add_vm(self, name, contents, power="poweredOff", **keys):
         disks = [c if isinstance(c, Disk) else Disk(2000 + i, c, unit=i) for i, c in enumerate(contents)]
@@ -151,6 +152,8 @@ class Model:
         if kind == "HttpNfcLease":
             return self._lease(self.leases[ref_id], path)
         name, parent = self.places[(kind, ref_id)]
+        if ref == self.HOST and path in self.host:
+            return self.dialect.string("val", self.host[path])
         if path == "name":
             return self.dialect.string("val", name)
         return self.dialect.ref("val", parent) if path == "parent" and parent else None

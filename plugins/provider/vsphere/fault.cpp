@@ -18,7 +18,7 @@ constexpr Known kKnown[] = {
     {"InvalidLogin", HYPER_AUTH, false, "Check username and password."},
     {"NoPermission", HYPER_AUTH, false,
      "Give the user the privilege named here; the plugin's README lists all that are needed."},
-    {"NotAuthenticated", HYPER_AUTH, true, "The session ended; the next try logs in again."},
+    {"NotAuthenticated", HYPER_IO, true, "The session ended; the next try logs in again."},
     {"RestrictedVersion", HYPER_UNSUPPORTED, false,
      "The host's licence allows its API to be read only. Go through a vCenter server, or use "
      "another licence."},

@@ -21,7 +21,6 @@ std::string after_last(const std::string& text, char separator) {
 
 Lease::Lease(Session& session, const std::string& vm_name, Debt debt)
     : session_(session),
-      hold_(session),
       vm_name_(vm_name),
       debt_(std::move(debt)),
       stop_fd_(::eventfd(0, EFD_CLOEXEC)) {
@@ -61,11 +60,17 @@ void Lease::wait_until_ready(Op op) {
   const auto until = std::chrono::steady_clock::now() + kBusy;
   std::chrono::nanoseconds wait = std::chrono::milliseconds(50);
   for (;;) {
-    const Retrieved got = retrieve_one(session_, ref_, {"state", "error", "info"}, what, op);
-    const std::string state = got.object.text("state");
-    if (state == "error") throw method_fault(what, got.object.at("error"));
+    std::optional<Retrieved> got;
+    try {
+      got = retrieve_one(session_, ref_, {"state", "error", "info"}, what, op);
+    } catch (const Fault& fault) {
+      if (!fault.is("ManagedObjectNotFound")) throw;
+      throw Error(HYPER_BUSY, what, "the lease is gone").retryable();  // with its session
+    }
+    const std::string state = got->object.text("state");
+    if (state == "error") throw method_fault(what, got->object.at("error"));
     if (state == "ready") {
-      const pugi::xml_node info = got.object.at("info");
+      const pugi::xml_node info = got->object.at("info");
       const uint64_t seconds = std::min<uint64_t>(number(info, "leaseTimeout"), 3600);
       if (seconds != 0) timeout_ = std::chrono::seconds(seconds);
       each(info, "deviceUrl", [&](const pugi::xml_node& device) {
@@ -76,7 +81,8 @@ void Lease::wait_until_ready(Op op) {
       return;
     }
     if (state != "initializing" || std::chrono::steady_clock::now() > until)
-      throw Error(HYPER_BUSY, what, "the lease is " + (state.empty() ? "gone" : state)).retryable();
+      throw Error(HYPER_BUSY, what, "the lease is " + (state.empty() ? "not told of" : state))
+          .retryable();
     pause(wait, op);
     wait = std::min<std::chrono::nanoseconds>(wait * 2, std::chrono::seconds(1));
   }
@@ -119,8 +125,8 @@ void Lease::renew(const http::Cancel& cancel) {
   try {
     Args args;
     args.number("percent", static_cast<uint64_t>(std::clamp(percent_.load(), 0, 100)));
-    session_.call("HttpNfcLeaseProgress", ref_, args,
-                  "the export of '" + vm_name_ + "' was ended by the server", cancel);
+    session_.call_lease("HttpNfcLeaseProgress", ref_, args,
+                        "the export of '" + vm_name_ + "' was ended by the server", cancel);
   } catch (const Fault& fault) {
     const std::lock_guard lock(mutex_);
     lost_ = Error(HYPER_IO, fault.summary(), fault.detail())
@@ -208,8 +214,8 @@ void Lease::end(const char* method, Op op) noexcept {
     if (!ref_.empty()) {
       const Ref ref = std::exchange(ref_, Ref());
       try {
-        session_.call(method, ref, {}, "cannot end the lease on '" + vm_name_ + "'",
-                      http::Cancel::never());
+        session_.call_lease(method, ref, {}, "cannot end the lease on '" + vm_name_ + "'",
+                            http::Cancel::never());
       } catch (const Fault& fault) {
         // Gone already, or with its session.
         if (!fault.is("ManagedObjectNotFound") && !fault.is("NotAuthenticated")) throw;
@@ -224,8 +230,8 @@ std::optional<ManifestEntry> Lease::manifest(const std::string& key, const http:
   std::optional<ManifestEntry> out;
   try {
     const Answer answer =
-        session_.call("HttpNfcLeaseGetManifest", ref_, {},
-                      "cannot get the checksums of the export of '" + vm_name_ + "'", cancel);
+        session_.call_lease("HttpNfcLeaseGetManifest", ref_, {},
+                            "cannot get the checksums of the export of '" + vm_name_ + "'", cancel);
     each(answer.response(), "returnval", [&](const pugi::xml_node& entry) {
       if (text(entry, "key") != key) return;
       out = ManifestEntry{text(entry, "sha1"), text(entry, "checksum"), text(entry, "checksumType"),

@@ -66,7 +66,6 @@ class Lease {
   void end(const char* method, Op op) noexcept;
 
   Session& session_;
-  const Session::Hold hold_;
   const std::string vm_name_;
   Debt debt_;
   Ref ref_;

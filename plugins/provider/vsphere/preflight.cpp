@@ -108,7 +108,8 @@ class Preflight {
   }
 
   std::vector<std::string> needed() const {
-    std::vector<std::string> out = {"VApp.Export"};
+    std::vector<std::string> out;
+    if (options_.transport != VmOptions::Transport::kDatastore) out.emplace_back("VApp.Export");
     if (frozen_)
       out.insert(out.end(),
                  {"VirtualMachine.State.CreateSnapshot", "VirtualMachine.State.RemoveSnapshot"});
@@ -120,7 +121,7 @@ class Preflight {
 
   void privileges() {
     const Ref& manager = session_.content().authorization_manager;
-    if (manager.empty() || session_.content().is_host()) return;
+    if (manager.empty() || session_.content().is_host() || needed().empty()) return;
     Args args;
     args.ref("entity", vm_.ref).text("sessionId", session_.key());
     for (const std::string& privilege : needed()) args.text("privId", privilege);
@@ -161,6 +162,7 @@ class Preflight {
     if (!state.empty() && state != "connected")
       return error(Error(HYPER_IO, "the host of '" + vm_.name + "', " + address + ", is " + state)
                        .hint("vCenter must reach it before anything can be exported."));
+    if (options_.transport == VmOptions::Transport::kDatastore) return;  // through vCenter
     const std::string why = hosts_.why(address, [&] { return try_host(address, thumbprint); });
     if (!why.empty())
       warn("the ESXi host " + address + " cannot be reached from here: " + why,

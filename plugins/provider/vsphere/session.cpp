@@ -206,7 +206,7 @@ Answer Session::call(const char* method, const Ref& self, const Args& args, cons
   try {
     return patiently(method, self, args.str(), what, cancel);
   } catch (const Fault& fault) {
-    if (!fault.is("NotAuthenticated") || holds_ != 0) throw;
+    if (!fault.is("NotAuthenticated")) throw;
   }
   {
     const std::lock_guard renewing(login_mutex_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A session with the server: version negotiation, login, calls, keepalive, logout. Shared by all of
-// a connection's threads. A session that expired is renewed by the next call, except while a Hold
-// exists: leases die with their session, so a new one would only hide that.
+// a connection's threads. A session that expired is renewed by the next call, except by those to a
+// lease: it died with its session, and a new one would only hide that.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
 
@@ -67,17 +67,11 @@ class Session {
   /// HTTP says.
   Answer call(const char* method, const Ref& self, const Args& args, const std::string& what,
               const http::Cancel& cancel);
-
-  class Hold {
-   public:
-    explicit Hold(Session& session) : session_(session) { ++session_.holds_; }
-    ~Hold() { --session_.holds_; }
-    Hold(const Hold&) = delete;
-    Hold& operator=(const Hold&) = delete;
-
-   private:
-    Session& session_;
-  };
+  /// The same, never in a new session.
+  Answer call_lease(const char* method, const Ref& lease, const Args& args, const std::string& what,
+                    const http::Cancel& cancel) {
+    return patiently(method, lease, args.str(), what, cancel);
+  }
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
@@ -93,7 +87,6 @@ class Session {
   http::Client client_;
   ServiceContent content_;
   std::string version_ = "6.5";
-  std::atomic<int> holds_{0};
   std::atomic<uint64_t> calls_{0};
 
   mutable std::mutex mutex_;  // of what follows
