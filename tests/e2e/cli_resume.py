@@ -10,11 +10,11 @@ import shutil
 import signal
 import sqlite3
 import time
-import unittest
 
 from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, SANITIZED, CliTest,
                            content_digest, interrupt, requirement, sparse_raw)
 from cli_failures import SmallDisk
+import power_cut
 
 STEP, SIZE, DATA = 4 * MIB, 128 * MIB, 64 * MIB
 SLOW = {"compression": "zlib", "compression_level": 9, "verify": "target"}
@@ -209,11 +209,13 @@ class Resume(CliTest):
         self.assertEqual([r["already_done"] for r in done], [True, False])
 
     def test_a_second_sigterm_stops_within_two_seconds_and_a_rerun_goes_on(self):
+        sparse_raw(self.source, 4 * SIZE, 4 * DATA)  # still at work when the second one comes
         plan = self.slow()
         running = self.start("run", plan)
         self.wait_written(running)
         os.kill(running.process.pid, signal.SIGTERM)
         running.wait_for(lambda: "once more to stop now" in running.text(running.err), "the first message")
+        time.sleep(0.4)  # two at once are one wish
         done, seconds = interrupt(running, signal.SIGTERM)
         self.assertEqual(done.status, INTERRUPTED, done)
         if not SANITIZED:
@@ -236,9 +238,8 @@ class Resume(CliTest):
     def shim(self, error, after):
         library = BUILD / "lib/hyperhost/test-files/libfaulty_files.so"
         requirement.need(library.exists(), f"{library} is not built")
-        requirement.need(not SANITIZED, "a sanitizer must be loaded first, and so must the file layer")
-        return {"LD_PRELOAD": str(library), "FAULTY_UNDER": str(self.work / "out"), "FAULTY_ERRNO": str(error),
-                "FAULTY_AFTER": str(after)}
+        return power_cut.loaded(library, FAULTY_UNDER=str(self.work / "out"), FAULTY_ERRNO=str(error),
+                                FAULTY_AFTER=str(after))
 
     def test_errors_of_the_disk_are_told_and_a_rerun_goes_on(self):
         for error in (errno.EIO, errno.EROFS, errno.ENOSPC):
@@ -271,4 +272,4 @@ class Resume(CliTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    requirement.main()

@@ -98,7 +98,7 @@ class Running:
             [str(program), *map(str, arguments)], cwd=work, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.err,
             env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, ".state"), **(env or {}), name: value}, start_new_session=True)
 
-    def finish(self, timeout=60):
+    def finish(self, timeout=150):
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -114,8 +114,8 @@ class Running:
 
     @staticmethod
     def text(stream):
-        stream.seek(0)
-        return stream.read().decode("utf-8", "replace")
+        # The program writes at the position of the same open file: it must stay where it is.
+        return os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0).decode("utf-8", "replace")
 
     def others(self):
         """{pid: command line} of what it started and is still there, itself left out."""
@@ -135,7 +135,7 @@ class Running:
                 found[int(entry.name)] = command
         return found
 
-    def wait_for(self, condition, what, timeout=20):
+    def wait_for(self, condition, what, timeout=60):
         """Until `condition()` is true; the value it returned."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -203,7 +203,7 @@ class CliTest(unittest.TestCase):
         self.addCleanup(running.stop)
         return running
 
-    def host(self, *arguments, env=None, status=OK, timeout=60):
+    def host(self, *arguments, env=None, status=OK, timeout=150):
         done = self.start(*arguments, env=env).finish(timeout)
         if status is not None:
             self.assertEqual(done.status, status, done)
@@ -288,5 +288,5 @@ def interrupt(running, which=signal.SIGINT):
     """Sends the signal to the host alone; returns (Done, seconds it took to end)."""
     began = time.monotonic()
     os.kill(running.process.pid, which)
-    done = running.finish(30)
+    done = running.finish(60)
     return done, time.monotonic() - began

@@ -10,6 +10,13 @@ import shutil
 PAGE = 4096
 
 
+def loaded(library, **env):
+    """The environment that loads faulty_files.cpp in front of the program. A sanitizer wants to come first, but
+    what it looks at in a write and a sync it still sees, after the layer."""
+    asan = ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
+    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": asan, **env}
+
+
 def pages(path):
     """Offsets of the pages that hold data."""
     found, size = [], os.path.getsize(path)

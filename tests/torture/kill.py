@@ -110,8 +110,8 @@ class Round:
     def environment(self):
         env = {**os.environ, "HYPERHOST_STATE_DIR": str(self.state)}
         if self.power:
-            env.update(LD_PRELOAD=str(SHIM), FAULTY_SHADOW=str(self.shadow),
-                       FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}")
+            env.update(power_cut.loaded(SHIM, FAULTY_SHADOW=str(self.shadow),
+                                        FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
         return env
 
     def start(self):
@@ -204,7 +204,6 @@ def main():
     requirement.tool("qemu-img", "qemu-utils")
     if options.power_cut:
         requirement.need(SHIM.exists(), f"{SHIM} is not built")
-        requirement.need(not SANITIZED, "a sanitizer must be loaded first, and so must the file layer")
     print(f"seed {options.seed} (replay: {pathlib.Path(__file__).name} --seed {options.seed}"
           f"{' --power-cut' if options.power_cut else ''} --kills {options.kills or 1})", flush=True)
     rng = random.Random(options.seed)
