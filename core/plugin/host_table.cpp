@@ -184,9 +184,10 @@ const hyper_host* host_table() {
       sizeof(hyper_host), HYPER_ABI_MINOR, get_ext, report,   log,       progress, cancelled,
       cancel_fd,          sleep,           cfg_get, cfg_json, buf_alloc, buf_free,
   };
-  // The core's own sources (files, blank disks) are written with the plugins' C++ face.
-  hyper::detail::host_slot() = &table;
-  return &table;
+  // The core's own sources (files, blank disks) are written with the plugins' C++ face. Once: a
+  // worker puts another table there.
+  static const hyper_host* const for_the_core = hyper::detail::host_slot() = &table;
+  return for_the_core;
 }
 
 }  // namespace hyperhost

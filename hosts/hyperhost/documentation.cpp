@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <vector>
 
@@ -195,9 +196,24 @@ std::string names_of(const CLI::App& app) {
   return out;
 }
 
+/// Every option whose value is the word after it.
+std::string options_with_values(const CLI::App& app) {
+  std::set<std::string> names;
+  walk(app, "", [&](const CLI::App& command, const std::string&) {
+    for (const CLI::Option* option : options_of(command)) {
+      if (!takes_value(*option)) continue;
+      for (const std::string& name : option->get_lnames()) names.insert("--" + name);
+      for (const std::string& name : option->get_snames()) names.insert("-" + name);
+    }
+  });
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : " ") + name;
+  return out;
+}
+
 /// For bash; zsh runs the same function by its own bashcompinit.
 std::string bash_script(const CLI::App& app, const std::string& program) {
-  std::string commands, flags, values, choices;
+  std::string commands, flags, choices;
   walk(app, "", [&](const CLI::App& command, const std::string& path) {
     if (!names_of(command).empty())
       commands += "    '" + path + "') commands='" + names_of(command) + "' ;;\n";
@@ -205,7 +221,6 @@ std::string bash_script(const CLI::App& app, const std::string& program) {
     for (const CLI::Option* option : options_of(command)) {
       if (!takes_value(*option)) continue;
       for (const std::string& name : option->get_lnames()) {
-        if (values.find(" --" + name + " ") == std::string::npos) values += " --" + name + " ";
         std::string words;
         for (const std::string& word : choices_of(*option))
           words += (words.empty() ? "" : " ") + word;
@@ -218,8 +233,8 @@ std::string bash_script(const CLI::App& app, const std::string& program) {
   return "# Made from the program's own --help.\n_" + program + R"(() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   local path='' commands='' flags='' choices='' word skip='' index
-  local takes=')" +
-         values + R"('
+  local takes=' )" +
+         options_with_values(app) + R"( '
   case "$previous" in
 )" + choices +
          R"(  esac
@@ -274,20 +289,30 @@ std::string fish_quoted(std::string text) {
 
 std::string fish_script(const CLI::App& app, const std::string& program) {
   std::string out = R"(# Made from the program's own --help.
-function __PROGRAM_at
-    # The commands on the line so far, without options and their values, are these.
-    set -l words (commandline -opc)[2..-1]
-    set -l found
-    for word in $words
-        string match -q -- '-*' $word; or set -a found $word
+function __PROGRAM_words
+    # The commands on the line so far, without options and their values.
+    set -l skip
+    for word in (commandline -opc)[2..-1]
+        if test -n "$skip"
+            set skip
+        else if contains -- $word )" +
+                    options_with_values(app) +
+                    R"(
+            set skip yes
+        else if not string match -q -- '-*' $word
+            echo $word
+        end
     end
+end
+function __PROGRAM_at
+    set -l found (__PROGRAM_words)
     test (count $argv) -le (count $found); or return 1
     for index in (seq (count $argv))
         test "$argv[$index]" = "$found[$index]"; or return 1
     end
 end
 function __PROGRAM_nothing
-    __PROGRAM_at $argv; and test (count $argv) -eq (count (string match -v -- '-*' (commandline -opc)[2..-1]))
+    __PROGRAM_at $argv; and test (count $argv) -eq (count (__PROGRAM_words))
 end
 )";
   walk(app, "", [&](const CLI::App& command, const std::string& path) {

@@ -106,6 +106,9 @@ class Install(unittest.TestCase):
         version = run("pkg-config", "--modversion", "hyperhost-sdk", PKG_CONFIG_PATH=str(self.sdk / "share/pkgconfig"))
         self.assertEqual(version.strip(), "1.0.0")
 
+    def test_the_guide_s_plugin_keeps_its_contract(self):
+        run(HOST, "plugins", "check", self.library)
+
     def test_the_guide_s_plan_runs(self):
         self.assertTrue(HOST.exists(), f"{HOST} is not built")
         plugins = json.loads(run(HOST, "--output", "json", "--plugin-dir", self.library.parent, "plugins", "list"))["plugins"]

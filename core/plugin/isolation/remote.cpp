@@ -25,13 +25,7 @@ hyper_st guarded(hyper_op* op, F&& f) noexcept {
   try {
     return f();
   } catch (const Error& error) {
-    hyper_diag diag{};
-    diag.size = sizeof diag;
-    diag.severity = HYPER_SEVERITY_ERROR;
-    diag.code = static_cast<hyper_st>(error.code());
-    diag.summary = error.diagnostic().summary.c_str();
-    diag.detail = error.diagnostic().detail.c_str();
-    return hyper::detail::host_slot()->report(op, &diag);
+    return report_error(op, error);
   } catch (const std::exception&) {
     return HYPER_FAIL;
   }
@@ -303,25 +297,45 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
 
 // --- calls --------------------------------------------------------------------------------------
 
-hyper_st report_gone(Peer& peer, hyper_op* op) {
-  peer.set_gone();
+hyper_st report_error(hyper_op* op, const Error& error) {
+  const Diagnostic& diagnostic = error.diagnostic();
   hyper_diag diag{};
   diag.size = sizeof diag;
   diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = HYPER_FAIL;
-  diag.flags = HYPER_DIAG_RETRYABLE;
-  std::string why = "the plugin's process is gone";
-  if (peer.why_gone) {
-    const auto [code, text] = peer.why_gone();
-    diag.code = code;
-    if (!text.empty()) why = text;
-  }
-  const std::size_t detail = why.find('\n');
-  const std::string summary = why.substr(0, detail);
-  diag.summary = summary.c_str();
-  diag.detail = detail == std::string::npos ? nullptr : why.c_str() + detail + 1;
+  diag.code = static_cast<hyper_st>(diagnostic.code);
+  diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0;
+  diag.summary = diagnostic.summary.c_str();
+  diag.detail = diagnostic.detail.c_str();
+  diag.hint = diagnostic.hint.c_str();
   return hyper::detail::host_slot()->report(op, &diag);
 }
+
+namespace {
+
+Error gone_error(Peer& peer) {
+  peer.set_gone();
+  Diagnostic diagnostic;
+  diagnostic.retryable = true;
+  diagnostic.summary = "the plugin's process is gone";
+  if (peer.why_gone) {
+    const auto [code, text] = peer.why_gone();
+    const std::size_t end = text.find('\n');
+    diagnostic.code = static_cast<Code>(code);
+    diagnostic.summary = text.substr(0, end);
+    if (end != std::string::npos) diagnostic.detail = text.substr(end + 1);
+  }
+  return Error(diagnostic);
+}
+
+std::shared_ptr<Peer::Outgoing> outgoing(Peer& peer) {
+  try {
+    return std::make_shared<Peer::Outgoing>(peer);
+  } catch (const PeerGone&) {
+    throw gone_error(peer);
+  }
+}
+
+}  // namespace
 
 uint64_t number_of(Peer& peer, hyper_op* op) {
   if (op == nullptr) return 0;
@@ -339,7 +353,7 @@ bool WorkerOperation::progress_is_due(uint64_t done, uint64_t total) {
 }
 
 Call::Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op)
-    : peer_(peer), op_(op), out_(std::make_shared<Peer::Outgoing>(peer)), arguments_(out_->lane()) {
+    : peer_(peer), op_(op), out_(outgoing(peer)), arguments_(out_->lane()) {
   request.verb = verb;
   request.object = object;
   request.op = number_of(peer, op);
@@ -347,12 +361,13 @@ Call::Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op)
 
 Call::~Call() {
   if (peer_.is_host() && op_ != nullptr) peer_.leave(request.op, static_cast<Operation*>(op_));
-  if (request.emit != 0) peer_.remove(request.emit);
+  if (emit_) peer_.take_back(request.emit, emit_);
 }
 
 void Call::emit_to(hyper_emit emit, void* arg) {
-  if (emit != nullptr)
-    request.emit = peer_.add(std::make_shared<OfferedEmit>(OfferedEmit{emit, arg}));
+  if (emit == nullptr) return;
+  emit_ = std::make_shared<OfferedEmit>(OfferedEmit{emit, arg});
+  request.emit = peer_.add(emit_);
 }
 
 hyper_st Call::go() {
@@ -361,7 +376,7 @@ hyper_st Call::go() {
     answer =
         peer_.call(out_->lane(), request, peer_.is_host() ? static_cast<Operation*>(op_) : nullptr);
   } catch (const PeerGone&) {
-    return report_gone(peer_, op_);
+    throw gone_error(peer_);
   }
   return answer.status;
 }
@@ -381,6 +396,25 @@ hyper_st EmitBack::emit(void* self, const char* json, uint64_t len) noexcept {
 OfferedSource::~OfferedSource() {
   if (span.len != 0 && table.release != nullptr) table.release(table.ctx, &span);
   if (owned && table.close != nullptr) table.close(table.ctx);
+}
+
+void OpenedThrough::add(uint64_t id, const std::shared_ptr<OfferedSource>& opened) {
+  const std::lock_guard lock(mutex_);
+  opened_.erase(std::remove_if(opened_.begin(), opened_.end(),
+                               [](const auto& one) { return one.second.expired(); }),
+                opened_.end());
+  opened_.emplace_back(id, opened);
+}
+
+void OpenedThrough::take_back(Peer& peer) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, weak] : opened_) {
+    const std::shared_ptr<OfferedSource> opened = weak.lock();
+    if (!opened) continue;
+    peer.take_back(id, opened);
+    opened->opened.take_back(peer);
+  }
+  opened_.clear();
 }
 
 OfferedSink::~OfferedSink() {
@@ -426,12 +460,13 @@ hyper_st serve_next(OfferedSource& source, Lane& lane, hyper_op* op, Frame& answ
 }
 
 /// A source that a call opened becomes an object of its own.
-void offer(const std::shared_ptr<Peer>& peer, std::shared_ptr<OfferedSource> opened, Lane& lane,
-           Frame& answer) {
+void offer(Peer& peer, OpenedThrough& through, const std::shared_ptr<OfferedSource>& opened,
+           Lane& lane, Frame& answer) {
   PayloadWriter out(lane);
   write_source(out, opened->table);
   answer.payload = out.size();
-  answer.object = peer->add(std::move(opened));
+  answer.object = peer.add(opened);
+  through.add(answer.object, opened);
 }
 
 std::shared_ptr<OfferedSource> opened_source() {
@@ -440,8 +475,8 @@ std::shared_ptr<OfferedSource> opened_source() {
   return made;
 }
 
-hyper_st serve_source(const std::shared_ptr<Peer>& peer, OfferedSource& source,
-                      const Frame& request, Lane& lane, hyper_op* op, Frame& answer) {
+hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, Lane& lane,
+                      hyper_op* op, Frame& answer) {
   const hyper_source& table = source.table;
   switch (request.verb) {
     case Verb::kReadAt: {
@@ -481,19 +516,19 @@ hyper_st serve_source(const std::shared_ptr<Peer>& peer, OfferedSource& source,
       const hyper_st status = table.sibling(table.ctx, op, name.c_str(), &opened->table);
       if (status != HYPER_OK) return opened->table = {}, status;
       opened->owned = true;
-      offer(peer, std::move(opened), lane, answer);
+      offer(peer, source.opened, opened, lane, answer);
       return HYPER_OK;
     }
     default: {  // kFinish
       if (table.finish == nullptr) return HYPER_OK;
-      EmitBack back{*peer, request.emit};
+      EmitBack back{peer, request.emit};
       return table.finish(table.ctx, op, &EmitBack::emit, &back);
     }
   }
 }
 
-hyper_st serve_sink(const std::shared_ptr<Peer>& peer, OfferedSink& sink, const Frame& request,
-                    Lane& lane, hyper_op* op, Frame& answer) {
+hyper_st serve_sink(Peer& peer, OfferedSink& sink, const Frame& request, Lane& lane, hyper_op* op,
+                    Frame& answer) {
   const hyper_sink& table = sink.table;
   switch (request.verb) {
     case Verb::kWriteAt:
@@ -507,16 +542,16 @@ hyper_st serve_sink(const std::shared_ptr<Peer>& peer, OfferedSink& sink, const 
       const hyper_st status = table.reopen(table.ctx, op, request.a, &opened->table);
       if (status != HYPER_OK) return opened->table = {}, status;
       opened->owned = true;
-      offer(peer, std::move(opened), lane, answer);
+      offer(peer, sink.opened, opened, lane, answer);
       return HYPER_OK;
     }
     case Verb::kKeep: {
       if (table.keep == nullptr) return HYPER_UNSUPPORTED;
-      EmitBack back{*peer, request.emit};
+      EmitBack back{peer, request.emit};
       return table.keep(table.ctx, op, request.a != 0, &EmitBack::emit, &back);
     }
     default: {  // kCommit
-      EmitBack back{*peer, request.emit};
+      EmitBack back{peer, request.emit};
       return table.commit(table.ctx, op, request.a, &EmitBack::emit, &back);
     }
   }
@@ -524,8 +559,7 @@ hyper_st serve_sink(const std::shared_ptr<Peer>& peer, OfferedSink& sink, const 
 
 }  // namespace
 
-bool serve_table(const std::shared_ptr<Peer>& peer, const Frame& request, Lane& lane, hyper_op* op,
-                 Frame& answer) {
+bool serve_table(Peer& peer, const Frame& request, Lane& lane, hyper_op* op, Frame& answer) {
   const auto gone = [] {
     throw Error(Code::kFail, "a worker asked about something that is not there any more");
   };
@@ -536,7 +570,7 @@ bool serve_table(const std::shared_ptr<Peer>& peer, const Frame& request, Lane& 
     case Verb::kLocate:
     case Verb::kSibling:
     case Verb::kFinish: {
-      const auto source = peer->find<OfferedSource>(request.object);
+      const auto source = peer.find<OfferedSource>(request.object);
       if (!source) gone();
       answer.status = serve_source(peer, *source, request, lane, op, answer);
       return true;
@@ -547,17 +581,17 @@ bool serve_table(const std::shared_ptr<Peer>& peer, const Frame& request, Lane& 
     case Verb::kReopen:
     case Verb::kKeep:
     case Verb::kCommit: {
-      const auto sink = peer->find<OfferedSink>(request.object);
+      const auto sink = peer.find<OfferedSink>(request.object);
       if (!sink) gone();
       answer.status = serve_sink(peer, *sink, request, lane, op, answer);
       return true;
     }
     case Verb::kSourceClose:
     case Verb::kSinkClose:
-      peer->remove(request.object);
+      peer.remove(request.object);
       return true;
     case Verb::kEmit: {
-      const auto emit = peer->find<OfferedEmit>(request.object);
+      const auto emit = peer.find<OfferedEmit>(request.object);
       if (!emit) gone();
       std::string json(static_cast<std::size_t>(request.payload), '\0');
       PayloadReader(lane, request).bytes(json.data(), json.size());

@@ -42,7 +42,6 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
       call.arguments().text(text_of(text));
     static_cast<void>(call.go());
   } catch (const std::exception&) {  // the status still says that it failed
-  } catch (const PeerGone&) {
   }
   return full.code;
 }
@@ -395,7 +394,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
     return answer;
   }
   if (!plugin) throw Error(Code::kFail, "the plugin is not started");
-  if (serve_table(peer, request, lane, op, answer)) return answer;
+  if (serve_table(*peer, request, lane, op, answer)) return answer;
   if (request.verb == Verb::kStop) {
     plugin.reset();
   } else if (request.verb == Verb::kValidate) {
@@ -448,16 +447,8 @@ int serve_plugin(const std::string& file, const std::string& id) {
                         request.op == 0 && request.verb != Verb::kValidate ? nullptr : &op, file,
                         id);
     } catch (const Error& error) {
-      hyper_diag diag{};
-      diag.size = sizeof diag;
-      diag.severity = HYPER_SEVERITY_ERROR;
-      diag.code = static_cast<hyper_st>(error.code());
-      diag.summary = error.diagnostic().summary.c_str();
-      diag.detail = error.diagnostic().detail.c_str();
-      diag.hint = error.diagnostic().hint.c_str();
-      report(request.op == 0 ? nullptr : &op, &diag);
       Frame answer;
-      answer.status = diag.code;
+      answer.status = report_error(request.op == 0 ? nullptr : &op, error);
       return answer;
     }
   });

@@ -20,6 +20,7 @@ namespace hyperhost::isolation {
 namespace {
 
 constexpr std::size_t kLastLines = 6;
+constexpr auto kDeathPatience = std::chrono::seconds(10);
 
 /// This program, or the one beside it (a test's).
 std::string worker_program() {
@@ -37,6 +38,17 @@ std::string signal_text(int signal) {
   const char* text = ::sigdescr_np(signal);
   if (name == nullptr) return "signal " + std::to_string(signal);
   return "SIG" + std::string(name) + (text == nullptr ? "" : " (" + std::string(text) + ")");
+}
+
+bool wait_for_end(const ChildProcess& child) {
+  const auto until = std::chrono::steady_clock::now() + kDeathPatience;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        until - std::chrono::steady_clock::now());
+    pollfd wait_for{child.pid_fd(), POLLIN, 0};
+    const int ready = ::poll(&wait_for, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
+    if (ready > 0 || left.count() <= 0) return ready > 0;
+  }
 }
 
 const char* level_name() {
@@ -86,6 +98,9 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
       last_lines_.push_back(text);
       if (last_lines_.size() > kLastLines) last_lines_.pop_front();
     });
+    const std::lock_guard lock(mutex_);
+    all_read_ = true;
+    ended_reading_.notify_all();
   });
   peer_ = std::make_unique<Peer>(std::move(ours), true, [this](const Frame& request, Lane& lane) {
     return serve(request, lane);
@@ -122,9 +137,13 @@ void WorkerProcess::kill(const std::string& why) {
 }
 
 std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
-  pollfd wait_for{child_->pid_fd(), POLLIN, 0};
-  ::poll(&wait_for, 1, 2000);
-  const std::lock_guard lock(mutex_);
+  // Its sockets end before it does, and its last lines come on another way.
+  if (!wait_for_end(*child_)) {
+    ::kill(child_->pid(), SIGKILL);  // it has closed the conversation, nothing more comes of it
+    wait_for_end(*child_);
+  }
+  std::unique_lock lock(mutex_);
+  ended_reading_.wait_for(lock, kDeathPatience, [&] { return all_read_; });
   if (ended_.empty()) {
     siginfo_t info{};
     // Looked at, not reaped: the child's owner does that.
@@ -149,7 +168,7 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
 Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   Frame answer;
   Operation* op = peer_->operation(request.op);
-  if (serve_table(peer(), request, lane, op, answer)) return answer;
+  if (serve_table(*peer_, request, lane, op, answer)) return answer;
   PayloadReader in(lane, request);
   const hyper_host& host = *host_table();
   const auto* journal = journal_table();

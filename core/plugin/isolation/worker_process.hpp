@@ -3,6 +3,7 @@
 // thread-safe.
 #pragma once
 
+#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -39,7 +40,8 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   std::mutex mutex_;
   std::deque<std::string> last_lines_;
   std::string killed_, ended_;
-  bool cancelled_ = false;
+  bool cancelled_ = false, all_read_ = false;
+  std::condition_variable ended_reading_;
   std::unique_ptr<ChildProcess> child_;
   std::unique_ptr<Peer> peer_;
   nlohmann::json facts_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <hyper/plugin.hpp>
 #include <thread>
 #include <vector>
@@ -35,6 +36,9 @@ class Disk : public hyper::Source {
   void read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len) override {
     if (bad("crash-in-read")) *const_cast<volatile int*>(static_cast<int*>(nullptr)) = 1;
     if (bad("hang-in-read")) std::this_thread::sleep_for(std::chrono::hours(1));
+    if (bad("hold"))
+      while (::access(std::getenv("HYPER_ZOO_HOLD"), F_OK) == 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     if (bad("slow")) std::this_thread::sleep_for(std::chrono::milliseconds(300));
     if (bad("ignore-cancel") && op.cancelled())
       std::this_thread::sleep_for(std::chrono::seconds(3));
