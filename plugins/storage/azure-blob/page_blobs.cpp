@@ -154,8 +154,10 @@ ObjectInfo PageBlobs::finish(Op op, const PutSpec& spec, const json& upload, con
   if (const std::string status = answer.headers.get("x-ms-copy-status"); status != "success")
     throw Error(HYPER_IO, what, "the copy inside the service ended as " + status);
   const auto made = head(op, spec.key);
-  if (!made || !made_of(*made, parts, length))
+  if (!made || !made_of(*made, parts, length)) {
+    if (made) ask(op, {"DELETE", spec.key, {}, {}, {}}, "cannot remove " + shown(spec.key));
     throw Error(HYPER_CORRUPT, shown(spec.key) + " is not at the server what was sent");
+  }
   return *made;
 }
 
