@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,14 +48,20 @@ def run(program, work, server, name, streams, parallel):
     began = time.monotonic()
     process = subprocess.Popen([str(program), "--log-level", "error", "run", str(plan)], env=environment,
                                stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    peak, pid = 0, 0
+    while pid == 0:  # wait4's ru_maxrss would be at least this program's own: it is inherited
+        text = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+        if str(program.name) in text.split("\n", 1)[0] and (found := re.search(r"VmHWM:\s+(\d+) kB", text)):
+            peak = int(found[1])
+        time.sleep(0.02)
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - began
     if process.returncode != 0:
         sys.exit(f"{name}: exit status {process.returncode}")
     if server.left():
         sys.exit(f"{name}: left at the server: {server.left()}")
-    return {"name": name, "seconds": round(seconds, 3), "peak_kib": usage.ru_maxrss,
+    return {"name": name, "seconds": round(seconds, 3), "peak_kib": peak,
             "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2), "most_streams": server.most_streams}
 
 

@@ -281,7 +281,8 @@ class Details(FaultTest):
                 ("on", {"power": "shutdown", "restore_power": True}, [everything[0], *everything[3:]])):
             self.server.faults["denied"] = everything
             done = self.host("validate", self.plan(vm, options), status=PREFLIGHT)
-            self.assertIn(f"'{FaultVCenter.USER}' may not export '{vm}': missing privileges: {', '.join(needed)} (", done.err)
+            self.assertIn(f"'{FaultVCenter.USER}' may not export '{vm}': "
+                          f"missing privileges: {', '.join(needed)} (", done.err)
             self.assertIn("Give them on the VM or a folder above it", done.err)
             self.server.faults["denied"] = [one for one in everything if one not in needed]
             self.host("validate", self.plan(vm, options))
@@ -301,7 +302,8 @@ class Details(FaultTest):
         done = self.host("validate", plan)
         self.assertIn(warning, done.err)
         self.assertIn("its thumbprint is", done.err)
-        self.assertNotIn(warning, self.host("validate", self.plan("web-*", DATASTORE)).err)  # does not come from the host
+        # Ranges do not come from the host.
+        self.assertNotIn(warning, self.host("validate", self.plan("web-*", DATASTORE)).err)
         plan = self.plan("web-*")
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
