@@ -61,7 +61,7 @@ class ResumeLog {
   const std::shared_ptr<RunState> state_;
   const MigrationConfig config_;
   std::string target_, vm_fingerprint_;
-  std::string manifest_key_;  ///< empty where none is written
+  std::string manifest_key_;                         ///< empty where none is written
   std::map<std::string, std::string> fingerprints_;  ///< of resumable disks
   std::map<std::string, nlohmann::json> places_;     ///< by disk: {"key", "direct"}
   mutable std::mutex mutex_;
