@@ -313,7 +313,8 @@ class RoutePlanner {
   }
 
   /// The manifest says that a set is complete. Disks without it were left by a killed run: they
-  /// are gone on with if they turn out to be the same.
+  /// are gone on with if they turn out to be the same. Its own manifest is one, too: killed after
+  /// it.
   void check_remote_targets() {
     if (config_.upload_overwrite) return;
     std::vector<std::string> keys;
@@ -325,7 +326,7 @@ class RoutePlanner {
       StorageHandle& store = session_.storage(config_.storage, op_);
       for (const std::string& key : keys) {
         const nlohmann::json there = store.stat(op_, key);
-        if (there.is_null()) continue;
+        if (there.is_null() || is_own(key)) continue;
         error(Code::kExists, "", "target exists: " + there.value("location", key),
               "remove it, choose another destination, or set upload: {overwrite: true}");
       }

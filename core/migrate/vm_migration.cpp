@@ -106,6 +106,14 @@ void VmMigration::run() {
     undo(false);
     throw;
   }
+  try {
+    // A power cut may have brought back the entry of a disk that had its name already.
+    remove_orphans();
+  } catch (const Error& failure) {  // the journal cannot be read: cleanup does it
+    Diagnostic diagnostic = failure.diagnostic();
+    diagnostic.severity = Severity::kWarning;
+    notice(diagnostic, "export");
+  }
 }
 
 void VmMigration::export_and_convert() {

@@ -101,8 +101,8 @@ std::string webhooks_text(const std::vector<WebhookStats>& hooks) {
 }
 
 std::string summary_text(const std::vector<MigrationResult>& results) {
-  Table table({"VM", "Result", ">Disks", ">Guest size", ">Read", ">Written", ">Convert", ">Verify",
-               ">Upload", ">Total", ">Rate"});
+  Table table({"VM", "Result", ">Attempts", ">Disks", ">Guest size", ">Read", ">Written",
+               ">Convert", ">Verify", ">Upload", ">Total", ">Rate"});
   uint64_t guest = 0, read = 0, written = 0;
   std::chrono::nanoseconds longest{0};
   for (const MigrationResult& result : results) {
@@ -111,10 +111,11 @@ std::string summary_text(const std::vector<MigrationResult>& results) {
     written += result.conversion_size;
     longest = std::max(longest, result.total_duration);
     table.row({result.vm_name, result.already_done ? "done before" : outcome_name(result.outcome),
-               std::to_string(result.disks.size()), human_bytes(result.total_size),
-               human_bytes(result.export_size), human_bytes(result.conversion_size),
-               human_duration(result.conversion_duration), human_duration(result.verify_duration),
-               human_duration(result.upload_duration), human_duration(result.total_duration),
+               std::to_string(result.attempts), std::to_string(result.disks.size()),
+               human_bytes(result.total_size), human_bytes(result.export_size),
+               human_bytes(result.conversion_size), human_duration(result.conversion_duration),
+               human_duration(result.verify_duration), human_duration(result.upload_duration),
+               human_duration(result.total_duration),
                result.success && !result.already_done
                    ? human_rate(result.total_size, result.conversion_duration)
                    : "-"});
@@ -135,12 +136,15 @@ std::string summary_text(const std::vector<MigrationResult>& results) {
   out += "; " + human_bytes(guest) + " of guest disks, " + human_bytes(read) + " read, " +
          human_bytes(written) + " written\n";
   for (const MigrationResult& result : results) {
-    if (result.success) {
-      if (!result.manifest_path.empty())
-        out += "  " + result.vm_name + ": " + result.manifest_path + "\n";
-    } else {
-      out += "  " + result.vm_name + ": " + result.error + "\n";
-    }
+    const std::string& said = result.success ? result.manifest_path : result.error;
+    std::string more;
+    for (const DiskResult& disk : result.disks)
+      if (result.success && !disk.digest.empty())
+        more += "    " + disk.id + ": " + disk.digest + "\n";
+    for (const Diagnostic& warning : result.warnings)
+      more += "    warning: " + to_string(warning) + "\n";
+    if (!said.empty() || !more.empty())
+      out += "  " + result.vm_name + (said.empty() ? "" : ": " + said) + "\n" + more;
   }
   return out;
 }

@@ -14,7 +14,8 @@ namespace hyperhost {
 
 nlohmann::json result_json(const MigrationResult& result);
 nlohmann::json webhook_json(const WebhookStats& hook);
-/// The table of a run: a line a VM, totals, then what failed and what was warned of.
+/// The table of a run: a line a VM, totals, then what each came to: its manifest and the digests of
+/// its disks or what failed, and what was warned of.
 std::string summary_text(const std::vector<MigrationResult>& results);
 /// A line for each webhook that could not deliver everything.
 std::string webhooks_text(const std::vector<WebhookStats>& hooks);

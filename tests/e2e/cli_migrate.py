@@ -138,11 +138,14 @@ class Migrate(CliTest):
     def test_the_summary_table_has_stages_sizes_and_rates(self):
         out = self.host("run", self.plan(self.package)).out
         head, row = out.splitlines()[:2]
-        for word in ("VM", "Result", "Disks", "Read", "Written", "Convert", "Verify", "Upload", "Total", "Rate"):
+        for word in ("VM", "Result", "Attempts", "Disks", "Read", "Written", "Convert", "Verify", "Upload", "Total", "Rate"):
             self.assertIn(word, head)
-        self.assertRegex(row, r"^sample-vm +succeeded +2 +44\.0 MiB .* [KMG]iB/s$")
+        self.assertRegex(row, r"^sample-vm +succeeded +1 +2 +44\.0 MiB .* [KMG]iB/s$")
         self.assertIn("1 of 1 VM migrated", out)
-        self.assertIn(str(self.work / "out/sample-vm/manifest.json"), out)
+        manifest = self.work / "out/sample-vm/manifest.json"
+        self.assertIn(str(manifest), out)
+        for disk in json.loads(manifest.read_text())["hyperhost"]["disks"]:
+            self.assertIn(f"\n    {disk['id']}: {disk['content_digest']}\n", out)
 
     def test_verify_finds_a_flipped_byte_and_a_moved_set(self):
         for target in ("qcow2", "raw"):

@@ -166,6 +166,18 @@ class Resume(CliTest):
         self.host("verify", self.work / "out/pair/manifest.json")
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
 
+    def test_killed_once_its_manifest_is_uploaded_it_is_its_own_there(self):
+        plan = self.plan(self.source.parent, vm="big", upload={
+            "destination": f"file://{self.work}/bucket", "storage": {"plugin": "local"}})
+        (self.work / "bucket").mkdir()
+        running = self.start("run", plan)
+        while running.process.poll() is None and not (self.work / "bucket/big/manifest.json").exists():
+            pass
+        running.process.kill()
+        running.process.wait(10)
+        self.assert_done_and_clean(self.report(plan), resumed=None)
+        self.assertEqual(sorted(os.listdir(self.work / "bucket/big")), sorted(os.listdir(self.work / "out/big")))
+
     def test_a_second_host_on_the_same_plan_is_refused_and_the_first_goes_on(self):
         plan = self.slow()
         running = self.start("--output", "json", "run", plan)

@@ -3,23 +3,25 @@
 """Kills hyperhost at random instants until its plan is done, and looks whether anything was lost,
 done wrong or left behind.
 
-    kill.py [--kills N | --seconds S] [--seed N] [--power-cut] [--keep DIR]
+    kill.py [--kills N | --seconds S] [--seed N] [--s3] [--power-cut]
 
 A round is a plan of several VMs: an OVA of two disks (streamed with --set, seekable otherwise), raw
-images, qcow2 and raw targets, compressed and not, plain and one with its upload to a directory.
+images, qcow2 and raw targets, compressed and not, plain and one with its upload to a directory, or with
+--s3 to a server of that kind (tests/cloud/peers.py), in parts.
 The host is killed with SIGKILL after a random time, started again with the same plan, and so on
 until it ends by itself. With --power-cut each kill is followed by the loss of what was not synced
 (faulty_files.cpp, power_cut.py), that of the state database included. Then:
 
     every disk has the guest-visible bytes of its source, by its digest and by qemu-img
     qemu-img check finds nothing; hyperhost verify agrees
-    no file is there that does not belong, no journal entry is open, no lock is left
+    no file, object or part is there that does not belong, no journal entry is open, no lock is left
     what was copied again after a kill is at most the checkpoint interval and what was in flight
 
 The seed is printed; the same seed makes the same inputs, plans and delays.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -33,8 +35,9 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "tests/e2e")]
+sys.path[:0] = [str(ROOT / "tests/support"), str(ROOT / "tests/e2e"), str(ROOT / "tests/cloud")]
 import ova_cases  # noqa: E402
+import peers  # noqa: E402
 import power_cut  # noqa: E402
 import requirement  # noqa: E402
 from hyperhost_cli import BUILD, MIB, PROGRAM, SANITIZED, content_digest  # noqa: E402
@@ -45,9 +48,10 @@ SHIM = BUILD / "lib/hyperhost/test-files/libfaulty_files.so"
 
 
 class Round:
-    def __init__(self, top, seed, with_power_cut):
+    def __init__(self, top, seed, with_power_cut, server=None):
         self.rng = random.Random(seed)
-        self.top, self.power = pathlib.Path(top), with_power_cut
+        self.top, self.power, self.server = pathlib.Path(top), with_power_cut, server
+        self.place = f"vms/{self.top.name}"  # in the server's bucket
         self.shelf, self.out, self.state = self.top / "shelf", self.top / "out", self.top / "state"
         self.bucket, self.shadow = self.top / "bucket", self.top / "shadow"
         for path in (self.shelf, self.top / "goal", self.state, self.shadow, self.out, self.bucket):
@@ -92,8 +96,9 @@ class Round:
             self.expected[name] = [self.digest(content)]
             one = {"vm": name, "target_format": target, "compression": compression}
             if number == 4:
-                one["upload"] = {"destination": f"file://{self.bucket}", "storage": {"plugin": "local"},
-                                 "keep_local": self.rng.random() < 0.5}
+                to = {"destination": f"s3://{self.place}", "storage": self.server.storage(part_size="5MiB")} \
+                    if self.server else {"destination": f"file://{self.bucket}", "storage": {"plugin": "local"}}
+                one["upload"] = {**to, "keep_local": self.rng.random() < 0.5}
                 self.uploaded = (name, one["upload"]["keep_local"])
             migrations.append(one)
         self.interval = 4 * MIB
@@ -108,7 +113,7 @@ class Round:
     # --- running
 
     def environment(self):
-        env = {**os.environ, "HYPERHOST_STATE_DIR": str(self.state)}
+        env = {**os.environ, "HYPERHOST_STATE_DIR": str(self.state), **(self.server.env if self.server else {})}
         if self.power:
             env.update(power_cut.loaded(SHIM, FAULTY_SHADOW=str(self.shadow),
                                         FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
@@ -159,6 +164,10 @@ class Round:
     # --- looking
 
     def check(self):
+        if self.server:  # what is in the store, by another client
+            self.server.rclone("copy", self.place, str(self.bucket))
+            assert not self.server.unfinished(), f"parts are left: {self.server.unfinished()}"
+            self.server.rclone("purge", self.place)
         files = {}
         for vm, digests in self.expected.items():
             local = vm != self.uploaded[0] or self.uploaded[1]
@@ -197,22 +206,31 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="or for so long")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--longest", type=float, default=4.0 if SANITIZED else 1.2, help="seconds before a kill")
+    parser.add_argument("--s3", action="store_true", help="upload to an S3 server")
     parser.add_argument("--power-cut", action="store_true")
-    parser.add_argument("--keep", help="leave the last round's directory there")
     options = parser.parse_args()
     requirement.need(PROGRAM.exists(), f"{PROGRAM} is not built")
     requirement.tool("qemu-img", "qemu-utils")
     if options.power_cut:
         requirement.need(SHIM.exists(), f"{SHIM} is not built")
     print(f"seed {options.seed} (replay: {pathlib.Path(__file__).name} --seed {options.seed}"
-          f"{' --power-cut' if options.power_cut else ''} --kills {options.kills or 1})", flush=True)
+          f"{' --s3' if options.s3 else ''}{' --power-cut' if options.power_cut else ''} --kills {options.kills or 1})", flush=True)
+    with contextlib.ExitStack() as stack:
+        server = None
+        if options.s3:
+            server = peers.S3Server(stack.enter_context(tempfile.TemporaryDirectory(prefix="hyperhost-torture-s3-")))
+            stack.callback(server.stop)
+        rounds_of(options, server)
+
+
+def rounds_of(options, server):
     rng = random.Random(options.seed)
     began, kills, rounds, lost, resumed = time.monotonic(), 0, 0, 0, 0
     while (kills < options.kills) if options.kills else (time.monotonic() - began < options.seconds):
         seed = rng.randrange(1 << 30)
         top = tempfile.mkdtemp(prefix="hyperhost-torture-")
         try:
-            one = Round(top, seed, options.power_cut)
+            one = Round(top, seed, options.power_cut, server)
             one.run(options.longest)
             one.check()
         except BaseException:
