@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks of a VM through export leases, from a server that gives each stream a fixed rate (an ESXi host's NFC does).
 
-vsphere_bench.py [--rate 25] [--size 25] [--enforce] [--build DIR]
+vsphere_bench.py [--rate 25] [--size 100] [--enforce] [--build DIR]
 
 Rows: twelve disks one after the other, twelve with four streams, ten at once (peak memory). Twelve, because ten equal
 disks over four streams take three rounds and cannot be more than 3.3 times as fast. Results go to
@@ -68,7 +68,7 @@ def run(program, work, server, name, streams, parallel):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rate", type=int, default=25, help="MB/s of each stream")
-    parser.add_argument("--size", type=int, default=25, help="MiB of each disk's stream")
+    parser.add_argument("--size", type=int, default=100, help="MiB of each disk's stream")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--enforce", action="store_true")
     wanted = parser.parse_args()

@@ -29,8 +29,10 @@ class OnAStore:
         return upload
 
     def test_a_bad_line_ends_identical_or_in_a_clear_failure(self):
-        outcomes = []
-        for seed in range(8 if LONG else 1):
+        outcomes, injected = [], 0
+        for seed in range(8):
+            if not LONG and injected and cli.OK in outcomes:
+                break
             with self.subTest(seed=seed):
                 self.prefix = f"bad-line-{seed}"
                 faults = Faults(seed=seed, reset=0.05, busy=0.07, slow=0.05, corrupt=0.05, lost=0.05, cut=0.04)
@@ -38,7 +40,7 @@ class OnAStore:
                 with FaultProxy(self.server.port, faults) as proxy:
                     plan = self.plan(raw, vm="disk", defaults={"verify": "none"}, upload=self.through(proxy))
                     done = self.host("run", plan, status=None)
-                    self.assertGreater(len(proxy.injected), 0)
+                    injected += len(proxy.injected)
                 if done.status == cli.OK:
                     self.assert_same_disk(self.fetch("disk/disk-disk-0.qcow2"), raw)
                     self.assert_nothing_unfinished()
@@ -48,6 +50,7 @@ class OnAStore:
                         if name.endswith(".qcow2"):
                             self.assert_same_disk(self.fetch(name), raw)
                 outcomes.append(done.status)
+        self.assertGreater(injected, 0)
         self.assertIn(cli.OK, outcomes, "no run at all got through")
 
     def test_killed_in_the_middle_only_the_missing_parts_are_sent(self):
