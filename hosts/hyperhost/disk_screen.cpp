@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -32,7 +31,6 @@ DiskScreen::DiskScreen(Context& context, std::string name)
 
 DiskScreen::~DiskScreen() {
   if (console_ != nullptr) context_.redirect_log(nullptr);
-  console_.reset();
 }
 
 void DiskScreen::progress(Stage stage, uint64_t done, uint64_t total) {
@@ -68,10 +66,9 @@ std::string DiskScreen::line(TerminalSize size) {
   const double rate = rate_.current(now);
   std::string out = std::string(stage_name(stage_)) + "  " + short_fraction(done_, total_);
   if (total_ != 0) {
-    char percent[16];
-    std::snprintf(percent, sizeof percent, "%3.0f%%  ",
-                  100.0 * static_cast<double>(done_) / static_cast<double>(total_));
-    out.insert(0, percent);
+    // Rounded down: 100 is the end.
+    const double share = 100 * static_cast<double>(done_) / static_cast<double>(total_);
+    out.insert(0, right_aligned(std::to_string(static_cast<unsigned>(share)), 3) + "%  ");
   }
   if (rate >= 1) {
     out += "  " + short_bytes(rate) + "/s";
@@ -79,7 +76,6 @@ std::string DiskScreen::line(TerminalSize size) {
       out += "  " + short_duration(static_cast<double>(total_ - done_) / rate) + " left";
   }
   const std::string whole = name_ + "  " + out;
-  if (size.columns == 0) return whole;
   return display_width(whole) < size.columns ? whole : fitted(out, size.columns - 1);
 }
 
