@@ -272,6 +272,8 @@ void ResumeLog::finished(const MigrationResult& result) {
   const std::lock_guard lock(mutex_);
   try {
     state_->finish_resume(record);
+    records_.clear();  // as there: nothing of its disks is wanted any more
+    records_.emplace("", record);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: a rerun will not know that it is finished: {}", target_, failure.what());
   }

@@ -148,7 +148,7 @@ class Resume(CliTest):
         result = self.report(self.slow(defaults={"compression_level": 1, "overwrite": True}))
         self.assertFalse(result["already_done"])
 
-    def test_finished_disks_of_a_killed_vm_are_kept(self):
+    def killed_between_two_disks(self):
         from ova_factory import Package
         from vmdk_writer import Content
         import ova_cases
@@ -161,10 +161,22 @@ class Resume(CliTest):
         running.wait_for(lambda: self.records("written"), "a written disk", 60)
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait(10)
+        return plan
+
+    def goes_on_with_the_second(self, plan):
         result = self.report(plan)
         self.assertEqual([d["adopted"] for d in result["disks"]], [True, False])
         self.host("verify", self.work / "out/pair/manifest.json")
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
+
+    def test_finished_disks_of_a_killed_vm_are_kept(self):
+        self.goes_on_with_the_second(self.killed_between_two_disks())
+
+    def test_a_disk_that_has_its_name_already_while_the_journal_does_not_know(self):
+        plan = self.killed_between_two_disks()  # and the power went: the rename was durable, no more
+        part = next((self.work / "out/pair").glob(".pair-disk-0.qcow2.*.part"))
+        part.rename(part.parent / "pair-disk-0.qcow2")
+        self.goes_on_with_the_second(plan)
 
     def test_killed_once_its_manifest_is_uploaded_it_is_its_own_there(self):
         plan = self.plan(self.source.parent, vm="big", upload={
