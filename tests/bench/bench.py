@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds `hyperhost convert` against its peers, in turns, on the disks of make_disk.sh.
 
-    tests/bench/bench.py [--quick] [-n 5] [--only TEXT] [--enforce] [--fsync] [--out DIR] [--peers-only]
+    tests/bench/bench.py [--quick] [-n 5] [--only TEXT] [--enforce] [--fsync] [--work DIR]
+                         [--hold-memory] [--out DIR] [--peers-only]
 
 Every row runs ours and each peer N times, interleaved, so that a noisy moment hits all alike; medians
 are compared, with the best peer. "writing alone" is what one thread takes to write as many bytes to the same
@@ -26,6 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import chart  # noqa: E402
+import memory  # noqa: E402
 
 HYPERHOST = os.path.join(ROOT, "build/release/bin/hyperhost")
 QEMU = ["qemu-img", "convert"]
@@ -118,8 +120,8 @@ def our_command():
 
 
 class Bench:
-    def __init__(self, args, disks, work):
-        self.args, self.disks, self.work = args, disks, work
+    def __init__(self, args, disks, work, held):
+        self.args, self.disks, self.work, self.held = args, disks, work, held
         self.ours, self.why_not = our_command()
         self.room = bytearray(1 << 20)
 
@@ -150,8 +152,8 @@ class Bench:
                 if not shutil.which(tool):
                     return f"{tool} is not installed"
             commands[label] = command
-        return {label: self.fill(c, source, os.path.join(self.work, f"out{i}.{spec['target']}"))
-                for i, (label, c) in enumerate(commands.items())}
+        out = os.path.join(self.work, f"out.{spec['target']}")
+        return {label: self.fill(c, source, out) for label, c in commands.items()}
 
     def compare(self, spec, out):
         source = os.path.join(self.disks, spec["source"].replace(".ova", ".stream.vmdk"))
@@ -162,29 +164,29 @@ class Bench:
         commands = self.contestants(spec)
         if isinstance(commands, str):
             return {**result, "status": "skipped", "reason": commands}
-        outs = {label: next(w for w in c if w.startswith(self.work)) for label, c in commands.items()}
+        out = os.path.join(self.work, f"out.{spec['target']}")
         log = os.path.join(self.work, "log")
         for turn in range(self.args.n):
             for label, command in commands.items():
-                if os.path.exists(outs[label]):
-                    os.unlink(outs[label])
                 os.sync()
                 self.warm(spec)
-                code, usage = run_once(command, log)
+                with self.held.fed():
+                    code, usage = run_once(command, log)
                 if code:
                     return {**result, "status": "failed", "reason": f"{label}: status {code}: {last_lines(log)}"}
                 if self.args.fsync:
-                    usage["wall_s"] += self.fsync(outs[label])
+                    usage["wall_s"] += self.fsync(out)
                 entry = result["contestants"].setdefault(label, {"command": command, "runs": []})
                 entry["runs"].append(usage)
-                entry["file_bytes"] = os.stat(outs[label]).st_blocks * 512
-                if turn == 0 and not self.compare(spec, outs[label]):
+                entry["file_bytes"] = os.stat(out).st_blocks * 512
+                if turn == 0 and not self.compare(spec, out):
                     return {**result, "status": "failed", "reason": f"{label}: the result differs from the source"}
+                os.unlink(out)
             if "hyperhost" in result["contestants"]:
                 os.sync()
-                result.setdefault("floors", []).append(self.floor(result["contestants"]["hyperhost"]["file_bytes"]))
-        for out in outs.values():
-            os.unlink(out)
+                with self.held.fed():
+                    seconds = self.floor(result["contestants"]["hyperhost"]["file_bytes"])
+                result.setdefault("floors", []).append(seconds)
         if "floors" in result:
             result["floor_s"] = statistics.median(result.pop("floors"))
         for entry in result["contestants"].values():
@@ -273,6 +275,8 @@ def main():
     parser.add_argument("--peers-only", action="store_true", help="measure the peers alone")
     parser.add_argument("--work", help="where the results are written while they are compared, e.g. a tmpfs: "
                         "then the disk's write-back is in neither side's time")
+    parser.add_argument("--hold-memory", action="store_true", help="hold all free memory, touched, and give it to "
+                        "whoever is measured: for a virtual machine whose host takes back what is free")
     parser.add_argument("--out", default=os.path.join(ROOT, "out/bench-result"))
     args = parser.parse_args()
     args.n = args.n or (1 if args.quick else 5)
@@ -284,14 +288,15 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     os.makedirs(args.out, exist_ok=True)
-    bench = Bench(args, disks, work)
+    bench = Bench(args, disks, work, memory.Held() if args.hold_memory else memory.Free())
     if bench.ours or args.peers_only:
         subprocess.run([os.path.join(HERE, "make_disk.sh"), *(["--quick"] if args.quick else [])], check=True)
     report = {"versions": versions(), "quick": args.quick, "fsync": args.fsync, "runs": args.n, "rows": []}
     print("\n".join(f"{k}: {v}" for k, v in report["versions"].items()))
-    for spec in rows:
-        report["rows"].append(bench.run(spec))
-        show(report["rows"][-1])
+    with bench.held:
+        for spec in rows:
+            report["rows"].append(bench.run(spec))
+            show(report["rows"][-1])
     shutil.rmtree(work)
     with open(os.path.join(args.out, "bench.json"), "w", encoding="utf-8") as f:
         json.dump(report, f, indent=1, ensure_ascii=False)

@@ -19,6 +19,7 @@ namespace {
 
 constexpr uint64_t kChunk = 16u << 20;      // between two looks at cancel
 constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel is told to begin
+constexpr uint64_t kHandover = 256u << 10;  // written while the next writer wakes up
 constexpr uint64_t kLargest = INT64_MAX;    // off_t
 constexpr const char* kEntryKind = "unfinished file";
 
@@ -156,8 +157,11 @@ void LocalSink::write_at(hyper::Op op, uint64_t offset, const void* buf, uint64_
   const uint64_t total = len;
   while (len > 0) {
     op.check_cancelled();
-    const ssize_t put = ::pwrite(fd_.get(), from, static_cast<std::size_t>(std::min(len, kChunk)),
-                                 static_cast<off_t>(offset));
+    std::unique_lock turn(turn_, std::defer_lock);
+    if (len > kHandover) turn.lock();
+    const uint64_t now = std::min(len > kHandover ? len - kHandover : len, kChunk);
+    const ssize_t put =
+        ::pwrite(fd_.get(), from, static_cast<std::size_t>(now), static_cast<off_t>(offset));
     if (put < 0) {
       if (errno == EINTR) continue;
       throw failed(errno, "write");

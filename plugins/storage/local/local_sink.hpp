@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <hyper/sink.hpp>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -56,6 +57,9 @@ class LocalSink final : public hyper::Sink {
   SinkPolicy policy_;
   std::string temporary_name_, temporary_path_;
   UniqueFd fd_;
+  /// The kernel lets one writer at a time into a file, and who waits for that keeps a processor
+  /// busy with waiting; who waits here sleeps.
+  std::mutex turn_;
   std::atomic<uint64_t> unsynced_{0};
   std::optional<uint64_t> entry_;  ///< of the journal
   bool committed_ = false, kept_ = false;
