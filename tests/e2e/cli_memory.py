@@ -88,7 +88,7 @@ class Memory(CliTest):
             self.assertEqual(status, 0)
         print(f"\n  four disks at once: {peaks['0'] / MIB:.0f} MiB, with memory_limit: 20MiB "
               f"{peaks['20MiB'] / MIB:.0f} MiB", end=" ", flush=True)
-        self.assertLess(peaks["20MiB"], (20 + 32) * MIB)
+        self.assertLess(peaks["20MiB"], (20 + 20) * MIB)  # README: the host itself takes 20 MiB
         self.assertGreater(peaks["0"], peaks["20MiB"])
 
 
