@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/migrate/memory_limit.hpp"
 #include "core/plan/schema.hpp"
 #include "core/plan/secret.hpp"
 
@@ -219,9 +220,13 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     out.migrations.push_back(std::move(config));
     out.specs.push_back(&spec);
   }
+  if (!binder.failed())
+    for (Diagnostic& diagnostic : share_memory(plan, registry, out.migrations))
+      binder.add(std::move(diagnostic));
   out.orchestrator.user = plan.user;
   out.orchestrator.plan_name = plan.name;
   out.orchestrator.bandwidth_limit = plan.batch.bandwidth_limit;
+  out.orchestrator.source_bandwidth_limit = plan.batch.source_bandwidth_limit;
   if (const auto& audit = plan.observability.audit_log) {
     out.orchestrator.enable_audit_logging = true;
     out.orchestrator.audit = audit_options(*audit);

@@ -23,6 +23,8 @@ namespace hyperhost {
 struct PluginChoice {
   std::string plugin;
   Options options;
+  /// Choices of one key share one instance or connection.
+  std::string key() const { return plugin + "\n" + options.value().dump(); }
 };
 
 struct ConvertOptions {

@@ -56,6 +56,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRe
       session_(registry, config_.providers),
       run_id_(now_compact() + "-" + random_hex(3)) {
   session_.bandwidth()->whole().set(config_.bandwidth_limit);
+  session_.bandwidth()->sources().set(config_.source_bandwidth_limit);
   if (config_.enable_audit_logging) {
     if (!config_.audit.on_failure)
       config_.audit.on_failure = [](const Diagnostic& failure) {

@@ -38,6 +38,7 @@ struct OrchestratorConfig {
   std::string user;                               ///< for the audit log
   std::string plan_name;
   uint64_t bandwidth_limit = 0;  ///< bytes a second that all uploads together may send; 0 = any
+  uint64_t source_bandwidth_limit = 0;  ///< the same of what all sources together deliver
 };
 
 struct BatchOptions {

@@ -8,6 +8,7 @@
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/memory_limit.hpp"
 #include "core/os/process_identity.hpp"
 
 namespace hyperhost {
@@ -128,7 +129,7 @@ DiskResult disk_result_from(const nlohmann::json& json) {
 }
 
 std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const VmRoute& route,
-                                           const std::string& provider_plugin) {
+                                           Session& session) {
   const auto state = current_run_state();
   if (!state) return nullptr;
   const std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
@@ -136,15 +137,19 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
   if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
   if (config.export_manifest) log->manifest_key_ = route.stem + "/manifest.json";
   json whole = {{"manifest", config.export_manifest}, {"keep_local", config.keep_local}};
+  json options = config.converter.options.value();
+  // How much memory it takes makes no other image: with another limit it goes on all the same.
+  if (const auto memory = memory_option(session.registry(), config.converter.plugin))
+    options[memory->name] = 0;
   for (const DiskRoute& disk : route.disks) {
-    const json wish = {{"provider", provider_plugin},
+    const json wish = {{"provider", session.provider_plugin(config.provider)},
                        {"vm", route.vm.ref},
                        {"disk", disk.disk.id},
                        {"content", disk.disk.blank ? "blank" : disk.disk.content_id},
                        {"capacity", disk.disk.capacity_bytes},
                        {"converted", disk.converted},
                        {"converter", config.converter.plugin},
-                       {"options", config.converter.options.value()},
+                       {"options", options},
                        {"request", disk.request},
                        {"verify", verify_name(config.verify_export)},
                        {"direct", disk.direct_upload},

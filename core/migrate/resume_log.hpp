@@ -22,7 +22,7 @@ class ResumeLog {
  public:
   /// What an earlier run left of the VM's target; null where no state is kept.
   static std::shared_ptr<ResumeLog> open(const MigrationConfig& config, const VmRoute& route,
-                                         const std::string& provider_plugin);
+                                         Session& session);
 
   /// The record of a disk that was asked for in the same way, of a source of the same content;
   /// nothing where there is none or it cannot be trusted after a reboot.

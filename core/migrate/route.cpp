@@ -77,6 +77,7 @@ void choose_source(DiskRoute& route, const std::string& need, const std::string&
     route.why = disk.blank ? "blank disk: an empty file is made for " + converter
                            : "staged: " + converter + " needs a file and the source is none";
   } else if (need == "file") {
+    route.in_place = true;
     route.open_flags = HYPER_OPEN_SEEK;
     route.why = "read in place by " + converter + ", no staging";
   } else if (disk.seekable || disk.blank) {
@@ -122,7 +123,7 @@ class RoutePlanner {
     check_verifier();
     if (converter_starts())
       for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
-    out_.resume = ResumeLog::open(config_, out_, session_.provider_plugin(config_.provider));
+    out_.resume = ResumeLog::open(config_, out_, session_);
     if (out_.resume && !config_.fresh && !check_finished()) return;
     if (!local.is_null()) check_targets();
     if (!remote.is_null()) check_remote_targets();

@@ -18,6 +18,7 @@ struct DiskRoute {
   DiskDescription disk;
   uint32_t open_flags = 0;     ///< HYPER_OPEN_…
   bool staged = false;         ///< the source goes to a local file first
+  bool in_place = false;       ///< the converter opens the source's file itself
   bool direct_upload = false;  ///< the converter writes into the store
   bool converted = true;       ///< false: copied as delivered
   std::string why;             ///< one sentence for --dry-run

@@ -33,11 +33,11 @@ ConverterHandle& Session::converter(const PluginChoice& choice, Operation& op) {
     const std::lock_guard lock(mutex_);
     converter_options_.try_emplace(plugin_id(choice.plugin), choice.options);
   }
-  return cached(converters_, choice.plugin + "\n" + choice.options.value().dump(), choice, op);
+  return cached(converters_, choice.key(), choice, op);
 }
 
 StorageHandle& Session::storage(const PluginChoice& choice, Operation& op) {
-  return cached(storages_, choice.plugin + "\n" + choice.options.value().dump(), choice, op);
+  return cached(storages_, choice.key(), choice, op);
 }
 
 StorageHandle& Session::local_storage(const std::filesystem::path& directory, Operation& op) {

@@ -13,6 +13,7 @@
 #include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/resume_log.hpp"
+#include "core/plugin/throttled_source.hpp"
 
 namespace hyperhost {
 
@@ -244,7 +245,8 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
   try {
     std::shared_ptr<SourceHandle> delivered =
         route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
-                         : vm->open_disk(op, route.disk.id, route.open_flags);
+                         : throttled(vm->open_disk(op, route.disk.id, route.open_flags),
+                                     session_.bandwidth(), route.in_place);
     out = conversions_.convert(
         config_, route, std::move(delivered), route_.directory, op,
         [&](Stage stage, uint64_t done, uint64_t total) {

@@ -102,9 +102,11 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
-  uint64_t bandwidth_limit = 0;     ///< bytes a second of all uploads together; 0 = no limit
-  bool cancel_on_error = false;     ///< where continue_on_error is off
-  uint32_t max_parallel_disks = 0;  ///< 0 = no limit; the same below
+  uint64_t bandwidth_limit = 0;         ///< bytes a second of all uploads together; 0 = no limit
+  uint64_t source_bandwidth_limit = 0;  ///< the same of what all providers' disks deliver
+  uint64_t memory_limit = 0;            ///< bytes of all converters together; 0 = no limit
+  bool cancel_on_error = false;         ///< where continue_on_error is off
+  uint32_t max_parallel_disks = 0;      ///< 0 = no limit; the same below
   uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
   std::chrono::nanoseconds checkpoint_interval{0};
   uint64_t checkpoint_bytes = 0;

@@ -303,6 +303,8 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
+    read(batch->find("source_bandwidth_limit"), plan.batch.source_bandwidth_limit);
+    read(batch->find("memory_limit"), plan.batch.memory_limit);
     const ConfigValue* on_error = batch->find("on_error");
     plan.batch.cancel_on_error =
         on_error != nullptr && on_error->string() != nullptr && *on_error->string() == "cancel";

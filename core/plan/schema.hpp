@@ -13,6 +13,7 @@
 //   x-hyper-path: true      a relative path becomes absolute (against SchemaContext::base_dir)
 //   x-hyper-form: TEXT      the hint where `pattern` does not match
 //   x-hyper-per-vm: true    a provider's option that a migration may set for its own VM
+//   x-hyper-memory: N       a converter's option that takes its share of batch.memory_limit
 #pragma once
 
 #include <filesystem>

@@ -72,6 +72,7 @@ constexpr std::array kKeywords = {
     Keyword{"x-hyper-path", Shape::kFlag},
     Keyword{"x-hyper-form", Shape::kText},
     Keyword{"x-hyper-per-vm", Shape::kFlag},
+    Keyword{"x-hyper-memory", Shape::kCount},
 };
 
 class SchemaChecker {

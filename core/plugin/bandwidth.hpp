@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast a run may send: a limit of the whole and one of each VM, changed while it runs. Plugins
-// ask through the extension hyper.throttle/1. Thread-safe.
+// ask through the extension hyper.throttle/1. And how fast it may read from its providers, which
+// throttled_source.hpp sees to. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -37,6 +38,8 @@ class RateLimit {
 class Bandwidth {
  public:
   RateLimit& whole() { return whole_; }
+  /// Of what the providers' disks deliver, all together.
+  RateLimit& sources() { return sources_; }
   /// The VM's own; made with that limit where there is none yet.
   std::shared_ptr<RateLimit> of_task(const std::string& task_id, uint64_t bytes_per_second);
   /// Null where no such task sends.
@@ -46,7 +49,7 @@ class Bandwidth {
   std::map<std::string, uint64_t> tasks() const;
 
  private:
-  RateLimit whole_;
+  RateLimit whole_, sources_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<RateLimit>> tasks_;
 };

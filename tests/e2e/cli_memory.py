@@ -70,6 +70,27 @@ class Memory(CliTest):
         self.assertLess(max(own, everyone), LIMIT)
         self.assertEqual(len(list(self.work.glob("out/*/manifest.json"))), 4)
 
+    def test_a_limit_for_all_converters_of_a_batch(self):
+        self.not_sanitized()
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for number in range(4):
+            sparse_raw(shelf / f"vm{number}.raw", GIB, 48 * MIB, seed=number)
+        converters = ({}, {"strict_deflate": True})
+        peaks = {}
+        for limit in ("0", "20MiB"):
+            plan = self.plan(
+                shelf, output_dir=limit, defaults={"compression": "zstd", "verify": "none"},
+                batch={"max_parallel": 4, "memory_limit": limit},
+                migrations=[{"vm": f"vm{n}", "provider": "shelf",
+                             "converter": {"plugin": "parallel-disk", "options": converters[n % 2]}} for n in range(4)])
+            status, peaks[limit], _ = self.peak(self.start("run", plan))
+            self.assertEqual(status, 0)
+        print(f"\n  four disks at once: {peaks['0'] / MIB:.0f} MiB, with memory_limit: 20MiB "
+              f"{peaks['20MiB'] / MIB:.0f} MiB", end=" ", flush=True)
+        self.assertLess(peaks["20MiB"], (20 + 20) * MIB)  # README: the host itself takes 20 MiB
+        self.assertGreater(peaks["0"], peaks["20MiB"])
+
 
 if __name__ == "__main__":
     requirement.main()

@@ -124,6 +124,11 @@ class Resume(CliTest):
         self.killed(self.slow())
         self.assert_done_and_clean(self.report(self.slow(defaults={"compression_level": 1})), resumed=False)
 
+    def test_another_memory_limit_begins_nothing_anew(self):
+        self.killed(self.slow(batch={"memory_limit": "32MiB"}))
+        converter = {"plugin": "parallel-disk", "options": {"memory": 48 * MIB}}
+        self.assert_done_and_clean(self.report(self.slow(converter=converter)))
+
     def test_what_is_finished_is_not_done_again_once_it_was_looked_at(self):
         plan = self.slow(defaults={"compression_level": 1})
         first = self.report(plan)

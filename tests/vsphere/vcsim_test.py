@@ -153,8 +153,9 @@ class Export(VcsimTest):
             vim.add_disk(vm, vim.disks(vm)[0], capacity)
             flat = text(vim.disks(vm)[1], "backing/fileName").replace(".vmdk", "-flat.vmdk")
             vim.put_file(flat, "DC0", raw.read_bytes())
-        self.host("run", self.plan(migration={"disks": {"include": ["disk-1"]},
-                                              "provider_options": {"transport": "datastore"}}))
+        disk = {"disks": {"include": ["disk-1"]}, "provider_options": {"transport": "datastore"}}
+        done = self.host("run", self.plan(migration=disk, batch={"source_bandwidth_limit": "8MB"}))
+        self.assertGreater(done.seconds, 1.8)  # 16 MiB: 2.1 s
         done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-1.qcow2")
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assert_clean()
