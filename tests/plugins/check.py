@@ -118,7 +118,7 @@ class Zoo(unittest.TestCase):
     def test_each_is_caught_with_the_right_words(self):
         def one(way):
             case, _ = BAD[way]
-            limit = ["--time-limit", 4] if way.startswith("hang") else []
+            limit = ["--time-limit", 4] if way in ("hang", "hang-in-read") else []  # they never end
             return way, check(ZOO / "zoo.so", "--case", case, *limit, zoo=way)
         with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
             for way, (status, report, err) in pool.map(one, BAD):
