@@ -8,7 +8,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <map>
@@ -132,9 +131,9 @@ void Run::expect_error(const std::string& what, const std::function<void()>& f,
 
 const nlohmann::json& Run::manifest() {
   if (!manifest_) {
-    auto section = read_elf_section(settings_.file, HYPER_MANIFEST_SECTION);
-    if (section) section->resize(::strnlen(section->data(), section->size()));
-    manifest_ = nlohmann::json::parse(section.value_or(""), nullptr, false);
+    const std::string section =
+        read_elf_section(settings_.file, HYPER_MANIFEST_SECTION).value_or("");
+    manifest_ = nlohmann::json::parse(section.substr(0, section.find('\0')), nullptr, false);
     if (!manifest_->is_object()) manifest_ = nlohmann::json::object();
   }
   return *manifest_;
