@@ -174,7 +174,7 @@ CopyResult copy_source(const SourceHandle& source, const SinkHandle& sink, Opera
       size -= room;
     }
   };
-  const CopyResult result = read_in_order(source, op, write, on_bytes);
+  CopyResult result = read_in_order(source, op, write, on_bytes);
   flush();
   return result;
 }

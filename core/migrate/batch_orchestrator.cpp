@@ -89,7 +89,7 @@ std::optional<BatchOrchestrator::Pick> BatchOrchestrator::refusal(std::size_t in
   if (cancel_->cancelled())
     return Pick{index, again ? "cancelled" : "not begun: the run was cancelled",
                 Outcome::kCancelled};
-  if (orchestrator_.draining().cancelled())
+  if (orchestrator_.draining()->cancelled())
     return Pick{
         index,
         again ? "not tried again: the run is being drained" : "not begun: the run is being drained",

@@ -279,7 +279,8 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
             config.vm_name = vm.value("ref", name);
             if (config.vm_name.empty()) return;
             ++matches;
-            add(std::move(config), spec, name.empty() ? config.vm_name : name);
+            const std::string shown = name.empty() ? config.vm_name : name;
+            add(std::move(config), spec, shown);
           });
       if (matches == 0)
         throw Error(Code::kNotFound,

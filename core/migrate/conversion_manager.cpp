@@ -32,7 +32,8 @@ unsigned hardware_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<SourceHandle> file,
+std::unique_ptr<SourceHandle> open_image(Session& session,
+                                         const std::shared_ptr<SourceHandle>& file,
                                          const std::string& format, const std::string& first,
                                          const std::string& except, Operation& op,
                                          std::string& used) {
@@ -230,7 +231,7 @@ void ConversionManager::discard(const MigrationConfig& config, const ResumeRecor
 }
 
 PendingDisk ConversionManager::convert(const MigrationConfig& config, const DiskRoute& route,
-                                       std::shared_ptr<SourceHandle> delivered,
+                                       const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op,
                                        const OnStageProgress& on_progress, ResumeLog* log) {
   if (log != nullptr && !log->resumable(route.disk.id)) log = nullptr;
@@ -343,8 +344,7 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
 
     if (route.converted && config.verify_export != Verify::kNone &&
         disk.sink->can(HYPER_SINK_READBACK)) {
-      std::shared_ptr<SourceHandle> written = disk.sink->reopen(op, disk.length);
-      verify(config, disk, std::move(written), source, op, on_progress);
+      verify(config, disk, disk.sink->reopen(op, disk.length), source, op, on_progress);
     }
     if (log != nullptr) {
       const hyper_sink& table = disk.sink->table();
@@ -361,8 +361,8 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
 }
 
 void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
-                               std::shared_ptr<SourceHandle> written,
-                               std::shared_ptr<SourceHandle> source, Operation& op,
+                               const std::shared_ptr<SourceHandle>& written,
+                               const std::shared_ptr<SourceHandle>& source, Operation& op,
                                const OnStageProgress& on_progress) {
   const auto begin = Clock::now();
   DiskResult& result = disk.result;
@@ -430,8 +430,7 @@ void ConversionManager::verify_committed(const MigrationConfig& config, PendingD
       !disk.result.verified_by.empty())
     return;
   try {
-    std::shared_ptr<SourceHandle> written = disk.store->get(op, disk.key);
-    verify(config, disk, std::move(written), nullptr, op, on_progress);
+    verify(config, disk, disk.store->get(op, disk.key), nullptr, op, on_progress);
   } catch (const Error& failure) {
     if (failure.code() == Code::kCorrupt) disk.store->remove(op, disk.key);
     throw;

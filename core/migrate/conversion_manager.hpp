@@ -41,7 +41,7 @@ class ConversionManager {
   /// and notes how far it is; may be null. Throws Error; nothing is left behind then but what log
   /// speaks of.
   PendingDisk convert(const MigrationConfig& config, const DiskRoute& route,
-                      std::shared_ptr<SourceHandle> delivered,
+                      const std::shared_ptr<SourceHandle>& delivered,
                       const std::filesystem::path& directory, Operation& op,
                       const OnStageProgress& on_progress, ResumeLog* log = nullptr);
 
@@ -71,15 +71,17 @@ class ConversionManager {
                                ResumeLog* log, nlohmann::json& token,
                                const OnStageProgress& on_progress);
   void verify(const MigrationConfig& config, PendingDisk& disk,
-              std::shared_ptr<SourceHandle> written, std::shared_ptr<SourceHandle> source,
-              Operation& op, const OnStageProgress& on_progress);
+              const std::shared_ptr<SourceHandle>& written,
+              const std::shared_ptr<SourceHandle>& source, Operation& op,
+              const OnStageProgress& on_progress);
 
   Session& session_;
 };
 
 /// Guest-visible bytes of `file`, by the first of the session's readers that knows it. `first` and
 /// `except` as for Session::readers. used: the reader's plugin id.
-std::unique_ptr<SourceHandle> open_image(Session& session, std::shared_ptr<SourceHandle> file,
+std::unique_ptr<SourceHandle> open_image(Session& session,
+                                         const std::shared_ptr<SourceHandle>& file,
                                          const std::string& format, const std::string& first,
                                          const std::string& except, Operation& op,
                                          std::string& used);

@@ -78,7 +78,7 @@ class MigrationOrchestrator {
   /// Stops one VM of the batch that runs, or keeps it from beginning.
   void cancel(const std::string& task_id);
   /// Cancelled: no VM and no disk begins any more, what runs is finished.
-  CancelSource& draining() { return *draining_; }
+  const std::shared_ptr<CancelSource>& draining() const { return draining_; }
 
   Session& session() { return session_; }
   EventBus& events() { return events_; }

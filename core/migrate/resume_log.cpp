@@ -132,7 +132,7 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
                                            Session& session) {
   const auto state = current_run_state();
   if (!state) return nullptr;
-  const std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
+  std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
   log->target_ = route.directory.string();
   if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
   if (config.export_manifest) log->manifest_key_ = route.stem + "/manifest.json";

@@ -243,12 +243,12 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
   op.limit_sending(send_limits());
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
   try {
-    std::shared_ptr<SourceHandle> delivered =
+    const std::shared_ptr<SourceHandle> delivered =
         route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
                          : throttled(vm->open_disk(op, route.disk.id, route.open_flags),
                                      session_.bandwidth(), route.in_place);
     out = conversions_.convert(
-        config_, route, std::move(delivered), route_.directory, op,
+        config_, route, delivered, route_.directory, op,
         [&](Stage stage, uint64_t done, uint64_t total) {
           stages_.progress(stage, route.disk.id, done, total);
         },

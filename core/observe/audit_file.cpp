@@ -184,7 +184,7 @@ void AuditFile::write_note(const char* action, const std::string& description) {
   write_line(audit_json(note));
 }
 
-std::string AuditFile::write_line(nlohmann::ordered_json object) {
+std::string AuditFile::write_line(const nlohmann::ordered_json& object) {
   nlohmann::ordered_json complete;
   complete["event_id"] = random_id();
   complete.update(object);
@@ -233,7 +233,7 @@ void AuditFile::rotate() {
   expected_size_ = 0;
 }
 
-std::string AuditFile::append(nlohmann::ordered_json object, bool sync) {
+std::string AuditFile::append(const nlohmann::ordered_json& object, bool sync) {
   if (!log_ || !head_file_) open_files();
   FileLock lock(head_file_.get(), LOCK_EX);
   reopen_if_moved();
@@ -244,7 +244,7 @@ std::string AuditFile::append(nlohmann::ordered_json object, bool sync) {
       object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).size() + kAdded;
   const bool full = size_of(log_) > 0 && size_of(log_) + length > max_bytes_;
   if (full) rotate();
-  std::string line = write_line(std::move(object));
+  std::string line = write_line(object);
   if (sync && ::fdatasync(log_.get()) != 0)
     throw errno_error(errno, "cannot bring the audit log " + path_.string() + " to the disk");
   return line;

@@ -52,7 +52,7 @@ class AuditFile {
   /// Completes `object` with event_id, seq and prev_hash, appends it and, when `sync`, waits
   /// until it is on the disk. Returns the line. Throws Error; unless only the sync
   /// failed, the log then has no part of it.
-  std::string append(nlohmann::ordered_json object, bool sync);
+  std::string append(const nlohmann::ordered_json& object, bool sync);
 
  private:
   void open_files();
@@ -60,7 +60,7 @@ class AuditFile {
   void read_head();
   void adopt_tail();
   void rotate();
-  std::string write_line(nlohmann::ordered_json object);
+  std::string write_line(const nlohmann::ordered_json& object);
   void write_note(const char* action, const std::string& description);
   void store_head();
 

@@ -70,9 +70,9 @@ void EventBus::publish(std::shared_ptr<const TaskInfo> task, EventBody body) {
   }
   const auto* started = std::get_if<event::RunStarted>(&event.body);
   for (const auto& [observer, as] : observers) {
-    const bool all =
-        started == nullptr || std::all_of(started->tasks.begin(), started->tasks.end(),
-                                          [&](const auto& one) { return tells(*one, as); });
+    const bool all = started == nullptr ||
+                     std::all_of(started->tasks.begin(), started->tasks.end(),
+                                 [&, watch = as](const auto& one) { return tells(*one, watch); });
     if (!all)
       observer->on_event(seen(event, as));
     else if (event.task == nullptr || tells(*event.task, as))

@@ -361,6 +361,7 @@ std::vector<TaskProgress> ProgressTracker::list() const {
   std::sort(ordered.begin(), ordered.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<TaskProgress> result;
+  result.reserve(ordered.size());
   for (auto& [order, task] : ordered) result.push_back(std::move(task));
   return result;
 }

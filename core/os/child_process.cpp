@@ -19,8 +19,6 @@
 
 #include "core/diag/diagnostic.hpp"
 
-extern char** environ;
-
 namespace hyperhost {
 namespace {
 
@@ -78,7 +76,7 @@ std::string find_program(const std::string& name) {
   std::string rest = path == nullptr ? "/usr/local/bin:/usr/bin:/bin" : path;
   for (std::size_t begin = 0; begin <= rest.size();) {
     const std::size_t end = std::min(rest.find(':', begin), rest.size());
-    const std::string candidate = rest.substr(begin, end - begin) + "/" + name;
+    std::string candidate = rest.substr(begin, end - begin) + "/" + name;
     if (end > begin && ::access(candidate.c_str(), X_OK) == 0) return candidate;
     begin = end + 1;
   }

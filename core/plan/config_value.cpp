@@ -114,6 +114,10 @@ void ConfigValue::erase(std::string_view key) {
   }
 }
 
+void ConfigValue::assign(Data data) {
+  data_ = std::move(data);
+}
+
 void ConfigValue::mark_all(const Mark& mark) {
   mark_ = mark;
   if (Sequence* items = sequence()) {

@@ -73,7 +73,7 @@ class ConfigValue {
   void set(std::string key, ConfigValue value, Mark key_mark = {});
   void erase(std::string_view key);
   /// Another value in the same place: mark and implied() stay.
-  void assign(Data data) { data_ = std::move(data); }
+  void assign(Data data);
   /// Gives the value and all in it the same mark.
   void mark_all(const Mark& mark);
 

@@ -38,7 +38,7 @@ RunRecorder::~RunRecorder() {
 }
 
 void RunRecorder::failed(const std::exception& failure) noexcept {
-  if (std::exchange(said_, true)) return;
+  if (said_.exchange(true)) return;
   spdlog::warn("what this run does is not recorded: {}", failure.what());
 }
 

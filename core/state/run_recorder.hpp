@@ -4,6 +4,7 @@
 // once. A store that fails is said once and never disturbs the run.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -48,7 +49,8 @@ class RunRecorder final : public Observer {
   std::condition_variable_any changed_;
   std::map<std::string, Task> tasks_;  ///< those with something to write, or running
   std::string run_id_;
-  bool urgent_ = false, said_ = false;
+  bool urgent_ = false;
+  std::atomic<bool> said_{false};  ///< on any thread
   std::jthread writer_;
 };
 

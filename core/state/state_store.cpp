@@ -76,7 +76,7 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
   const int opened =
       sqlite3_open_v2(file.c_str(), &db,
                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
-  const std::shared_ptr<StateStore> store(new StateStore(file, db));
+  std::shared_ptr<StateStore> store(new StateStore(file, db));
   if (opened != SQLITE_OK) throw sqlite_error(db, "open " + file.string());
   sqlite3_busy_timeout(db, 10'000);
   store->migrate();

@@ -79,13 +79,14 @@ int list(Context& context, const InventoryOptions& options) {
   nlohmann::json all = nlohmann::json::array();
   for (const auto& [name, choice] : inventory.providers()) {
     Operation op(name, context.cancel());
-    inventory.session().provider(name, op).list_vms(op, options.vm, [&](const nlohmann::json& vm) {
-      all.push_back(vm);
-      all.back()["provider"] = name;
-      table.row({text_of(vm, "name"), name, text_of(vm, "power_state"),
-                 std::to_string(number_of(vm, "disks")), human_bytes(number_of(vm, "bytes")),
-                 text_of(vm, "path")});
-    });
+    inventory.session().provider(name, op).list_vms(
+        op, options.vm, [&, provider = name](const nlohmann::json& vm) {
+          all.push_back(vm);
+          all.back()["provider"] = provider;
+          table.row({text_of(vm, "name"), provider, text_of(vm, "power_state"),
+                     std::to_string(number_of(vm, "disks")), human_bytes(number_of(vm, "bytes")),
+                     text_of(vm, "path")});
+        });
     context.print(op.diagnostics());
   }
   if (context.json())

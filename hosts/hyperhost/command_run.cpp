@@ -270,7 +270,8 @@ class PlanRun {
     for (const std::string& line : watchers->describe()) spdlog::info("{}", line);
     auto recorder = std::make_unique<RunRecorder>(
         state_, plan_file(), [&](const std::string& task_id) { orchestrator.cancel(task_id); });
-    context_.on_drain([&] { orchestrator.draining().cancel(); });
+    // Its own share: it may be on its way while the last VM ends and the orchestrator goes.
+    context_.on_drain([draining = orchestrator.draining()] { draining->cancel(); });
     orchestrator.events().subscribe(recorder.get());
     std::vector<MigrationResult> results;
     {

@@ -15,7 +15,7 @@ namespace hyperhost {
 
 using Clock = std::chrono::steady_clock;
 
-DiskScreen::DiskScreen(Context& context, std::string name)
+DiskScreen::DiskScreen(Context& context, const std::string& name)
     : context_(context), name_(printable(name)) {
   Console::Paint paint;
   if (context.progress_mode() == ProgressMode::kLive)

@@ -20,7 +20,7 @@ class Context;
 
 class DiskScreen {
  public:
-  DiskScreen(Context& context, std::string name);
+  DiskScreen(Context& context, const std::string& name);
   /// The live line is gone, the log as it was.
   ~DiskScreen();
   DiskScreen(const DiskScreen&) = delete;

@@ -346,7 +346,7 @@ end
 void write_documentation(const CLI::App& app, const std::string& directory,
                          const std::string& version) {
   const fs::path place = directory;
-  const std::string program = app.get_name();
+  const std::string& program = app.get_name();
   walk(app, "", [&](const CLI::App& command, const std::string& path) {
     write_file(place / "man1" / (page_name(program, path) + ".1"),
                man_page(command, program, path, version));

@@ -30,7 +30,7 @@ std::string format_of_name(const std::filesystem::path& path) {
 }
 
 std::string target_format(const std::filesystem::path& output) {
-  const std::string format = format_of_name(output);
+  std::string format = format_of_name(output);
   if (format.empty())
     throw Error(Code::kConfig, "the format of " + output.string() + " is not clear from its name",
                 "", "say it with --format");

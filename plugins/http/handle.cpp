@@ -114,7 +114,6 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
   status_ = 0;
   headers_.clear();
   header_done_ = done_ = paused_ = false;
-  failure_ = nullptr;
   text_[0] = '\0';
   check_->reset();
 
@@ -157,6 +156,7 @@ bool Handle::more(const Cancel& cancel) {
 void Handle::stop() noexcept {
   if (request_ != nullptr) curl_multi_remove_handle(multi_, easy_);
   request_ = nullptr;
+  failure_ = nullptr;  // whoever caught it has it alone: the next user may be another thread
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, nullptr);
   curl_slist_free_all(sent_headers_);
   sent_headers_ = nullptr;

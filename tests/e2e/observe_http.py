@@ -215,8 +215,9 @@ class Streams(unittest.TestCase):
               f"({100 * (watched['wall'] / alone['wall'] - 1):+.1f} %); publishing "
               f"{100 * share:.2f} % of the data path's time; {memory // 1024} MiB resident")
         # The time of a run on a busy machine tells little; what a publisher waits for does.
-        self.assertLess(share, 0.03)
-        self.assertLess(memory, 128 * 1024)
+        if not SANITIZED:  # which slows what publishes, and not OpenSSL's hashing beside it
+            self.assertLess(share, 0.03)
+            self.assertLess(memory, 128 * 1024)
 
 
 class Abuse(unittest.TestCase):

@@ -93,7 +93,7 @@ class Conversion {
     if (virtual_size != 0) request["virtual_size"] = virtual_size;
     run_.at(name());
     Operation op = operation("convert", cancel);
-    const nlohmann::json result = converter_.convert(op, request, *from, sink_->handle());
+    nlohmann::json result = converter_.convert(op, request, *from, sink_->handle());
     if (memory) memory->expect_all_released();
     return result;
   }

@@ -101,10 +101,8 @@ void case_storage(Run& run) {
                      static_cast<void>((*store).get(op, key));
                    },
                    {Code::kNotFound});
-  for (const char* bad :
-       {"../"
-        "hyperhost-check-escape",
-        "/hyperhost-check-escape", "a/../../hyperhost-check-escape", "a//b", "./a", ""}) {
+  for (const char* bad : {"../hyperhost-check-escape", "/hyperhost-check-escape",
+                          "a/../../hyperhost-check-escape", "a//b", "./a", ""}) {
     run.expect_error("put(\"" + std::string(bad) + "\")",
                      [&] { static_cast<void>(store.put(bad, 1)); });
   }

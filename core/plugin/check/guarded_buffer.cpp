@@ -53,7 +53,7 @@ void GuardedBuffer::catch_accesses() {
   ::sigaction(SIGBUS, &action, nullptr);
 }
 
-GuardedBuffer::GuardedBuffer(std::size_t size, std::string what)
+GuardedBuffer::GuardedBuffer(std::size_t size, const std::string& what)
     : size_(size), mapped_((size + 2 * kPage - 1) / kPage * kPage + kPage), slot_(kGuards) {
   void* map = ::mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) throw errno_error(errno, "map memory");

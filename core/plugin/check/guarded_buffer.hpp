@@ -12,7 +12,7 @@ namespace hyperhost::check {
 class GuardedBuffer {
  public:
   /// what: said of a write beyond the end, e.g. "read_at() wrote beyond the buffer".
-  GuardedBuffer(std::size_t size, std::string what);
+  GuardedBuffer(std::size_t size, const std::string& what);
   ~GuardedBuffer();
   GuardedBuffer(const GuardedBuffer&) = delete;
   GuardedBuffer& operator=(const GuardedBuffer&) = delete;

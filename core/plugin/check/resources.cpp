@@ -11,8 +11,10 @@
 
 // Given by the sanitizers' runtimes, where the host is built with one.
 extern "C" {
+// NOLINTBEGIN(bugprone-reserved-identifier)
 __attribute__((weak)) std::size_t __sanitizer_get_current_allocated_bytes();
 __attribute__((weak)) int __lsan_do_recoverable_leak_check();
+// NOLINTEND(bugprone-reserved-identifier)
 }
 
 namespace hyperhost::check {

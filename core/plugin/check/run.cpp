@@ -5,10 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <map>
@@ -23,10 +22,10 @@
 namespace hyperhost::check {
 namespace {
 
-// For the handlers of a process that is about to end.
+// For the handlers of a process that is about to end; another thread may be in at() just then.
 int words_fd = -1;
-char current_call[256] = "";
-std::mutex line_mutex;
+std::array<std::atomic<char>, 256> current_call{};
+std::mutex line_mutex;  // of the writers
 
 [[noreturn]] void on_terminate() {
   std::string what = "an exception";
@@ -72,16 +71,23 @@ void Run::last_words(const char* finding) noexcept {
   };
   add("\n{\"fail\":\"", false);
   add(finding, true);
-  if (current_call[0] != '\0') {
+  char call[current_call.size()];
+  std::copy(current_call.begin(), current_call.end(), call);
+  if (call[0] != '\0') {
     add(", in ", false);
-    add(current_call, true);
+    add(call, true);
   }
   add("\",\"done\":true}\n", false);
   static_cast<void>(::write(words_fd, text, length));
 }
 
 void Run::at(const std::string& call) {
-  std::snprintf(current_call, sizeof current_call, "%s", call.c_str());
+  {
+    const std::lock_guard lock(line_mutex);
+    const std::size_t length = std::min(call.size(), current_call.size() - 1);
+    std::copy_n(call.data(), length, current_call.begin());
+    current_call[length] = '\0';
+  }
   line({{"at", call}});
 }
 
@@ -125,9 +131,9 @@ void Run::expect_error(const std::string& what, const std::function<void()>& f,
 
 const nlohmann::json& Run::manifest() {
   if (!manifest_) {
-    auto section = read_elf_section(settings_.file, HYPER_MANIFEST_SECTION);
-    if (section) section->resize(::strnlen(section->data(), section->size()));
-    manifest_ = nlohmann::json::parse(section.value_or(""), nullptr, false);
+    const std::string section =
+        read_elf_section(settings_.file, HYPER_MANIFEST_SECTION).value_or("");
+    manifest_ = nlohmann::json::parse(section.substr(0, section.find('\0')), nullptr, false);
     if (!manifest_->is_object()) manifest_ = nlohmann::json::object();
   }
   return *manifest_;

@@ -286,6 +286,11 @@ Operation* Peer::operation(uint64_t id) {
 void Peer::wait_until_gone() {
   std::unique_lock lock(mutex_);
   ended_.wait(lock, [&] { return gone_.load(); });
+  lock.unlock();
+  control_thread_.detach();
+  const std::lock_guard threads_lock(threads_mutex_);
+  for (std::thread& thread : threads_) thread.detach();
+  threads_.clear();
 }
 
 }  // namespace hyperhost::isolation

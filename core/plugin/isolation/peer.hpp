@@ -92,7 +92,8 @@ class Peer {
 
   bool gone() const { return gone_; }
   void set_gone() { gone_ = true; }
-  /// Worker: until the host ends the conversation.
+  /// Worker, and the last of what it does: until the host ends the conversation. Its threads are
+  /// nobody's then; the process ends, whatever they are at.
   void wait_until_gone();
 
  private:

@@ -106,7 +106,7 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
     return serve(request, lane);
   });
   if (const char* seconds = std::getenv("HYPERHOST_WORKER_STALL_SECONDS"))
-    peer_->stall = std::chrono::seconds(std::max(1, std::atoi(seconds)));
+    peer_->stall = std::chrono::seconds(std::max(1L, std::strtol(seconds, nullptr, 10)));
   peer_->on_hang = [this](const std::string& why) { kill(why); };
   peer_->why_gone = [this] { return why_gone(); };
   peer_->start();

@@ -25,7 +25,7 @@ std::string find_program(const std::string& program) {
   const std::string path = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find(':', begin), path.size());
-    const std::string candidate = path.substr(begin, end - begin) + "/" + program;
+    std::string candidate = path.substr(begin, end - begin) + "/" + program;
     if (end > begin && runnable(candidate)) return candidate;
     begin = end + 1;
   }
@@ -80,9 +80,10 @@ Tool::Tool(hyper::Op op, const std::string& program, const std::string& option)
         .hint(kInstall);
   const Outcome outcome = run(op, {"--version"});
   int major = 0, minor = 0;
-  const std::size_t at = outcome.out.find(" ");
+  const std::size_t at = outcome.out.find(' ');
   const std::size_t digits = outcome.out.find_first_of("0123456789", at);
   if (!outcome.ok() || digits == std::string::npos ||
+      // NOLINTNEXTLINE(cert-err34-c): of a program's own version
       std::sscanf(outcome.out.c_str() + digits, "%d.%d", &major, &minor) != 2) {
     throw hyper::Error(HYPER_CONFIG,
                        "\"" + path_ + "\" does not say its version as QEMU's programs do",
@@ -99,7 +100,7 @@ Tool::Tool(hyper::Op op, const std::string& program, const std::string& option)
   }
 }
 
-Outcome Tool::run(hyper::Op op, std::vector<std::string> arguments,
+Outcome Tool::run(hyper::Op op, const std::vector<std::string>& arguments,
                   const std::function<void(std::string_view)>& on_out) const {
   std::vector<const char*> argv{path_.c_str()};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());

@@ -31,7 +31,7 @@ class Tool {
 
   /// Runs it to its end. Lines of standard output go to on_out where given, else into Outcome.
   /// Throws Reported(HYPER_CANCELLED) when cancelled.
-  Outcome run(hyper::Op op, std::vector<std::string> arguments,
+  Outcome run(hyper::Op op, const std::vector<std::string>& arguments,
               const std::function<void(std::string_view)>& on_out = {}) const;
 
  private:

@@ -43,7 +43,8 @@ uint64_t little_endian(const char* bytes) {
 
 VmdkDescriptor parse_vmdk_descriptor(const std::string& bytes) {
   VmdkDescriptor descriptor;
-  const std::string text = bytes.c_str();  // QEMU, too, stops at a NUL
+  // NOLINTNEXTLINE(readability-redundant-string-cstr): QEMU, too, stops at a NUL
+  const std::string text = bytes.c_str();
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string line = text.substr(begin, end - begin);
@@ -57,7 +58,7 @@ VmdkDescriptor parse_vmdk_descriptor(const std::string& bytes) {
     // end, so a name may stand on the line after.
     char access[16] = "", type[16] = "", file[1024] = "";
     int64_t sectors = 0, flat = 0;
-    const int fields =
+    const int fields =  // NOLINTNEXTLINE(cert-err34-c): and so does QEMU
         std::sscanf(text.c_str() + begin, "%15s %" SCNd64 " %15s \"%1023[^\n\r\"]\" %" SCNd64,
                     access, &sectors, type, file, &flat);
     const bool extent_word = std::strcmp(access, "RW") == 0 || std::strcmp(access, "RDONLY") == 0 ||

@@ -59,6 +59,7 @@ DiskFacts vmdk_sparse(const Peek& peek, const Head& head) {
     // Readers look further than the header says: QEMU at 20 sectors.
     const std::string text = text_at(peek, at, std::max(len, uint64_t{20} * 512));
     const VmdkDescriptor descriptor = parse_vmdk_descriptor(text.substr(0, len), peek.name);
+    // NOLINTNEXTLINE(readability-redundant-string-cstr): as far as a NUL
     if (descriptor.has_parent || mentions_vmdk_parent(text.c_str()))
       refuse_delta(peek, "is a VMDK that has a parent disk");
     facts.subformat = descriptor.create_type;

@@ -18,7 +18,7 @@ std::string member(const std::string& request_json, const char* key) {
 }
 
 std::string vm_of(const std::string& request_json) {
-  const std::string vm = member(request_json, "vm");
+  std::string vm = member(request_json, "vm");
   if (vm.empty()) throw Error(HYPER_CONFIG, "the request does not name a VM");
   return vm;
 }

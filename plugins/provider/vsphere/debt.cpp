@@ -4,7 +4,7 @@
 namespace hyper::vsphere {
 
 Debt::Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
-           nlohmann::ordered_json more)
+           const nlohmann::ordered_json& more)
     : json_({{"plugin", "vsphere"},
              {"kind", kind},
              {"where", session.settings().endpoint.authority},

@@ -17,7 +17,7 @@ class Debt {
   /// kind: "session", "snapshot", "lease", "power". Throws where the journal cannot be written:
   /// the change must not be made then.
   Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
-       nlohmann::ordered_json more = {});
+       const nlohmann::ordered_json& more = {});
   Debt(Debt&& other) noexcept : entry_(other.entry_), json_(std::move(other.json_)) {
     other.entry_ = 0;
   }

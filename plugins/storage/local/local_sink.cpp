@@ -56,7 +56,7 @@ LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy)
 LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy, const std::string& temporary,
                      uint64_t length)
     : place_(std::move(place)),
-      policy_(policy),
+      policy_(std::move(policy)),
       temporary_name_(temporary),
       temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_) {
   if (!is_temporary_name(temporary) || temporary.find('/') != std::string::npos)

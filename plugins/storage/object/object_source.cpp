@@ -46,7 +46,7 @@ std::shared_ptr<ObjectSource::Block> ObjectSource::block(Op op, uint64_t index) 
     const auto found = std::find_if(blocks_.begin(), blocks_.end(),
                                     [&](const auto& one) { return one->index == index; });
     if (found == blocks_.end()) break;
-    const auto block = *found;
+    auto block = *found;
     blocks_.splice(blocks_.begin(), blocks_, found);
     while (!block->ready && !block->failed) {
       changed_.wait_for(lock, std::chrono::milliseconds(50));
@@ -56,7 +56,7 @@ std::shared_ptr<ObjectSource::Block> ObjectSource::block(Op op, uint64_t index) 
     // Whoever fetched it failed, maybe for a reason of its own: try it ourselves.
     blocks_.remove(block);
   }
-  const auto block = std::make_shared<Block>();
+  auto block = std::make_shared<Block>();
   block->index = index;
   blocks_.push_front(block);
   if (blocks_.size() > parallel_ + 2) blocks_.pop_back();

@@ -175,8 +175,7 @@ std::optional<Profile> CredentialChain::profile() const {
   if (name.empty()) name = "default";
   auto secret = parse_profile(file_text(shared_file("AWS_SHARED_CREDENTIALS_FILE", "credentials")),
                               name, false);
-  const auto config =
-      parse_profile(file_text(shared_file("AWS_CONFIG_FILE", "config")), name, true);
+  auto config = parse_profile(file_text(shared_file("AWS_CONFIG_FILE", "config")), name, true);
   if (!secret) return config;
   if (config && secret->access_key.empty()) {
     secret->access_key = config->access_key;
@@ -201,7 +200,7 @@ std::optional<AwsCredentials> CredentialChain::from_profile() const {
 
 std::string CredentialChain::region() const {
   for (const char* name : {"AWS_REGION", "AWS_DEFAULT_REGION"})
-    if (const std::string said = environment(name); !said.empty()) return said;
+    if (std::string said = environment(name); !said.empty()) return said;
   const auto found = profile();
   return found ? found->region : std::string();
 }

@@ -100,8 +100,7 @@ UploadPage parse_uploads(const std::string& text) {
 
 std::string parse_upload_id(const std::string& text) {
   pugi::xml_document document;
-  const std::string id =
-      text_of(root_of(document, text, "InitiateMultipartUploadResult"), "UploadId");
+  std::string id = text_of(root_of(document, text, "InitiateMultipartUploadResult"), "UploadId");
   if (id.empty()) throw no_answer("an upload without an id");
   return id;
 }

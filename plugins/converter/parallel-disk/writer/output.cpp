@@ -90,6 +90,7 @@ uint8_t* Output::part_at(Op op, uint64_t index) {
     if (made)
       senders_->look_again();
     else
+      // NOLINTNEXTLINE(bugprone-use-after-move): not made, so not moved
       senders_->give_back(std::move(fresh));
   }
 }

@@ -130,6 +130,7 @@ uint64_t VhdDynamicWriter::finish(Op op) {
   std::vector<uint8_t> front(kTableAt + table_.size() * 4, 0);
   std::memcpy(front.data(), foot.data(), foot.size());
   uint8_t* header = front.data() + kHeaderAt;
+  // NOLINTNEXTLINE(bugprone-not-null-terminated-result): a magic, no text
   std::memcpy(header, "cxsparse", 8);
   store_be<uint64_t>(header + 8, UINT64_MAX);
   store_be<uint64_t>(header + 16, kTableAt);
