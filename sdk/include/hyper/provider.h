@@ -36,7 +36,7 @@ typedef struct hyper_provider {
   hyper_st (*preflight)(void* connection, hyper_op* op, const char* request_json) HYPER_NOEXCEPT;
 
   /* Makes a VM ready to be read (snapshot, lease, power as asked) and holds it so until
-   * close_vm. request_json: {"vm": …, "task_id": …, "options": {…}, "content_ids": {…}}. */
+   * close_vm. request_json: {"vm": …, "task_id": …, "options": {…}}. */
   hyper_st (*open_vm)(void* connection, hyper_op* op, const char* request_json,
                       void** vm) HYPER_NOEXCEPT;
   /* disk_id as in the description. Several disks of one VM may be open at once. */
