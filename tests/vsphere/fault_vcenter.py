@@ -56,7 +56,7 @@ FAULTS = {
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
     "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
-    "range_hold": "ranges behind this offset are not answered for as long as it is set",
+    "range_hold": "ranges behind this offset (of more than a sector) are not answered for as long as it is set",
     "no_times": "the datastore's browser tells no times of files",
     "written_after_looks": "(looks, disk, content): it is written to after so many looks into a folder",
     "folder_loss": "all sessions end before this many further requests for ranges",
@@ -231,7 +231,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         first, last = int(match[1]), int(match[2])
         if first >= faults.get("range_status_from", 0) and faults.get("range_status"):
             return self.answer(faults["range_status"].pop(0), b"", [("Retry-After", "0")])
-        while first >= faults.get("range_hold", disk.capacity) and not center.stopping.wait(0.02):
+        while last - first > 512 and first >= faults.get("range_hold", disk.capacity) and not center.stopping.wait(0.02):
             pass
         if faults.get("range_wrong", 0) > 0:
             faults["range_wrong"] -= 1
