@@ -142,23 +142,23 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
   if (const auto memory = memory_option(session.registry(), config.converter.plugin))
     options[memory->name] = 0;
   for (const DiskRoute& disk : route.disks) {
-    const json wish = {{"provider", session.provider_plugin(config.provider)},
-                       {"vm", route.vm.ref},
-                       {"disk", disk.disk.id},
-                       {"content", disk.disk.blank ? "blank" : disk.disk.content_id},
-                       {"capacity", disk.disk.capacity_bytes},
-                       {"converted", disk.converted},
-                       {"converter", config.converter.plugin},
-                       {"options", options},
-                       {"request", disk.request},
-                       {"verify", verify_name(config.verify_export)},
-                       {"direct", disk.direct_upload},
-                       {"key", disk.key}};
-    const std::string fingerprint = sha256_of(wish.dump());
-    whole["disks"].push_back(fingerprint);
+    json wish = {{"provider", session.provider_plugin(config.provider)},
+                 {"vm", route.vm.ref},
+                 {"disk", disk.disk.id},
+                 {"capacity", disk.disk.capacity_bytes},
+                 {"converted", disk.converted},
+                 {"converter", config.converter.plugin},
+                 {"options", options},
+                 {"request", disk.request},
+                 {"verify", verify_name(config.verify_export)},
+                 {"direct", disk.direct_upload},
+                 {"key", disk.key}};
+    whole["disks"].push_back(wish);
+    const std::string content = disk.disk.blank ? "blank" : disk.disk.content_id;
+    log->contents_[disk.disk.id] = content;
+    wish["content"] = content;
     log->places_[disk.disk.id] = {{"key", disk.key}, {"direct", disk.direct_upload}};
-    if (disk.disk.blank || !disk.disk.content_id.empty())
-      log->fingerprints_[disk.disk.id] = fingerprint;
+    if (!content.empty()) log->fingerprints_[disk.disk.id] = sha256_of(wish.dump());
   }
   log->vm_fingerprint_ = sha256_of(whole.dump());
   for (ResumeRecord& record : state->resume_records(log->target_))
@@ -187,6 +187,13 @@ std::optional<ResumeRecord> ResumeLog::vm() const {
   const auto record = records_.find("");
   if (record == records_.end() || record->second.fingerprint != vm_fingerprint_)
     return std::nullopt;
+  // A content that could not be told then, or cannot be now, is not known to be another.
+  const auto then = record->second.result.find("contents");
+  for (const auto& [disk, content] : contents_) {
+    const std::string was =
+        then == record->second.result.end() ? std::string() : text_of(*then, disk.c_str());
+    if (!was.empty() && !content.empty() && was != content) return std::nullopt;
+  }
   return record->second;
 }
 
@@ -248,7 +255,9 @@ bool ResumeLog::written(const std::string& disk_id, const nlohmann::json& token,
 }
 
 bool ResumeLog::closing() {
-  return save(fresh("", "closing", nullptr));
+  ResumeRecord record = fresh("", "closing", nullptr);
+  record.result = {{"contents", contents_}};
+  return save(std::move(record));
 }
 
 void ResumeLog::finished(const MigrationResult& result) {
@@ -265,6 +274,7 @@ void ResumeLog::finished(const MigrationResult& result) {
   }
   if (local && config_.export_manifest) add(result.manifest_path);
   record.result = {{"disks", disks},
+                   {"contents", contents_},
                    {"artifacts", artifacts},
                    {"task_id", result.task_id},
                    {"finished_at", std::chrono::duration_cast<std::chrono::milliseconds>(

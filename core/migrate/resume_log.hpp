@@ -63,6 +63,7 @@ class ResumeLog {
   std::string target_, vm_fingerprint_;
   std::string manifest_key_;                         ///< empty where none is written
   std::map<std::string, std::string> fingerprints_;  ///< of resumable disks
+  std::map<std::string, std::string> contents_;      ///< by disk: content_id; "" = not known
   std::map<std::string, nlohmann::json> places_;     ///< by disk: {"key", "direct"}
   mutable std::mutex mutex_;
   std::map<std::string, ResumeRecord> records_;

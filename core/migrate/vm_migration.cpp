@@ -141,9 +141,13 @@ void VmMigration::export_and_convert() {
   for (std::size_t i = 0; i < route_.disks.size(); ++i)
     needed = needed || (!ready_[i] && !route_.disks[i].disk.blank);
   op_.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
-  if (needed)
-    vm = session_.provider(config_.provider, op_)
-             .open_vm(op_, vm_request(config_, route_.vm.ref, result_.task_id));
+  if (needed) {
+    nlohmann::json request = vm_request(config_, route_.vm.ref, result_.task_id);
+    for (const DiskRoute& route : route_.disks)
+      if (!route.disk.content_id.empty())
+        request["content_ids"][route.disk.id] = route.disk.content_id;
+    vm = session_.provider(config_.provider, op_).open_vm(op_, request);
+  }
   op_.on_notice({});
 
   std::atomic<std::size_t> next{0};

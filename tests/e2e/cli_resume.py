@@ -8,7 +8,6 @@ import os
 import pathlib
 import shutil
 import signal
-import sqlite3
 import time
 
 from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, SANITIZED, CliTest,
@@ -33,16 +32,6 @@ class Resume(CliTest):
         defaults = {**SLOW, **keys.pop("defaults", {})}
         batch = {"max_retries": 0, "checkpoint_bytes": STEP, "checkpoint_interval": "1h", **keys.pop("batch", {})}
         return self.plan(self.source.parent, vm="big", defaults=defaults, batch=batch, **keys)
-
-    def records(self, phase):
-        try:
-            with sqlite3.connect(f"file:{self.work}/.state/state.db?mode=ro", uri=True) as db:
-                return db.execute("SELECT disk, state FROM resume WHERE phase = ?", (phase,)).fetchall()
-        except sqlite3.OperationalError:
-            return []
-        finally:
-            if "db" in locals():
-                db.close()
 
     def part(self):
         return next((self.work / "out").rglob("*.part"), None)

@@ -10,6 +10,7 @@ import pathlib
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -214,6 +215,17 @@ class CliTest(unittest.TestCase):
         results = self.host("--output", "json", "run", *arguments, **how).json["results"]
         self.assertEqual(len(results), 1)
         return results[0]
+
+    def records(self, phase):
+        """[(disk, state)] of what would be gone on with; phase: "writing", "written" …"""
+        try:
+            with sqlite3.connect(f"file:{self.work}/.state/state.db?mode=ro", uri=True) as db:
+                return db.execute("SELECT disk, state FROM resume WHERE phase = ?", (phase,)).fetchall()
+        except sqlite3.OperationalError:
+            return []
+        finally:
+            if "db" in locals():
+                db.close()
 
     def qemu_img(self, *arguments):
         requirement.tool("qemu-img", "qemu-utils")

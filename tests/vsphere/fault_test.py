@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sys
@@ -35,10 +36,13 @@ class FaultTest(CliTest):
                 "password": {"file": str(self.server.password_file)}, "tls": {"ca_file": str(self.server.certificate[0])},
                 "transport": "lease", **keys}
 
+    batch = {}
+
     def plan(self, vm="web", options=None, migration=None, retries=0, **keys):  # pylint: disable=arguments-differ
         return super().plan("", vm=vm, providers={"lab": self.provider(**(options or {}))},
                             migrations=[{"vm": vm, "provider": "lab", **(migration or {})}],
-                            batch={"max_retries": retries, "retry_delay": "1ms"}, defaults={"durability": "none"}, **keys)
+                            batch={"max_retries": retries, "retry_delay": "1ms", **self.batch},
+                            defaults={"durability": "none"}, **keys)
 
     def add_vm(self, name="web", disks=1, **keys):
         return self.server.model.add_vm(name, [sample(seed=7 + i) for i in range(disks)], **keys)
@@ -367,6 +371,24 @@ class Details(FaultTest):
         other.snapshots.clear()
         self.assert_nothing_owed()
 
+    def test_killed_after_its_session_was_renewed_and_cleaned_up(self):
+        self.add_vm(power="poweredOn")
+        self.server.faults.update({"nfc_rate": 20_000, "expire_before": "CreateSnapshot_Task"})
+        running = self.start("run", self.plan())
+        running.wait_for(lambda: self.server.streams > 0, "a stream", 60)
+        running.process.kill()
+        running.process.wait()
+        self.assertEqual(len(self.server.called("Login")), 2)
+        self.assertEqual(len(self.server.left()), 3, self.server.left())  # session, lease, snapshot
+        self.server.faults.clear()
+        self.host("cleanup", self.work / "plan.yaml")
+        self.assert_nothing_owed()
+
+    def test_a_server_that_falls_silent_does_not_keep_the_program(self):
+        self.add_vm()
+        self.server.faults["silent_before"] = "Logout"
+        self.host("run", self.plan(), timeout=100)  # other calls may stand still for 120 s
+
     def test_the_password_is_nowhere(self):
         self.add_vm(power="poweredOn")
         self.server.faults["nfc_rate"] = 1_000_000
@@ -384,6 +406,158 @@ class Details(FaultTest):
         for secret in secrets:
             for form in (secret, json.dumps(secret)[1:-1]):
                 self.assertFalse(any(form.encode() in data for data in written), "a secret was written down")
+
+
+class Resume(FaultTest):
+    """A run that was killed in the middle of a disk, and the next one."""
+    batch = {"checkpoint_bytes": 4 * MIB, "checkpoint_interval": "1h"}
+    SIZE, HELD = 48 * MIB, 24 * MIB
+
+    def content(self, seed):
+        return sample(self.SIZE, seed, density=0.9)
+
+    def saved(self):
+        """How much of a disk is durable: all before this offset of the guest's."""
+        return max((json.loads(state)["guest"] for _, state in self.records("writing") if state), default=0)
+
+    def killed(self, plan, **faults):
+        self.server.faults.update(faults)
+        running = self.start("run", plan)
+        running.wait_for(lambda: self.saved() > 8 * MIB, "a saved state")
+        running.process.kill()
+        running.process.wait()
+        self.assertTrue(self.server.left())
+        self.server.faults.clear()
+        self.server.folder_requests.clear()
+        self.server.nfc_requests.clear()
+        return self.saved()
+
+    def in_mid_disk(self, options=None, vm=None, **faults):
+        vm = self.server.model.add_vm("web", [self.content(1)], **(vm or {}))
+        plan = self.plan(options=options or DATASTORE)
+        return vm, plan, self.killed(plan, range_hold=self.HELD, **faults)
+
+    def begins(self):
+        return [int(asked.split("=")[1].split("-")[0]) for _, asked, _ in self.server.folder_requests]
+
+    def served(self):
+        """Bytes of the ranges that were asked for."""
+        ends = [asked.split("=")[1].split("-") for _, asked, _ in self.server.folder_requests]
+        return sum(int(last) + 1 - int(first) for first, last in ends)
+
+    def finish(self, plan, vm, resumed, *arguments):
+        result = self.report(plan, *arguments)
+        self.assertTrue(result["success"], result)
+        self.assertEqual(result["disks"][0]["resumed_bytes"], resumed)
+        self.assert_migrated(vm)
+        self.assertEqual(sorted(p.name for p in (self.work / "out/web").iterdir()), ["manifest.json", "web-disk-0.qcow2"])
+        self.host("cleanup", plan)  # the killed run's session, and what it had
+        self.assert_nothing_owed()
+        return result
+
+    def test_ranges_go_on_where_they_were(self):
+        vm, plan, saved = self.in_mid_disk()
+        self.finish(plan, vm, saved)
+        # The first and the last sector are always looked at.
+        again = sorted(self.begins())
+        self.assertEqual(again[0], 0)
+        self.assertGreaterEqual(again[1], saved)
+        self.assertLessEqual(self.served(), self.SIZE - saved + 2 * 512)
+
+    def test_a_lease_is_read_again_but_not_written_again(self):
+        vm, plan, saved = self.in_mid_disk({"transport": "lease"}, nfc_silent=20 * MIB)
+        self.finish(plan, vm, saved)
+        self.assertEqual(len(self.server.nfc_requests), 1)
+
+    def test_what_was_begun_in_ranges_goes_on_by_lease(self):
+        vm, plan, saved = self.in_mid_disk(AUTO)
+        self.server.faults["range_ignored"] = True
+        self.finish(plan, vm, saved)
+        self.assertEqual(len(self.server.nfc_requests), 1)
+
+    def test_a_disk_that_was_written_to_begins_anew(self):
+        vm, plan, _ = self.in_mid_disk()
+        vm.disks[0].write(self.content(2))
+        self.finish(plan, vm, 0)
+
+    def test_a_vm_that_runs_now_begins_anew(self):
+        vm, plan, _ = self.in_mid_disk()
+        vm.power = "poweredOn"
+        vm.disks[0].write(self.content(2))
+        self.finish(plan, vm, 0)
+
+    def test_a_running_vm_begins_anew(self):
+        self.server.model.add_vm("web", [self.content(1)], power="poweredOn")
+        plan = self.plan(options=DATASTORE)
+        self.server.faults["range_hold"] = self.HELD
+        running = self.start("run", plan)
+        running.wait_for(lambda: any(begin >= self.HELD for begin in self.begins()), "a range that is held")
+        running.process.kill()
+        running.process.wait()
+        self.assertEqual(self.records("writing"), [])
+        self.server.faults.clear()
+        self.host("cleanup", plan)
+        self.finish(plan, self.server.model.vms["vm-100"], 0)
+
+    def test_a_server_that_does_not_tell_begins_anew_and_that_is_said(self):
+        for number, (faults, words) in enumerate((
+                ({"denied": ["Datastore.Browse"]}, "privilegeId Datastore.Browse"),
+                ({"task_faults": {"SearchDatastore_Task": ["FileFault"] * ALWAYS}}, "FileFault"),
+                ({"no_times": True}, "does not tell when [store 1] told"))):
+            with self.subTest(words):
+                name = f"told{number}"
+                vm = self.server.model.add_vm(name, [sample()])
+                self.server.faults.clear()
+                self.server.faults.update(faults)
+                plan = self.plan(name, DATASTORE)
+                described = self.host("--output", "json", "describe", name, "--plan", plan).json
+                self.assertNotIn("content_id", described["disks"][0])
+                done = self.host("run", plan)
+                self.assertIn(f"if this export of '{name}' is interrupted, the next one begins anew: ", done.err)
+                self.assertIn(words, done.err)
+                self.assert_migrated(vm)
+
+    def test_what_is_written_to_between_description_and_reading_is_not_mixed(self):
+        # Looks: for the description, when the VM is opened, when the disk is, at its end.
+        for looks in (1, 2, 3):
+            with self.subTest(looks=looks):
+                shutil.rmtree(self.work / "out", ignore_errors=True)
+                self.server.model.vms.clear()
+                vm, plan, _ = self.in_mid_disk()
+                self.server.faults["written_after_looks"] = (looks, vm.disks[0], self.content(2))
+                done = self.host("run", plan, status=FAILED)
+                self.assertIn("'web' was changed while it was being migrated", done.err)
+                self.finish(plan, vm, 0)
+
+    def test_what_is_written_to_before_it_is_read_is_read_in_the_next_try(self):
+        vm, _, _ = self.in_mid_disk()
+        self.server.faults["written_after_looks"] = (1, vm.disks[0], self.content(2))
+        self.finish(self.plan(options=DATASTORE, retries=1), vm, 0)
+
+    def test_one_look_a_folder_and_none_for_a_list(self):
+        self.server.model.add_vm("web", [sample(MIB, seed) for seed in range(3)])
+        self.server.model.add_vm("on", [sample(MIB)], power="poweredOn")
+        plan = self.plan()
+        self.host("list", "--plan", plan)
+        self.host("describe", "on", "--plan", plan)
+        self.assertEqual(self.server.called("SearchDatastore_Task"), [])
+        described = self.host("--output", "json", "describe", "web", "--plan", plan).json
+        self.assertEqual(len(self.server.called("SearchDatastore_Task")), 1)
+        self.assertEqual(len({disk["content_id"] for disk in described["disks"]}), 3)
+
+    def test_what_is_done_stays_done_until_it_is_known_to_be_another(self):
+        vm = self.server.model.add_vm("web", [sample()], power="poweredOn")
+        plan = self.plan(options={"power": "shutdown"})
+        self.assertFalse(self.report(plan)["already_done"])  # it ran: its content was not told
+        self.assertTrue(self.report(plan)["already_done"])
+        again = self.plan(options={"power": "shutdown"}, output_dir="again")
+        self.assertFalse(self.report(again)["already_done"])  # off: it was
+        vm.power = "poweredOn"
+        self.assertTrue(self.report(again)["already_done"])
+        vm.power = "poweredOff"
+        self.assertTrue(self.report(again)["already_done"])
+        vm.disks[0].write(sample(seed=2))
+        self.assertIn("target exists", self.host("run", again, status=PREFLIGHT).err)
 
 
 class OtherDialect(FaultTest):

@@ -38,6 +38,7 @@ FAULTS = {
     "refuse_progress": "HttpNfcLeaseProgress is ManagedObjectNotFound: the lease was taken away",
     "session_loss": "all sessions end after so many bytes of the first disk",
     "expire_before": "the session has expired when this method is called for the first time",
+    "silent_before": "this method is never answered",
     "nfc_truncate": "the stream ends in good order after so many bytes",
     "nfc_drop": "the connection is reset after so many bytes, this many times (bytes, times)",
     "nfc_status": "a list of statuses that come before a download is allowed",
@@ -55,6 +56,9 @@ FAULTS = {
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
     "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
+    "range_hold": "ranges behind this offset (of more than a sector) are not answered for as long as it is set",
+    "no_times": "the datastore's browser tells no times of files",
+    "written_after_looks": "(looks, disk, content): it is written to after so many looks into a folder",
     "folder_loss": "all sessions end before this many further requests for ranges",
     "cbt_page": "extents that one QueryChangedDiskAreas returns (default 2000)",
     "denied": "privileges that the user does not have",
@@ -122,6 +126,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), 1 << 20))
         if self.path != "/sdk" or self.server.is_host:
             return self.answer(404)
+        silent = self.center.faults.get("silent_before")
+        if silent and f"<{silent} ".encode() in body:
+            self.center.stopping.wait(120)
+            self.close_connection = True
+            return None
         status, text, cookie = self.center.soap(body, self.headers)
         headers = [("Content-Type", "text/xml; charset=utf-8")]
         if cookie:
@@ -222,6 +231,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         first, last = int(match[1]), int(match[2])
         if first >= faults.get("range_status_from", 0) and faults.get("range_status"):
             return self.answer(faults["range_status"].pop(0), b"", [("Retry-After", "0")])
+        while last - first > 512 and first >= faults.get("range_hold", disk.capacity) and not center.stopping.wait(0.02):
+            pass
         if faults.get("range_wrong", 0) > 0:
             faults["range_wrong"] -= 1
             return self.answer(206, bytes(10), [("Content-Range", f"bytes 0-9/{disk.capacity}")])
@@ -507,6 +518,23 @@ class FaultVCenter:
             raise SoapFault("ToolsUnavailable")
         if not self.faults.get("guest_hangs"):
             vm.power = "poweredOff"
+
+    def on_SearchDatastore(self, call, _key):
+        if call.this != Model.BROWSER:
+            raise SoapFault("ManagedObjectNotFound")
+        if "Datastore.Browse" in self.faults.get("denied", []):
+            raise SoapFault("NoPermission", inner="<privilegeId>Datastore.Browse</privilegeId>")
+        spec = call.child("searchSpec")
+        told = call.child("details", spec)
+        times = call.child("modification", told).text == "true" and not self.faults.get("no_times")
+        answer = self.task(call, lambda: self.model.folder(call.text("datastorePath"), call.child("matchPattern", spec).text,
+                                                           times))
+        looks, disk, content = self.faults.get("written_after_looks", (0, None, None))
+        if looks:
+            self.faults["written_after_looks"] = (looks - 1, disk, content)
+            if looks == 1:
+                disk.write(content)
+        return answer
 
     def set_power(self, call, power):
         vm = self.vm_of(call)

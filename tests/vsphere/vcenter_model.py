@@ -3,6 +3,7 @@
 for its properties. Property values are XML in the server's own dialect (Dialect), since servers differ in their prefixes.
 """
 
+import fnmatch
 import itertools
 import pathlib
 import sys
@@ -61,7 +62,13 @@ class Disk:
         self.backing = keys.get("backing", "VirtualDiskFlatVer2BackingInfo")
         self.sharing = keys.get("sharing", "sharingNone")
         self.flat = keys.get("flat", True)  # the layout lists a -flat file
+        self.modified = "2026-11-01T08:00:00Z"  # of its flat file, as the datastore tells
         self._stream = keys.get("stream")
+
+    def write(self, content):
+        """Somebody gives it other bytes."""
+        self.content, self._stream = content, None
+        self.modified = "2026-11-02T09:30:00Z"
 
     @property
     def stream(self):
@@ -103,6 +110,7 @@ class Model:
     ROOT, DATACENTER = ("Folder", "group-d1"), ("Datacenter", "datacenter-2")
     VM_FOLDER, PROD = ("Folder", "group-v3"), ("Folder", "group-v4")
     CLUSTER, HOST, STORE = ("ClusterComputeResource", "domain-c7"), ("HostSystem", "host-9"), ("Datastore", "datastore-11")
+    BROWSER = ("HostDatastoreBrowser", "datastoreBrowser-11")
     UUID = "11111111-2222-3333-4444-555555555555"
 
     def __init__(self, dialect):
@@ -128,7 +136,7 @@ class Model:
         return next((vm for vm in self.vms.values() for ref, _ in vm.snapshots if ref[1] == ref_id), None)
 
     def new_task(self, work):
-        """A task that has done its work: work() returns a reference, None, or a fault's (kind, text)."""
+        """A task that has done its work: work() returns a reference, a <val>, None, or a fault's ("!kind", text)."""
         task = ("Task", f"task-{next(self.numbers)}")
         done = work()
         failed = isinstance(done, tuple) and done[0].startswith("!")
@@ -156,6 +164,8 @@ class Model:
             return self.dialect.string("val", self.host[path])
         if path == "name":
             return self.dialect.string("val", name)
+        if (ref, path) == (self.STORE, "browser"):
+            return self.dialect.ref("val", self.BROWSER)
         return self.dialect.ref("val", parent) if path == "parent" and parent else None
 
     def _task(self, task, path):
@@ -165,7 +175,7 @@ class Model:
         if path == "info.error" and "error" in task:
             return d.fault("val", *task["error"])
         if path == "info.result" and task.get("result"):
-            return d.ref("val", task["result"])
+            return task["result"] if isinstance(task["result"], str) else d.ref("val", task["result"])
         return None
 
     def _lease(self, lease, path):
@@ -230,6 +240,17 @@ class Model:
     def _snapshot(self, ref, name):
         return f'<snapshot type="{ref[0]}">{ref[1]}</snapshot><name>{escape(name)}</name>'
 
+    def folder(self, path, pattern, times):
+        """What the datastore's browser finds in it."""
+        out = f"<datastore type=\"Datastore\">{self.STORE[1]}</datastore><folderPath>{escape(path)}</folderPath>"
+        for vm, disk in ((vm, disk) for vm in self.vms.values() for disk in vm.disks if disk.flat):
+            folder, name = vm.file(disk, "-flat").rsplit("/", 1)
+            if folder == path and fnmatch.fnmatchcase(name, pattern):
+                time_of = f"<modification>{disk.modified}</modification>" if times else ""
+                out += self.dialect.typed("file", "FileInfo", f"<path>{escape(name)}</path><fileSize>{disk.capacity}</fileSize>"
+                                          + time_of)
+        return self.dialect.typed("val", "HostDatastoreBrowserSearchResults", out)
+
     def _layout(self, vm):
         files = ""
         for number, disk in enumerate(vm.disks):
@@ -247,6 +268,7 @@ class Model:
             backing = d.typed("backing", disk.backing,
                               f'<fileName>{escape(vm.file(disk))}</fileName><datastore type="Datastore">{self.STORE[1]}'
                               f"</datastore><diskMode>{disk.mode}</diskMode><thinProvisioned>true</thinProvisioned>"
+                              f"<uuid>6000C29f-{vm.ref[1]}-{disk.key}</uuid>"
                               f"<changeId>52 aa/{len(vm.snapshots)}</changeId><sharing>{disk.sharing}</sharing>")
             out += d.typed("VirtualDevice", "VirtualDisk",
                            f"<key>{disk.key}</key><deviceInfo><label>Hard disk {disk.unit + 1}</label><summary/></deviceInfo>"

@@ -2,6 +2,7 @@
 """The vsphere provider against the govmomi simulator, a peer that no one here wrote."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -144,21 +145,53 @@ class Export(VcsimTest):
         self.assert_nothing_left()
         self.assert_clean()
 
-    def test_ranges_of_a_flat_file(self):
-        capacity = 16 * MIB
-        raw = sparse_raw(self.work / "second.raw", capacity, 4 * MIB)
+    def give_flat_disk(self, capacity, data):
+        """A second disk, as a flat file; returns its content, and what puts another there."""
+        raw = sparse_raw(self.work / "second.raw", capacity, data)
         with self.vim() as vim:
             vm = vim.vm(VM)
             vim.task("PowerOffVM_Task", vm)
             vim.add_disk(vm, vim.disks(vm)[0], capacity)
-            flat = text(vim.disks(vm)[1], "backing/fileName").replace(".vmdk", "-flat.vmdk")
+            self.put_flat(raw)
+        return raw
+
+    def put_flat(self, raw):
+        with self.vim() as vim:
+            flat = text(vim.disks(vim.vm(VM))[1], "backing/fileName").replace(".vmdk", "-flat.vmdk")
             vim.put_file(flat, "DC0", raw.read_bytes())
-        disk = {"disks": {"include": ["disk-1"]}, "provider_options": {"transport": "datastore"}}
-        done = self.host("run", self.plan(migration=disk, batch={"source_bandwidth_limit": "8MB"}))
-        self.assertGreater(done.seconds, 1.8)  # 16 MiB: 2.1 s
+
+    def plan_of_flat_disk(self, **keys):
+        return self.plan(migration={"disks": {"include": ["disk-1"]}, "provider_options": {"transport": "datastore"}}, **keys)
+
+    def assert_is_flat_disk(self, raw):
         done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-1.qcow2")
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assert_clean()
+
+    def test_ranges_of_a_flat_file(self):
+        raw = self.give_flat_disk(16 * MIB, 4 * MIB)
+        done = self.host("run", self.plan_of_flat_disk(batch={"source_bandwidth_limit": "8MB"}))
+        self.assertGreater(done.seconds, 1.8)  # 16 MiB: 2.1 s
+        self.assert_is_flat_disk(raw)
+
+    def test_ranges_go_on_where_a_killed_run_ended_unless_the_file_is_another(self):
+        raw = self.give_flat_disk(96 * MIB, 64 * MIB)
+        other = sparse_raw(self.work / "other.raw", 96 * MIB, 32 * MIB, seed=2)
+        plan = self.plan_of_flat_disk(
+            defaults={"compression": "zlib", "compression_level": 9, "verify": "target"},
+            batch={"max_retries": 0, "checkpoint_bytes": 4 * MIB, "checkpoint_interval": "1h"})
+        for content, resumed in ((raw, True), (other, False)):
+            shutil.rmtree(self.work / "out", ignore_errors=True)
+            running = self.start("run", plan)
+            running.wait_for(lambda: self.records("writing"), "a saved state")
+            running.process.kill()
+            running.process.wait()
+            if content != raw:
+                self.put_flat(content)
+            result = self.report(plan)
+            self.assertEqual(result["disks"][0]["resumed_bytes"] > 0, resumed)
+            self.host("cleanup", plan)
+            self.assert_is_flat_disk(content)
 
     def test_power_policies(self):
         raw = self.give_disk(data=4 * MIB)

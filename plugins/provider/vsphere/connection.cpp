@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "content.hpp"
 #include "datastore_source.hpp"
 #include "open_vm.hpp"
 #include "preflight.hpp"
@@ -21,6 +22,16 @@ std::string vm_of(const std::string& request_json) {
   std::string vm = member(request_json, "vm");
   if (vm.empty()) throw Error(HYPER_CONFIG, "the request does not name a VM");
   return vm;
+}
+
+/// What describe_vm had said of the disks' contents, by disk.
+std::map<std::string, std::string> contents_in(const std::string& request_json) {
+  std::map<std::string, std::string> out;
+  const auto request = nlohmann::json::parse(request_json, nullptr, false);
+  if (!request.is_object() || !request.contains("content_ids")) return out;
+  for (const auto& [disk, content] : request["content_ids"].items())
+    if (content.is_string()) out[disk] = content.get<std::string>();
+  return out;
 }
 
 /// "host:port" of a URL, lower case, with the port written out.
@@ -52,7 +63,12 @@ Connection::Connection(const Settings& settings, const VmOptions& options, Op op
     : session_(settings, op),
       names_(session_),
       options_(options),
-      slots_(settings.streams_per_host) {}
+      slots_(settings.streams_per_host) {
+  session_.on_renewed([this] {
+    const std::lock_guard lock(mutex_);
+    if (session_debt_) session_debt_->name(session_.fingerprint(), Op(nullptr));
+  });
+}
 
 Connection::~Connection() {
   if (session_debt_) session_debt_->settle(Op(nullptr));
@@ -68,7 +84,7 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
                    std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
                      return no_flat_file(info, disk).has_value();
                    });
-  return describe(session_, names_, info, std::vector<bool>(info.disks.size(), all), op);
+  return describe(names_, info, all, contents_of(session_, info, op), op);
 }
 
 void Connection::preflight(Op op, const std::string& request_json) {
@@ -83,7 +99,7 @@ std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& reques
   if (task_id.empty()) task_id = info.ref.id;
   owe_session(task_id, op);
   return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request_json), task_id,
-                                  op);
+                                  contents_in(request_json), op);
 }
 
 void Connection::owe_session(const std::string& task_id, Op op) {

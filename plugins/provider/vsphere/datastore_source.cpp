@@ -50,13 +50,13 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk) {
 }
 
 DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk,
-                                 const Ref& snapshot, HostSlots::Slot slot, Op op)
+                                 const Ref& snapshot, std::function<void(Op)> check, Op op)
     : session_(session),
       what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
       datacenter_(vm.datacenter),
       file_(disk.flat_file),
       capacity_(disk.capacity),
-      slot_(std::move(slot)) {
+      check_(std::move(check)) {
   probe(op);
   find_areas(vm, disk, snapshot, op);
 }
@@ -188,8 +188,9 @@ void DatastoreSource::extents(Op, uint64_t offset, uint64_t len, const EmitExten
   }
 }
 
-std::string DatastoreSource::finish(Op) {
+std::string DatastoreSource::finish(Op op) {
   slot_.release();
+  check_(op);
   return nlohmann::ordered_json{{"bytes", received_.load()}}.dump();
 }
 

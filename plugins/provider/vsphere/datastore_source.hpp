@@ -5,6 +5,7 @@
 #ifndef HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
 
+#include <functional>
 #include <hyper/source.hpp>
 #include <optional>
 
@@ -19,9 +20,11 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
 class DatastoreSource final : public Source {
  public:
   /// Reads the first and the last sector: throws where the server does not do ranges, the file is
-  /// locked, not there, or of another size than the disk.
+  /// locked, not there, or of another size than the disk. check: at the end, that nobody wrote.
   DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
-                  HostSlots::Slot slot, Op op);
+                  std::function<void(Op)> check, Op op);
+  /// Until finish().
+  void hold(HostSlots::Slot slot) { slot_ = std::move(slot); }
 
   SourceTraits traits() const override;
   void read_at(Op op, uint64_t offset, void* buf, uint64_t len) override;
@@ -40,6 +43,7 @@ class DatastoreSource final : public Source {
   Session& session_;
   const std::string what_, datacenter_, file_;
   const uint64_t capacity_;
+  const std::function<void(Op)> check_;
   std::string url_;
   bool areas_known_ = false;
   std::vector<Area> areas_;  // allocated, ascending, not touching

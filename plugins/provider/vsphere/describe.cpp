@@ -2,14 +2,15 @@
 // A VM's description as the host and people read it (sdk/README.md, "Provider").
 #include <nlohmann/json.hpp>
 
-#include "vm_info.hpp"
+#include "content.hpp"
 
 namespace hyper::vsphere {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std::string& store) {
+Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std::string& store,
+                   const Contents& contents) {
   Json out = {{"id", disk.id},
               {"label", disk.label},
               {"key", disk.key},
@@ -26,6 +27,8 @@ Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std
               {"mode", disk.mode},
               {"thin", disk.thin}};
   if (seekable) out["bytes"] = disk.capacity;
+  if (const auto id = contents.ids.find(disk.id); id != contents.ids.end())
+    out["content_id"] = id->second;
   if (!disk.change_id.empty()) out["change_id"] = disk.change_id;
   if (disk.raw_mapping()) out["raw_mapping"] = disk.physical ? "physical" : "virtual";
   if (disk.multi_writer()) out["multi_writer"] = true;
@@ -35,7 +38,7 @@ Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std
 
 }  // namespace
 
-std::string describe(Session&, Names& names, const VmInfo& vm, const std::vector<bool>& seekable,
+std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
                      const http::Cancel& cancel) {
   Json out = {{"ref", vm.ref.id},
               {"name", vm.name},
@@ -67,8 +70,12 @@ std::string describe(Session&, Names& names, const VmInfo& vm, const std::vector
               {"annotation", vm.annotation}};
   out["disks"] = Json::array();
   for (std::size_t i = 0; i < vm.disks.size(); ++i)
-    out["disks"].push_back(describe_disk(
-        vm.disks[i], i, seekable[i], unescaped_name(names.name(vm.disks[i].datastore, cancel))));
+    out["disks"].push_back(describe_disk(vm.disks[i], i, seekable,
+                                         unescaped_name(names.name(vm.disks[i].datastore, cancel)),
+                                         contents));
+  if (!contents.unknown.empty())
+    out["notes"] = {"if this export of '" + vm.name +
+                    "' is interrupted, the next one begins anew: " + contents.unknown};
   out["nics"] = Json::array();
   for (std::size_t i = 0; i < vm.nics.size(); ++i)
     out["nics"].push_back({{"id", "nic-" + std::to_string(i)},

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lease.hpp"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 namespace hyper::vsphere {
@@ -20,12 +17,7 @@ std::string after_last(const std::string& text, char separator) {
 }  // namespace
 
 Lease::Lease(Session& session, const std::string& vm_name, Debt debt)
-    : session_(session),
-      vm_name_(vm_name),
-      debt_(std::move(debt)),
-      stop_fd_(::eventfd(0, EFD_CLOEXEC)) {
-  if (stop_fd_ < 0) throw errno_error(errno, "cannot make an event descriptor");
-}
+    : session_(session), vm_name_(vm_name), debt_(std::move(debt)) {}
 
 std::shared_ptr<Lease> Lease::open(Session& session, const VmInfo& vm, const Ref& snapshot,
                                    const std::string& task_id, std::chrono::nanoseconds patience,
@@ -90,7 +82,6 @@ void Lease::wait_until_ready(Op op) {
 
 Lease::~Lease() {
   end("HttpNfcLeaseAbort", Op(nullptr));  // nothing to do if it has ended
-  ::close(stop_fd_);
 }
 
 // A device's key ends in "<controller type><bus>:<unit>", which names the disk; simulators and
@@ -138,7 +129,7 @@ void Lease::renew(const http::Cancel& cancel) {
 // The first call comes at once: between ready and the first byte some time may have passed.
 void Lease::keep_alive() {
   const auto every = std::min<std::chrono::milliseconds>(timeout_ / 4, kMostBetween);
-  const auto stop = http::Cancel::on_fd(stop_fd_);
+  const auto stop = stop_.cancel();
   auto last = std::chrono::steady_clock::now();
   for (;;) {
     try {
@@ -171,7 +162,7 @@ void Lease::probe(const http::Cancel& cancel) {
 }
 
 void Lease::stop_keeping() {
-  ::eventfd_write(stop_fd_, 1);
+  stop_.raise();
   if (keeper_.joinable()) keeper_.join();
 }
 

@@ -76,7 +76,7 @@ class Lease {
   int users_ = 0;
   bool failed_ = false, ending_ = false;
   std::optional<Error> lost_;
-  int stop_fd_ = -1;
+  StopSignal stop_;
   std::thread keeper_;
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "content.hpp"
 #include "datastore_source.hpp"
 #include "lease_source.hpp"
 #include "preflight.hpp"
@@ -13,8 +14,13 @@ constexpr auto kPatience = std::chrono::seconds(60);
 }
 
 OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id,
-               Op op)
-    : connection_(connection), vm_(std::move(vm)), options_(options), task_id_(std::move(task_id)) {
+               std::map<std::string, std::string> contents, Op op)
+    : connection_(connection),
+      vm_(std::move(vm)),
+      options_(options),
+      task_id_(std::move(task_id)),
+      contents_(std::move(contents)) {
+  check_contents(vm_, op);
   try {
     power_.emplace(connection_.session(), vm_, task_id_, options_, op);
     if (vm_.power != "off") make_snapshot(op);
@@ -25,6 +31,29 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
     }
     throw;
   }
+}
+
+/// The host may have parts of these disks from an earlier run, which fit no other content.
+void OpenVm::check_contents(const VmInfo& now, Op op) {
+  if (contents_.empty()) return;
+  const Contents found = contents_of(connection_.session(), now, op);
+  for (const auto& [disk, content] : contents_) {
+    const auto id = found.ids.find(disk);
+    if (id != found.ids.end() && id->second == content) continue;
+    throw Error(HYPER_BUSY, "'" + vm_.name + "' was changed while it was being migrated",
+                now.power != "off"       ? "it is " + now.power + " now"
+                : !found.unknown.empty() ? found.unknown
+                                         : disk + " was written to, or is another file")
+        .hint("The next try begins anew.")
+        .at("vm/" + vm_.name)
+        .retryable();
+  }
+}
+
+void OpenVm::check_contents(Op op) {
+  const std::lock_guard lock(mutex_);
+  if (contents_.empty() || snapshot_) return;  // a snapshot froze them as they were found
+  check_contents(read_vm(connection_.session(), connection_.names(), vm_.ref, op), op);
 }
 
 void OpenVm::make_snapshot(Op op) {
@@ -47,14 +76,16 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
   if (disk == vm_.disks.end())
     throw Error(HYPER_NOTFOUND, "the VM '" + vm_.name + "' has no disk '" + disk_id + "'");
   if (const auto why = unfit(vm_, *disk, snapshot_.has_value())) throw *why;
+  HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
+  check_contents(op);
   if (options_.transport != VmOptions::Transport::kLease)
-    if (auto source = open_in_datastore(*disk, op)) return source;
-  return open_by_lease(*disk, op);
+    if (auto source = open_in_datastore(*disk, slot, op)) return source;
+  return open_by_lease(*disk, std::move(slot), op);
 }
 
 /// Null where it cannot be read so and need not. A lease locks the files and the files lock out a
 /// lease, so what one disk of a VM cannot, none of them does.
-std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, Op op) {
+std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op) {
   const bool must = options_.transport == VmOptions::Transport::kDatastore;
   std::string why;
   for (const Disk& one : vm_.disks)
@@ -66,10 +97,11 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, Op op) {
   }
   if (why.empty()) {
     try {
-      HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
-      return std::make_unique<DatastoreSource>(connection_.session(), vm_, disk,
-                                               snapshot_ ? snapshot_->ref() : Ref(),
-                                               std::move(slot), op);
+      auto source = std::make_unique<DatastoreSource>(
+          connection_.session(), vm_, disk, snapshot_ ? snapshot_->ref() : Ref(),
+          [this](Op at_end) { check_contents(at_end); }, op);
+      source->hold(std::move(slot));
+      return source;
     } catch (const Error& error) {
       if (must) throw;
       why = error.what();
@@ -123,8 +155,7 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
   return made;
 }
 
-std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, Op op) {
-  HostSlots::Slot slot = connection_.slots().take(slot_host(), op);
+std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op) {
   std::shared_ptr<Lease> held = lease(op);
   const DeviceUrl* device = nullptr;
   std::string url, cookie;

@@ -14,16 +14,20 @@ namespace hyper::vsphere {
 
 class OpenVm final : public ProviderVm {
  public:
-  OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id, Op op);
+  /// contents: of disks that must be as they were described (contents_of), by their ids.
+  OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id,
+         std::map<std::string, std::string> contents, Op op);
 
   std::unique_ptr<Source> open_disk(Op op, const std::string& disk_id, uint32_t flags) override;
   void close(Op op, hyper_st outcome) override;
 
  private:
+  void check_contents(const VmInfo& now, Op op);
+  void check_contents(Op op);
   void make_snapshot(Op op);
   std::shared_ptr<Lease> lease(Op op);
-  std::unique_ptr<Source> open_by_lease(const Disk& disk, Op op);
-  std::unique_ptr<Source> open_in_datastore(const Disk& disk, Op op);
+  std::unique_ptr<Source> open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op);
+  std::unique_ptr<Source> open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op);
   const std::string& slot_host() const;
   void undo(bool success, Op op);
 
@@ -31,6 +35,7 @@ class OpenVm final : public ProviderVm {
   VmInfo vm_;
   const VmOptions options_;
   const std::string task_id_;
+  const std::map<std::string, std::string> contents_;
   std::optional<PowerChange> power_;
   std::mutex mutex_;            // of what follows
   bool lease_instead_ = false;  // once a disk could not be read in the datastore

@@ -128,18 +128,25 @@ void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const 
   } while (!token.empty());
 }
 
-Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
-                  const http::Cancel& cancel) {
+Retrieved finished_task(Session& session, const Ref& task, const std::string& what,
+                        const http::Cancel& cancel) {
   std::chrono::nanoseconds wait = std::chrono::milliseconds(100);
   for (;;) {
-    const Retrieved got =
+    Retrieved got =
         retrieve_one(session, task, {"info.state", "info.error", "info.result"}, what, cancel);
     const std::string state = got.object.text("info.state");
-    if (state == "success") return ref_in(got.object.at("info.result"));
+    if (state == "success") return got;
     if (state == "error") throw method_fault(what, got.object.at("info.error"));
+    if (state != "running" && state != "queued")
+      throw Error(HYPER_CORRUPT, what, "the server does not tell how its task is doing");
     pause(wait, cancel);
     wait = std::min<std::chrono::nanoseconds>(wait * 3 / 2, std::chrono::seconds(2));
   }
+}
+
+Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
+                  const http::Cancel& cancel) {
+  return ref_in(finished_task(session, task, what, cancel).object.at("info.result"));
 }
 
 Ref run_task(Session& session, const char* method, const Ref& self, const Args& args,

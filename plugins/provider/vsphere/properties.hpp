@@ -47,7 +47,11 @@ Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string
 void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
                   const http::Cancel& cancel, const std::function<void(const Object&)>& on_object);
 
-/// Waits for a task's end: its result if that is a reference, or its error as a Fault.
+/// Waits for a task's end: its info.result, or its error as a Fault.
+Retrieved finished_task(Session& session, const Ref& task, const std::string& what,
+                        const http::Cancel& cancel);
+
+/// The same: its result if that is a reference, else none.
 Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
                   const http::Cancel& cancel);
 

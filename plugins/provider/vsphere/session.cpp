@@ -3,6 +3,8 @@
 
 #include <openssl/evp.h>
 #include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -11,8 +13,8 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kControlStall = std::chrono::seconds(120);  // some answers take their time
-constexpr auto kKeepAlive = std::chrono::minutes(5);       // sessions end after 30 idle ones
+constexpr auto kGoodbye = std::chrono::seconds(10);   // a session ends by itself, too
+constexpr auto kKeepAlive = std::chrono::minutes(5);  // sessions end after 30 idle ones
 constexpr int kBusyTries = 5;
 constexpr auto kMostBusyWait = std::chrono::seconds(30);
 constexpr uint64_t kMaxAnswer = 64u << 20;
@@ -54,6 +56,18 @@ void pause(std::chrono::nanoseconds time, const http::Cancel& cancel) {
     throw Reported(HYPER_CANCELLED);
 }
 
+StopSignal::StopSignal() : fd_(::eventfd(0, EFD_CLOEXEC)) {
+  if (fd_ < 0) throw errno_error(errno, "cannot make an event descriptor");
+}
+
+StopSignal::~StopSignal() {
+  ::close(fd_);
+}
+
+void StopSignal::raise() noexcept {
+  ::eventfd_write(fd_, 1);
+}
+
 Session::Session(const Settings& settings, Op op) : settings_(settings), client_(settings.http) {
   negotiate(op);
   const Answer answer = patiently("RetrieveServiceContent", kServiceInstance, "",
@@ -74,12 +88,12 @@ Session::Session(const Settings& settings, Op op) : settings_(settings), client_
   login(op);
   op.debug("logged in to " + content_.product + " at " + settings_.endpoint.authority +
            ", API version " + version_);
-  keeper_ = std::jthread([this](const std::stop_token& stop) { keep_alive(stop); });
+  keeper_ = std::thread([this] { keep_alive(); });
 }
 
 Session::~Session() {
-  keeper_.request_stop();
-  if (keeper_.joinable()) keeper_.join();
+  stop_.raise();
+  keeper_.join();
   logout();
 }
 
@@ -114,7 +128,8 @@ void Session::negotiate(const http::Cancel& cancel) {
 }
 
 Answer Session::post(const char* method, const Ref& self, const std::string& args,
-                     const std::string& what, const http::Cancel& cancel) {
+                     const std::string& what, const http::Cancel& cancel,
+                     std::chrono::seconds stall) {
   const std::string body =
       std::string(
           "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
@@ -131,7 +146,7 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   if (const std::string value = cookie(); !value.empty())
     request.headers.emplace_back("Cookie", value);
   request.body = body;
-  request.stall_timeout = kControlStall;
+  request.stall_timeout = stall;
   request.max_body = kMaxAnswer;
   ++calls_;
   const http::Response response = client_.send(request, cancel);
@@ -172,7 +187,7 @@ void Session::login(const http::Cancel& cancel) {
 
 void Session::logout() noexcept {
   try {
-    post("Logout", content_.session_manager, "", "cannot log out", http::Cancel::never());
+    post("Logout", content_.session_manager, "", "cannot log out", http::Cancel::never(), kGoodbye);
   } catch (...) {  // it expires by itself
   }
 }
@@ -215,23 +230,27 @@ Answer Session::call(const char* method, const Ref& self, const Args& args, cons
       const std::lock_guard lock(mutex_);
       renewed = generation_ != generation;  // by another thread
     }
-    if (!renewed) login(cancel);
+    if (!renewed) {
+      login(cancel);
+      if (renewed_) renewed_();
+    }
   }
   return patiently(method, self, args.str(), what, cancel);
 }
 
-void Session::keep_alive(const std::stop_token& stop) {
+void Session::keep_alive() {
+  const auto stop = stop_.cancel();
   uint64_t before = calls_;
-  std::unique_lock lock(wake_mutex_);
-  while (!wake_.wait_for(lock, stop, kKeepAlive, [] { return false; })) {
-    if (stop.stop_requested()) return;
-    if (calls_ == before) {
+  try {
+    for (;; before = calls_) {
+      pause(kKeepAlive, stop);
+      if (calls_ != before) continue;
       try {
-        post("CurrentTime", kServiceInstance, "", "cannot keep the session", http::Cancel::never());
-      } catch (...) {  // whoever needs the session will say so
+        post("CurrentTime", kServiceInstance, "", "cannot keep the session", stop);
+      } catch (const Error&) {  // whoever needs the session will say so
       }
     }
-    before = calls_;
+  } catch (...) {  // stopped
   }
 }
 

@@ -7,7 +7,7 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +19,9 @@
 #include "xml.hpp"
 
 namespace hyper::vsphere {
+
+/// How long a call may move nothing: some answers take their time.
+constexpr std::chrono::seconds kControlStall{120};
 
 /// An answer; its nodes live as long as this.
 class Answer {
@@ -47,6 +50,20 @@ struct ServiceContent {
 /// Sleeps; throws Reported(HYPER_CANCELLED) when cancelled.
 void pause(std::chrono::nanoseconds time, const http::Cancel& cancel);
 
+/// Ends another thread's waits.
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+  void raise() noexcept;
+  http::Cancel cancel() const { return http::Cancel::on_fd(fd_); }
+
+ private:
+  int fd_;
+};
+
 class Session {
  public:
   /// Connects and logs in.
@@ -62,6 +79,8 @@ class Session {
   std::string cookie() const;
   std::string fingerprint() const;
   std::string key() const;
+  /// f(): after each renewal, before the new session is used. Set before calls are made.
+  void on_renewed(std::function<void()> f) { renewed_ = std::move(f); }
 
   /// Calls a method. what: "cannot list the VMs", for the error. Throws Fault, or Error for what
   /// HTTP says.
@@ -75,13 +94,13 @@ class Session {
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
-              const http::Cancel& cancel);
+              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall);
   Answer patiently(const char* method, const Ref& self, const std::string& args,
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
   void login(const http::Cancel& cancel);
   void logout() noexcept;
-  void keep_alive(const std::stop_token& stop);
+  void keep_alive();
 
   const Settings settings_;
   http::Client client_;
@@ -94,9 +113,9 @@ class Session {
   uint64_t generation_ = 0;  // logins so far
 
   std::mutex login_mutex_;
-  std::mutex wake_mutex_;
-  std::condition_variable_any wake_;
-  std::jthread keeper_;
+  std::function<void()> renewed_;
+  StopSignal stop_;
+  std::thread keeper_;
 };
 
 }  // namespace hyper::vsphere

@@ -34,6 +34,7 @@ Disk read_disk(const pugi::xml_node& device,
   disk.datastore = ref_in(child(backing, "datastore"));
   disk.mode = text(backing, "diskMode");
   disk.sharing = text(backing, "sharing");
+  disk.uuid = text(backing, "uuid");
   disk.thin = flag(backing, "thinProvisioned");
   disk.has_parent = static_cast<bool>(child(backing, "parent"));
   disk.encrypted = static_cast<bool>(child(backing, "keyId"));

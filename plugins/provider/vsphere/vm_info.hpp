@@ -25,6 +25,7 @@ struct Disk {
   std::string mode;     ///< "persistent", "independent_persistent" …
   std::string sharing;  ///< "sharingMultiWriter" …
   bool thin = false, has_parent = false, encrypted = false;
+  std::string uuid;  ///< of the backing
   std::string change_id;
   bool flat_extent = false;  ///< the server lists a -flat file for it
   std::string flat_file;     ///< "[datastore] dir/name-flat.vmdk"
@@ -75,9 +76,11 @@ std::vector<Disk> read_disks(const pugi::xml_node& devices);
 /// "poweredOn" as "on".
 std::string power_word(const std::string& state);
 
-/// hyper.provider/1's description, as JSON. seekable: which disks will be (by index).
-std::string describe(Session& session, Names& names, const VmInfo& vm,
-                     const std::vector<bool>& seekable, const http::Cancel& cancel);
+struct Contents;
+
+/// hyper.provider/1's description, as JSON. seekable: whether its disks will be.
+std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
+                     const http::Cancel& cancel);
 
 /// "linux", "windows" or "unknown".
 std::string os_hint(const std::string& guest_id, const std::string& guest_family);
