@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <hyper/source.hpp>
 #include <string>
 #include <vector>
 
@@ -209,13 +210,6 @@ hyper_st keep(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) n
   });
 }
 
-template <class Table>
-void fill(Table* out, Table table) {
-  const uint32_t size = std::min<uint32_t>(out->size, sizeof table);
-  table.size = size;
-  std::memcpy(out, &table, size);
-}
-
 }  // namespace
 
 void write_source(PayloadWriter& out, const hyper_source& table) {
@@ -255,7 +249,7 @@ void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descr
   table.finish = finish;
   table.close = close<Verb::kSourceClose>;
   table.ctx = self.release();
-  fill(out, table);
+  hyper::detail::fill_table(*out, table);
 }
 
 void write_sink(PayloadWriter& out, const hyper_sink& table) {
@@ -285,7 +279,7 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
   table.close = close<Verb::kSinkClose>;
   table.keep = keep;
   table.ctx = self.release();
-  fill(out, table);
+  hyper::detail::fill_table(*out, table);
 }
 
 }  // namespace hyperhost::isolation

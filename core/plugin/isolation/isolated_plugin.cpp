@@ -291,9 +291,7 @@ hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
     };
     table.close = [](void* ctx) noexcept { delete static_cast<OpenImage*>(ctx); };
     table.ctx = image.release();
-    const uint32_t size = std::min<uint32_t>(out->size, sizeof table);
-    table.size = size;
-    std::memcpy(out, &table, size);
+    hyper::detail::fill_table(*out, table);
     return HYPER_OK;
   });
 }

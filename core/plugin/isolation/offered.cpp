@@ -121,6 +121,7 @@ void check_promised(const hyper_sink& table, Verb verb) {
 hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, Lane& lane,
                       hyper_op* op, Frame& answer) {
   const hyper_source& table = source.table;
+  const Turns::Turn turn(source.turns, table.max_parallel);
   if (peer.is_host()) check_promised(table, request.verb);
   switch (request.verb) {
     case Verb::kReadAt: {
@@ -178,6 +179,7 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
 hyper_st serve_sink(Peer& peer, OfferedSink& sink, const Frame& request, Lane& lane, hyper_op* op,
                     Frame& answer) {
   const hyper_sink& table = sink.table;
+  const Turns::Turn turn(sink.turns, table.max_parallel);
   if (peer.is_host()) check_promised(table, request.verb);
   switch (request.verb) {
     case Verb::kWriteAt:

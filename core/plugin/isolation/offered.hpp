@@ -3,6 +3,8 @@
 // are.
 #pragma once
 
+#include <algorithm>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -25,6 +27,34 @@ class OpenedThrough {
   std::vector<std::pair<uint64_t, std::weak_ptr<OfferedSource>>> opened_;
 };
 
+/// Keeps the calls that are in a table at once to what it allows, however many a worker makes.
+class Turns {
+ public:
+  class Turn {
+   public:
+    Turn(Turns& turns, uint32_t most) : turns_(turns) {
+      std::unique_lock lock(turns_.mutex_);
+      turns_.ended_.wait(lock, [&] { return turns_.taken_ < std::max(1u, most); });
+      ++turns_.taken_;
+    }
+    ~Turn() {
+      const std::lock_guard lock(turns_.mutex_);
+      --turns_.taken_;
+      turns_.ended_.notify_one();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Turns& turns_;
+  };
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  uint32_t taken_ = 0;
+};
+
 /// What is served: a table that is owned (closed with the object) or borrowed for a call.
 struct OfferedSource {
   hyper_source table{};
@@ -34,12 +64,14 @@ struct OfferedSource {
   uint64_t given = 0;
   std::shared_ptr<void> keep;
   OpenedThrough opened;
+  Turns turns;
   ~OfferedSource();
 };
 struct OfferedSink {
   hyper_sink table{};
   bool owned = false;
   OpenedThrough opened;
+  Turns turns;
   ~OfferedSink();
 };
 

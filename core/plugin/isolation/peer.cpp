@@ -121,8 +121,7 @@ void Peer::control_loop() {
       } else if (message.word == Word::kLaneToServe && !host_) {
         add_serving(std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1])));
       } else if (message.word == Word::kMemory && !host_) {
-        memory_ =
-            std::make_shared<SharedMemory>(fds[0], message.op, SharedMemory::Access::kWrite);
+        memory_ = std::make_shared<SharedMemory>(fds[0], message.op, SharedMemory::Access::kWrite);
       } else if (message.word == Word::kMemoryToRead && !host_) {
         auto lent = std::make_shared<SharedMemory>(fds[0], message.op, SharedMemory::Access::kRead);
         const std::lock_guard lock(lend_mutex_);

@@ -61,9 +61,8 @@ std::shared_ptr<SharedMemory> SharedMemory::holding(const void* data, uint64_t l
 }
 
 SharedMemory::SharedMemory(const Fd& memory, uint64_t number, Access access) : number_(number) {
-  void* map =
-      ::mmap(nullptr, kBytes, access == Access::kWrite ? PROT_READ | PROT_WRITE : PROT_READ,
-             MAP_SHARED | MAP_NORESERVE, memory.get(), 0);
+  void* map = ::mmap(nullptr, kBytes, access == Access::kWrite ? PROT_READ | PROT_WRITE : PROT_READ,
+                     MAP_SHARED | MAP_NORESERVE, memory.get(), 0);
   if (map == MAP_FAILED) throw errno_error(errno, "map a worker's buffers");
   map_ = static_cast<unsigned char*>(map);
 }
