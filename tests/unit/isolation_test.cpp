@@ -133,7 +133,7 @@ using isolation::SharedMemory;
 using isolation::Verb;
 constexpr uint64_t kAll = SharedMemory::kBytes;
 
-TEST(SharedMemoryTest, OnlyRangesThatLieInItWholeHaveAPlace) {
+TEST(IsolationMemory, OnlyRangesThatLieInItWholeHaveAPlace) {
   const auto memory = SharedMemory::create();
   ASSERT_TRUE(memory);
   unsigned char* const begin = memory->at(0, kAll);
@@ -159,7 +159,7 @@ TEST(SharedMemoryTest, OnlyRangesThatLieInItWholeHaveAPlace) {
     EXPECT_THROW(memory->at(place, length), Error) << place << " " << length;
 }
 
-TEST(SharedMemoryTest, BuffersThatWereGivenBackAreGivenOutAgainEmpty) {
+TEST(IsolationMemory, BuffersThatWereGivenBackAreGivenOutAgainEmpty) {
   const auto memory = SharedMemory::create();
   ASSERT_TRUE(memory);
   SharedBuffers buffers(memory);
@@ -183,7 +183,7 @@ TEST(SharedMemoryTest, BuffersThatWereGivenBackAreGivenOutAgainEmpty) {
 }
 
 /// Host and worker in this process, so that the worker can say what no worker of ours says.
-class Ends : public testing::Test {
+class IsolationEnds : public testing::Test {
  protected:
   void SetUp() override {
     int ends[2];
@@ -216,7 +216,7 @@ class Ends : public testing::Test {
     sink_.block_min = sink_.max_parallel = 1;
     sink_.ctx = this;
     sink_.write_at = [](void* self, hyper_op*, uint64_t, const void* buf, uint64_t len) noexcept {
-      auto& ends_of = *static_cast<Ends*>(self);
+      auto& ends_of = *static_cast<IsolationEnds*>(self);
       ++ends_of.calls_;
       ends_of.written_.assign(static_cast<const char*>(buf), len);
       return HYPER_OK;
@@ -252,7 +252,7 @@ class Ends : public testing::Test {
   std::shared_ptr<Peer> host_, worker_;
 };
 
-TEST_F(Ends, BytesAreReadAndWrittenWhereTheyLie) {
+TEST_F(IsolationEnds, BytesAreReadAndWrittenWhereTheyLie) {
   const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
   const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
   const uint64_t memory = worker_->memory()->number();
@@ -266,7 +266,7 @@ TEST_F(Ends, BytesAreReadAndWrittenWhereTheyLie) {
   EXPECT_EQ(written_, std::string(10, '\7'));
 }
 
-TEST_F(Ends, PlacesOutsideOfTheMemoryAreRefused) {
+TEST_F(IsolationEnds, PlacesOutsideOfTheMemoryAreRefused) {
   const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
   const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
   const uint64_t memory = worker_->memory()->number();
@@ -297,7 +297,7 @@ TEST_F(Ends, PlacesOutsideOfTheMemoryAreRefused) {
   EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 0, 1, memory, 0)).status, HYPER_OK);
 }
 
-TEST_F(Ends, WhatASourceOrASinkDoesNotDoIsRefused) {
+TEST_F(IsolationEnds, WhatASourceOrASinkDoesNotDoIsRefused) {
   const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
   const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
   EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), kLength, 1, 0, 0)).status, HYPER_FAIL);
@@ -315,7 +315,7 @@ TEST_F(Ends, WhatASourceOrASinkDoesNotDoIsRefused) {
   EXPECT_EQ(calls_, 0);
 }
 
-TEST_F(Ends, NoMoreCallsAreInATableThanItAllows) {
+TEST_F(IsolationEnds, NoMoreCallsAreInATableThanItAllows) {
   static std::atomic<int> inside{0}, most{0};
   source_.read_at = [](void* calls, hyper_op*, uint64_t, void*, uint64_t) noexcept {
     most = std::max(most.load(), ++inside);

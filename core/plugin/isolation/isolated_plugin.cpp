@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <hyper/source.hpp>
 #include <utility>
 
 #include "core/plugin/isolation/call.hpp"
