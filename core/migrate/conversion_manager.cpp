@@ -38,16 +38,19 @@ std::unique_ptr<SourceHandle> open_image(Session& session,
                                          const std::string& except, Operation& op,
                                          std::string& used) {
   std::string tried;
-  for (const auto& reader : session.readers(first, except)) {
+  std::unique_ptr<SourceHandle> image;
+  session.find_reader(first, except, [&](const ImageReader& reader) {
     try {
-      auto image = reader->open(op, file, format);
-      used = reader->plugin().id();
-      return image;
+      image = reader.open(op, file, format);
+      used = reader.plugin().id();
+      return true;
     } catch (const Error& failure) {
       if (failure.code() != Code::kUnsupported) throw;
-      tried += (tried.empty() ? "" : "; ") + reader->plugin().id() + ": " + failure.what();
+      tried += (tried.empty() ? "" : "; ") + reader.plugin().id() + ": " + failure.what();
+      return false;
     }
-  }
+  });
+  if (image) return image;
   throw Error(Code::kUnsupported,
               "no plugin can read this " +
                   (format.empty() ? std::string("image") : format + " image") +
@@ -56,20 +59,24 @@ std::unique_ptr<SourceHandle> open_image(Session& session,
 }
 
 void require_independent_reader(Session& session, const std::string& converter, Operation& op) {
-  const auto readers = session.readers("", converter);
-  if (readers.empty())
+  // One that works either reads a blank disk or says that it reads files only.
+  const std::shared_ptr<SourceHandle> blank = open_blank_source(1u << 20);
+  bool any = false;
+  session.find_reader("", converter, [&](const ImageReader& reader) {
+    any = true;
+    try {
+      static_cast<void>(reader.open(op, blank, "raw"));
+      return true;
+    } catch (const Error& failure) {
+      if (failure.code() != Code::kUnsupported) throw;
+      return false;
+    }
+  });
+  if (!any)
     throw Error(Code::kUnsupported,
                 "verify: independent needs another plugin than '" + converter +
                     "' that reads images, and there is none",
                 "", "set verify: target");
-  // One that works either reads a blank disk or says that it reads files only.
-  const std::shared_ptr<SourceHandle> blank = open_blank_source(1u << 20);
-  for (const auto& reader : readers) try {
-      static_cast<void>(reader->open(op, blank, "raw"));
-      return;
-    } catch (const Error& failure) {
-      if (failure.code() != Code::kUnsupported) throw;
-    }
 }
 
 StorageHandle& ConversionManager::store_of(const MigrationConfig& config, const DiskRoute& route,

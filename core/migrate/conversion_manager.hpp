@@ -79,7 +79,7 @@ class ConversionManager {
 };
 
 /// Guest-visible bytes of `file`, by the first of the session's readers that knows it. `first` and
-/// `except` as for Session::readers. used: the reader's plugin id.
+/// `except` as for Session::find_reader. used: the reader's plugin id.
 std::unique_ptr<SourceHandle> open_image(Session& session,
                                          const std::shared_ptr<SourceHandle>& file,
                                          const std::string& format, const std::string& first,

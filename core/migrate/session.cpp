@@ -2,6 +2,7 @@
 #include "core/migrate/session.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace hyperhost {
 
@@ -44,12 +45,11 @@ StorageHandle& Session::local_storage(const std::filesystem::path& directory, Op
   return storage({"local", Options(nlohmann::json{{"path", directory.string()}})}, op);
 }
 
-std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& first,
-                                                           const std::string& except) {
+bool Session::find_reader(const std::string& first, const std::string& except,
+                          const std::function<bool(const ImageReader&)>& use) {
   auto ids = registry_.ids_with(HYPER_IFACE_IMAGE);
   std::stable_partition(ids.begin(), ids.end(),
                         [&](const auto& id) { return id == plugin_id(first); });
-  std::vector<std::shared_ptr<ImageReader>> out;
   for (const std::string& id : ids) {
     if (id == plugin_id(except)) continue;
     Options options;
@@ -58,14 +58,17 @@ std::vector<std::shared_ptr<ImageReader>> Session::readers(const std::string& fi
       if (const auto found = converter_options_.find(id); found != converter_options_.end())
         options = found->second;
     }
+    std::optional<ImageReader> reader;
     try {
-      out.push_back(std::make_shared<ImageReader>(registry_.load(id), std::move(options)));
+      reader.emplace(registry_.load(id), std::move(options));
     } catch (const Error&) {
       // A reader that does not start (a missing qemu-img) is one reader less; who needs it says so.
       if (id == plugin_id(first)) throw;
+      continue;
     }
+    if (use(*reader)) return true;
   }
-  return out;
+  return false;
 }
 
 }  // namespace hyperhost

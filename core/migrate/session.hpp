@@ -4,6 +4,7 @@
 // Thread-safe; what it returns lives as long as the session.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,10 +37,11 @@ class Session {
   /// The embedded default: files below a directory.
   StorageHandle& local_storage(const std::filesystem::path& directory, Operation& op);
 
-  /// Plugins that read disk images, best first: `first` if it does, then the others by id.
-  /// `except` is left out.
-  std::vector<std::shared_ptr<ImageReader>> readers(const std::string& first,
-                                                    const std::string& except);
+  /// Offers the plugins that read disk images to `use`, best first, until it takes one (true):
+  /// `first` if it does, then the others by id, `except` left out. Each is loaded when it is its
+  /// turn.
+  bool find_reader(const std::string& first, const std::string& except,
+                   const std::function<bool(const ImageReader&)>& use);
 
  private:
   template <class Handle>

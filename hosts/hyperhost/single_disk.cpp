@@ -183,19 +183,21 @@ bool is_package(const SourceHandle& source, Operation& op) {
 // is cut off that has it, and the disk would be garbage.
 std::string detect_format(Session& session, const SourceHandle& source, const std::string& path,
                           Operation& op) {
-  for (const auto& reader : session.readers("parallel-disk", "")) {
-    const nlohmann::json found = reader->probe(op, source);
-    if (found.is_null()) continue;
-    std::string format = found.value("format", "");
-    const std::string named = format_of_name(path);
-    if (format == "raw" && named != "raw" && !named.empty())
-      throw Error(Code::kCorrupt,
-                  path + " is named as a " + named + " image and has no signature of one", "",
-                  "copy or export it again; if it is a raw disk, say so (--source-format raw, or "
-                  "its name)");
-    return format;
-  }
-  throw Error(Code::kUnsupported, path + " is no disk image that any plugin here reads");
+  std::string format;
+  const bool found = session.find_reader("parallel-disk", "", [&](const ImageReader& reader) {
+    const nlohmann::json answer = reader.probe(op, source);
+    if (!answer.is_null()) format = answer.value("format", "");
+    return !answer.is_null();
+  });
+  if (!found)
+    throw Error(Code::kUnsupported, path + " is no disk image that any plugin here reads");
+  const std::string named = format_of_name(path);
+  if (format == "raw" && named != "raw" && !named.empty())
+    throw Error(Code::kCorrupt,
+                path + " is named as a " + named + " image and has no signature of one", "",
+                "copy or export it again; if it is a raw disk, say so (--source-format raw, or "
+                "its name)");
+  return format;
 }
 
 void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {

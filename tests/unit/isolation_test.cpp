@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a worker's death, at the worst instants, leaves of the host's calls.
+// What a worker's death, at the worst instants, leaves of the host's calls; and what a worker that
+// means ill gets.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,8 +14,12 @@
 #include <filesystem>
 #include <fstream>
 #include <thread>
+#include <vector>
 
+#include "core/plugin/isolation/call.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
+#include "core/plugin/isolation/offered.hpp"
+#include "core/plugin/isolation/shared_memory.hpp"
 #include "core/plugin/operation.hpp"
 
 namespace hyperhost {
@@ -116,6 +122,216 @@ TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
   EXPECT_FALSE(writing) << "the sink's owner would end it under the writer";
   expect_gone(op, status, "SIGKILL");
   converter.close(self);
+}
+
+// --- memory that both see -----------------------------------------------------------------------
+
+using isolation::Frame;
+using isolation::Peer;
+using isolation::SharedBuffers;
+using isolation::SharedMemory;
+using isolation::Verb;
+constexpr uint64_t kAll = SharedMemory::kBytes;
+
+TEST(IsolationMemory, OnlyRangesThatLieInItWholeHaveAPlace) {
+  const auto memory = SharedMemory::create();
+  ASSERT_TRUE(memory);
+  unsigned char* const begin = memory->at(0, kAll);
+  EXPECT_EQ(memory->place_of(begin, kAll), 0u);
+  EXPECT_EQ(memory->place_of(begin + kAll - 1, 1), kAll - 1);
+  for (const auto& [data, length] : {std::pair<const unsigned char*, uint64_t>{begin, kAll + 1},
+                                     {begin + 1, kAll},
+                                     {begin + 1, UINT64_MAX},
+                                     {begin - 1, 1},
+                                     {begin - 1, UINT64_MAX},
+                                     {begin + kAll, 1},
+                                     {nullptr, 1}}) {
+    EXPECT_EQ(memory->place_of(data, length), SharedMemory::kNowhere) << length;
+    EXPECT_EQ(SharedMemory::holding(data, length), nullptr) << length;
+  }
+  EXPECT_EQ(SharedMemory::holding(begin + 5, 10), memory);
+  for (const auto& [place, length] : {std::pair<uint64_t, uint64_t>{0, kAll + 1},
+                                      {kAll, 1},
+                                      {kAll + 1, 0},
+                                      {1, UINT64_MAX},
+                                      {UINT64_MAX, 2},
+                                      {UINT64_MAX - 1, UINT64_MAX}})
+    EXPECT_THROW(memory->at(place, length), Error) << place << " " << length;
+}
+
+TEST(IsolationMemory, BuffersThatWereGivenBackAreGivenOutAgainEmpty) {
+  const auto memory = SharedMemory::create();
+  ASSERT_TRUE(memory);
+  SharedBuffers buffers(memory);
+  void* const first = buffers.take(5000);
+  void* const second = buffers.take(1);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(memory->place_of(second, 1) - memory->place_of(first, 1), 8192u);
+  std::memset(first, 7, 5000);
+  EXPECT_EQ(buffers.take(0), nullptr);
+  EXPECT_EQ(buffers.take(kAll), nullptr);
+  EXPECT_EQ(buffers.take(UINT64_MAX), nullptr);
+  EXPECT_TRUE(buffers.give_back(first));
+  EXPECT_FALSE(buffers.give_back(first));
+  EXPECT_FALSE(buffers.give_back(static_cast<char*>(second) + 1));
+  EXPECT_FALSE(buffers.give_back(nullptr));
+  EXPECT_EQ(buffers.take(8192), first);
+  EXPECT_EQ(*static_cast<char*>(first), 0);
+  EXPECT_TRUE(buffers.give_back(second));
+  EXPECT_TRUE(buffers.give_back(first));
+  EXPECT_EQ(buffers.take(kAll), first) << "the pieces are one again";
+}
+
+/// Host and worker in this process, so that the worker can say what no worker of ours says.
+class IsolationEnds : public testing::Test {
+ protected:
+  void SetUp() override {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    host_ = std::make_shared<Peer>(
+        Fd(ends[0]), true, [this](const Frame& request, isolation::Lane& lane) {
+          Frame answer;
+          EXPECT_TRUE(isolation::serve_table(*host_, request, lane, nullptr, answer));
+          return answer;
+        });
+    worker_ = std::make_shared<Peer>(Fd(ends[1]), false,
+                                     [](const Frame&, isolation::Lane&) { return Frame(); });
+    host_->start(SharedMemory::create());
+    worker_->start();
+    isolation::Call(*host_, Verb::kStop, 0, nullptr).go();  // then it has the memory too
+    ASSERT_TRUE(worker_->memory());
+
+    source_.size = sizeof source_;
+    source_.flags = HYPER_SOURCE_SEEK;
+    source_.length = kLength;
+    source_.block_min = source_.max_parallel = 1;
+    source_.ctx = &calls_;
+    source_.read_at = [](void* calls, hyper_op*, uint64_t, void* buf, uint64_t len) noexcept {
+      ++*static_cast<int*>(calls);
+      std::memset(buf, 7, len);
+      return HYPER_OK;
+    };
+    sink_.size = sizeof sink_;
+    sink_.flags = HYPER_SINK_APPEND;
+    sink_.block_min = sink_.max_parallel = 1;
+    sink_.ctx = this;
+    sink_.write_at = [](void* self, hyper_op*, uint64_t, const void* buf, uint64_t len) noexcept {
+      auto& ends_of = *static_cast<IsolationEnds*>(self);
+      ++ends_of.calls_;
+      ends_of.written_.assign(static_cast<const char*>(buf), len);
+      return HYPER_OK;
+    };
+  }
+  void TearDown() override {
+    worker_.reset();
+    host_.reset();
+  }
+
+  Frame ask(Frame request) {
+    Peer::Outgoing out(*worker_);
+    out.lane().room(1);
+    return worker_->call(out.lane(), request, nullptr);
+  }
+  Frame frame(Verb verb, uint64_t object, uint64_t offset, uint64_t length, uint64_t memory,
+              uint64_t place) {
+    Frame request;
+    request.verb = verb;
+    request.object = object;
+    request.a = offset;
+    request.b = length;
+    request.memory = memory;
+    request.place = place;
+    return request;
+  }
+
+  static constexpr uint64_t kLength = 4 * kAll;
+  int calls_ = 0;
+  std::string written_;
+  hyper_source source_{};
+  hyper_sink sink_{};
+  std::shared_ptr<Peer> host_, worker_;
+};
+
+TEST_F(IsolationEnds, BytesAreReadAndWrittenWhereTheyLie) {
+  const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
+  const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
+  const uint64_t memory = worker_->memory()->number();
+  Frame answer = ask(frame(Verb::kReadAt, source.id(), 0, 10, memory, kAll - 10));
+  EXPECT_EQ(answer.status, HYPER_OK);
+  EXPECT_EQ(answer.payload, 0u) << "nothing is carried";
+  EXPECT_EQ(std::string(10, '\7'),
+            std::string(reinterpret_cast<char*>(worker_->memory()->at(kAll - 10, 10)), 10));
+  answer = ask(frame(Verb::kWriteAt, sink.id(), 0, 10, memory, kAll - 10));
+  EXPECT_EQ(answer.status, HYPER_OK);
+  EXPECT_EQ(written_, std::string(10, '\7'));
+}
+
+TEST_F(IsolationEnds, PlacesOutsideOfTheMemoryAreRefused) {
+  const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
+  const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
+  const uint64_t memory = worker_->memory()->number();
+  const auto others = SharedMemory::create();  // of another worker
+  struct Case {
+    uint64_t length, memory, place;
+  };
+  for (const Case& bad : {Case{1, memory, kAll},
+                          {1, memory, UINT64_MAX},
+                          {2, memory, kAll - 1},
+                          {kAll + 1, memory, 0},
+                          {UINT64_MAX, memory, 1},
+                          {UINT64_MAX - kAll + 2, memory, kAll - 1},
+                          {1, memory + 1000, 0},
+                          {1, others->number(), 0},
+                          {1, UINT64_MAX, 0}}) {
+    EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 0, bad.length, bad.memory, bad.place)).status,
+              HYPER_FAIL)
+        << bad.length << " at " << bad.place;
+    EXPECT_EQ(ask(frame(Verb::kWriteAt, sink.id(), 0, bad.length, bad.memory, bad.place)).status,
+              HYPER_FAIL)
+        << bad.length << " at " << bad.place;
+  }
+  EXPECT_EQ(calls_, 0);
+  // More than a lane holds.
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 0, 2 * kAll, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(calls_, 0);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 0, 1, memory, 0)).status, HYPER_OK);
+}
+
+TEST_F(IsolationEnds, WhatASourceOrASinkDoesNotDoIsRefused) {
+  const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
+  const isolation::Lent<isolation::OfferedSink, hyper_sink> sink(host_, sink_);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), kLength, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 1, kLength, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), UINT64_MAX, 2, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 2, UINT64_MAX, 0, 0)).status, HYPER_FAIL);
+  // Their slots are empty.
+  for (const Verb verb : {Verb::kNext, Verb::kExtents, Verb::kLocate, Verb::kSibling})
+    EXPECT_EQ(ask(frame(verb, source.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  for (const Verb verb : {Verb::kZeroAt, Verb::kReopen, Verb::kKeep})
+    EXPECT_EQ(ask(frame(verb, sink.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, sink.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kWriteAt, source.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kReadAt, 12345, 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(IsolationEnds, NoMoreCallsAreInATableThanItAllows) {
+  static std::atomic<int> inside{0}, most{0};
+  source_.read_at = [](void* calls, hyper_op*, uint64_t, void*, uint64_t) noexcept {
+    most = std::max(most.load(), ++inside);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ++*static_cast<int*>(calls);  // a race, if it were not so
+    --inside;
+    return HYPER_OK;
+  };
+  const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back(
+        [&] { EXPECT_EQ(ask(frame(Verb::kReadAt, source.id(), 0, 1, 0, 0)).status, HYPER_OK); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(most, 1);
+  EXPECT_EQ(calls_, 8);
 }
 
 }  // namespace

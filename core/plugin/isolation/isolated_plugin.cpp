@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <hyper/source.hpp>
 #include <utility>
 
+#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/imported.hpp"
+#include "core/plugin/isolation/offered.hpp"
 #include "core/plugin/isolation/worker_process.hpp"
 
 namespace hyperhost::isolation {
@@ -44,17 +47,6 @@ std::array<std::shared_ptr<Isolated>, kMostIsolated> slots;
 std::shared_ptr<Isolated> isolated(std::size_t number) {
   const std::lock_guard lock(slots_mutex);
   return slots[number];
-}
-
-template <class F>
-hyper_st guarded(hyper_op* op, F&& f) noexcept {
-  try {
-    return f();
-  } catch (const Error& error) {
-    return report_error(op, error);
-  } catch (const std::exception&) {
-    return HYPER_FAIL;
-  }
 }
 
 /// A connection or a converter's instance. Its worker may die; then it is opened again, in a fresh
@@ -299,9 +291,7 @@ hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
     };
     table.close = [](void* ctx) noexcept { delete static_cast<OpenImage*>(ctx); };
     table.ctx = image.release();
-    const uint32_t size = std::min<uint32_t>(out->size, sizeof table);
-    table.size = size;
-    std::memcpy(out, &table, size);
+    hyper::detail::fill_table(*out, table);
     return HYPER_OK;
   });
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket carries three words: "here is a lane" (host to worker, with its descriptors),
-// "I need one" (worker to host) and "this operation is cancelled" (host to worker). A cancel may
-// overtake the call it is for, so it is said again until the call is answered.
+// The control socket carries four words: "here is a lane" and "here is memory" (host to worker,
+// with their descriptors), "I need a lane" (worker to host) and "this operation is cancelled" (host
+// to worker). A cancel may overtake the call it is for, so it is said again until the call is
+// answered.
 #include "core/plugin/isolation/peer.hpp"
 
 #include <poll.h>
@@ -17,11 +18,18 @@
 namespace hyperhost::isolation {
 namespace {
 
-enum class Word : uint32_t { kLaneForCalls = 1, kLaneToServe, kNeedLane, kCancel };
+enum class Word : uint32_t {
+  kLaneForCalls = 1,
+  kLaneToServe,
+  kNeedLane,
+  kCancel,
+  kMemory,
+  kMemoryToRead
+};
 struct Control {
   Word word{};
   uint32_t unused = 0;
-  uint64_t op = 0;
+  uint64_t op = 0;  ///< or the memory's number
 };
 constexpr std::size_t kMostLanes = 512;
 constexpr auto kCancelPatience = std::chrono::milliseconds(3000);
@@ -73,7 +81,12 @@ Control receive_control(int socket, Fd* fds) {
 Peer::Peer(Fd control, bool host, Serve serve)
     : control_(std::move(control)), host_(host), serve_(std::move(serve)) {}
 
-void Peer::start() {
+void Peer::start(std::shared_ptr<SharedMemory> memory) {
+  if (memory) {
+    memory_ = std::move(memory);
+    const int fd = memory_->fd();
+    send_control(control_.get(), {Word::kMemory, 0, memory_->number()}, &fd, 1);
+  }
   const BlockedSignals blocked;  // of this thread and all that it starts
   control_thread_ = std::thread([this] { control_loop(); });
 }
@@ -107,15 +120,67 @@ void Peer::control_loop() {
         idle_changed_.notify_one();
       } else if (message.word == Word::kLaneToServe && !host_) {
         add_serving(std::make_unique<Lane>(std::move(fds[0]), std::move(fds[1])));
+      } else if (message.word == Word::kMemory && !host_) {
+        memory_ = std::make_shared<SharedMemory>(fds[0], message.op, SharedMemory::Access::kWrite);
+      } else if (message.word == Word::kMemoryToRead && !host_) {
+        auto lent = std::make_shared<SharedMemory>(fds[0], message.op, SharedMemory::Access::kRead);
+        const std::lock_guard lock(lend_mutex_);
+        lent_[message.op] = std::move(lent);
+        lent_changed_.notify_all();
       }
     }
   } catch (const PeerGone&) {
   } catch (const Error&) {  // no descriptors left: the conversation cannot go on
   }
+  {
+    const std::lock_guard lock(lend_mutex_);
+    gone_ = true;
+    lent_changed_.notify_all();
+  }
   const std::lock_guard lock(mutex_);
-  gone_ = true;
   idle_changed_.notify_all();
   ended_.notify_all();
+}
+
+bool Peer::name_to_write(Frame& request, void* data, uint64_t length) const {
+  const uint64_t place = memory_ ? memory_->place_of(data, length) : SharedMemory::kNowhere;
+  if (place == SharedMemory::kNowhere) return false;
+  request.memory = memory_->number();
+  request.place = place;
+  return true;
+}
+
+bool Peer::name_to_read(Frame& request, const void* data, uint64_t length) {
+  if (name_to_write(request, const_cast<void*>(data), length)) return true;
+  if (!host_) return false;
+  const auto other = SharedMemory::holding(data, length);
+  if (!other) return false;
+  {
+    const std::lock_guard lock(lend_mutex_);
+    if (lent_.try_emplace(other->number()).second) {
+      const int fd = other->fd();
+      send_control(control_.get(), {Word::kMemoryToRead, 0, other->number()}, &fd, 1);
+    }
+  }
+  request.memory = other->number();
+  request.place = other->place_of(data, length);
+  return true;
+}
+
+unsigned char* Peer::named_to_write(const Frame& request, uint64_t length) const {
+  if (!memory_ || request.memory != memory_->number())
+    throw Error(Code::kFail, "a worker names memory that is not its own");
+  return memory_->at(request.place, length);
+}
+
+const unsigned char* Peer::named_to_read(const Frame& request, uint64_t length) {
+  if (host_ || (memory_ && request.memory == memory_->number()))
+    return named_to_write(request, length);
+  std::unique_lock lock(lend_mutex_);  // the word may still be on its way
+  lent_changed_.wait(lock, [&] { return gone_ || lent_.count(request.memory) != 0; });
+  const auto found = lent_.find(request.memory);
+  if (found == lent_.end()) throw PeerGone();
+  return found->second->at(request.place, length);
 }
 
 /// Host. incoming: one on which the worker calls.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/plugin/isolation/lane.hpp"
+#include "core/plugin/isolation/shared_memory.hpp"
 #include "core/plugin/operation.hpp"
 
 namespace hyperhost::isolation {
@@ -26,8 +27,9 @@ class Peer {
   using Serve = std::function<Frame(const Frame& request, Lane& lane)>;
 
   Peer(Fd control, bool host, Serve serve);
-  /// Begins to listen; once, after what `serve` and the functions below use is in place.
-  void start();
+  /// Begins to listen; once, after what `serve` and the functions below use is in place. Host:
+  /// `memory` is the worker's; null: it has none.
+  void start(std::shared_ptr<SharedMemory> memory = nullptr);
   /// Ends the conversation: the other end sees it.
   ~Peer();
   Peer(const Peer&) = delete;
@@ -53,6 +55,17 @@ class Peer {
   Frame call(Lane& lane, const Frame& request, Operation* op);
 
   bool is_host() const { return host_; }
+
+  /// The worker's memory, null where it has none. At the worker: known before the first call.
+  const std::shared_ptr<SharedMemory>& memory() const { return memory_; }
+  /// Names the place of bytes that the other side shall write to, if it can.
+  bool name_to_write(Frame& request, void* data, uint64_t length) const;
+  /// The same of bytes that it shall only read. At the host they may lie in another worker's.
+  bool name_to_read(Frame& request, const void* data, uint64_t length);
+  /// What a frame that came in names. Throws Error where it is none of the other side's business.
+  unsigned char* named_to_write(const Frame& request, uint64_t length) const;
+  const unsigned char* named_to_read(const Frame& request, uint64_t length);
+
   /// Why it is gone, for a diagnostic: status, and a sentence with details behind a line's end.
   std::function<std::pair<hyper_st, std::string>()> why_gone;
   /// Called instead of waiting on when the other side does not answer. It ends it.
@@ -108,6 +121,10 @@ class Peer {
   const Fd control_;
   const bool host_;
   const Serve serve_;
+  std::shared_ptr<SharedMemory> memory_;
+  std::mutex lend_mutex_;  // of what it was lent, by number; at the host only that it was
+  std::condition_variable lent_changed_;
+  std::map<uint64_t, std::shared_ptr<SharedMemory>> lent_;
   std::mutex mutex_;
   std::condition_variable idle_changed_, served_, ended_;
   std::vector<uint64_t> serving_for_;  // the operations of the calls that are being served

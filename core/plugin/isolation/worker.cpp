@@ -11,8 +11,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/plugin/isolation/remote.hpp"
+#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/imported.hpp"
+#include "core/plugin/isolation/offered.hpp"
 #include "core/plugin/isolation/sandbox.hpp"
+#include "core/plugin/isolation/worker_host.hpp"
 #include "core/plugin/plugin.hpp"
 
 namespace hyperhost::isolation {
@@ -22,144 +25,6 @@ namespace {
 // make them end under the threads that are in them.
 std::shared_ptr<Peer>& peer = *new std::shared_ptr<Peer>;
 std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
-
-// --- the host as the plugin sees it -------------------------------------------------------------
-
-std::string_view text_of(const char* text) {
-  return text == nullptr ? std::string_view() : std::string_view(text);
-}
-
-hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
-  if (diag == nullptr || diag->size < offsetof(hyper_diag, detail)) return HYPER_FAIL;
-  hyper_diag full{};
-  std::memcpy(&full, diag, std::min<std::size_t>(diag->size, sizeof full));
-  try {
-    Call call(*peer, Verb::kReport, 0, op);
-    const int64_t numbers[] = {full.severity, full.code, full.flags, full.native_code,
-                               static_cast<int64_t>(full.retry_after_ns)};
-    call.arguments().bytes(numbers, sizeof numbers);
-    for (const char* text : {full.summary, full.detail, full.hint, full.path})
-      call.arguments().text(text_of(text));
-    static_cast<void>(call.go());
-  } catch (const std::exception&) {  // the status still says that it failed
-  }
-  return full.code;
-}
-
-void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) noexcept {
-  if (message == nullptr || level < 0) return;
-  try {
-    if (!spdlog::should_log(static_cast<spdlog::level::level_enum>(std::min(level, 4)))) return;
-    Call call(*peer, Verb::kLog, 0, op);
-    call.request.a = static_cast<uint64_t>(level);
-    call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(kv_json));
-    static_cast<void>(call.go());
-  } catch (...) {  // a log line is not worth an operation
-    return;
-  }
-}
-
-void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
-  if (op == nullptr) return;
-  auto& self = *static_cast<WorkerOperation*>(op);
-  if (!self.progress_is_due(done, total)) return;
-  try {
-    Call call(*peer, Verb::kProgress, 0, op);
-    call.request.a = done;
-    call.request.b = total;
-    static_cast<void>(call.go());
-  } catch (...) {
-    return;
-  }
-}
-
-template <class F>
-hyper_st host_call(Verb verb, hyper_op* op, F&& f) noexcept {
-  try {
-    Call call(*peer, verb, 0, op);
-    return f(call);
-  } catch (...) {
-    return HYPER_FAIL;
-  }
-}
-
-hyper_st journal_open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
-  return host_call(Verb::kJournalOpen, op, [&](Call& call) {
-    call.arguments().text(text_of(json));
-    const hyper_st status = call.go();
-    if (status == HYPER_OK) *entry = call.answer.a;
-    return status;
-  });
-}
-hyper_st journal_update(hyper_op* op, uint64_t entry, const char* json) noexcept {
-  return host_call(Verb::kJournalUpdate, op, [&](Call& call) {
-    call.request.a = entry;
-    call.arguments().text(text_of(json));
-    return call.go();
-  });
-}
-hyper_st journal_close(hyper_op* op, uint64_t entry) noexcept {
-  return host_call(Verb::kJournalClose, op, [&](Call& call) {
-    call.request.a = entry;
-    return call.go();
-  });
-}
-hyper_st journal_list(hyper_op* op, const char* id, hyper_emit emit, void* arg) noexcept {
-  return host_call(Verb::kJournalList, op, [&](Call& call) {
-    call.arguments().text(text_of(id));
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
-hyper_st throttle_take(hyper_op* op, uint64_t bytes) noexcept {
-  return host_call(Verb::kThrottle, op, [&](Call& call) {
-    call.request.a = bytes;
-    return call.go();
-  });
-}
-
-hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
-  return host_call(Verb::kCheckpoint, op, [&](Call& call) {
-    call.arguments().bytes(state, length);
-    return call.go();
-  });
-}
-
-const void* get_ext(const char* id) noexcept {
-  static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
-  static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
-  static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
-                                        journal_close,  journal_list};
-  if (id == nullptr) return nullptr;
-  const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
-                      : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
-                          ? static_cast<const void*>(&throttle)
-                          : nullptr;
-  if (table == nullptr) return host_table()->get_ext(id);
-  // These are the host's: there if it has them now.
-  const hyper_st status = host_call(Verb::kHasExtension, nullptr, [&](Call& call) {
-    call.arguments().text(id);
-    return call.go();
-  });
-  return status == HYPER_OK ? table : nullptr;
-}
-
-const hyper_host* worker_host() {
-  static const hyper_host table = [] {
-    hyper_host made = *host_table();
-    made.get_ext = get_ext;
-    made.report = report;
-    made.log = log;
-    made.progress = progress;
-    return made;
-  }();
-  hyper::detail::host_slot() = &table;  // of the proxies in this process
-  return &table;
-}
-
-// --- what the host asks for ---------------------------------------------------------------------
 
 /// A connection, an instance, a VM: the plugin's pointer, ended by the plugin.
 struct Held {
@@ -374,7 +239,7 @@ hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& a
 
 /// Loads and starts it; what it is goes back as JSON.
 hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id) {
-  plugin = Plugin::load(file, id, worker_host());
+  plugin = Plugin::load(file, id, worker_host(*peer));
   nlohmann::json interfaces = nlohmann::json::array();
   if (plugin->provider() != nullptr) interfaces.push_back(HYPER_IFACE_PROVIDER);
   if (plugin->image() != nullptr) interfaces.push_back(HYPER_IFACE_IMAGE);
@@ -435,7 +300,6 @@ int serve_plugin(const std::string& file, const std::string& id) {
   ::close(null_fd);
   ::signal(SIGPIPE, SIG_IGN);
   const std::string dropped = drop_privileges();
-  static_cast<void>(worker_host());
 
   peer = std::make_shared<Peer>(std::move(control), false, [&](const Frame& request, Lane& lane) {
     // One for each call; its cancel comes over the control socket.
@@ -452,6 +316,7 @@ int serve_plugin(const std::string& file, const std::string& id) {
       return answer;
     }
   });
+  static_cast<void>(worker_host(*peer));  // the proxies report to it
   peer->start();
   spdlog::debug("worker for {}: gave up {}", id, dropped.empty() ? "nothing" : dropped);
   peer->wait_until_gone();

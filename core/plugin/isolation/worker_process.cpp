@@ -15,6 +15,8 @@
 
 #include "core/diag/redactor.hpp"
 #include "core/os/blocked_signals.hpp"
+#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/offered.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -109,7 +111,7 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
     peer_->stall = std::chrono::seconds(std::max(1L, std::strtol(seconds, nullptr, 10)));
   peer_->on_hang = [this](const std::string& why) { kill(why); };
   peer_->why_gone = [this] { return why_gone(); };
-  peer_->start();
+  peer_->start(SharedMemory::create());
 }
 
 WorkerProcess::~WorkerProcess() {

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "core/os/child_process.hpp"
-#include "core/plugin/isolation/remote.hpp"
+#include "core/plugin/isolation/peer.hpp"
 
 namespace hyperhost::isolation {
 

@@ -34,7 +34,7 @@ class Output {
 
  private:
   struct Part {
-    std::vector<uint8_t> bytes;
+    PartSenders::Buffer bytes;
     uint64_t missing = 0;
   };
   uint8_t* part_at(Op op, uint64_t index);

@@ -17,11 +17,13 @@
 
 #include <hyper/sink.hpp>
 
+#include "engine/buffer.hpp"
+
 namespace hyper::disk {
 
 class PartSenders {
  public:
-  using Buffer = std::vector<uint8_t>;
+  using Buffer = std::vector<uint8_t, HostAllocator<uint8_t>>;
   /// store: writes one part; called on the senders' threads, any number up to `count` at once.
   using Store = std::function<void(Op op, uint64_t offset, const Buffer& bytes)>;
   PartSenders(unsigned count, uint64_t part_size, Store store);

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/isolation/call.hpp"
+
+#include <chrono>
+#include <hyper/op.hpp>
+
+namespace hyperhost::isolation {
+
+hyper_st report_error(hyper_op* op, const Error& error) {
+  const Diagnostic& diagnostic = error.diagnostic();
+  hyper_diag diag{};
+  diag.size = sizeof diag;
+  diag.severity = HYPER_SEVERITY_ERROR;
+  diag.code = static_cast<hyper_st>(diagnostic.code);
+  diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0;
+  diag.summary = diagnostic.summary.c_str();
+  diag.detail = diagnostic.detail.c_str();
+  diag.hint = diagnostic.hint.c_str();
+  return hyper::detail::host_slot()->report(op, &diag);
+}
+
+namespace {
+
+Error gone_error(Peer& peer) {
+  peer.set_gone();
+  Diagnostic diagnostic;
+  diagnostic.retryable = true;
+  diagnostic.summary = "the plugin's process is gone";
+  if (peer.why_gone) {
+    const auto [code, text] = peer.why_gone();
+    const std::size_t end = text.find('\n');
+    diagnostic.code = static_cast<Code>(code);
+    diagnostic.summary = text.substr(0, end);
+    if (end != std::string::npos) diagnostic.detail = text.substr(end + 1);
+  }
+  return Error(diagnostic);
+}
+
+std::shared_ptr<Peer::Outgoing> outgoing(Peer& peer) {
+  try {
+    return std::make_shared<Peer::Outgoing>(peer);
+  } catch (const PeerGone&) {
+    throw gone_error(peer);
+  }
+}
+
+}  // namespace
+
+uint64_t number_of(Peer& peer, hyper_op* op) {
+  if (op == nullptr) return 0;
+  if (!peer.is_host()) return static_cast<WorkerOperation*>(op)->id();
+  return peer.enter(static_cast<Operation*>(op));
+}
+
+bool WorkerOperation::progress_is_due(uint64_t done, uint64_t total) {
+  const int64_t now = std::chrono::duration_cast<std::chrono::milliseconds>(
+                          std::chrono::steady_clock::now().time_since_epoch())
+                          .count();
+  int64_t before = told_at_;
+  if (total != 0 && done >= total) return true;
+  return now - before >= 50 && told_at_.compare_exchange_strong(before, now);
+}
+
+Call::Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op)
+    : peer_(peer), op_(op), out_(outgoing(peer)), arguments_(out_->lane()) {
+  request.verb = verb;
+  request.object = object;
+  request.op = number_of(peer, op);
+}
+
+Call::~Call() {
+  if (peer_.is_host() && op_ != nullptr) peer_.leave(request.op, static_cast<Operation*>(op_));
+  if (emit_) peer_.take_back(request.emit, emit_);
+}
+
+void Call::emit_to(hyper_emit emit, void* arg) {
+  if (emit == nullptr) return;
+  emit_ = std::make_shared<OfferedEmit>(OfferedEmit{emit, arg});
+  request.emit = peer_.add(emit_);
+}
+
+bool Call::name_to_read(const void* data, uint64_t length) {
+  try {
+    return peer_.name_to_read(request, data, length);
+  } catch (const PeerGone&) {
+    throw gone_error(peer_);
+  }
+}
+
+hyper_st Call::go() {
+  request.payload = arguments_.size();
+  try {
+    answer =
+        peer_.call(out_->lane(), request, peer_.is_host() ? static_cast<Operation*>(op_) : nullptr);
+  } catch (const PeerGone&) {
+    throw gone_error(peer_);
+  }
+  return answer.status;
+}
+
+hyper_st EmitBack::emit(void* self, const char* json, uint64_t len) noexcept {
+  return guarded(nullptr, [&]() -> hyper_st {
+    auto& back = *static_cast<EmitBack*>(self);
+    if (back.id == 0) return HYPER_OK;
+    Call call(back.peer, Verb::kEmit, back.id, nullptr);
+    call.arguments().bytes(json, len);
+    return call.go();
+  });
+}
+
+}  // namespace hyperhost::isolation

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// A call to the other process and what it needs there: the operation it belongs to, and where
+// its results are emitted.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "core/plugin/isolation/peer.hpp"
+
+namespace hyperhost::isolation {
+
+struct OfferedEmit {
+  hyper_emit emit;
+  void* arg;
+};
+
+/// A call that goes out: a lane, arguments, an answer. Where the other process is gone, the
+/// constructor and go() throw an Error that says what of. When it ends, nothing that the other
+/// side asked for in its name is still going on here.
+class Call {
+ public:
+  Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op);
+  ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  Frame request;
+  Frame answer;
+  PayloadWriter& arguments() { return arguments_; }
+  Lane& lane() { return out_->lane(); }
+  /// Results are emitted to it while the call runs.
+  void emit_to(hyper_emit emit, void* arg);
+  /// Peer::name_to_read for this call.
+  bool name_to_read(const void* data, uint64_t length);
+  hyper_st go();
+  /// The lane stays taken: a span lies in its memory. Ends with the last owner.
+  std::shared_ptr<Peer::Outgoing> keep() { return out_; }
+
+ private:
+  Peer& peer_;
+  hyper_op* op_;
+  std::shared_ptr<Peer::Outgoing> out_;
+  PayloadWriter arguments_;
+  std::shared_ptr<OfferedEmit> emit_;
+};
+
+/// What an Error says, reported on `op`; the status to return.
+hyper_st report_error(hyper_op* op, const Error& error);
+
+/// Runs f; what it throws is reported on `op`.
+template <class F>
+hyper_st guarded(hyper_op* op, F&& f) noexcept {
+  try {
+    return f();
+  } catch (const Error& error) {
+    return report_error(op, error);
+  } catch (const std::exception&) {
+    return HYPER_FAIL;
+  }
+}
+
+/// The number under which an operation is known to the other side, for calls in either direction.
+uint64_t number_of(Peer& peer, hyper_op* op);
+/// Worker: an operation that stands for one of the host's.
+class WorkerOperation final : public Operation {
+ public:
+  WorkerOperation(uint64_t id, std::shared_ptr<CancelSource> cancel)
+      : Operation("worker", std::move(cancel)), id_(id) {}
+  uint64_t id() const { return id_; }
+  /// Whether to tell the host: every 50 ms, and at the end.
+  bool progress_is_due(uint64_t done, uint64_t total);
+
+ private:
+  const uint64_t id_;
+  std::atomic<int64_t> told_at_{0};
+};
+
+/// How the serving side emits: to the other side's emitter of that number.
+struct EmitBack {
+  Peer& peer;
+  uint64_t id;
+  static hyper_st emit(void* self, const char* json, uint64_t len) noexcept;
+};
+
+}  // namespace hyperhost::isolation

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/isolation/imported.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <hyper/source.hpp>
+#include <string>
+#include <vector>
+
+#include "core/plugin/isolation/call.hpp"
+
+namespace hyperhost::isolation {
+namespace {
+
+constexpr uint64_t kPiece = 4u << 20;  // of reads and streams; sinks get what was written at once
+constexpr uint64_t kMostExtents = 64 * 1024;
+
+struct SourceFacts {
+  uint64_t flags = 0, length = 0;
+  uint32_t block_min = 0, block_pref = 0, block_max = 0, max_parallel = 0;
+  char format[16] = "";
+};
+struct SinkFacts {
+  uint64_t flags = 0, part_size = 0;
+  uint32_t block_min = 0, max_parallel = 0;
+};
+
+/// The other side of an imported table.
+struct Imported {
+  std::shared_ptr<Peer> peer;
+  uint64_t id;
+  uint64_t block_min = 1;
+  std::string path;
+};
+Imported& self_of(void* ctx) {
+  return *static_cast<Imported*>(ctx);
+}
+
+hyper_st read_at(void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t len) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    const uint64_t piece = std::max(self.block_min, kPiece / self.block_min * self.block_min);
+    for (uint64_t done = 0;; done += piece) {
+      Call call(*self.peer, Verb::kReadAt, self.id, op);
+      call.request.a = offset + done;
+      call.request.b = std::min(piece, len - done);
+      char* const to = static_cast<char*>(buf) + done;
+      const bool carried = !self.peer->name_to_write(call.request, to, call.request.b);
+      if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+      if (call.answer.payload != (carried ? call.request.b : 0))
+        throw Error(Code::kFail, "a worker answered a read with another length");
+      if (call.answer.payload != 0) std::memcpy(to, call.lane().data(), call.request.b);
+      if (len - done <= piece) return HYPER_OK;
+    }
+  });
+}
+
+hyper_st next(void* ctx, hyper_op* op, hyper_span* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kNext, self.id, op);
+    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+    // The bytes stay in the lane's memory until release().
+    *out = hyper_span{call.lane().data(), call.answer.payload, 0, nullptr};
+    if (out->len != 0) out->token = new std::shared_ptr<Peer::Outgoing>(call.keep());
+    return HYPER_OK;
+  });
+}
+
+void release(void*, hyper_span* span) noexcept {
+  delete static_cast<std::shared_ptr<Peer::Outgoing>*>(span->token);
+  span->token = nullptr;
+}
+
+hyper_st extents(void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
+                 void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    for (const uint64_t end = offset + len; offset < end;) {
+      std::vector<hyper_extent> batch;
+      {
+        Call call(*self.peer, Verb::kExtents, self.id, op);
+        call.request.a = offset;
+        call.request.b = end - offset;
+        if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+        batch.resize(std::min<uint64_t>(call.answer.payload / sizeof(hyper_extent), kMostExtents));
+        if (batch.empty()) throw Error(Code::kFail, "a worker told no extents");
+        std::memcpy(batch.data(), call.lane().data(), batch.size() * sizeof(hyper_extent));
+      }
+      for (const hyper_extent& extent : batch)
+        if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
+      const uint64_t reached = batch.back().offset + batch.back().length;
+      if (reached <= offset) throw Error(Code::kFail, "a worker told extents that go back");
+      offset = reached;
+    }
+    return HYPER_OK;
+  });
+}
+
+hyper_st locate(void* ctx, hyper_file_range* out) noexcept {
+  return guarded(nullptr, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kLocate, self.id, nullptr);
+    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+    self.path = PayloadReader(call.lane(), call.answer).text();
+    hyper_file_range range{};
+    range.size = out->size;
+    range.path = self.path.c_str();
+    range.offset = call.answer.a;
+    range.length = call.answer.b;
+    std::memcpy(out, &range, std::min<std::size_t>(out->size, sizeof range));
+    return HYPER_OK;
+  });
+}
+
+/// A call that opens a source: sibling and reopen.
+hyper_st open_another(Imported& self, Call& call, hyper_source* out) {
+  if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+  PayloadReader reader(call.lane(), call.answer);
+  import_source(self.peer, call.answer.object, reader, out);
+  return HYPER_OK;
+}
+
+hyper_st sibling(void* ctx, hyper_op* op, const char* name, hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kSibling, self.id, op);
+    call.arguments().text(name);
+    return open_another(self, call, out);
+  });
+}
+
+hyper_st finish(void* ctx, hyper_op* op, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kFinish, self.id, op);
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+template <Verb kVerb>
+void close(void* ctx) noexcept {
+  const std::unique_ptr<Imported> self(static_cast<Imported*>(ctx));
+  static_cast<void>(guarded(nullptr, [&]() -> hyper_st {
+    if (self->peer->gone()) return HYPER_OK;
+    return Call(*self->peer, kVerb, self->id, nullptr).go();
+  }));
+}
+
+hyper_st write_at(void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+                  uint64_t len) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kWriteAt, self.id, op);
+    call.request.a = offset;
+    call.request.b = len;
+    if (!call.name_to_read(buf, len)) call.arguments().bytes(buf, len);
+    return call.go();
+  });
+}
+
+hyper_st zero_at(void* ctx, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kZeroAt, self.id, op);
+    call.request.a = offset;
+    call.request.b = len;
+    return call.go();
+  });
+}
+
+const char* path(void* ctx) noexcept {
+  return self_of(ctx).path.c_str();
+}
+
+hyper_st sync(void* ctx, hyper_op* op) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    return Call(*self.peer, Verb::kSync, self.id, op).go();
+  });
+}
+
+hyper_st reopen(void* ctx, hyper_op* op, uint64_t length, hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kReopen, self.id, op);
+    call.request.a = length;
+    return open_another(self, call, out);
+  });
+}
+
+hyper_st commit(void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kCommit, self.id, op);
+    call.request.a = length;
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+hyper_st keep(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    Imported& self = self_of(ctx);
+    Call call(*self.peer, Verb::kKeep, self.id, op);
+    call.request.a = on != 0;
+    call.emit_to(emit, arg);
+    return call.go();
+  });
+}
+
+}  // namespace
+
+void write_source(PayloadWriter& out, const hyper_source& table) {
+  SourceFacts facts;
+  // Lent memory does not cross: the reader asks for copies.
+  facts.flags = table.flags & ~HYPER_SOURCE_BORROW;
+  facts.length = table.length;
+  facts.block_min = table.block_min;
+  facts.block_pref = table.block_pref;
+  facts.block_max = table.block_max;
+  facts.max_parallel = table.max_parallel;
+  std::memcpy(facts.format, table.format, sizeof facts.format);
+  out.bytes(&facts, sizeof facts);
+}
+
+void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
+                   hyper_source* out) {
+  const auto facts = description.pod<SourceFacts>();
+  auto self = std::make_unique<Imported>();
+  self->peer = std::move(peer);
+  self->id = id;
+  self->block_min = std::max<uint64_t>(facts.block_min, 1);
+  hyper_source table{};
+  table.flags = static_cast<uint32_t>(facts.flags) & ~HYPER_SOURCE_BORROW;
+  table.length = facts.length;
+  table.block_min = facts.block_min;
+  table.block_pref = facts.block_pref;
+  table.block_max = facts.block_max;
+  table.max_parallel = facts.max_parallel;
+  std::memcpy(table.format, facts.format, sizeof table.format);
+  table.read_at = read_at;
+  table.next = next;
+  table.release = release;
+  table.extents = extents;
+  table.locate = locate;
+  table.sibling = sibling;
+  table.finish = finish;
+  table.close = close<Verb::kSourceClose>;
+  table.ctx = self.release();
+  hyper::detail::fill_table(*out, table);
+}
+
+void write_sink(PayloadWriter& out, const hyper_sink& table) {
+  const SinkFacts facts{table.flags, table.part_size, table.block_min, table.max_parallel};
+  const char* file = (table.flags & HYPER_SINK_PATH) != 0 ? table.path(table.ctx) : nullptr;
+  out.bytes(&facts, sizeof facts).text(file == nullptr ? "" : file);
+}
+
+void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
+                 hyper_sink* out) {
+  const auto facts = description.pod<SinkFacts>();
+  auto self = std::make_unique<Imported>();
+  self->peer = std::move(peer);
+  self->id = id;
+  self->path = description.text();
+  hyper_sink table{};
+  table.flags = static_cast<uint32_t>(facts.flags);
+  table.part_size = facts.part_size;
+  table.block_min = facts.block_min;
+  table.max_parallel = facts.max_parallel;
+  table.write_at = write_at;
+  table.zero_at = zero_at;
+  table.path = path;
+  table.sync = sync;
+  table.reopen = reopen;
+  table.commit = commit;
+  table.close = close<Verb::kSinkClose>;
+  table.keep = keep;
+  table.ctx = self.release();
+  hyper::detail::fill_table(*out, table);
+}
+
+}  // namespace hyperhost::isolation
