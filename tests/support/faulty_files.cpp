@@ -129,9 +129,10 @@ void made_durable(int fd) {
 int fault(int fd, size_t length) {
   static const char* number = std::getenv("FAULTY_ERRNO");
   if (number == nullptr || !watched(fd)) return 0;
-  static const long long after = std::atoll(std::getenv("FAULTY_AFTER"));
+  static const long long after = std::strtoll(std::getenv("FAULTY_AFTER"), nullptr, 10);
   static std::atomic<long long> written{0};
-  return written.fetch_add(static_cast<long long>(length)) >= after ? std::atoi(number) : 0;
+  if (written.fetch_add(static_cast<long long>(length)) < after) return 0;
+  return static_cast<int>(std::strtol(number, nullptr, 10));
 }
 
 }  // namespace

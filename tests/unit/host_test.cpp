@@ -191,7 +191,7 @@ TEST(ElfSection, RefusesWhatIsNoPlugin) {
 class RegistryTest : public ::testing::Test {
  protected:
   fs::path copy(const std::string& name, const std::string& as = {}) {
-    const fs::path to = dir_.path() / (as.empty() ? name : as);
+    fs::path to = dir_.path() / (as.empty() ? name : as);
     fs::copy_file(fs::path(TEST_PLUGIN_DIR) / name, to, fs::copy_options::overwrite_existing);
     return to;
   }

@@ -342,7 +342,7 @@ TEST_F(Audit, QueryFiltersAcrossRotationsInOrder) {
       log->log(record);
     }
   }
-  const auto found = [&](AuditFilter filter) {
+  const auto found = [&](const AuditFilter& filter) {
     std::vector<int> numbers;
     audit_query(path_, filter, [&](const nlohmann::json& object, std::string_view) {
       numbers.push_back(std::stoi(object["description"].get<std::string>()));

@@ -126,7 +126,7 @@ WebhookConfig valid() {
 }
 
 TEST(Webhook, RefusesWhatCannotWorkAndKeepsTheSecret) {
-  const auto message = [](WebhookConfig config) -> std::string {
+  const auto message = [](const WebhookConfig& config) -> std::string {
     try {
       check_webhook(config);
       return "accepted";
