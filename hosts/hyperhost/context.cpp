@@ -87,7 +87,8 @@ const std::shared_ptr<CancelSource>& Context::cancel() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGHUP);  // the terminal is gone; under nohup it is ignored, and stays so
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  const auto descriptor = std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  const auto descriptor =
+      std::make_shared<Fd>(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (descriptor->get() < 0) throw errno_error(errno, "wait for signals");
   signal_reader_ = std::jthread([this, descriptor, cancel = cancel_](const std::stop_token& stop) {
     const auto ended = CancelSource::create();
