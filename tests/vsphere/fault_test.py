@@ -423,7 +423,7 @@ class Resume(FaultTest):
     def killed(self, plan, **faults):
         self.server.faults.update(faults)
         running = self.start("run", plan)
-        running.wait_for(lambda: self.saved() > 8 * MIB, "a saved state")
+        running.wait_for(lambda: self.saved() > 8 * MIB, "a saved state", 240)
         running.process.kill()
         running.process.wait()
         self.assertTrue(self.server.left())
@@ -445,8 +445,8 @@ class Resume(FaultTest):
         ends = [asked.split("=")[1].split("-") for _, asked, _ in self.server.folder_requests]
         return sum(int(last) + 1 - int(first) for first, last in ends)
 
-    def finish(self, plan, vm, resumed, *arguments):
-        result = self.report(plan, *arguments)
+    def finish(self, plan, vm, resumed):
+        result = self.report(plan, timeout=400)
         self.assertTrue(result["success"], result)
         self.assertEqual(result["disks"][0]["resumed_bytes"], resumed)
         self.assert_migrated(vm)
@@ -491,7 +491,7 @@ class Resume(FaultTest):
         plan = self.plan(options=DATASTORE)
         self.server.faults["range_hold"] = self.HELD
         running = self.start("run", plan)
-        running.wait_for(lambda: any(begin >= self.HELD for begin in self.begins()), "a range that is held")
+        running.wait_for(lambda: any(begin >= self.HELD for begin in self.begins()), "a range that is held", 240)
         running.process.kill()
         running.process.wait()
         self.assertEqual(self.records("writing"), [])
@@ -518,8 +518,8 @@ class Resume(FaultTest):
                 self.assert_migrated(vm)
 
     def test_what_is_written_to_between_description_and_reading_is_not_mixed(self):
-        # Looks: for the description, when the VM is opened, when the disk is, at its end.
-        for looks in (1, 2, 3):
+        # Looks: before the run, for the description (2), when the VM is opened (3), when the disk is (4), at its end.
+        for looks in (2, 3, 4):
             with self.subTest(looks=looks):
                 shutil.rmtree(self.work / "out", ignore_errors=True)
                 self.server.model.vms.clear()
@@ -531,8 +531,9 @@ class Resume(FaultTest):
 
     def test_what_is_written_to_before_it_is_read_is_read_in_the_next_try(self):
         vm, _, _ = self.in_mid_disk()
-        self.server.faults["written_after_looks"] = (1, vm.disks[0], self.content(2))
-        self.finish(self.plan(options=DATASTORE, retries=1), vm, 0)
+        self.server.faults["written_after_looks"] = (2, vm.disks[0], self.content(2))
+        result = self.finish(self.plan(options=DATASTORE, retries=1), vm, 0)
+        self.assertEqual(result["attempts"], 2)
 
     def test_one_look_a_folder_and_none_for_a_list(self):
         self.server.model.add_vm("web", [sample(MIB, seed) for seed in range(3)])

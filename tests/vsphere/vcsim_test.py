@@ -183,7 +183,7 @@ class Export(VcsimTest):
         for content, resumed in ((raw, True), (other, False)):
             shutil.rmtree(self.work / "out", ignore_errors=True)
             running = self.start("run", plan)
-            running.wait_for(lambda: self.records("writing"), "a saved state")
+            running.wait_for(lambda: self.records("writing"), "a saved state", 240)
             running.process.kill()
             running.process.wait()
             if content != raw:
