@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/plugin/isolation/imported.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <hyper/source.hpp>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,16 +35,57 @@ struct SinkFacts {
 struct Imported {
   std::shared_ptr<Peer> peer;
   uint64_t id;
-  uint64_t block_min = 1;
-  std::string path;
+  uint64_t block_min = 1, length = 0;
+  bool in_file = false;
+  std::string path;  // of a sink
+  std::mutex mutex;  // of what follows: told once, since the name lives as long as the source
+  struct Range {
+    std::string path;
+    uint64_t offset = 0, length = 0;
+    Fd file;  // at the worker
+  };
+  std::optional<Range> range;
 };
 Imported& self_of(void* ctx) {
   return *static_cast<Imported*>(ctx);
 }
 
+/// Where a FILE source's bytes lie; null where the other side does not say.
+const Imported::Range* range_of(Imported& self, hyper_st& status) {
+  const std::lock_guard lock(self.mutex);
+  if (self.range) return &*self.range;
+  Call call(*self.peer, Verb::kLocate, self.id, nullptr);
+  if ((status = call.go()) != HYPER_OK) return nullptr;
+  Imported::Range range{
+      PayloadReader(call.lane(), call.answer).text(), call.answer.a, call.answer.b, {}};
+  // The host does not open what a worker names.
+  if (!self.peer->is_host()) range.file = Fd(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
+  self.range = std::move(range);
+  return &*self.range;
+}
+
+/// Without the host where the bytes lie in a file, as its reader may expect of it. False: the host
+/// is to be asked, and says what is wrong.
+bool read_file(Imported& self, uint64_t offset, void* buf, uint64_t len) {
+  if (!self.in_file || self.peer->is_host() || offset > self.length || len > self.length - offset)
+    return false;
+  hyper_st status = HYPER_OK;
+  const Imported::Range* range = range_of(self, status);
+  if (range == nullptr || !range->file.valid()) return false;
+  for (uint64_t done = 0; done < len;) {
+    const ssize_t got = ::pread(range->file.get(), static_cast<char*>(buf) + done, len - done,
+                                static_cast<off_t>(range->offset + offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    done += static_cast<uint64_t>(got);
+  }
+  return true;
+}
+
 hyper_st read_at(void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
+    if (read_file(self, offset, buf, len)) return HYPER_OK;
     const uint64_t piece = std::max(self.block_min, kPiece / self.block_min * self.block_min);
     for (uint64_t done = 0;; done += piece) {
       Call call(*self.peer, Verb::kReadAt, self.id, op);
@@ -100,14 +147,14 @@ hyper_st extents(void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_e
 hyper_st locate(void* ctx, hyper_file_range* out) noexcept {
   return guarded(nullptr, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kLocate, self.id, nullptr);
-    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
-    self.path = PayloadReader(call.lane(), call.answer).text();
+    hyper_st status = HYPER_OK;
+    const Imported::Range* told = range_of(self, status);
+    if (told == nullptr) return status;
     hyper_file_range range{};
     range.size = out->size;
-    range.path = self.path.c_str();
-    range.offset = call.answer.a;
-    range.length = call.answer.b;
+    range.path = told->path.c_str();
+    range.offset = told->offset;
+    range.length = told->length;
     std::memcpy(out, &range, std::min<std::size_t>(out->size, sizeof range));
     return HYPER_OK;
   });
@@ -232,6 +279,8 @@ void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descr
   self->peer = std::move(peer);
   self->id = id;
   self->block_min = std::max<uint64_t>(facts.block_min, 1);
+  self->length = facts.length;
+  self->in_file = (facts.flags & HYPER_SOURCE_FILE) != 0;
   hyper_source table{};
   table.flags = static_cast<uint32_t>(facts.flags) & ~HYPER_SOURCE_BORROW;
   table.length = facts.length;
