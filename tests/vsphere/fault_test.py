@@ -450,7 +450,8 @@ class Resume(FaultTest):
         self.assertTrue(result["success"], result)
         self.assertEqual(result["disks"][0]["resumed_bytes"], resumed)
         self.assert_migrated(vm)
-        self.assertEqual(sorted(p.name for p in (self.work / "out/web").iterdir()), ["manifest.json", "web-disk-0.qcow2"])
+        made = sorted(p.name for p in (self.work / "out/web").iterdir())
+        self.assertEqual(made, ["manifest.json", "web-disk-0.qcow2"])
         self.host("cleanup", plan)  # the killed run's session, and what it had
         self.assert_nothing_owed()
         return result

@@ -231,8 +231,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         first, last = int(match[1]), int(match[2])
         if first >= faults.get("range_status_from", 0) and faults.get("range_status"):
             return self.answer(faults["range_status"].pop(0), b"", [("Retry-After", "0")])
-        while last - first > 512 and first >= faults.get("range_hold", disk.capacity) and not center.stopping.wait(0.02):
-            pass
+        while last - first > 512 and first >= faults.get("range_hold", disk.capacity):
+            if center.stopping.wait(0.02):
+                return self.reset()
         if faults.get("range_wrong", 0) > 0:
             faults["range_wrong"] -= 1
             return self.answer(206, bytes(10), [("Content-Range", f"bytes 0-9/{disk.capacity}")])
@@ -527,8 +528,8 @@ class FaultVCenter:
         spec = call.child("searchSpec")
         told = call.child("details", spec)
         times = call.child("modification", told).text == "true" and not self.faults.get("no_times")
-        answer = self.task(call, lambda: self.model.folder(call.text("datastorePath"), call.child("matchPattern", spec).text,
-                                                           times))
+        pattern = call.child("matchPattern", spec).text
+        answer = self.task(call, lambda: self.model.folder(call.text("datastorePath"), pattern, times))
         looks, disk, content = self.faults.get("written_after_looks", (0, None, None))
         if looks:
             self.faults["written_after_looks"] = (looks - 1, disk, content)

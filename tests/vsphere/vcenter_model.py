@@ -247,8 +247,8 @@ class Model:
             folder, name = vm.file(disk, "-flat").rsplit("/", 1)
             if folder == path and fnmatch.fnmatchcase(name, pattern):
                 time_of = f"<modification>{disk.modified}</modification>" if times else ""
-                out += self.dialect.typed("file", "FileInfo", f"<path>{escape(name)}</path><fileSize>{disk.capacity}</fileSize>"
-                                          + time_of)
+                out += self.dialect.typed(
+                    "file", "FileInfo", f"<path>{escape(name)}</path><fileSize>{disk.capacity}</fileSize>{time_of}")
         return self.dialect.typed("val", "HostDatastoreBrowserSearchResults", out)
 
     def _layout(self, vm):

@@ -161,7 +161,8 @@ class Export(VcsimTest):
             vim.put_file(flat, "DC0", raw.read_bytes())
 
     def plan_of_flat_disk(self, **keys):
-        return self.plan(migration={"disks": {"include": ["disk-1"]}, "provider_options": {"transport": "datastore"}}, **keys)
+        return self.plan(migration={"disks": {"include": ["disk-1"]},
+                                    "provider_options": {"transport": "datastore"}}, **keys)
 
     def assert_is_flat_disk(self, raw):
         done = self.qemu_img("compare", raw, self.work / "out" / VM / f"{VM}-disk-1.qcow2")
