@@ -19,7 +19,7 @@ namespace {
 
 constexpr uint64_t kChunk = 16u << 20;      // between two looks at cancel
 constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel is told to begin
-constexpr uint64_t kHandover = 256u << 10;  // written while the next writer wakes up
+constexpr uint64_t kHandover = 128u << 10;  // written while the next writer wakes up
 constexpr uint64_t kLargest = INT64_MAX;    // off_t
 constexpr const char* kEntryKind = "unfinished file";
 
