@@ -51,8 +51,7 @@ class Held(Free):
         return self
 
     def __exit__(self, *_):
-        self.holder.stdin.close()
-        self.holder.wait()
+        self.holder.communicate()
 
     @contextlib.contextmanager
     def fed(self):
@@ -64,9 +63,12 @@ class Held(Free):
             self.say(b"take\n")
 
     def say(self, word):
-        self.holder.stdin.write(word)
-        self.holder.stdin.flush()
-        self.holder.stdout.readline()
+        if self.holder.poll() is None:
+            self.holder.stdin.write(word)
+            self.holder.stdin.flush()
+        if self.holder.poll() is not None or not self.holder.stdout.readline():
+            sys.exit("the process that holds the memory was ended: there is too little for results in memory, so "
+                     "measure smaller disks or write to a disk")
 
 
 def slab():
