@@ -166,11 +166,18 @@ def build_disks(out, args, cache):
 def make_vmdk(image, vmdk):
     run("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized,adapter_type=lsilogic",
         image, vmdk)
-    with open(vmdk, "r+b") as f:  # qemu-img draws the content id by lot
+    with open(vmdk, "r+b") as f:
         head = f.read(64 * 1024)
-        at = head.index(b"\nCID=") + 5
-        f.seek(at)
-        f.write(b"68797065")
+        f.seek(0)
+        f.write(with_content_id(head, b"68797065"))
+
+
+def with_content_id(head, value):
+    """The head of a VMDK with another content id: qemu-img draws one by lot, of eight digits or fewer."""
+    begin = head.index(b"\nCID=") + 5
+    line, text = head.index(b"\n", begin), head.index(b"\0", begin)
+    changed = head[:begin] + value + head[line:text]
+    return changed.ljust(text, b"\0") + head[max(text, len(changed)):]
 
 
 def digest(path, algorithm):

@@ -15,7 +15,9 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+sys.path.insert(0, HERE)
 import boot_check  # noqa: E402
+import build_ova  # noqa: E402
 import requirement  # noqa: E402
 
 OUT = os.path.join(ROOT, "out/sample")
@@ -48,6 +50,16 @@ class Sample(unittest.TestCase):
             self.assertEqual([n for n, _ in listed], [names[0], *names[2:]])
             for name, value in listed:
                 self.assertEqual(hashlib.sha256(tar.extractfile(name).read()).hexdigest(), value)
+
+    def test_a_content_id_of_fewer_digits_leaves_the_descriptor_whole(self):
+        for drawn in (b"12345678", b"1234567", b"123456", b"1", b""):
+            tail = b"\nparentCID=ffffffff\n"
+            head = b"KDMV\0# Disk DescriptorFile\nCID=" + drawn + tail + bytes(16) + b"end"
+            changed = build_ova.with_content_id(head, b"68797065")
+            self.assertEqual(len(changed), len(head))
+            self.assertEqual(changed.rstrip(b"end").rstrip(b"\0"),
+                             b"KDMV\0# Disk DescriptorFile\nCID=68797065" + tail)
+            self.assertTrue(changed.endswith(b"\0end"))
 
     def test_packed_disks_are_identical_to_their_source(self):
         with tarfile.open(OVA) as tar:
