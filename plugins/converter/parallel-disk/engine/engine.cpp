@@ -14,6 +14,7 @@
 #include "codec/sha256.hpp"
 #include "engine/bytes.hpp"
 #include "engine/decode.hpp"
+#include "engine/leaf_pairs.hpp"
 
 namespace hyper::disk {
 namespace {
@@ -33,7 +34,8 @@ class Conversion {
         writer_(writer),
         output_(output),
         batch_bytes_(writer.batch_bytes()),
-        checkpoints_(progressing.checkpoints) {
+        checkpoints_(progressing.checkpoints),
+        leaf_pairs_(op, budget) {
     reader.set_batch_bytes(batch_bytes_);
     if (digest) digest_.emplace(writer.virtual_size());
     if (progressing.from) go_to(*progressing.from);
@@ -88,7 +90,8 @@ class Conversion {
     try {
       Workspace space(batch_bytes_);
       const std::unique_ptr<Writer::Tool> tool = writer_.make_tool();
-      while (take(space)) process(space, tool.get());
+      LeafPairs::Worker hashing(leaf_pairs_);
+      while (take(space)) process(space, tool.get(), hashing);
     } catch (const Abandoned&) {
     } catch (...) {
       fail(std::current_exception());
@@ -115,7 +118,7 @@ class Conversion {
     return true;
   }
 
-  void process(Workspace& space, Writer::Tool* tool) {
+  void process(Workspace& space, Writer::Tool* tool, LeafPairs::Worker& hashing) {
     const Batch& batch = space.batch;
     space.has_plain = false;
     space.writes.clear();
@@ -123,12 +126,11 @@ class Conversion {
     if (batch.length != 0) {
       reader_.load(op_, space);
       const Budget::Core core(budget_, op_);
-      if (digest_ || writer_.needs_plain(batch)) {
+      if (digest_ || writer_.needs_plain(batch))
         reader_.account(decode(space, batch_bytes_, reader_.virtual_size()));
-        hash(space);
-      }
       writer_.prepare(space, tool);
     }
+    if (digest_) hash(space, hashing);
     wait_for_turn(batch.number);
     checkpoint(batch);
     writer_.place(op_, space);
@@ -137,6 +139,7 @@ class Conversion {
     checkpoints_.placed(bytes);
     if (output_.in_order()) store(space);
     end_turn();
+    if (digest_) hashing.comes_again();
     if (!output_.in_order()) store(space);
     checkpoints_.stored(op_, batch.number);
     done(batch.guest + batch.length - batch.zero_from);
@@ -147,9 +150,9 @@ class Conversion {
       output_.write(op_, write.offset, write.data, write.length);
   }
 
-  void hash(const Workspace& space) {
-    if (!digest_) return;
+  void hash(const Workspace& space, LeafPairs::Worker& hashing) {
     const Batch& batch = space.batch;
+    std::vector<Leaf> leaves;
     for (uint64_t at = 0; at < batch.length; at += kDigestBlock) {
       // A grown disk's last block is as long as the image has it; plain is zero there.
       const uint64_t length =
@@ -158,10 +161,11 @@ class Conversion {
       for (uint64_t i = at / kGranule; zero && i < div_ceil(at + length, kGranule); ++i)
         zero = space.zero[i];
       if (zero) continue;  // as the tree assumes
-      const Hash256 leaf = Digest::leaf(space.plain.data() + at, length);
-      const std::lock_guard lock(digest_mutex_);
-      digest_->add((batch.guest + at) / kDigestBlock, leaf);
+      leaves.push_back({(batch.guest + at) / kDigestBlock, space.plain.data() + at, length, {}});
     }
+    hashing.hash(leaves, [this] { return failed_.load(); });
+    const std::lock_guard lock(digest_mutex_);
+    for (const Leaf& leaf : leaves) digest_->add(leaf.index, leaf.hash);
   }
 
   void wait_for_turn(uint64_t number) {
@@ -200,6 +204,7 @@ class Conversion {
   const uint64_t batch_bytes_;
   Checkpoints checkpoints_;
   uint64_t resumed_ = 0, pass_over_ = 0;
+  LeafPairs leaf_pairs_;
   std::optional<Digest> digest_;
   std::mutex digest_mutex_;
 
