@@ -13,7 +13,7 @@ int default_level(Packing packing) {
   switch (packing) {
     case Packing::kZlib:
     case Packing::kRawDeflate:
-      return 2;
+      return 1;
     case Packing::kRawDeflate4K:
       return 6;
     case Packing::kZstd:
