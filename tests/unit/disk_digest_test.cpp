@@ -51,7 +51,7 @@ TEST(DiskDigest, PairsAreWhatOpenSslSays) {
 struct Fixture {
   test::TestHost host;
   hyper_op op;
-  Budget budget{2, 64u << 20};
+  Budget budget{2, 2, 64u << 20};
   LeafPairs pairs{Op(&op), budget};
 };
 

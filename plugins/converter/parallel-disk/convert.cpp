@@ -176,7 +176,11 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
                                       : static_cast<unsigned>(threads);
   const uint64_t bytes =
       memory == 0 ? kBaseMemory + count * kThreadMemory : static_cast<uint64_t>(memory);
-  return std::unique_ptr<ParallelDisk>(new ParallelDisk(count, bytes,
+  // With all processors one more may be busy: when a worker turns to waiting or writing, the
+  // kernel's scheduler leaves its processor idle for a while before it fetches a woken one from
+  // another (5 % of the wall time).
+  const unsigned busy = threads == 0 ? count + 1 : count;
+  return std::unique_ptr<ParallelDisk>(new ParallelDisk(count, busy, bytes,
                                                         config.boolean("/strict_deflate", false),
                                                         config.boolean("/allow_backing", false)));
 }

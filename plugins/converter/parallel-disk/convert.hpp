@@ -20,8 +20,9 @@ class ParallelDisk : public ConverterInstance {
                       SinkRef sink) override;
 
  private:
-  ParallelDisk(unsigned threads, uint64_t memory_bytes, bool strict_deflate, bool allow_backing)
-      : budget_(threads, memory_bytes),
+  ParallelDisk(unsigned threads, unsigned busy, uint64_t memory_bytes, bool strict_deflate,
+               bool allow_backing)
+      : budget_(threads, busy, memory_bytes),
         strict_deflate_(strict_deflate),
         allow_backing_(allow_backing) {}
 

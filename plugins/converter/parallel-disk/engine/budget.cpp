@@ -19,7 +19,7 @@ void wait(std::condition_variable& changed, std::unique_lock<std::mutex>& lock, 
 
 Budget::Core::Core(Budget& budget, Op op) : budget_(budget) {
   std::unique_lock lock(budget.mutex_);
-  wait(budget.changed_, lock, op, [&] { return budget.cores_taken_ < budget.threads_; });
+  wait(budget.changed_, lock, op, [&] { return budget.cores_taken_ < budget.busy_; });
   ++budget.cores_taken_;
 }
 

@@ -12,7 +12,9 @@ namespace hyper::disk {
 
 class Budget {
  public:
-  Budget(unsigned threads, uint64_t memory_bytes) : threads_(threads), memory_(memory_bytes) {}
+  /// `busy`: how many may hold a Core at once.
+  Budget(unsigned threads, unsigned busy, uint64_t memory_bytes)
+      : threads_(threads), busy_(busy), memory_(memory_bytes) {}
 
   unsigned threads() const { return threads_; }
   uint64_t memory_bytes() const { return memory_; }
@@ -48,7 +50,7 @@ class Budget {
   };
 
  private:
-  const unsigned threads_;
+  const unsigned threads_, busy_;
   const uint64_t memory_;
   std::mutex mutex_;
   std::condition_variable changed_;
