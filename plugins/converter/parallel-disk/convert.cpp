@@ -178,7 +178,7 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
       memory == 0 ? kBaseMemory + count * kThreadMemory : static_cast<uint64_t>(memory);
   // With all processors one more may be busy: when a worker turns to waiting or writing, the
   // kernel's scheduler leaves its processor idle for a while before it fetches a woken one from
-  // another (5 % of the wall time).
+  // another (5 to 10 % of the wall time).
   const unsigned busy = threads == 0 ? count + 1 : count;
   return std::unique_ptr<ParallelDisk>(new ParallelDisk(count, busy, bytes,
                                                         config.boolean("/strict_deflate", false),

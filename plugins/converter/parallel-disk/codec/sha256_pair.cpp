@@ -87,15 +87,8 @@ Hash256 unpack(__m128i feba, __m128i hgdc) {
   return out;
 }
 
-}  // namespace
-
-bool Sha256::pairs() {
-  static const bool can = has_sha_instructions();
-  return can;
-}
-
-std::array<Hash256, 2> Sha256::pair(uint8_t prefix, const uint8_t* first, const uint8_t* second,
-                                    std::size_t length) {
+std::array<Hash256, 2> interleaved(uint8_t prefix, const uint8_t* first, const uint8_t* second,
+                                   std::size_t length) {
   const uint8_t* const data[2] = {first, second};
   States states;
   for (int lane = 0; lane < 2; ++lane) {
@@ -129,17 +122,24 @@ std::array<Hash256, 2> Sha256::pair(uint8_t prefix, const uint8_t* first, const 
   return {unpack(states.feba[0], states.hgdc[0]), unpack(states.feba[1], states.hgdc[1])};
 }
 
-#else
+}  // namespace
+#endif
 
 bool Sha256::pairs() {
+#if defined(__x86_64__)
+  static const bool can = has_sha_instructions();
+  return can;
+#else
   return false;
+#endif
 }
 
 std::array<Hash256, 2> Sha256::pair(uint8_t prefix, const uint8_t* first, const uint8_t* second,
                                     std::size_t length) {
+#if defined(__x86_64__)
+  if (pairs()) return interleaved(prefix, first, second, length);
+#endif
   return {hash({{&prefix, 1}, {first, length}}), hash({{&prefix, 1}, {second, length}})};
 }
-
-#endif
 
 }  // namespace hyper::disk

@@ -12,7 +12,7 @@ namespace hyper::disk {
 
 class Budget {
  public:
-  /// `busy`: how many may hold a Core at once.
+  /// `threads`: how many workers a disk is worth. `busy`: how many may hold a Core at once.
   Budget(unsigned threads, unsigned busy, uint64_t memory_bytes)
       : threads_(threads), busy_(busy), memory_(memory_bytes) {}
 

@@ -139,9 +139,9 @@ class Conversion {
     checkpoints_.placed(bytes);
     if (output_.in_order()) store(space);
     end_turn();
-    if (digest_) hashing.comes_again();
     if (!output_.in_order()) store(space);
     checkpoints_.stored(op_, batch.number);
+    if (digest_) hashing.comes_again();
     done(batch.guest + batch.length - batch.zero_from);
   }
 
@@ -163,7 +163,7 @@ class Conversion {
       if (zero) continue;  // as the tree assumes
       leaves.push_back({(batch.guest + at) / kDigestBlock, space.plain.data() + at, length, {}});
     }
-    hashing.hash(leaves, [this] { return failed_.load(); });
+    hashing.hash(leaves);
     const std::lock_guard lock(digest_mutex_);
     for (const Leaf& leaf : leaves) digest_->add(leaf.index, leaf.hash);
   }

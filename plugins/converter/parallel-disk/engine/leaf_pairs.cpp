@@ -4,6 +4,10 @@
 #include <chrono>
 
 namespace hyper::disk {
+namespace {
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kPatience{10};
+}  // namespace
 
 LeafPairs::Worker::Worker(LeafPairs& pairs) : pairs_(pairs) {
   comes_again();
@@ -25,24 +29,24 @@ void LeafPairs::Worker::arrive() {
   if (--pairs_.coming_ == 0) pairs_.changed_.notify_all();
 }
 
-void LeafPairs::Worker::hash(std::vector<Leaf>& leaves, const std::function<bool()>& stopped) {
+void LeafPairs::Worker::hash(std::vector<Leaf>& leaves) {
   arrive();
-  const auto whole = [&](std::size_t i) {
+  const auto pairable = [&](std::size_t i) {
     return Sha256::pairs() && i < leaves.size() && leaves[i].length == kDigestBlock;
   };
   for (std::size_t i = 0; i < leaves.size(); ++i) {
-    if (whole(i) && whole(i + 1)) {
+    if (pairable(i) && pairable(i + 1)) {
       pairs_.both(leaves[i], leaves[i + 1]);
       ++i;
-    } else if (!whole(i) || !pairs_.with_another(leaves[i], stopped)) {
+    } else if (!pairable(i) || !pairs_.with_another(leaves[i])) {
       const Budget::Core core(pairs_.budget_, pairs_.op_);
       leaves[i].hash = Digest::leaf(leaves[i].data, leaves[i].length);
     }
   }
 }
 
-/// False: no other worker comes.
-bool LeafPairs::with_another(Leaf& leaf, const std::function<bool()>& stopped) {
+/// False: not hashed, as nobody came, or the one that came failed.
+bool LeafPairs::with_another(Leaf& leaf) {
   std::unique_lock lock(mutex_);
   if (waiting_ != nullptr) {
     Waiting& other = *waiting_;
@@ -65,9 +69,10 @@ bool LeafPairs::with_another(Leaf& leaf, const std::function<bool()>& stopped) {
   }
   Waiting own{leaf};
   waiting_ = &own;
-  // The time limit is for `stopped`, of which nobody tells.
-  while (own.state == State::kTaken || (own.state == State::kWaiting && coming_ != 0 && !stopped()))
-    changed_.wait_for(lock, std::chrono::milliseconds(50));
+  const Clock::time_point end = Clock::now() + kPatience;
+  while (own.state == State::kWaiting && coming_ != 0)
+    if (changed_.wait_until(lock, end) == std::cv_status::timeout) break;
+  while (own.state == State::kTaken) changed_.wait(lock);
   if (own.state == State::kWaiting) waiting_ = nullptr;
   return own.state == State::kDone;
 }
