@@ -92,7 +92,7 @@ class Cleaner {
   std::vector<Way> ways_for(const JournalEntry& entry) {
     std::vector<Way> ways;
     for (const std::string& name : places_.providers)
-      if (session_.provider_plugin(name) == entry.plugin)
+      if (plugin_id(session_.provider_plugin(name)) == entry.plugin)
         ways.push_back({"provider " + name, [this, name](Operation& op) -> Call {
                           ProviderHandle& provider = session_.provider(name, op);
                           return [&provider](Operation& undo_op, const nlohmann::json& what) {
@@ -113,7 +113,7 @@ class Cleaner {
       return ways;
     }
     for (std::size_t i = 0; i < places_.storages.size(); ++i)
-      if (places_.storages[i].plugin == entry.plugin)
+      if (plugin_id(places_.storages[i].plugin) == entry.plugin)
         add_storage(places_.storages[i], "storage " + std::to_string(i));
     return ways;
   }

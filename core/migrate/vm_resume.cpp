@@ -86,7 +86,7 @@ void VmMigration::remove_orphans() {
       std::vector<StorageHandle*> places;
       if (entry.plugin == "local" && text(entry, "where") == config_.output_dir.string())
         places.push_back(&session_.local_storage(config_.output_dir, op_));
-      if (config_.upload_to_cloud && entry.plugin == config_.storage.plugin)
+      if (config_.upload_to_cloud && entry.plugin == plugin_id(config_.storage.plugin))
         places.push_back(&session_.storage(config_.storage, op_));
       for (StorageHandle* place : places)
         if (place->undo(op_, entry.what)) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "core/os/process_identity.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/journal.hpp"
 
@@ -75,6 +76,7 @@ hyper_st list(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) noex
     journal.each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
       nlohmann::json what = entry.what;
       what["entry"] = entry.id;
+      what["abandoned"] = process_state(entry.owner) == ProcessState::kGone;
       const std::string text = what.dump();
       if (emit(arg, text.data(), text.size()) != HYPER_OK)
         throw Error(Code::kFail, "reading the journal was stopped");

@@ -103,6 +103,7 @@ TEST_F(State, PluginsSeeTheJournalThatIsSetAndNoneOtherwise) {
   const auto back = nlohmann::json::parse(listed);
   EXPECT_EQ(back["entry"], entry);
   EXPECT_EQ(back["ref"], "snapshot-1");
+  EXPECT_EQ(back["abandoned"], false);
   EXPECT_EQ(table->close(&op, entry), HYPER_OK);
   EXPECT_EQ(open_kinds("vsphere"), std::vector<std::string>{});
 }

@@ -384,6 +384,28 @@ class Details(FaultTest):
         self.host("cleanup", self.work / "plan.yaml")
         self.assert_nothing_owed()
 
+    def test_the_next_run_answers_for_the_power_that_a_killed_one_changed(self):
+        options = {"power": "shutdown", "restore_power": True}
+        for name, faults, status, power in (("web", {}, OK, "poweredOff"),
+                                            ("db", {"nfc_status": [500] * ALWAYS}, FAILED, "poweredOn")):
+            with self.subTest(name):
+                vm = self.add_vm(name, power="poweredOn")
+                plan = self.plan(name, options=options)
+                self.server.faults["nfc_rate"] = 20_000
+                running = self.start("run", plan)
+                running.wait_for(lambda: self.server.streams > 0, "a stream", 60)
+                running.process.kill()
+                running.process.wait()
+                self.assertEqual(vm.power, "poweredOff")
+                self.server.faults.clear()
+                self.server.faults.update(faults)
+                self.host("run", plan, status=status)
+                self.server.faults.clear()
+                self.assertEqual(vm.power, power)
+                self.host("cleanup", plan)
+                self.assertEqual(vm.power, power)
+                self.assert_nothing_owed()
+
     def test_a_server_that_falls_silent_does_not_keep_the_program(self):
         self.add_vm()
         self.server.faults["silent_before"] = "Logout"

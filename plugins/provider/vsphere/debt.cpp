@@ -1,7 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "debt.hpp"
 
+#include <vector>
+
 namespace hyper::vsphere {
+namespace {
+std::string word(const nlohmann::ordered_json& entry, const char* key) {
+  const auto found = entry.find(key);
+  return found != entry.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+}  // namespace
+
+bool is_of(const Session& session, const nlohmann::ordered_json& entry) {
+  const std::string& uuid = session.content().instance_uuid;
+  const std::string server = word(entry, "server");
+  return !uuid.empty() && !server.empty()
+             ? server == uuid
+             : word(entry, "where") == session.settings().endpoint.authority;
+}
+
+std::optional<Debt> Debt::taken_over(Session& session, const char* kind, const Ref& vm, Op op) {
+  std::vector<nlohmann::ordered_json> left;
+  if (!Journal::kept()) return std::nullopt;
+  Journal::each(op, "vsphere", [&](const std::string& text) {
+    auto entry = nlohmann::ordered_json::parse(text, nullptr, false);
+    if (entry.is_object() && word(entry, "kind") == kind && word(entry, "vm") == vm.id &&
+        entry.value("abandoned", nlohmann::ordered_json()) == true && is_of(session, entry))
+      left.push_back(std::move(entry));
+  });
+  std::optional<Debt> first;
+  for (nlohmann::ordered_json& entry : left) {
+    const auto number = entry["entry"].get<uint64_t>();
+    entry.erase("entry");
+    entry.erase("abandoned");
+    if (first) {
+      Journal::close(op, number);
+    } else {
+      Journal::update(op, number, entry.dump());
+      first = Debt(number, std::move(entry));
+    }
+  }
+  return first;
+}
 
 Debt::Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
            const nlohmann::ordered_json& more)

@@ -6,7 +6,9 @@
 
 #include <hyper/op.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "session.hpp"
 
@@ -18,10 +20,17 @@ class Debt {
   /// the change must not be made then.
   Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
        const nlohmann::ordered_json& more = {});
+  /// Takes over what killed runs left open of that kind for that VM: the oldest, while the others,
+  /// which say the same, are settled.
+  static std::optional<Debt> taken_over(Session& session, const char* kind, const Ref& vm, Op op);
   Debt(Debt&& other) noexcept : entry_(other.entry_), json_(std::move(other.json_)) {
     other.entry_ = 0;
   }
-  Debt& operator=(Debt&&) = delete;
+  Debt& operator=(Debt&& other) noexcept {
+    entry_ = std::exchange(other.entry_, 0);
+    json_ = std::move(other.json_);
+    return *this;
+  }
   /// Left open: for cleanup.
   ~Debt() = default;
 
@@ -29,11 +38,17 @@ class Debt {
   void settle(Op op) noexcept;
   /// What it was opened with.
   std::string at(const char* key) const { return json_.value(key, std::string()); }
+  bool flag(const char* key) const { return json_.value(key, nlohmann::ordered_json()) == true; }
 
  private:
+  Debt(uint64_t entry, nlohmann::ordered_json json) : entry_(entry), json_(std::move(json)) {}
+
   uint64_t entry_ = 0;  // 0 = settled
   nlohmann::ordered_json json_;
 };
+
+/// Whether the journal's entry speaks of this server.
+bool is_of(const Session& session, const nlohmann::ordered_json& entry);
 
 }  // namespace hyper::vsphere
 

@@ -18,6 +18,8 @@ PowerChange::PowerChange(Session& session, VmInfo& vm, const std::string& task_i
                          const VmOptions& options, Op op)
     : session_(session), vm_(vm.ref), vm_name_(vm.name), restore_(options.restore_power) {
   using Power = VmOptions::Power;
+  debt_ = Debt::taken_over(session, "power", vm.ref, op);
+  if (debt_) restore_ = restore_ || debt_->flag("restore");
   if (vm.power == "off" || options.power == Power::kAsIs) return;
   if (options.power == Power::kRequireOff)
     throw Error(HYPER_FAIL, "'" + vm.name + "' is not powered off", "it is " + vm.power)
@@ -27,8 +29,9 @@ PowerChange::PowerChange(Session& session, VmInfo& vm, const std::string& task_i
     throw Error(HYPER_FAIL, "'" + vm.name + "' is suspended and cannot be shut down")
         .hint("Resume it, or choose power: as-is.")
         .at("vm/" + vm.name);
-  debt_.emplace(session, "power", vm.ref, task_id, op,
-                nlohmann::ordered_json{{"was", vm.power}, {"restore", restore_}});
+  if (!debt_)
+    debt_.emplace(session, "power", vm.ref, task_id, op,
+                  nlohmann::ordered_json{{"was", vm.power}, {"restore", restore_}});
   try {
     shut_down(vm, options, op);
   } catch (...) {

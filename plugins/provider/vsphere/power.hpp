@@ -12,7 +12,8 @@ namespace hyper::vsphere {
 
 class PowerChange {
  public:
-  /// Does what the policy says; vm.power is what it is afterwards.
+  /// Does what the policy says; vm.power is what it is afterwards. What a killed run owes for this
+  /// VM's power is this one's from now on: nothing once it is migrated.
   PowerChange(Session& session, VmInfo& vm, const std::string& task_id, const VmOptions& options,
               Op op);
   /// The migration is over: on failure the VM is powered on again if that was asked for.
@@ -25,7 +26,7 @@ class PowerChange {
   Session& session_;
   const Ref vm_;
   const std::string vm_name_;
-  const bool restore_;
+  bool restore_;
   std::optional<Debt> debt_;
 };
 

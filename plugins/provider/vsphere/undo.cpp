@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "connection.hpp"
+#include "debt.hpp"
 #include "power.hpp"
 #include "snapshot.hpp"
 
@@ -49,17 +50,13 @@ void end_lease(Session& session, const std::string& ref, Op op) {
 }  // namespace
 
 void Connection::undo(Op op, const std::string& entry_json) {
-  const auto entry = nlohmann::json::parse(entry_json, nullptr, false);
+  const auto entry = nlohmann::ordered_json::parse(entry_json, nullptr, false);
   if (!entry.is_object()) throw Error(HYPER_CORRUPT, "this journal entry is no JSON object");
   const auto field = [&](const char* key) {
     const auto found = entry.find(key);
     return found != entry.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
-  const std::string& uuid = session_.content().instance_uuid;
-  const bool here = !uuid.empty() && !field("server").empty()
-                        ? field("server") == uuid
-                        : field("where") == session_.settings().endpoint.authority;
-  if (!here) throw Reported(HYPER_UNSUPPORTED);
+  if (!is_of(session_, entry)) throw Reported(HYPER_UNSUPPORTED);
 
   const std::string kind = field("kind");
   const Ref vm{"VirtualMachine", field("vm")};
@@ -74,7 +71,7 @@ void Connection::undo(Op op, const std::string& entry_json) {
         throw Error(HYPER_CORRUPT, "this journal entry names no snapshot of ours");
       remove_snapshot(session_, vm, field("ref"), field("name"), op);
     } else if (kind == "power") {
-      if (entry.value("restore", nlohmann::json()) == true && field("was") == "on")
+      if (entry.value("restore", nlohmann::ordered_json()) == true && field("was") == "on")
         power_on(session_, vm, op);
     } else {
       throw Error(HYPER_UNSUPPORTED, "this journal entry is of an unknown kind", kind);

@@ -101,7 +101,8 @@ typedef struct hyper_journal {
   /* Replaces the entry's JSON, e.g. once the server has told a name. Durable when it returns. */
   hyper_st (*update)(hyper_op* op, uint64_t entry, const char* json) HYPER_NOEXCEPT;
   hyper_st (*close)(hyper_op* op, uint64_t entry) HYPER_NOEXCEPT;
-  /* Emits every open entry of `plugin`, oldest first: {"entry": N, …as written}. */
+  /* Emits every open entry of `plugin`, oldest first: {"entry": N, "abandoned": true if the
+   * process that wrote it is gone, …as written}. An abandoned one may be taken over by update(). */
   hyper_st (*list)(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 } hyper_journal;
 
