@@ -217,7 +217,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
       ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
       ->capture_default_str();
   command->add_option("--compression-level", options->compression_level,
-                      "1 to 9 (zlib), 1 to 22 (zstd)");
+                      "1 to 12 (zlib), 1 to 22 (zstd); qemu-img ignores it");
   command->add_option("--cluster-size", *cluster, "qcow2: e.g. 64KiB, 2MiB");
   command->add_option("--converter", options->converter,
                       "The converter plugin (default: parallel-disk, else qemu-img)");

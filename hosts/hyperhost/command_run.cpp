@@ -353,7 +353,9 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
   run->footer(
       "SIGTERM: nothing begins any more, the disks that run are finished. SIGINT, or SIGTERM "
       "again:\n"
-      "stops within two seconds. The same command goes on from there.\n\n"
+      "reading and writing stop within two seconds; then the source is given back, which cannot\n"
+      "be cancelled and may take minutes. One more signal: leaves at once; what is left at the\n"
+      "source then needs `hyperhost cleanup PLAN`. The same command goes on from there.\n\n"
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"

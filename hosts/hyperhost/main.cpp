@@ -37,9 +37,10 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
   app.footer(
-      "Exit status: 0 success; 1 a VM or an operation failed; 2 wrong command line or a plan with\n"
-      "errors; 3 the plan cannot run (nothing was touched); 4 interrupted; 5 not equal (compare,\n"
-      "verify) or not intact (audit verify); 70 internal error.\n\n"
+      "Exit status: 0 success; 1 a VM or an operation failed, or a VM was skipped; 2 wrong\n"
+      "command line or a plan with errors; 3 the plan cannot run (nothing was touched);\n"
+      "4 interrupted, or a VM was cancelled; 5 not equal (compare, verify) or not intact (audit\n"
+      "verify); 70 internal error.\n\n"
       "Examples:\n"
       "  hyperhost convert disk.vmdk disk.qcow2\n"
       "  hyperhost validate plan.yaml\n"
@@ -47,7 +48,8 @@ int main(int argc, char** argv) {
       "  hyperhost verify out/web-01/manifest.json\n\n"
       "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n"
       "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons;\n"
-      "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml.");
+      "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml;\n"
+      "HYPERHOST_STATE_DIR, another directory for the state.");
   add_run_commands(app, context, status);
   add_cleanup_command(app, context, status);
   add_status_commands(app, context, status);

@@ -32,11 +32,13 @@ typedef struct hyper_provider {
                           void* arg) HYPER_NOEXCEPT;
 
   /* Changes nothing; reports findings (warnings, errors) as diagnostics and returns the worst.
-   * request_json as for open_vm. NULL = describe_vm is all there is to check. */
+   * request_json as for open_vm, without content_ids. NULL = describe_vm is all there is to
+   * check. */
   hyper_st (*preflight)(void* connection, hyper_op* op, const char* request_json) HYPER_NOEXCEPT;
 
   /* Makes a VM ready to be read (snapshot, lease, power as asked) and holds it so until
-   * close_vm. request_json: {"vm": …, "task_id": …, "options": {…}}. */
+   * close_vm. request_json: {"vm": …, "task_id": …, "options": {…}}; "options" may be missing.
+   * There may be "content_ids": {"disk-0": "…"}, as the description had them. */
   hyper_st (*open_vm)(void* connection, hyper_op* op, const char* request_json,
                       void** vm) HYPER_NOEXCEPT;
   /* disk_id as in the description. Several disks of one VM may be open at once. */
