@@ -600,7 +600,7 @@ class FaultVCenter:
         lease.url = lambda disk: f"https://{host}/nfc/{ref[1]}/disk-{disk.unit}.vmdk"
         lease.thumbprint = "" if host == "*" else self.host_thumbprint
         if self.faults.get("wrong_thumbprint"):
-            lease.thumbprint = "00" + self.host_thumbprint[2:]
+            lease.thumbprint = ("01" if self.host_thumbprint.startswith("00") else "00") + self.host_thumbprint[2:]
         self.model.leases[ref[1]] = lease
         return f'<returnval type="HttpNfcLease">{ref[1]}</returnval>'
 
