@@ -279,6 +279,7 @@ class FaultVCenter:
         self.pages, self.pending = {}, {}
         self.certificate, host = make_certificate(directory, "vcenter.test"), make_certificate(directory, "esx1.test")
         self.host_thumbprint = host[2]
+        self.other_thumbprint = ("01" if host[2].startswith("00") else "00") + host[2][2:]
         self.vcenter = Server(self, self.certificate, False)
         self.host = Server(self, host, True)
         self.url = f"https://127.0.0.1:{self.vcenter.server_port}/sdk"
@@ -600,7 +601,7 @@ class FaultVCenter:
         lease.url = lambda disk: f"https://{host}/nfc/{ref[1]}/disk-{disk.unit}.vmdk"
         lease.thumbprint = "" if host == "*" else self.host_thumbprint
         if self.faults.get("wrong_thumbprint"):
-            lease.thumbprint = ("01" if self.host_thumbprint.startswith("00") else "00") + self.host_thumbprint[2:]
+            lease.thumbprint = self.other_thumbprint
         self.model.leases[ref[1]] = lease
         return f'<returnval type="HttpNfcLease">{ref[1]}</returnval>'
 
