@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/base/random_id.hpp"
 #include "core/disk/local_sources.hpp"
-#include "core/observe/random_id.hpp"
 #include "core/os/fd.hpp"
 #include "core/state/host_entries.hpp"
 

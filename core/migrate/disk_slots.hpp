@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <mutex>
 
-#include "core/plugin/cancel.hpp"
+#include "core/base/cancel.hpp"
 
 namespace hyperhost {
 

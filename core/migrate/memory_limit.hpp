@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/migrate/migration.hpp"
 #include "core/plan/plan.hpp"
 #include "core/plugin/registry.hpp"
+#include "core/vm/migration.hpp"
 
 namespace hyperhost {
 

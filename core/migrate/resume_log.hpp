@@ -12,9 +12,10 @@
 #include <optional>
 #include <string>
 
-#include "core/migrate/migration.hpp"
-#include "core/migrate/route.hpp"
+#include "core/migrate/session.hpp"
 #include "core/state/run_state.hpp"
+#include "core/vm/migration.hpp"
+#include "core/vm/route.hpp"
 
 namespace hyperhost {
 

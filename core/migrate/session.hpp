@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "core/base/bandwidth.hpp"
 #include "core/migrate/disk_slots.hpp"
-#include "core/migrate/migration.hpp"
-#include "core/plugin/bandwidth.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
+#include "core/vm/migration.hpp"
 
 namespace hyperhost {
 

@@ -10,7 +10,7 @@
 #include <mutex>
 #include <string>
 
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
 
 namespace hyperhost {
 

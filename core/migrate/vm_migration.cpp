@@ -3,6 +3,7 @@
 // of the VM is written and verified; the manifest comes last, so its presence means that the set
 // is complete.
 #include "core/migrate/vm_migration.hpp"
+#include "core/migrate/plan_route.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -10,10 +11,10 @@
 #include <thread>
 
 #include "core/disk/local_sources.hpp"
-#include "core/manifest/manifest.hpp"
 #include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/resume_log.hpp"
-#include "core/plugin/throttled_source.hpp"
+#include "core/plugin/filter/throttled_source.hpp"
+#include "core/vm/manifest.hpp"
 
 namespace hyperhost {
 

@@ -7,10 +7,10 @@
 
 #include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/conversion_manager.hpp"
-#include "core/migrate/migration.hpp"
-#include "core/migrate/route.hpp"
 #include "core/migrate/session.hpp"
 #include "core/migrate/stage_log.hpp"
+#include "core/vm/migration.hpp"
+#include "core/vm/route.hpp"
 
 namespace hyperhost {
 

@@ -17,7 +17,7 @@
 #include <mutex>
 #include <thread>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 
 namespace hyperhost {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <cerrno>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 #include "core/os/process_identity.hpp"
 
 namespace hyperhost {

@@ -9,8 +9,8 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "core/plan/read_yaml.hpp"
-#include "core/plan/schema.hpp"
+#include "core/config/read_yaml.hpp"
+#include "core/config/schema.hpp"
 
 namespace hyperhost {
 namespace {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/plan/config_value.hpp"
+#include "core/config/config_value.hpp"
 
 namespace hyperhost {
 

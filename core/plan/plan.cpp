@@ -11,13 +11,13 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "core/plan/file_name.hpp"
+#include "core/base/file_name.hpp"
+#include "core/config/override.hpp"
+#include "core/config/read_yaml.hpp"
+#include "core/config/schema.hpp"
 #include "core/plan/host_config.hpp"
-#include "core/plan/override.hpp"
 #include "core/plan/plan_read.hpp"
 #include "core/plan/plan_rules.hpp"
-#include "core/plan/read_yaml.hpp"
-#include "core/plan/schema.hpp"
 
 namespace hyperhost {
 namespace {

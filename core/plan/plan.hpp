@@ -15,10 +15,10 @@
 #include <string_view>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
-#include "core/observe/webhook_type.hpp"
-#include "core/plan/config_value.hpp"
+#include "core/base/diagnostic.hpp"
+#include "core/config/config_value.hpp"
 #include "core/plan/start_window.hpp"
+#include "core/plan/webhook_type.hpp"
 
 namespace hyperhost {
 

@@ -2,7 +2,7 @@
 // From the completed tree to the fields of Plan. Internal to core/plan; stateless: any thread.
 #pragma once
 
-#include "core/plan/config_value.hpp"
+#include "core/config/config_value.hpp"
 #include "core/plan/plan.hpp"
 
 namespace hyperhost {

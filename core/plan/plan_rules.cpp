@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <map>
 
-#include "core/plan/near_miss.hpp"
+#include "core/base/near_miss.hpp"
 
 namespace hyperhost::plan_rules {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 #include "core/plan/plan.hpp"
 
 namespace hyperhost::plan_rules {

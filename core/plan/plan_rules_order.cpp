@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "core/plan/near_miss.hpp"
+#include "core/base/near_miss.hpp"
 #include "core/plan/plan_rules.hpp"
 
 namespace hyperhost::plan_rules {

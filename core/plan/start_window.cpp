@@ -3,7 +3,7 @@
 
 #include <ctime>
 
-#include "core/observe/timestamp.hpp"
+#include "core/base/timestamp.hpp"
 
 namespace hyperhost {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 #include "core/os/fd.hpp"
 
 namespace hyperhost {

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "core/plugin/serial_source.hpp"
+#include "core/plugin/filter/serial_source.hpp"
 
 namespace hyperhost {
 namespace {

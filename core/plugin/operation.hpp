@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
-#include "core/plugin/bandwidth.hpp"
-#include "core/plugin/cancel.hpp"
+#include "core/base/bandwidth.hpp"
+#include "core/base/cancel.hpp"
+#include "core/base/diagnostic.hpp"
 
 struct hyper_op {};
 struct hyper_cfg {};
@@ -85,13 +85,13 @@ class Operation : public hyper_op {
 /// The table passed to every plugin's start(). Constant.
 const hyper_host* host_table();
 
-/// "core/plugin/spawn.cpp": the extension hyper.spawn/1.
+/// "core/plugin/services/spawn.cpp": the extension hyper.spawn/1.
 const hyper_spawn* spawn_table();
 
-/// "core/state/journal_table.cpp": the extension hyper.journal/1.
+/// "core/plugin/services/journal.cpp": the extension hyper.journal/1.
 const hyper_journal* journal_table();
 
-/// "core/plugin/bandwidth.cpp": the extension hyper.throttle/1.
+/// "core/base/bandwidth.cpp": the extension hyper.throttle/1.
 const hyper_throttle* throttle_table();
 
 /// Collects what a call emits. `receive` may throw: the call fails then and rethrow() throws it.

@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <regex>
 
-#include "core/plan/near_miss.hpp"
+#include "core/base/near_miss.hpp"
 #include "core/plugin/elf_section.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
 

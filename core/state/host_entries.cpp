@@ -5,9 +5,9 @@
 
 #include <cerrno>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
+#include "core/base/file_name.hpp"
 #include "core/os/process_identity.hpp"
-#include "core/plan/file_name.hpp"
 
 namespace hyperhost {
 

@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <iostream>
 
-#include "core/plan/override.hpp"
+#include "core/base/version.hpp"
+#include "core/config/override.hpp"
 #include "hosts/hyperexport/export_plan.hpp"
 #include "hosts/hyperexport/go_flags.hpp"
 #include "hosts/hyperexport/plan_yaml.hpp"
@@ -58,7 +59,7 @@ int main(int argc, char** argv) {
       "hyperexport: takes one VM out of vSphere or an OVF/OVA package and converts it, without a\n"
       "plan. Long flags may be written with one dash (-vm)."};
   app.name("hyperexport");
-  app.set_version_flag("--version", "hyperexport " HYPERHOST_VERSION);
+  app.set_version_flag("--version", std::string("hyperexport ") + version());
   add_export_flags(app, flags);
   app.add_flag("--print-plan", only_print, "Print the plan for `hyperhost run` and do nothing");
   app.add_flag("--dry-run", dry_run, "Check everything, say how each disk would go");
@@ -81,7 +82,7 @@ int main(int argc, char** argv) {
       "  hyperexport --path web.ova --vm web-01 --format raw --print-plan > plan.yaml");
   try {
     if (argc == 3 && std::string_view(argv[1]) == "--documentation") {  // the build asks for it
-      write_documentation(app, argv[2], HYPERHOST_VERSION);
+      write_documentation(app, argv[2], version());
       return kExitOk;
     }
     std::vector<std::string> arguments = with_double_dashes(argc, argv, app);

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "core/plan/config_value.hpp"
+#include "core/config/config_value.hpp"
 
 namespace hyperhost {
 

@@ -3,9 +3,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/observe/audit_reader.hpp"
-#include "core/observe/timestamp.hpp"
-#include "core/plan/units.hpp"
+#include "core/base/timestamp.hpp"
+#include "core/base/units.hpp"
+#include "core/watch/audit/audit_reader.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"
 

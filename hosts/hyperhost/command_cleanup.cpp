@@ -4,10 +4,10 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/migrate/bind_plan.hpp"
-#include "core/migrate/cleanup.hpp"
 #include "core/plan/plan.hpp"
-#include "core/state/state_store.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/run/cleanup.hpp"
+#include "core/state/sqlite/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/table.hpp"
 

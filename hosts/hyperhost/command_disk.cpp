@@ -8,13 +8,13 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/base/units.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
-#include "core/manifest/manifest.hpp"
-#include "core/migrate/bind_plan.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/plan/plan_read.hpp"
-#include "core/plan/units.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/vm/manifest.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/disk_screen.hpp"
 #include "hosts/hyperhost/single_disk.hpp"

@@ -3,10 +3,10 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/migrate/bind_plan.hpp"
-#include "core/migrate/vm_description.hpp"
 #include "core/plan/plan.hpp"
 #include "core/plugin/handles.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/vm/vm_description.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/table.hpp"
 

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "core/diag/redactor.hpp"
-#include "core/plugin/check/check.hpp"
+#include "core/base/redactor.hpp"
+#include "core/check/check.hpp"
 #include "hosts/hyperhost/command_plugins.hpp"
 
 namespace hyperhost {

@@ -10,12 +10,12 @@
 #include <optional>
 #include <set>
 
-#include "core/migrate/bind_plan.hpp"
-#include "core/migrate/watchers.hpp"
 #include "core/plan/plan.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/run/watchers.hpp"
 #include "core/state/host_entries.hpp"
-#include "core/state/run_recorder.hpp"
-#include "core/state/state_store.hpp"
+#include "core/state/sqlite/state_store.hpp"
+#include "core/watch/recorder/run_recorder.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
 #include "hosts/hyperhost/report.hpp"

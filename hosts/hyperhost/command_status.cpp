@@ -5,10 +5,10 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/observe/event.hpp"
-#include "core/observe/timestamp.hpp"
+#include "core/base/timestamp.hpp"
+#include "core/events/event.hpp"
 #include "core/os/process_identity.hpp"
-#include "core/state/state_store.hpp"
+#include "core/state/sqlite/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/table.hpp"
 

@@ -14,9 +14,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/diag/redactor.hpp"
-#include "core/observe/event.hpp"
-#include "core/observe/timestamp.hpp"
+#include "core/base/redactor.hpp"
+#include "core/base/timestamp.hpp"
+#include "core/events/event.hpp"
 #include "core/os/fd.hpp"
 #include "hosts/hyperhost/log_sink.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"

@@ -12,9 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/cancel.hpp"
+#include "core/base/diagnostic.hpp"
 #include "core/plan/host_config.hpp"
-#include "core/plugin/cancel.hpp"
 #include "core/plugin/registry.hpp"
 
 namespace hyperhost {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/observe/timestamp.hpp"
+#include "core/base/timestamp.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/run_view.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"

@@ -10,8 +10,8 @@
 #include <mutex>
 #include <string>
 
-#include "core/observe/byte_rate.hpp"
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
+#include "core/watch/progress/byte_rate.hpp"
 #include "hosts/hyperhost/console.hpp"
 
 namespace hyperhost {

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 
 namespace hyperhost {
 namespace {

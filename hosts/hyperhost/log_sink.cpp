@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "core/diag/redactor.hpp"
-#include "core/observe/timestamp.hpp"
+#include "core/base/redactor.hpp"
+#include "core/base/timestamp.hpp"
 #include "hosts/hyperhost/console.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"
 

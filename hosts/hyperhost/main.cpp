@@ -3,7 +3,8 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/plan/near_miss.hpp"
+#include "core/base/near_miss.hpp"
+#include "core/base/version.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/documentation.hpp"
 #include "hosts/hyperhost/process.hpp"
@@ -19,7 +20,7 @@ int main(int argc, char** argv) {
   app.name("hyperhost");
   app.require_subcommand(1);
   app.fallthrough();
-  app.set_version_flag("--version", "hyperhost " HYPERHOST_VERSION);
+  app.set_version_flag("--version", std::string("hyperhost ") + version());
   app.add_option("--output", context.output, "What standard output carries")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -59,15 +60,15 @@ int main(int argc, char** argv) {
   add_audit_commands(app, context, status);
   app.add_subcommand("version", "Print the version")->callback([&] {
     if (context.json())
-      context.print_json({{"version", HYPERHOST_VERSION}, {"plugin_abi", "1.0"}});
+      context.print_json({{"version", version()}, {"plugin_abi", "1.0"}});
     else
-      std::cout << "hyperhost " HYPERHOST_VERSION " (plugin ABI 1.0)\n";
+      std::cout << "hyperhost " << version() << " (plugin ABI 1.0)\n";
   });
   const auto documentation = std::make_shared<std::string>();
   CLI::App* document = app.add_subcommand("documentation")->group("");
   document->add_option("DIRECTORY", *documentation)->required();
   document->callback(
-      [&app, documentation] { write_documentation(app, *documentation, HYPERHOST_VERSION); });
+      [&app, documentation] { write_documentation(app, *documentation, version()); });
   try {
     app.parse(argc, argv);
   } catch (const CLI::RequiredError& error) {

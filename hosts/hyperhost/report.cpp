@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "core/observe/timestamp.hpp"
+#include "core/base/timestamp.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/table.hpp"
 

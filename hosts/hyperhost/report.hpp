@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/migrate/migration.hpp"
-#include "core/migrate/route.hpp"
-#include "core/observe/webhook_manager.hpp"
+#include "core/vm/migration.hpp"
+#include "core/vm/route.hpp"
+#include "core/watch/webhook/webhook_manager.hpp"
 
 namespace hyperhost {
 

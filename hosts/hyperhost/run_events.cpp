@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/diag/redactor.hpp"
-#include "core/observe/timestamp.hpp"
+#include "core/base/redactor.hpp"
+#include "core/base/timestamp.hpp"
 #include "hosts/hyperhost/context.hpp"
 
 namespace hyperhost {

@@ -10,8 +10,8 @@
 #include <mutex>
 #include <string>
 
-#include "core/observe/event.hpp"
-#include "core/observe/progress_tracker.hpp"
+#include "core/events/event.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
 
 namespace hyperhost {
 

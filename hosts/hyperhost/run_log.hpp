@@ -11,7 +11,7 @@
 #include <mutex>
 #include <string>
 
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
 
 namespace hyperhost {
 

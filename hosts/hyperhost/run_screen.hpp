@@ -8,8 +8,8 @@
 #include <memory>
 #include <string>
 
-#include "core/migrate/orchestrator.hpp"
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
+#include "core/run/orchestrator.hpp"
 
 namespace hyperhost {
 

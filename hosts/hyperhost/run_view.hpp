@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "core/observe/byte_rate.hpp"
-#include "core/observe/progress_tracker.hpp"
+#include "core/watch/progress/byte_rate.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
 #include "hosts/hyperhost/console.hpp"
 
 namespace hyperhost {

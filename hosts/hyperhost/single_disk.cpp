@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <map>
 
+#include "core/base/text.hpp"
+#include "core/config/read_yaml.hpp"
 #include "core/disk/local_sources.hpp"
-#include "core/migrate/bind_plan.hpp"
-#include "core/migrate/vm_description.hpp"
-#include "core/plan/read_yaml.hpp"
-#include "core/state/state_store.hpp"
+#include "core/migrate/plan_route.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/state/sqlite/state_store.hpp"
+#include "core/vm/vm_description.hpp"
 
 namespace hyperhost {
 namespace {

@@ -8,10 +8,10 @@
 #include <string>
 
 #include "core/migrate/conversion_manager.hpp"
-#include "core/migrate/migration.hpp"
 #include "core/migrate/session.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
+#include "core/vm/migration.hpp"
 
 namespace hyperhost {
 

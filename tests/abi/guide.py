@@ -61,7 +61,7 @@ class Guide(unittest.TestCase):
             "converter.result", "image.probe", "image.request", "storage.info", "storage.put", "storage.stat", "sink.commit", "source.finish"})
 
     def test_the_description_has_what_the_host_reads(self):
-        source = (ROOT / "core/migrate/vm_description.cpp").read_text()
+        source = (ROOT / "core/vm/vm_description.cpp").read_text()
         example = json.loads(snippets.documents()["vm.description"])
         where = {"vm": example, "disk": example["disks"][0], "nic": example["nics"][0]}
         reads = re.findall(r'\b(vm|disk|nic)\.(?:text|number|flag|list)\("(\w+)"', source)
@@ -79,7 +79,7 @@ class Guide(unittest.TestCase):
         self.assertEqual(emitted - known, set())
 
     def test_the_converter_gets_what_the_example_says(self):
-        source = (ROOT / "core/migrate/route.cpp").read_text()
+        source = (ROOT / "core/migrate/plan_route.cpp").read_text()
         body = source[source.index("convert_request("):source.index("bool contains(")]
         example = json.loads(snippets.documents()["converter.request"])
         known = set(example) | set(example["source"]) | set(example["target"])
@@ -89,7 +89,7 @@ class Guide(unittest.TestCase):
     def test_option_keywords(self):
         guide = snippets.GUIDE.read_text(encoding="utf-8")
         listed = guide[guide.index("## Options"):guide.index("## Life of a plugin")]
-        source = (ROOT / "core/plan/schema_check.cpp").read_text()
+        source = (ROOT / "core/config/schema_check.cpp").read_text()
         keywords = re.findall(r'Keyword\{"([^"]+)"', source)
         self.assertGreater(len(keywords), 30)
         for keyword in keywords:

@@ -261,7 +261,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(left, [])
 
     def audit(self, path="audit/audit.log"):
-        """The entries, the chain checked by its definition (core/observe/audit_chain.hpp)."""
+        """The entries, the chain checked by its definition (core/watch/audit/audit_chain.hpp)."""
         log = self.work / path
         self.assertTrue(log.exists(), "no audit log was written")
         previous, entries = "0" * 64, []

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The source tree's own rules:  lint.py format | layering | licence | names | scripts
+"""The source tree's own rules:  lint.py format | layering | rooms | licence | names | scripts
 
 format    clang-format-14 has nothing to change
 layering  sdk uses the standard library only; plugins never core or hosts; core never plugins or hosts
+rooms     core's rooms include only themselves and the rooms below them
 licence   every source file names its licence in its first three lines
 names     no file is a place to put things (util, helper, common, manager)
 scripts   Python compiles, shell scripts parse
@@ -93,6 +94,26 @@ def check_layering(names):
     return found
 
 
+# Core's rooms, lowest first. A room includes itself and what stands before it (docs/architecture.md).
+ROOMS = ("base", "os", "config", "plan", "state", "plugin", "disk", "check", "events", "watch", "vm", "migrate", "run")
+
+
+def check_rooms(names):
+    found = []
+    for name in names:
+        parts = name.split("/")
+        if parts[0] != "core" or not name.endswith(SOURCE):
+            continue
+        if len(parts) < 3 or parts[1] not in ROOMS:
+            found.append(f"{name}:1: core has no room '{parts[1]}'; its rooms are {', '.join(ROOMS)}")
+            continue
+        for number, line in enumerate(read(name).splitlines(), 1):
+            match = re.match(r'\s*#\s*include\s*"core/([^/"]+)/', line)
+            if match and (match[1] not in ROOMS or ROOMS.index(match[1]) > ROOMS.index(parts[1])):
+                found.append(f"{name}:{number}: the room '{parts[1]}' stands below '{match[1]}' and must not include it")
+    return found
+
+
 def is_script(name):
     with open(os.path.join(ROOT, name), "rb") as f:
         return f.read(2) == b"#!"
@@ -142,7 +163,7 @@ def check_scripts(names):
     return found
 
 
-CHECKS = {"format": check_format, "layering": check_layering, "licence": check_licence, "names": check_names,
+CHECKS = {"format": check_format, "layering": check_layering, "rooms": check_rooms, "licence": check_licence, "names": check_names,
           "scripts": check_scripts}
 
 

@@ -30,11 +30,11 @@ class Lints(unittest.TestCase):
         return name
 
     def test_a_plugin_that_includes_core_is_found(self):
-        name = self.put("plugins/x/x.cpp", LICENCE + '#include "core/diag/diagnostic.hpp"\n#include <zlib.h>\n')
-        self.assertEqual(lint.check_layering([name]), [f"{name}:2: plugins must not include core/diag/diagnostic.hpp"])
+        name = self.put("plugins/x/x.cpp", LICENCE + '#include "core/base/diagnostic.hpp"\n#include <zlib.h>\n')
+        self.assertEqual(lint.check_layering([name]), [f"{name}:2: plugins must not include core/base/diagnostic.hpp"])
 
     def test_a_relative_way_round_is_found(self):
-        name = self.put("plugins/x/x.cpp", '#include "../../core/diag/diagnostic.hpp"\n')
+        name = self.put("plugins/x/x.cpp", '#include "../../core/base/diagnostic.hpp"\n')
         self.assertEqual(len(lint.check_layering([name])), 1)
 
     def test_a_third_party_header_in_the_sdk_is_found(self):

@@ -18,12 +18,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "core/observe/audit_logger.hpp"
-#include "core/observe/http/metrics_server.hpp"
-#include "core/observe/http/progress_api_server.hpp"
-#include "core/observe/metrics_collector.hpp"
-#include "core/observe/progress_tracker.hpp"
-#include "core/observe/webhook_manager.hpp"
+#include "core/watch/audit/audit_logger.hpp"
+#include "core/watch/http/metrics_server.hpp"
+#include "core/watch/http/progress_api_server.hpp"
+#include "core/watch/metrics/metrics_collector.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
+#include "core/watch/webhook/webhook_manager.hpp"
 
 using namespace hyperhost;
 using Steady = std::chrono::steady_clock;

@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 
 namespace hyperhost {
 namespace {

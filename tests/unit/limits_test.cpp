@@ -10,9 +10,9 @@
 #include <set>
 #include <thread>
 
-#include "core/migrate/bind_plan.hpp"
 #include "core/migrate/memory_limit.hpp"
-#include "core/plugin/throttled_source.hpp"
+#include "core/plugin/filter/throttled_source.hpp"
+#include "core/run/bind_plan.hpp"
 
 namespace hyperhost {
 namespace {

@@ -9,17 +9,18 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/diag/redactor.hpp"
-#include "core/observe/timestamp.hpp"
-#include "core/plan/file_name.hpp"
-#include "core/plan/near_miss.hpp"
-#include "core/plan/override.hpp"
-#include "core/plan/pattern.hpp"
-#include "core/plan/read_yaml.hpp"
-#include "core/plan/schema.hpp"
-#include "core/plan/secret.hpp"
+#include "core/base/file_name.hpp"
+#include "core/base/near_miss.hpp"
+#include "core/base/pattern.hpp"
+#include "core/base/redactor.hpp"
+#include "core/base/text.hpp"
+#include "core/base/timestamp.hpp"
+#include "core/base/units.hpp"
+#include "core/config/override.hpp"
+#include "core/config/read_yaml.hpp"
+#include "core/config/schema.hpp"
+#include "core/config/secret.hpp"
 #include "core/plan/start_window.hpp"
-#include "core/plan/units.hpp"
 
 namespace hyperhost {
 namespace {

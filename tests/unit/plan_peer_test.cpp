@@ -13,9 +13,9 @@
 #include <random>
 #include <sstream>
 
+#include "core/config/read_yaml.hpp"
+#include "core/config/schema.hpp"
 #include "core/plan/plan.hpp"
-#include "core/plan/read_yaml.hpp"
-#include "core/plan/schema.hpp"
 
 namespace hyperhost {
 namespace {

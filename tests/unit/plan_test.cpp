@@ -11,8 +11,8 @@
 #include <set>
 #include <sstream>
 
-#include "core/plan/read_yaml.hpp"
-#include "core/plan/schema.hpp"
+#include "core/config/read_yaml.hpp"
+#include "core/config/schema.hpp"
 
 namespace hyperhost {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/state/state_store.hpp"
+#include "core/state/sqlite/state_store.hpp"
 
 #include <gtest/gtest.h>
 #include <hyper/hyper.h>
@@ -11,7 +11,7 @@
 #include "core/os/process_identity.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/host_entries.hpp"
-#include "core/state/sqlite.hpp"
+#include "core/state/sqlite/sqlite.hpp"
 
 namespace hyperhost {
 namespace {

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 
 namespace hyperhost::isolation {
 namespace {

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <vector>
 
-#include "core/diag/diagnostic.hpp"
+#include "core/base/diagnostic.hpp"
 
 namespace hyperhost::isolation {
 namespace {

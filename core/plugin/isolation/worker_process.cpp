@@ -13,7 +13,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "core/diag/redactor.hpp"
+#include "core/base/redactor.hpp"
 #include "core/os/blocked_signals.hpp"
 #include "core/plugin/isolation/call.hpp"
 #include "core/plugin/isolation/offered.hpp"

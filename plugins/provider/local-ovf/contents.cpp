@@ -15,14 +15,14 @@ namespace {
 
 constexpr std::size_t kMaxRemarks = 100;
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   return "'" + text + "'";
 }
 
 std::string read_text(const Piece& piece, uint64_t limit) {
   if (piece.length > limit)
-    throw Error(HYPER_CORRUPT, quoted(piece.name) + " in " + quoted(piece.file->path()) + " has " +
-                                   std::to_string(piece.length) +
+    throw Error(HYPER_CORRUPT, in_quotes(piece.name) + " in " + in_quotes(piece.file->path()) +
+                                   " has " + std::to_string(piece.length) +
                                    " bytes, which is absurdly large");
   std::string text(piece.length, '\0');
   Range({piece}).read(0, text.data(), text.size());
@@ -57,10 +57,11 @@ class Loader {
     out_->package = Package::open_archive(out_->path);
     const std::vector<std::string> names = out_->package->names("ovf");
     if (names.empty())
-      throw Error(HYPER_CORRUPT, quoted(out_->path) + " has no .ovf descriptor in it");
+      throw Error(HYPER_CORRUPT, in_quotes(out_->path) + " has no .ovf descriptor in it");
     ovf_name_ = names.front();
     if (names.size() > 1)
-      warn("the archive has several descriptors; the first one, " + quoted(ovf_name_) + ", counts");
+      warn("the archive has several descriptors; the first one, " + in_quotes(ovf_name_) +
+           ", counts");
     if (!out_->package->end_marker())
       warn("the archive has no end marker: it may have been cut off");
   }
@@ -75,7 +76,7 @@ class Loader {
   void descriptor() {
     base_ = directory_part(ovf_name_);
     std::optional<Piece> piece = out_->package->find(ovf_name_);
-    if (!piece) throw Error(HYPER_NOTFOUND, quoted(out_->path) + " is not there any more");
+    if (!piece) throw Error(HYPER_NOTFOUND, in_quotes(out_->path) + " is not there any more");
     const std::string text = read_text(*piece, kMaxDescriptorBytes);
     read_manifest();
     check_descriptor(text);
@@ -103,14 +104,15 @@ class Loader {
       if (const auto names = out_->package->names("mf"); names.size() == 1)
         piece = out_->package->find(names.front());
     if (out_->package->find(plain + ".cert"))
-      notes_.push_back("the certificate " + quoted(base_name(plain) + ".cert") + " is not checked");
+      notes_.push_back("the certificate " + in_quotes(base_name(plain) + ".cert") +
+                       " is not checked");
     if (!piece) {
       notes_.push_back("no manifest (.mf): the files' checksums are not verified");
       return;
     }
     out_->manifest = piece->name;
     if (!verify_) {
-      notes_.push_back("verify_checksums is false: the manifest " + quoted(piece->name) +
+      notes_.push_back("verify_checksums is false: the manifest " + in_quotes(piece->name) +
                        " is not used");
       return;
     }
@@ -132,9 +134,9 @@ class Loader {
     const std::string hex = Digest::of(expected->algorithm, text);
     if (hex != expected->hex)
       throw Error(HYPER_CORRUPT,
-                  "the checksum of the descriptor " + quoted(ovf_name_) +
-                      " is not the one in the manifest " + quoted(manifest_.label()),
-                  expected->algorithm + " of the file in " + quoted(out_->path) + " is " + hex +
+                  "the checksum of the descriptor " + in_quotes(ovf_name_) +
+                      " is not the one in the manifest " + in_quotes(manifest_.label()),
+                  expected->algorithm + " of the file in " + in_quotes(out_->path) + " is " + hex +
                       ", the manifest says " + expected->hex)
           .hint(
               "The descriptor was changed after the package was made: export the package again, or "
@@ -143,8 +145,8 @@ class Loader {
 
   void note_missing_entries() {
     for (const std::string& name : unlisted_)
-      notes_.push_back("the manifest " + quoted(manifest_.label()) + " does not list " +
-                       quoted(name) + ": its checksum is not verified");
+      notes_.push_back("the manifest " + in_quotes(manifest_.label()) + " does not list " +
+                       in_quotes(name) + ": its checksum is not verified");
   }
 
   static void shorten(std::vector<std::string>& remarks) {
@@ -192,8 +194,8 @@ class Loader {
     }
     const auto file = ovf_.files.find(told.file_id);
     if (file == ovf_.files.end())
-      throw Error(HYPER_CORRUPT, "the disk " + quoted(told.id) + " in " + quoted(ovf_name_) +
-                                     " refers to the file " + quoted(told.file_id) +
+      throw Error(HYPER_CORRUPT, "the disk " + in_quotes(told.id) + " in " + in_quotes(ovf_name_) +
+                                     " refers to the file " + in_quotes(told.file_id) +
                                      ", which its References do not have");
     binder().bind_reference(file->second, told, disk, vm.warnings);
     return disk;
@@ -208,10 +210,11 @@ class Loader {
         [&](const Attachment& a) { return a.file == href || a.file == percent_decoded(href); });
     if (there) return;
     if (auto piece =
-            find_reference(*out_->package, base_, href, "the descriptor " + quoted(ovf_name_)))
+            find_reference(*out_->package, base_, href, "the descriptor " + in_quotes(ovf_name_)))
       vm.attachments.push_back({kind, piece->name, piece->length});
     else
-      vm.warnings.push_back("the file " + quoted(href) + " (" + kind + ") is not in the package");
+      vm.warnings.push_back("the file " + in_quotes(href) + " (" + kind +
+                            ") is not in the package");
   }
 
   /// Files of the only VM that no drive, disk or medium uses.
@@ -238,7 +241,7 @@ class Loader {
     ovf_name_.clear();
     auto file = File::open(out_->path);
     const uint64_t size = file->size();
-    if (size == 0) throw Error(HYPER_CORRUPT, quoted(out_->path) + " is empty");
+    if (size == 0) throw Error(HYPER_CORRUPT, in_quotes(out_->path) + " is empty");
     Disk disk;
     disk.id = "disk-0";
     disk.label = disk.ovf_id = stem(out_->path);
@@ -248,7 +251,7 @@ class Loader {
     if (disk.facts.format == "raw")
       for (const char* format : {"vmdk", "qcow2", "vhd", "vhdx", "vdi"})
         if (has_extension(disk.file, format))
-          throw Error(HYPER_CORRUPT, quoted(out_->path) + " is named as a " + format +
+          throw Error(HYPER_CORRUPT, in_quotes(out_->path) + " is named as a " + format +
                                          " image and has no signature of one")
               .hint("Copy or export it again; if it is a raw disk, name it .raw or .img.");
     Vm vm;
@@ -257,7 +260,7 @@ class Loader {
     vm.notes.push_back("a bare disk image: CPUs, memory, firmware and network are not told");
     const bool raw_by_name = has_extension(disk.file, "raw");
     if (raw_by_name && disk.facts.format != "raw")
-      vm.warnings.push_back(quoted(disk.file) + " is named as a raw image, but is " +
+      vm.warnings.push_back(in_quotes(disk.file) + " is named as a raw image, but is " +
                             disk.facts.format);
     vm.disks.push_back(std::move(disk));
     out_->vms.push_back(std::move(vm));

@@ -17,7 +17,7 @@ constexpr std::size_t kGzipPeek = 2u << 20;
 constexpr std::size_t kGzipStep = 64u << 10;
 constexpr uint64_t kCapacitySlack = 1u << 20;
 
-std::string quoted(const std::string& text) {
+std::string in_quotes(const std::string& text) {
   return "'" + text + "'";
 }
 
@@ -30,10 +30,10 @@ DiskBinder::DiskBinder(const Package& package, std::string descriptor, ExpectedO
       expected_of_(std::move(expected_of)) {}
 
 Piece DiskBinder::find_file(const std::string& href) const {
-  const std::string whose = "the descriptor " + quoted(descriptor_);
+  const std::string whose = "the descriptor " + in_quotes(descriptor_);
   if (auto piece = find_reference(package_, base_, href, whose)) return *piece;
-  throw Error(HYPER_NOTFOUND, "the file " + quoted(href) + " that " + whose +
-                                  " refers to is not in the package " + quoted(package_.path()))
+  throw Error(HYPER_NOTFOUND, "the file " + in_quotes(href) + " that " + whose +
+                                  " refers to is not in the package " + in_quotes(package_.path()))
       .hint("Copy or export the package again, with all of its files.");
 }
 
@@ -43,20 +43,21 @@ void DiskBinder::bind_reference(const OvfFile& file, const OvfDisk& told, Disk& 
   disk.file = file.chunk_size == 0 ? disk.range.pieces().front().name : file.href;
   disk.base = directory_part(disk.range.pieces().front().name);
   if (file.size && *file.size != disk.range.size())
-    warnings.push_back("the descriptor gives " + quoted(disk.file) + " " +
+    warnings.push_back("the descriptor gives " + in_quotes(disk.file) + " " +
                        std::to_string(*file.size) + " bytes, but it has " +
                        std::to_string(disk.range.size()));
   for (const Piece& piece : disk.range.pieces()) disk.expected.push_back(expected_of_(piece.name));
   const std::string compression = lower(trimmed(file.compression));
   disk.gzip = compression == "gzip";
   if (!disk.gzip && !compression.empty() && compression != "identity")
-    throw Error(HYPER_UNSUPPORTED, "the file " + quoted(disk.file) + " is compressed with " +
-                                       quoted(file.compression) + ", of which only gzip is known");
+    throw Error(HYPER_UNSUPPORTED, "the file " + in_quotes(disk.file) + " is compressed with " +
+                                       in_quotes(file.compression) +
+                                       ", of which only gzip is known");
   disk.facts = disk.gzip ? probe_gzip(disk, told.capacity) : probe_range(disk);
   bind_extents(disk);
   check_capacity(told, disk, warnings);
   if (told.format.find("vmdk") != std::string::npos && disk.facts.format != "vmdk")
-    warnings.push_back("the descriptor calls " + quoted(disk.file) + " a VMDK, but it is " +
+    warnings.push_back("the descriptor calls " + in_quotes(disk.file) + " a VMDK, but it is " +
                        disk.facts.format);
 }
 
@@ -79,11 +80,12 @@ Range DiskBinder::chunks(const OvfFile& file) const {
     digits.insert(0, 9 - std::min<std::size_t>(9, digits.size()), '0');
     const std::string href = file.href + "." + digits;
     if (i == kMaxChunks)
-      throw Error(HYPER_UNSUPPORTED,
-                  quoted(file.href) + " is in more than " + std::to_string(kMaxChunks) + " chunks")
+      throw Error(HYPER_UNSUPPORTED, in_quotes(file.href) + " is in more than " +
+                                         std::to_string(kMaxChunks) + " chunks")
           .hint("Join the chunks to one file and remove ovf:chunkSize from the descriptor.");
     if (count == 0 && i != 0) {
-      auto piece = find_reference(package_, base_, href, "the descriptor " + quoted(descriptor_));
+      auto piece =
+          find_reference(package_, base_, href, "the descriptor " + in_quotes(descriptor_));
       if (!piece) break;
       pieces.push_back(std::move(*piece));
     } else {
@@ -127,11 +129,11 @@ DiskFacts DiskBinder::probe_gzip(const Disk& disk, uint64_t capacity) const {
          return here;
        }});
   if (!facts.extents.empty())
-    throw Error(HYPER_UNSUPPORTED, "the compressed file " + quoted(disk.file) +
+    throw Error(HYPER_UNSUPPORTED, "the compressed file " + in_quotes(disk.file) +
                                        " is a VMDK descriptor whose extents lie in other files");
   if (facts.capacity == 0 && capacity == 0)
     throw Error(HYPER_CORRUPT, "neither the descriptor nor the compressed file " +
-                                   quoted(disk.file) + " tells the disk's capacity");
+                                   in_quotes(disk.file) + " tells the disk's capacity");
   return facts;
 }
 
@@ -139,20 +141,20 @@ void DiskBinder::bind_extents(Disk& disk) const {
   std::vector<Piece> pieces;
   for (const VmdkExtent& extent : disk.facts.extents) {
     if (extent.file.empty()) continue;
-    check_inside(extent.file, "the VMDK descriptor " + quoted(disk.file));
+    check_inside(extent.file, "the VMDK descriptor " + in_quotes(disk.file));
     if (extent.file.find(':') != std::string::npos)  // QEMU would take it for a protocol
-      throw Error(HYPER_AUTH, "the VMDK descriptor " + quoted(disk.file) + " refers to " +
-                                  quoted(extent.file) + ", which could be taken for a URL");
+      throw Error(HYPER_AUTH, "the VMDK descriptor " + in_quotes(disk.file) + " refers to " +
+                                  in_quotes(extent.file) + ", which could be taken for a URL");
     auto piece = package_.find(disk.base + extent.file);
     if (!piece)
-      throw Error(HYPER_NOTFOUND, "the extent " + quoted(extent.file) + " of the VMDK " +
-                                      quoted(disk.file) + " is not beside it")
+      throw Error(HYPER_NOTFOUND, "the extent " + in_quotes(extent.file) + " of the VMDK " +
+                                      in_quotes(disk.file) + " is not beside it")
           .hint("Copy or export the disk again, with all of its files.");
     const bool seen = std::any_of(pieces.begin(), pieces.end(),
                                   [&](const Piece& other) { return other.name == piece->name; });
     if (seen) continue;  // two extents in one file
     if (pieces.size() == kMaxChunks)
-      throw Error(HYPER_UNSUPPORTED, "the VMDK " + quoted(disk.file) + " has too many extents");
+      throw Error(HYPER_UNSUPPORTED, "the VMDK " + in_quotes(disk.file) + " has too many extents");
     disk.expected.push_back(expected_of_(piece->name));
     pieces.push_back(std::move(*piece));
   }
@@ -165,9 +167,10 @@ void DiskBinder::check_capacity(const OvfDisk& told, Disk& disk,
   disk.capacity = real != 0 ? real : told.capacity;
   if (real == 0 || told.capacity == 0 || real == told.capacity) return;
   const uint64_t difference = real > told.capacity ? real - told.capacity : told.capacity - real;
-  const std::string text = "the descriptor gives the disk " + quoted(told.id) + " a capacity of " +
-                           std::to_string(told.capacity) + " bytes, but its image " +
-                           quoted(disk.file) + " has " + std::to_string(real);
+  const std::string text = "the descriptor gives the disk " + in_quotes(told.id) +
+                           " a capacity of " + std::to_string(told.capacity) +
+                           " bytes, but its image " + in_quotes(disk.file) + " has " +
+                           std::to_string(real);
   // Rounding to the unit, or to whole megabytes, is what exporters do.
   if (difference >= std::max(told.unit, kCapacitySlack))
     throw Error(HYPER_CORRUPT, text)

@@ -12,9 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "core/observe/audit_chain.hpp"
-#include "core/observe/audit_logger.hpp"
-#include "core/observe/audit_reader.hpp"
+#include "core/watch/audit/audit_chain.hpp"
+#include "core/watch/audit/audit_logger.hpp"
+#include "core/watch/audit/audit_reader.hpp"
 #include "tests/unit/observe/event_fixture.hpp"
 
 namespace hyperhost {

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
 
 namespace hyperhost {
 

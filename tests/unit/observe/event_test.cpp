@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/observe/event.hpp"
+#include "core/events/event.hpp"
 
 #include <gtest/gtest.h>
 

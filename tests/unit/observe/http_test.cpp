@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
-#include "core/observe/http/http_address.hpp"
-#include "core/observe/http/http_server.hpp"
-#include "core/observe/http/web_assets.hpp"
+#include "core/watch/http/http_address.hpp"
+#include "core/watch/http/http_server.hpp"
+#include "core/watch/http/web_assets.hpp"
 
 namespace hyperhost {
 namespace {

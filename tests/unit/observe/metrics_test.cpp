@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/observe/metrics_collector.hpp"
+#include "core/watch/metrics/metrics_collector.hpp"
 #include "tests/unit/observe/event_fixture.hpp"
 
 namespace hyperhost {

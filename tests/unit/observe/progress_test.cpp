@@ -5,7 +5,7 @@
 #include <random>
 #include <thread>
 
-#include "core/observe/progress_tracker.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
 #include "tests/unit/observe/event_fixture.hpp"
 
 namespace hyperhost {

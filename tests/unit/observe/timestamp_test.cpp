@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/observe/timestamp.hpp"
+#include "core/base/timestamp.hpp"
 
 #include <gtest/gtest.h>
 

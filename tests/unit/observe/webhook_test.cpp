@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/observe/webhook_delivery.hpp"
-#include "core/observe/webhook_manager.hpp"
-#include "core/observe/webhook_payload.hpp"
+#include "core/watch/webhook/webhook_delivery.hpp"
+#include "core/watch/webhook/webhook_manager.hpp"
+#include "core/watch/webhook/webhook_payload.hpp"
 #include "tests/unit/observe/event_fixture.hpp"
 
 namespace hyperhost {

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a migration tells those who watch it. The orchestrator publishes events on an EventBus;
+// progress, metrics, audit, webhooks and the terminal each are an Observer that renders them.
+// Events are plain values; on_event() is called on the publishing thread and must not block.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/base/diagnostic.hpp"
+
+namespace hyperhost {
+
+using WallClock = std::chrono::system_clock;
+
+enum class Stage { kExport, kConvert, kUpload, kVerify };
+/// "export", "convert", "upload", "verify".
+const char* stage_name(Stage stage);
+
+enum class Outcome { kSucceeded, kFailed, kCancelled, kSkipped };
+/// "succeeded", "failed", "cancelled", "skipped".
+const char* outcome_name(Outcome outcome);
+
+/// Observers that a task may be kept from; a set of them is an or of these.
+enum class Watch : uint32_t { kOther = 0, kProgress = 1, kMetrics = 2, kAudit = 4, kWebhooks = 8 };
+
+/// Constant for the life of a task; shared by all its events.
+struct TaskInfo {
+  std::string task_id;
+  std::string run_id;
+  std::string vm_name;
+  std::string provider;       ///< plugin id, e.g. "vsphere"
+  std::string provider_name;  ///< its name in the plan, e.g. "lab"
+  std::string converter;      ///< plugin id
+  std::string user;
+  std::string ip_address;
+  std::string user_agent;  ///< "hyperhost/1.0.0"
+  std::string target_format;
+  uint32_t unwatched = 0;  ///< Watch values: these observers are told nothing of it
+};
+
+namespace event {
+/// A run (one plan) begins; `tasks` lists everything it will do, before any of it starts.
+struct RunStarted {
+  std::string run_id, plan_name, user;
+  std::vector<std::shared_ptr<const TaskInfo>> tasks;
+};
+struct RunFinished {
+  std::string run_id;
+  uint64_t succeeded = 0, failed = 0, cancelled = 0, skipped = 0;
+};
+struct TaskStarted {
+  uint32_t disks = 0;
+  uint64_t guest_bytes = 0;                                    ///< sum of the disks' capacities
+  std::vector<Stage> stages{Stage::kExport, Stage::kConvert};  ///< what the task will go through
+};
+struct StageStarted {
+  Stage stage;
+  uint64_t bytes_total = 0;  ///< 0 = not known yet
+  std::string description;   ///< e.g. "streaming into parallel-disk, no staging"
+};
+struct StageFinished {
+  Stage stage;
+  bool success = true;
+  uint64_t bytes = 0;  ///< moved by this stage
+  std::chrono::nanoseconds duration{0};
+};
+/// Also at the beginning of each further attempt: byte counts begin anew.
+struct DiskStarted {
+  Stage stage;
+  std::string disk_id;
+  uint64_t bytes_total = 0;
+};
+/// Cumulative. For kConvert and kVerify guest bytes; for kExport bytes read from the source;
+/// for kUpload acknowledged bytes. Published at most every 100 ms a disk.
+struct DiskProgress {
+  Stage stage;
+  std::string disk_id;
+  uint64_t bytes_done = 0, bytes_total = 0;
+};
+struct DiskFinished {
+  Stage stage;
+  std::string disk_id;
+  bool success = true;
+  uint64_t bytes = 0;
+  std::chrono::nanoseconds duration{0};
+};
+/// A warning or a note; the task goes on.
+struct Notice {
+  Diagnostic diagnostic;
+  std::string stage;
+};
+struct Retry {
+  std::string stage, disk_id;
+  uint32_t attempt = 0;  ///< the attempt that failed, from 1
+  std::chrono::nanoseconds delay{0};
+  Diagnostic diagnostic;
+};
+struct TaskFinished {
+  Outcome outcome = Outcome::kSucceeded;
+  Diagnostic error;  ///< when not kSucceeded
+  std::chrono::nanoseconds duration{0};
+  uint64_t bytes_exported = 0, bytes_converted = 0, bytes_uploaded = 0;
+  std::string manifest_path;
+  std::vector<std::string> files;
+};
+}  // namespace event
+
+using EventBody =
+    std::variant<event::RunStarted, event::TaskStarted, event::StageStarted, event::StageFinished,
+                 event::DiskStarted, event::DiskProgress, event::DiskFinished, event::Notice,
+                 event::Retry, event::TaskFinished, event::RunFinished>;
+
+struct Event {
+  WallClock::time_point time;
+  std::shared_ptr<const TaskInfo> task;  ///< null for RunStarted, RunFinished and run-wide notices
+  EventBody body;
+};
+
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// Any thread, several at once. Must neither block on I/O of unknown duration nor throw;
+  /// what an observer cannot do it counts and reports itself.
+  virtual void on_event(const Event& event) noexcept = 0;
+};
+
+/// Hands each event to every observer, in the order of subscription. Does not own them: they
+/// must outlive the bus or unsubscribe. publish() may be called from any thread.
+class EventBus {
+ public:
+  void subscribe(Observer* observer, Watch as = Watch::kOther);
+  void unsubscribe(Observer* observer);
+  void publish(std::shared_ptr<const TaskInfo> task, EventBody body);
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::pair<Observer*, Watch>> observers_;
+};
+
+}  // namespace hyperhost

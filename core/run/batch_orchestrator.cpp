@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/run/batch_orchestrator.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <thread>
+
+namespace hyperhost {
+namespace {
+
+constexpr std::chrono::milliseconds kLook{200};  // at cancel, drain and the clock
+
+}  // namespace
+
+bool worth_retrying(const Diagnostic& failure) {
+  switch (failure.code) {
+    case Code::kConfig:
+    case Code::kAuth:  // trying again may lock the account
+    case Code::kUnsupported:
+    case Code::kExists:
+    case Code::kCancelled:
+      return false;
+    case Code::kBusy:
+      return true;
+    default:
+      return failure.retryable;
+  }
+}
+
+std::chrono::nanoseconds BatchOrchestrator::delay(uint32_t attempt,
+                                                  const Diagnostic& failure) const {
+  auto wait = options_.retry_delay;
+  const auto most = std::max(options_.max_retry_delay, options_.retry_delay);
+  for (uint32_t i = 1; i < attempt && wait < most; ++i) wait *= 2;
+  wait = std::min(wait, most);
+  // Up to a quarter more, so that what failed together does not come back together.
+  thread_local std::minstd_rand random{std::random_device{}()};
+  wait += std::chrono::nanoseconds(static_cast<int64_t>(
+      static_cast<double>(wait.count()) * std::uniform_real_distribution<>(0, 0.25)(random)));
+  return std::max(wait, failure.retry_after);
+}
+
+bool BatchOrchestrator::dependencies_done(std::size_t index, std::string& failed) const {
+  for (const std::string& id : (*configs_)[index].depends_on) {
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end()) continue;  // a pattern's that matched nothing was refused before
+    for (const std::size_t other : found->second) {
+      if (entries_[other].state != State::kDone) return false;
+      if (!entries_[other].result.success) failed = id;
+    }
+  }
+  return true;
+}
+
+bool BatchOrchestrator::limits_allow(std::size_t index) const {
+  const auto full = [&](const std::string& name, uint32_t limit) {
+    const auto found = busy_.find(name);
+    return limit != 0 && found != busy_.end() && found->second >= limit;
+  };
+  if (full("provider " + (*configs_)[index].provider, options_.per_provider)) return false;
+  const auto& placement = entries_[index].placement;
+  if (!placement) return true;
+  if (!placement->host.empty() && full("host " + placement->host, options_.per_host)) return false;
+  return std::none_of(
+      placement->datastores.begin(), placement->datastores.end(),
+      [&](const auto& one) { return full("datastore " + one, options_.per_datastore); });
+}
+
+void BatchOrchestrator::occupy(std::size_t index) {
+  std::vector<std::string>& held = entries_[index].held;
+  held = {"provider " + (*configs_)[index].provider};
+  if (const auto& placement = entries_[index].placement) {
+    if (!placement->host.empty()) held.push_back("host " + placement->host);
+    for (const std::string& one : placement->datastores) held.push_back("datastore " + one);
+  }
+  for (const std::string& name : held) ++busy_[name];
+}
+
+void BatchOrchestrator::release(std::size_t index) {
+  for (const std::string& name : entries_[index].held) --busy_[name];
+  entries_[index].held.clear();
+}
+
+std::optional<BatchOrchestrator::Pick> BatchOrchestrator::refusal(std::size_t index) {
+  std::string failed;
+  const MigrationConfig& config = (*configs_)[index];
+  const bool again = entries_[index].begun.has_value();
+  if (cancel_->cancelled())
+    return Pick{index, again ? "cancelled" : "not begun: the run was cancelled",
+                Outcome::kCancelled};
+  if (orchestrator_.draining()->cancelled())
+    return Pick{
+        index,
+        again ? "not tried again: the run is being drained" : "not begun: the run is being drained",
+        Outcome::kCancelled};
+  if (orchestrator_.task_cancelled(tasks_[index]->task_id))
+    return Pick{index, again ? "cancelled" : "not begun: it was cancelled", Outcome::kCancelled};
+  if (again) return std::nullopt;
+  if (stop_) return Pick{index, "not begun: an earlier VM failed", Outcome::kSkipped};
+  if (dependencies_done(index, failed) && !failed.empty())
+    return Pick{index, "not begun: '" + failed + "', which it depends on, did not succeed",
+                Outcome::kSkipped};
+  if (config.window.over(WallClock::now()))
+    return Pick{index, "not begun: its start window is over", Outcome::kSkipped};
+  return std::nullopt;
+}
+
+std::optional<BatchOrchestrator::Pick> BatchOrchestrator::pick(std::unique_lock<std::mutex>& lock) {
+  for (;;) {
+    bool waiting = false;
+    const auto now = Clock::now();
+    const auto clock = WallClock::now();
+    for (const std::size_t index : order_) {
+      Entry& entry = entries_[index];
+      if (entry.state != State::kWaiting) {
+        waiting = waiting || entry.state != State::kDone;
+        continue;
+      }
+      waiting = true;
+      if (auto refused = refusal(index)) {
+        entry.state = State::kRunning;
+        return refused;
+      }
+      std::string unused;
+      if (entry.ready > now || !dependencies_done(index, unused)) continue;
+      if (!entry.begun && !(*configs_)[index].window.open(clock)) continue;
+      if (!limits_allow(index)) continue;
+      if ((options_.per_host != 0 || options_.per_datastore != 0) && !entry.placement) {
+        entry.state = State::kLooking;
+        return Pick{index, {}, {}};
+      }
+      entry.state = State::kRunning;
+      occupy(index);
+      return Pick{index, {}, {}};
+    }
+    if (!waiting) return std::nullopt;
+    changed_.wait_for(lock, kLook);
+  }
+}
+
+void BatchOrchestrator::look(std::size_t index) {
+  const VmRoute route = orchestrator_.preflight((*configs_)[index], cancel_);
+  Placement placement{route.vm.host, {}};
+  for (const DiskDescription& disk : route.vm.disks)
+    if (!disk.datastore.empty()) placement.datastores.insert(disk.datastore);
+  std::vector<Diagnostic> findings;
+  {
+    const std::lock_guard lock(mutex_);
+    Entry& entry = entries_[index];
+    if (!entry.placement) entry.placement = std::move(placement);
+    // One that has begun meanwhile finds its own files, and tells of the rest by itself.
+    if (entry.state == State::kWaiting && !entry.looked_at && !entry.begun)
+      findings = route.findings;
+    entry.looked_at = true;
+  }
+  for (Diagnostic& finding : findings) {
+    if (finding.severity != Severity::kError) continue;
+    finding.severity = Severity::kWarning;
+    finding.summary = "it will fail: " + finding.summary;
+    orchestrator_.events().publish(tasks_[index], event::Notice{finding, "preflight"});
+  }
+}
+
+// What was not checked before the first byte is checked while the first VMs run: an error that
+// would come in the small hours is told at once.
+void BatchOrchestrator::look_ahead(const std::stop_token& stop) {
+  for (const std::size_t index : order_) {
+    if (stop.stop_requested() || cancel_->cancelled()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      const Entry& entry = entries_[index];
+      if (entry.looked_at || entry.state != State::kWaiting || entry.begun) continue;
+    }
+    look(index);
+  }
+}
+
+void BatchOrchestrator::attempt(std::size_t index) {
+  Entry& entry = entries_[index];  // this thread's while it is kRunning
+  if (!entry.begun) {
+    entry.begun = Clock::now();
+    entry.started = WallClock::now();
+  }
+  const auto own = orchestrator_.begin_task(tasks_[index]->task_id, cancel_);
+  entry.result = orchestrator_.attempt((*configs_)[index], tasks_[index], own);
+  orchestrator_.end_task(tasks_[index]->task_id);
+  entry.result.attempts = ++entry.attempts;
+}
+
+void BatchOrchestrator::finish(std::size_t index,
+                               const std::function<void(const MigrationResult&)>& on_result) {
+  Entry& entry = entries_[index];
+  MigrationResult& result = entry.result;
+  if (entry.begun) {
+    result.start_time = entry.started;
+    result.total_duration = Clock::now() - *entry.begun;
+  }
+  result.attempts = entry.attempts;
+  orchestrator_.finish(result, tasks_[index]);
+  if (on_result) on_result(result);
+}
+
+void BatchOrchestrator::work(const std::function<void(const MigrationResult&)>& on_result) {
+  std::unique_lock lock(mutex_);
+  while (const auto picked = pick(lock)) {
+    const std::size_t index = picked->index;
+    Entry& entry = entries_[index];
+    if (entry.state == State::kLooking) {
+      lock.unlock();
+      look(index);
+      lock.lock();
+      entry.state = State::kWaiting;
+      continue;
+    }
+    if (!picked->refusal.empty()) {
+      lock.unlock();
+      MigrationResult& result = entry.result;
+      if (!entry.begun) result.start_time = result.end_time = WallClock::now();
+      result.task_id = tasks_[index]->task_id;
+      result.vm_name = (*configs_)[index].vm_name;
+      result.provider = tasks_[index]->provider;
+      result.success = false;
+      result.outcome = picked->outcome;
+      result.diagnostic = Error(Code::kCancelled, picked->refusal).diagnostic();
+      result.error = result.diagnostic.summary;
+      finish(index, on_result);
+      lock.lock();
+      entry.state = State::kDone;
+      changed_.notify_all();
+      continue;
+    }
+    lock.unlock();
+    attempt(index);
+    const MigrationResult& result = entry.result;
+    const bool again = !result.success && entry.attempts <= options_.max_retries &&
+                       worth_retrying(result.diagnostic) && !cancel_->cancelled();
+    std::chrono::nanoseconds wait{0};
+    if (again) {
+      wait = delay(entry.attempts, result.diagnostic);
+      orchestrator_.events().publish(
+          tasks_[index], event::Retry{"migration", "", entry.attempts, wait, result.diagnostic});
+    } else {
+      finish(index, on_result);
+    }
+    lock.lock();
+    release(index);
+    entry.ready = Clock::now() + wait;
+    entry.state = again ? State::kWaiting : State::kDone;
+    if (!again && result.outcome == Outcome::kFailed && !options_.continue_on_error) {
+      stop_ = true;
+      if (options_.cancel_on_error) cancel_->cancel();
+    }
+    changed_.notify_all();
+  }
+}
+
+std::vector<MigrationResult> BatchOrchestrator::run(
+    const std::vector<MigrationConfig>& configs, const std::shared_ptr<CancelSource>& cancel,
+    const std::function<void(const MigrationResult&)>& on_result) {
+  configs_ = &configs;
+  cancel_ = cancel->child();  // on_error: cancel ends this run and nothing else
+  for (std::size_t i = 0; i < configs.size(); ++i) {
+    tasks_.push_back(orchestrator_.task_info(configs[i]));
+    if (!configs[i].plan_id.empty()) by_id_[configs[i].plan_id].push_back(i);
+  }
+  orchestrator_.events().publish(
+      nullptr, event::RunStarted{orchestrator_.run_id_, orchestrator_.config_.plan_name,
+                                 orchestrator_.config_.user, tasks_});
+  order_.resize(configs.size());
+  std::iota(order_.begin(), order_.end(), 0);
+  std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
+    return configs[a].priority > configs[b].priority;
+  });
+  entries_.resize(configs.size());
+  for (std::size_t i = 0; i < std::min(options_.checked, configs.size()); ++i)
+    entries_[i].looked_at = true;
+  {
+    std::jthread ahead;
+    if (options_.checked < configs.size())
+      ahead = std::jthread([this](const std::stop_token& stop) { look_ahead(stop); });
+    std::vector<std::jthread> pool;
+    const std::size_t workers =
+        std::clamp<std::size_t>(options_.max_parallel, 1, std::max<std::size_t>(configs.size(), 1));
+    for (std::size_t i = 1; i < workers; ++i) pool.emplace_back([&] { work(on_result); });
+    work(on_result);
+  }
+  std::vector<MigrationResult> results;
+  event::RunFinished finished{orchestrator_.run_id_};
+  for (Entry& entry : entries_) {
+    switch (entry.result.outcome) {
+      case Outcome::kSucceeded:
+        ++finished.succeeded;
+        break;
+      case Outcome::kFailed:
+        ++finished.failed;
+        break;
+      case Outcome::kCancelled:
+        ++finished.cancelled;
+        break;
+      case Outcome::kSkipped:
+        ++finished.skipped;
+        break;
+    }
+    results.push_back(std::move(entry.result));
+  }
+  orchestrator_.events().publish(nullptr, finished);
+  return results;
+}
+
+}  // namespace hyperhost

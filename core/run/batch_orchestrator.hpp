@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the migrations of a plan: by priority and dependencies, a bounded number at once and from
+// one place, within their start windows, going on or stopping after a failure, trying again what
+// may succeed later. A VM that has to wait (for its window, a limit or its next attempt) holds no
+// place: the next one that may goes. An object for one call of run().
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "core/run/orchestrator.hpp"
+
+namespace hyperhost {
+
+class BatchOrchestrator {
+ public:
+  BatchOrchestrator(MigrationOrchestrator& orchestrator, const BatchOptions& options)
+      : orchestrator_(orchestrator), options_(options) {}
+
+  /// Results in the order of configs: those never begun are cancelled (the run was, or is being
+  /// drained) or skipped (an earlier one failed and continue_on_error is off, one they depend on
+  /// did not succeed, their start window is over).
+  std::vector<MigrationResult> run(const std::vector<MigrationConfig>& configs,
+                                   const std::shared_ptr<CancelSource>& cancel,
+                                   const std::function<void(const MigrationResult&)>& on_result);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class State { kWaiting, kLooking, kRunning, kDone };
+  /// Where a VM comes from, as far as limits ask for it.
+  struct Placement {
+    std::string host;
+    std::set<std::string> datastores;
+  };
+  struct Entry {
+    State state = State::kWaiting;
+    uint32_t attempts = 0;
+    bool looked_at = false;  ///< by the look-ahead
+    std::optional<Placement> placement;
+    std::vector<std::string> held;  ///< of busy_, while it runs
+    Clock::time_point ready{};      ///< not before: the next attempt
+    std::optional<Clock::time_point> begun;
+    WallClock::time_point started;
+    MigrationResult result;
+  };
+  struct Pick {
+    std::size_t index = 0;
+    std::string refusal;  ///< not to be begun, and why
+    Outcome outcome = Outcome::kSkipped;
+  };
+
+  void work(const std::function<void(const MigrationResult&)>& on_result);
+  /// The next VM that may begin (kRunning then, or kLooking where its place is not known yet).
+  /// Waits; nothing once none is left to wait for.
+  std::optional<Pick> pick(std::unique_lock<std::mutex>& lock);
+  /// What keeps a VM from ever beginning; empty if nothing does.
+  std::optional<Pick> refusal(std::size_t index);
+  bool dependencies_done(std::size_t index, std::string& failed) const;
+  bool limits_allow(std::size_t index) const;
+  void occupy(std::size_t index);
+  void release(std::size_t index);
+  void attempt(std::size_t index);
+  void look(std::size_t index);
+  void look_ahead(const std::stop_token& stop);
+  void finish(std::size_t index, const std::function<void(const MigrationResult&)>& on_result);
+  std::chrono::nanoseconds delay(uint32_t attempt, const Diagnostic& failure) const;
+
+  MigrationOrchestrator& orchestrator_;
+  const BatchOptions options_;
+  const std::vector<MigrationConfig>* configs_ = nullptr;
+  std::shared_ptr<CancelSource> cancel_;
+  std::vector<std::shared_ptr<const TaskInfo>> tasks_;
+  std::vector<std::size_t> order_;
+  std::map<std::string, std::vector<std::size_t>> by_id_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Entry> entries_;
+  std::map<std::string, uint32_t> busy_;  ///< "provider x", "host x", "datastore x" → VMs
+  bool stop_ = false;
+};
+
+/// Whether trying again may help, by what the failure says of itself.
+bool worth_retrying(const Diagnostic& failure);
+
+}  // namespace hyperhost

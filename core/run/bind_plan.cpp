@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/run/bind_plan.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "core/config/schema.hpp"
+#include "core/config/secret.hpp"
+#include "core/migrate/memory_limit.hpp"
+
+namespace hyperhost {
+namespace {
+
+class Binder {
+ public:
+  Binder(const Plan& plan, PluginRegistry& registry, BoundPlan& out)
+      : plan_(plan), registry_(registry), out_(out) {}
+
+  /// Finds the plugin and completes its options; problems become diagnostics.
+  std::optional<PluginChoice> bind(const PluginSpec& spec, const char* iface) {
+    if (spec.plugin.empty()) return std::nullopt;  // of a draft; said already
+    const PluginFile* file = registry_.find(spec.plugin);
+    Plugin* plugin = nullptr;
+    try {
+      if (!spec.isolation.empty())
+        registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
+      plugin = &registry_.load(spec.plugin);
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.where = spec.mark.where();
+      if (diagnostic.path.empty()) diagnostic.path = spec.pointer;
+      add(std::move(diagnostic));
+      return std::nullopt;
+    }
+    const auto& interfaces = file->manifest["interfaces"];
+    if (std::find(interfaces.begin(), interfaces.end(), iface) == interfaces.end()) {
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = spec.mark.where();
+      diagnostic.path = spec.pointer;
+      diagnostic.summary = "plugin '" + spec.plugin + "' does not offer " + iface;
+      std::string able;
+      for (const std::string& id : registry_.ids_with(iface))
+        able += (able.empty() ? "" : ", ") + id;
+      diagnostic.hint = able.empty() ? "no plugin does" : "plugins that do: " + able;
+      add(std::move(diagnostic));
+      return std::nullopt;
+    }
+    const nlohmann::json schema =
+        file->manifest.value("options", nlohmann::json{{"type", "object"}});
+    OptionsResult options =
+        validate_options(spec.options, schema, spec.pointer, {true, plan_.base_dir});
+    for (Diagnostic& diagnostic : options.diagnostics) add(std::move(diagnostic));
+    if (!options.ok) return std::nullopt;
+    std::vector<Diagnostic> problems;
+    auto resolved = resolve_secrets(options.options, spec.pointer, {plan_.base_dir}, problems);
+    for (Diagnostic& diagnostic : problems) add(std::move(diagnostic));
+    if (!resolved) return std::nullopt;
+    PluginChoice choice{spec.plugin, Options(std::move(*resolved))};
+    if (!plugin_agrees(*plugin, iface, choice, spec)) return std::nullopt;
+    return choice;
+  }
+
+  /// The options that a migration sets for its own VM: those that the provider's schema marks.
+  std::optional<nlohmann::json> bind_vm_options(const MigrationSpec& spec) {
+    const auto provider = plan_.providers.find(spec.provider);
+    const PluginFile* file = provider == plan_.providers.end()
+                                 ? nullptr
+                                 : registry_.find(provider->second.plugin.plugin);
+    if (file == nullptr) return std::nullopt;  // said already
+    nlohmann::json schema = {{"type", "object"},
+                             {"additionalProperties", false},
+                             {"properties", nlohmann::json::object()}};
+    const nlohmann::json whole = file->manifest.value("options", nlohmann::json::object());
+    const nlohmann::json known = whole.value("properties", nlohmann::json::object());
+    for (auto [name, option] : known.items()) {
+      if (!option.is_object() || !option.value("x-hyper-per-vm", false)) continue;
+      schema["properties"][name] = option;
+      schema["properties"][name].erase("default");  // the provider's own value is
+    }
+    const std::string pointer = spec.pointer + "/provider_options";
+    OptionsResult options =
+        validate_options(spec.provider_options, schema, pointer, {false, plan_.base_dir});
+    for (Diagnostic& diagnostic : options.diagnostics) {
+      const std::string name = diagnostic.path.substr(diagnostic.path.rfind('/') + 1);
+      if (known.contains(name) && !schema["properties"].contains(name))
+        diagnostic.summary = "'" + name + "' is the same for all VMs of provider '" +
+                             spec.provider + "': set it there";
+      add(std::move(diagnostic));
+    }
+    if (!options.ok) return std::nullopt;
+    return options.options.to_json();
+  }
+
+  void add(Diagnostic diagnostic) {
+    // One mistake under `defaults` would be said again for each migration that inherits it.
+    const std::string text = to_string(diagnostic);
+    if (std::find(said_.begin(), said_.end(), text) != said_.end()) return;
+    said_.push_back(text);
+    failed_ = failed_ || diagnostic.severity == Severity::kError;
+    out_.diagnostics.push_back(std::move(diagnostic));
+  }
+  bool failed() const { return failed_; }
+
+ private:
+  bool plugin_agrees(Plugin& plugin, const char* iface, const PluginChoice& choice,
+                     const PluginSpec& spec) {
+    Operation op("plugin " + plugin.id(), CancelSource::create());
+    const hyper_st status = plugin.validate(iface, choice.options, op);
+    bool error = false;
+    for (Diagnostic diagnostic : op.diagnostics()) {
+      diagnostic.path = spec.pointer + diagnostic.path;
+      diagnostic.where = spec.mark.where();
+      error = error || diagnostic.severity == Severity::kError;
+      add(std::move(diagnostic));
+    }
+    if (status == HYPER_OK || error) return status == HYPER_OK && !error;
+    Diagnostic diagnostic;
+    diagnostic.code = Code::kConfig;
+    diagnostic.where = spec.mark.where();
+    diagnostic.path = spec.pointer;
+    diagnostic.summary = "plugin '" + plugin.id() + "' refuses these options and gave no reason";
+    add(std::move(diagnostic));
+    return false;
+  }
+
+  const Plan& plan_;
+  PluginRegistry& registry_;
+  BoundPlan& out_;
+  std::vector<std::string> said_;
+  bool failed_ = false;
+};
+
+MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
+  MigrationConfig config;
+  config.pointer = spec.pointer;
+  config.vm_name = spec.vm;
+  config.provider = spec.provider;
+  config.output_dir = spec.output_dir;
+  config.output_name = spec.output_name;
+  config.enable_conversion = spec.convert;
+  config.target_format = spec.target_format;
+  config.disks = spec.disks;
+  config.export_manifest = spec.export_manifest;
+  config.verify_export = spec.verify;
+  config.durability = spec.durability;
+  config.overwrite = spec.overwrite;
+  config.staging_dir = plan.staging_dir.value_or(std::filesystem::path());
+  config.convert_options = {spec.target_format, spec.compression, spec.compression_level,
+                            spec.cluster_size, spec.deterministic};
+  if (plan.batch.max_retries > 0) config.disk_retry = plan.batch.retry_delay;
+  config.parallel_disks = spec.parallel_disks;
+  config.max_parallel_disks = spec.max_parallel_disks;
+  config.tags = spec.tags;
+  config.priority = spec.priority;
+  config.plan_id = spec.id;
+  config.depends_on = spec.depends_on;
+  config.window = spec.window;
+  config.checkpoint_bytes = plan.batch.checkpoint_bytes;
+  config.checkpoint_interval = plan.batch.checkpoint_interval;
+  config.user = plan.user;
+  return config;
+}
+
+/// What the destination says of the place goes into the storage's options, unless they say it
+/// themselves.
+void place_storage(const std::string& destination, PluginSpec& storage) {
+  if (storage.options.members() == nullptr) return;
+  const std::size_t scheme_end = destination.find("://");
+  if (scheme_end == std::string::npos) return;
+  const std::string scheme = destination.substr(0, scheme_end);
+  const std::string place = destination.substr(scheme_end + 3);
+  const auto set = [&](const char* option, const std::string& value) {
+    if (!value.empty() && storage.options.find(option) == nullptr)
+      storage.options.set(option, ConfigValue(value, storage.mark));
+  };
+  if (scheme == "file" && storage.plugin == "local") return set("path", place);
+  if (scheme != "s3" && scheme != "gs" && scheme != "azure") return;
+  const std::size_t slash = std::min(place.find('/'), place.size());
+  set(scheme == "azure" ? "container" : "bucket", place.substr(0, slash));
+  if (slash < place.size()) set("prefix", place.substr(slash + 1));
+}
+
+}  // namespace
+
+BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
+                    const std::optional<std::string>& converter) {
+  BoundPlan out;
+  Binder binder(plan, registry, out);
+  for (const auto& [name, provider] : plan.providers)
+    if (auto choice = binder.bind(provider.plugin, HYPER_IFACE_PROVIDER))
+      out.orchestrator.providers[name] = std::move(*choice);
+  for (const MigrationSpec& spec : plan.migrations) {
+    MigrationConfig config = config_of(spec, plan);
+    PluginSpec wanted = spec.converter;
+    if (converter && wanted.plugin != *converter) {
+      wanted.plugin = *converter;
+      wanted.options =
+          ConfigValue::mapping(Mark{std::make_shared<const std::string>("--converter"), 0, 0});
+      wanted.mark = wanted.options.mark();
+      wanted.pointer.clear();
+    }
+    if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
+      config.converter = std::move(*choice);
+    if (spec.provider_options.members() != nullptr)
+      if (auto options = binder.bind_vm_options(spec))
+        config.provider_options = std::move(*options);
+    if (spec.upload) {
+      config.upload_to_cloud = true;
+      config.cloud_destination = spec.upload->destination;
+      config.keep_local = spec.upload->keep_local;
+      config.upload_overwrite = spec.upload->overwrite;
+      config.bandwidth_limit = spec.upload->bandwidth_limit;
+      config.presign = std::chrono::ceil<std::chrono::seconds>(spec.upload->presign);
+      PluginSpec storage = spec.upload->storage;
+      place_storage(spec.upload->destination, storage);
+      if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
+        config.storage = std::move(*choice);
+    }
+    out.migrations.push_back(std::move(config));
+    out.specs.push_back(&spec);
+  }
+  if (!binder.failed())
+    for (Diagnostic& diagnostic : share_memory(plan, registry, out.migrations))
+      binder.add(std::move(diagnostic));
+  out.orchestrator.user = plan.user;
+  out.orchestrator.plan_name = plan.name;
+  out.orchestrator.bandwidth_limit = plan.batch.bandwidth_limit;
+  out.orchestrator.source_bandwidth_limit = plan.batch.source_bandwidth_limit;
+  if (const auto& audit = plan.observability.audit_log) {
+    out.orchestrator.enable_audit_logging = true;
+    out.orchestrator.audit = audit_options(*audit);
+  }
+  const BatchSpec& batch = plan.batch;
+  out.batch = {batch.max_parallel,       batch.continue_on_error, batch.max_retries,
+               batch.retry_delay,        batch.max_retry_delay,   batch.cancel_on_error,
+               batch.max_parallel_disks, batch.per_provider,      batch.per_host,
+               batch.per_datastore};
+  out.ok = !binder.failed();
+  return out;
+}
+
+std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator& orchestrator,
+                                        const std::shared_ptr<CancelSource>& cancel) {
+  std::vector<Diagnostic> problems;
+  std::vector<MigrationConfig> migrations;
+  std::vector<const MigrationSpec*> specs;
+  std::map<std::filesystem::path, std::string> directories;
+  const auto add = [&](MigrationConfig config, const MigrationSpec* spec, const std::string& name) {
+    const auto [found, fresh] = directories.try_emplace(spec->vm_directory(name), config.vm_name);
+    if (!fresh) {
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = spec->mark.where();
+      diagnostic.path = spec->pointer;
+      diagnostic.summary = "'" + config.vm_name + "' and '" + found->second +
+                           "' would share the directory " + found->first.string();
+      diagnostic.hint = "give one of them an output_name or another output_dir";
+      problems.push_back(std::move(diagnostic));
+      return;
+    }
+    migrations.push_back(std::move(config));
+    specs.push_back(spec);
+  };
+  for (std::size_t i = 0; i < bound.migrations.size(); ++i) {
+    const MigrationSpec* spec = bound.specs[i];
+    if (!spec->vm_is_pattern) {
+      add(bound.migrations[i], spec, spec->vm);
+      continue;
+    }
+    Operation op("inventory", cancel);
+    std::size_t matches = 0;
+    try {
+      orchestrator.session()
+          .provider(spec->provider, op)
+          .list_vms(op, spec->vm, [&](const nlohmann::json& vm) {
+            const std::string name = vm.value("name", "");
+            MigrationConfig config = bound.migrations[i];
+            config.vm_name = vm.value("ref", name);
+            if (config.vm_name.empty()) return;
+            ++matches;
+            const std::string shown = name.empty() ? config.vm_name : name;
+            add(std::move(config), spec, shown);
+          });
+      if (matches == 0)
+        throw Error(Code::kNotFound,
+                    "'" + spec->vm + "' matches no VM of provider '" + spec->provider + "'", "",
+                    "hyperhost list shows what there is");
+    } catch (const Error& failure) {
+      Diagnostic diagnostic = failure.diagnostic();
+      diagnostic.where = spec->mark.where();
+      diagnostic.path = spec->pointer;
+      problems.push_back(std::move(diagnostic));
+    } catch (const nlohmann::json::exception&) {
+      Diagnostic diagnostic;
+      diagnostic.summary =
+          "provider '" + spec->provider + "' lists VMs whose name or ref is no text";
+      problems.push_back(std::move(diagnostic));
+    }
+  }
+  bound.migrations = std::move(migrations);
+  bound.specs = std::move(specs);
+  return problems;
+}
+
+AuditOptions audit_options(const AuditLogSpec& spec) {
+  AuditOptions options;
+  options.path = spec.path;
+  options.required = spec.required;
+  options.max_bytes = spec.max_size_bytes;
+  options.keep = spec.keep;
+  options.sync = spec.fsync ? AuditSync::kAlways : AuditSync::kNever;
+  for (const std::string& copy : spec.copy_to)
+    (copy == "syslog" ? options.to_syslog : options.to_journald) = true;
+  return options;
+}
+
+PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
+                            const ConfigValue& given) {
+  registry.load(plugin);  // says why there is none
+  const PluginFile* file = registry.find(plugin);
+  const nlohmann::json schema = file->manifest.value("options", nlohmann::json{{"type", "object"}});
+  OptionsResult options = validate_options(given, schema, "", {});
+  std::vector<Diagnostic> problems = options.diagnostics;
+  std::optional<nlohmann::json> resolved;
+  if (options.ok) resolved = resolve_secrets(options.options, "", {}, problems);
+  if (!resolved)
+    throw Error(Code::kConfig, "plugin '" + plugin + "' cannot run without options",
+                problems.empty() ? "" : to_string(problems.front()));
+  return {plugin, Options(std::move(*resolved))};
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/state/sqlite/state_store.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "core/os/process_identity.hpp"
+#include "core/state/sqlite/sqlite.hpp"
+
+namespace hyperhost {
+namespace {
+
+/// Step k takes a database of version k to version k + 1. Steps are never changed once released.
+constexpr const char* kSteps[] = {
+    "CREATE TABLE journal (id INTEGER PRIMARY KEY AUTOINCREMENT, plugin TEXT NOT NULL,"
+    " created INTEGER NOT NULL, what TEXT NOT NULL);"
+    "CREATE INDEX journal_plugin ON journal(plugin, id);",
+    "ALTER TABLE journal ADD COLUMN owner TEXT NOT NULL DEFAULT '';",
+    "CREATE TABLE runs (run_id TEXT PRIMARY KEY, plan TEXT NOT NULL, plan_file TEXT NOT NULL,"
+    " user TEXT NOT NULL, owner TEXT NOT NULL, started INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX runs_started ON runs(started);"
+    "CREATE TABLE tasks (task_id TEXT PRIMARY KEY, position INTEGER NOT NULL,"
+    " run_id TEXT NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE, vm_name TEXT NOT NULL,"
+    " provider TEXT NOT NULL, status TEXT NOT NULL, stage TEXT NOT NULL, started INTEGER NOT NULL,"
+    " ended INTEGER NOT NULL, attempts INTEGER NOT NULL, disks INTEGER NOT NULL,"
+    " guest_bytes INTEGER NOT NULL, error TEXT NOT NULL, result TEXT,"
+    " cancel INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX tasks_run ON tasks(run_id, position);"
+    "CREATE TABLE stages (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " stage TEXT NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL, bytes INTEGER NOT "
+    "NULL,"
+    " bytes_total INTEGER NOT NULL, success INTEGER NOT NULL, PRIMARY KEY(task_id, stage));"
+    "CREATE TABLE attempts (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " attempt INTEGER NOT NULL, ended INTEGER NOT NULL, code TEXT NOT NULL, error TEXT NOT NULL,"
+    " delay_ms INTEGER NOT NULL, PRIMARY KEY(task_id, attempt));"
+    "CREATE TABLE disks (task_id TEXT NOT NULL REFERENCES tasks(task_id) ON DELETE CASCADE,"
+    " disk_id TEXT NOT NULL, stage TEXT NOT NULL, status TEXT NOT NULL, done INTEGER NOT NULL,"
+    " total INTEGER NOT NULL, PRIMARY KEY(task_id, disk_id, stage));"
+    "CREATE TABLE resume (target TEXT NOT NULL, disk TEXT NOT NULL, fingerprint TEXT NOT NULL,"
+    " phase TEXT NOT NULL, token TEXT NOT NULL, state TEXT NOT NULL, result TEXT NOT NULL,"
+    " updated INTEGER NOT NULL, PRIMARY KEY(target, disk));",
+};
+constexpr int64_t kVersion = std::size(kSteps);
+
+void execute(sqlite3* db, const std::string& sql) {
+  if (sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK)
+    throw sqlite_error(db, "state database");
+}
+
+}  // namespace
+
+std::filesystem::path default_state_dir() {
+  if (const char* set = std::getenv("HYPERHOST_STATE_DIR"); set != nullptr && *set != '\0')
+    return std::filesystem::absolute(set);
+  if (::geteuid() == 0) return "/var/lib/hyperhost";
+  if (const char* set = std::getenv("XDG_STATE_HOME"); set != nullptr && *set == '/')
+    return std::filesystem::path(set) / "hyperhost";
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home != '/')
+    throw Error(Code::kConfig, "there is no place for the state: HOME is not set", "",
+                "set HYPERHOST_STATE_DIR");
+  return std::filesystem::path(home) / ".local/state/hyperhost";
+}
+
+std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& directory, bool check) {
+  std::error_code failed;
+  std::filesystem::create_directories(directory.parent_path(), failed);
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+    throw errno_error(errno, "make the state directory " + directory.string());
+  const std::filesystem::path file = directory / "state.db";
+  sqlite3* db = nullptr;
+  const int opened =
+      sqlite3_open_v2(file.c_str(), &db,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  std::shared_ptr<StateStore> store(new StateStore(file, db));
+  if (opened != SQLITE_OK) throw sqlite_error(db, "open " + file.string());
+  sqlite3_busy_timeout(db, 10'000);
+  store->migrate();
+  if (check) {
+    Statement statement(db, "PRAGMA quick_check(1)");
+    const std::string found = statement.step() ? statement.text(0) : "no answer";
+    if (found != "ok")
+      throw Error(Code::kCorrupt, "the state database " + file.string() + " is damaged", found,
+                  "move it away; finished files are not affected, unfinished ones begin anew");
+  }
+  return store;
+}
+
+StateStore::~StateStore() {
+  sqlite3_close(db_);
+}
+
+void StateStore::migrate() {
+  execute(db_, "PRAGMA journal_mode=WAL");
+  execute(db_, "PRAGMA synchronous=FULL");
+  execute(db_, "PRAGMA foreign_keys=ON");
+  const auto version_now = [&] {
+    Statement statement(db_, "PRAGMA user_version");
+    return statement.step() ? statement.integer(0) : 0;
+  };
+  if (version_now() == kVersion) return;  // who only reads waits for no writer
+  execute(db_, "BEGIN IMMEDIATE");
+  int64_t version = version_now();
+  if (version > kVersion) {
+    execute(db_, "ROLLBACK");
+    throw Error(Code::kUnsupported, file_.string() + " was written by a newer hyperhost (format " +
+                                        std::to_string(version) + ", this one knows " +
+                                        std::to_string(kVersion) + ")");
+  }
+  for (; version < kVersion; ++version) execute(db_, kSteps[version]);
+  execute(db_, "PRAGMA user_version=" + std::to_string(kVersion));
+  execute(db_, "COMMIT");
+}
+
+uint64_t StateStore::open_entry(const std::string& plugin, const nlohmann::json& what) {
+  const std::lock_guard lock(mutex_);
+  Statement(db_,
+            "INSERT INTO journal(plugin, created, what, owner) VALUES(?, strftime('%s'), ?, ?)")
+      .bind(plugin)
+      .bind(what.dump())
+      .bind(this_process())
+      .run();
+  return static_cast<uint64_t>(sqlite3_last_insert_rowid(db_));
+}
+
+void StateStore::update_entry(uint64_t id, const nlohmann::json& what) {
+  const std::lock_guard lock(mutex_);
+  Statement(db_, "UPDATE journal SET what = ?, owner = ? WHERE id = ?")
+      .bind(what.dump())
+      .bind(this_process())
+      .bind(static_cast<int64_t>(id))
+      .run();
+  if (sqlite3_changes(db_) != 1)
+    throw Error(Code::kNotFound, "there is no journal entry " + std::to_string(id));
+}
+
+void StateStore::close_entry(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  Statement(db_, "DELETE FROM journal WHERE id = ?").bind(static_cast<int64_t>(id)).run();
+}
+
+void StateStore::each_entry(const std::string& plugin,
+                            const std::function<void(const JournalEntry&)>& on_entry) {
+  std::vector<JournalEntry> entries;  // on_entry may write to the journal
+  {
+    const std::lock_guard lock(mutex_);
+    Statement rows(
+        db_,
+        "SELECT id, plugin, what, owner FROM journal WHERE ?1 = '' OR plugin = ?1 ORDER BY id");
+    rows.bind(plugin);
+    while (rows.step()) {
+      const auto what = nlohmann::json::parse(rows.text(2), nullptr, false);
+      if (what.is_object())
+        entries.push_back(
+            {static_cast<uint64_t>(rows.integer(0)), rows.text(1), what, rows.text(3)});
+    }
+  }
+  for (const JournalEntry& entry : entries) on_entry(entry);
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one migration is asked to do (MigrationConfig) and what became of it (MigrationResult).
+// Plain values; the fields keep the names of the system this one succeeds.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/diagnostic.hpp"
+#include "core/events/event.hpp"
+#include "core/plan/plan.hpp"
+#include "core/plugin/operation.hpp"
+
+namespace hyperhost {
+
+/// A plugin with its options: validated, defaults applied, secrets resolved.
+struct PluginChoice {
+  std::string plugin;
+  Options options;
+  /// Choices of one key share one instance or connection.
+  std::string key() const { return plugin + "\n" + options.value().dump(); }
+};
+
+struct ConvertOptions {
+  std::string output_format = "qcow2";
+  Compression compression = Compression::kNone;
+  std::optional<int> compression_level;
+  std::optional<uint64_t> cluster_size;  ///< bytes
+  bool deterministic = false;
+};
+
+struct MigrationConfig {
+  std::string task_id;               ///< made by the orchestrator where empty
+  std::string pointer;               ///< of its entry in the plan, "/migrations/0"; "" = no plan
+  std::string vm_name;               ///< name, path or reference, as the provider understands it
+  std::string provider;              ///< a name the orchestrator was given a provider for
+  nlohmann::json provider_options;   ///< for this VM, validated; null = none
+  std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
+  std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
+  std::string target_format = "qcow2";
+  DiskSelection disks;
+
+  bool export_manifest = true;
+  Verify verify_export = Verify::kTarget;
+  Durability durability = Durability::kFile;
+  bool overwrite = false;
+  std::filesystem::path staging_dir;  ///< "" = the VM's directory
+
+  bool enable_conversion = true;  ///< false: the disks as they are delivered
+  PluginChoice converter;
+  ConvertOptions convert_options;
+  /// A disk whose failure may pass is read once more after this time, before the VM fails; nothing
+  /// = never.
+  std::optional<std::chrono::nanoseconds> disk_retry;
+  bool parallel_disks = true;
+  uint32_t max_parallel_disks = 4;
+
+  bool upload_to_cloud = false;
+  std::string cloud_destination;
+  PluginChoice storage;
+  bool upload_overwrite = false;
+  bool keep_local = true;
+  uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
+  std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
+
+  /// Whether this VM is told to those observers that the orchestrator has.
+  bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
+  bool enable_webhooks = true;
+
+  std::map<std::string, std::string> tags;  ///< into the manifest
+  int64_t priority = 0;
+  std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
+  std::vector<std::string> depends_on;  ///< all of them must have succeeded
+  StartWindow window;
+  uint64_t checkpoint_bytes = 256u << 20;
+  std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(10);
+  bool fresh = false;  ///< begin anew, whatever an earlier run has left
+  /// Milliseconds since 1970: with `overwrite`, a VM that was finished since then is not done again
+  /// (this run continues others that did not come to their end); 0 = it is.
+  int64_t continues_since = 0;
+  std::string user, ip_address;
+};
+
+/// What a provider's preflight and open_vm are asked with (hyper/provider.h).
+inline nlohmann::json vm_request(const MigrationConfig& config, const std::string& ref,
+                                 const std::string& task_id) {
+  nlohmann::json request = {{"vm", ref}, {"task_id", task_id}};
+  if (config.provider_options.is_object()) request["options"] = config.provider_options;
+  return request;
+}
+
+struct DiskResult {
+  std::string id, label, type;
+  int boot_order = 999;
+  std::string source_format, source_file;
+  uint64_t source_bytes = 0;        ///< read, as the source says it
+  std::string source_checksum;      ///< "sha256:…" of the source's bytes; may be empty
+  std::string source_verified;      ///< what the source was checked against; may be empty
+  std::string target_format, path;  ///< path: absolute, of the finished file
+  std::string key;                  ///< of the object where it went straight into a store
+  uint64_t target_bytes = 0;        ///< of the finished file
+  std::string target_checksum;      ///< "sha256:…", where one was computed in passing
+  std::string uploaded_to;          ///< the object's location where the file was uploaded
+  std::string url;                  ///< presigned: whoever has it can read the object
+  std::string stored_checksum;  ///< as the store keeps it: "sha256-parts:…", "crc32c:…", …
+  uint64_t virtual_size = 0;
+  std::string digest;       ///< content digest; empty with verify: none
+  std::string verified_by;  ///< the plugin that re-read the result; empty if none
+  bool staged = false;
+  uint64_t resumed_bytes = 0;  ///< guest bytes that an earlier attempt had written
+  bool adopted = false;        ///< all of it was written by an earlier attempt
+  std::chrono::nanoseconds convert_duration{0}, verify_duration{0}, stage_duration{0};
+  std::vector<std::string> notes;
+
+  void set_stored_checksum(const std::string& checksum) {
+    stored_checksum = checksum;
+    if (checksum.rfind("sha256:", 0) == 0) target_checksum = checksum;
+  }
+};
+
+struct MigrationResult {
+  std::string task_id, vm_name, provider;
+  bool success = false;
+  Outcome outcome = Outcome::kFailed;
+  std::string error;      ///< one line; empty on success
+  Diagnostic diagnostic;  ///< the same, in parts
+
+  std::chrono::nanoseconds export_duration{0};  ///< opening the VM to the end of its last source
+  std::vector<std::string> exported_files;      ///< what was read, as the source names it
+  uint64_t export_size = 0;                     ///< bytes read from the source
+  std::string manifest_path;
+
+  std::chrono::nanoseconds conversion_duration{0};  ///< first converter's start to the last's end
+  std::vector<std::string> converted_files;
+  uint64_t conversion_size = 0;  ///< bytes of the finished files
+
+  std::chrono::nanoseconds verify_duration{0};
+
+  std::chrono::nanoseconds upload_duration{0};
+  std::vector<std::string> uploaded_files;
+  std::string manifest_url;  ///< presigned, where asked for
+  uint64_t upload_size = 0;
+  std::string cloud_destination;
+
+  std::chrono::nanoseconds total_duration{0};
+  uint64_t total_size = 0;  ///< guest-visible bytes of all disks
+  WallClock::time_point start_time, end_time;
+
+  std::vector<DiskResult> disks;
+  std::vector<Diagnostic> warnings;
+  uint32_t attempts = 1;
+  bool already_done = false;  ///< by an earlier run; nothing was read or written
+};
+
+}  // namespace hyperhost

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// How each disk of a VM goes from its source to its target, decided before anything is touched.
+// The same decision serves --dry-run, validate and the run itself. Plain values.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/vm/migration.hpp"
+#include "core/vm/vm_description.hpp"
+
+namespace hyperhost {
+
+struct DiskRoute {
+  DiskDescription disk;
+  uint32_t open_flags = 0;     ///< HYPER_OPEN_…
+  bool staged = false;         ///< the source goes to a local file first
+  bool in_place = false;       ///< the converter opens the source's file itself
+  bool direct_upload = false;  ///< the converter writes into the store
+  bool converted = true;       ///< false: copied as delivered
+  std::string why;             ///< one sentence for --dry-run
+  std::string target_format;
+  std::string file_name;   ///< "web-01-disk-0.qcow2"
+  std::string key;         ///< "web-01/web-01-disk-0.qcow2"
+  nlohmann::json request;  ///< of hyper_converter
+  bool digest_in_pass = false;
+  std::vector<std::string> notes;
+};
+
+class ResumeLog;
+
+struct VmRoute {
+  VmDescription vm;
+  std::string stem;                 ///< of the VM's directory and files
+  std::filesystem::path directory;  ///< output_dir/stem
+  std::vector<DiskRoute> disks;
+  std::shared_ptr<ResumeLog> resume;  ///< what an earlier run left; null where no state is kept
+  bool finished = false;              ///< by an earlier run, and still there
+  std::vector<Diagnostic> findings;   ///< warnings and errors; with an error nothing may start
+
+  bool possible() const;
+  nlohmann::json to_json() const;
+};
+
+/// ".qcow2", ".raw", ".vhd" …
+std::string file_extension(const std::string& format);
+
+}  // namespace hyperhost

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/base/timestamp.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
+
+namespace hyperhost {
+namespace {
+
+using nlohmann::json;
+
+/// Two places, rounded down: 99.999 must not read as 100.
+double percent(double value) {
+  return std::floor(value * 100) / 100;
+}
+
+const char* status_name(StepProgress::Status status) {
+  switch (status) {
+    case StepProgress::Status::kRunning:
+      return "running";
+    case StepProgress::Status::kCompleted:
+      return "completed";
+    case StepProgress::Status::kFailed:
+      return "failed";
+  }
+  return "failed";
+}
+
+json step_json(const StepProgress& step) {
+  json object = {{"stage", stage_name(step.stage)},
+                 {"status", status_name(step.status)},
+                 {"start_time", format_timestamp(step.start_time)},
+                 {"percentage", percent(step.percentage)},
+                 {"bytes_total", step.bytes_total},
+                 {"bytes_done", step.bytes_done},
+                 {"rate", std::llround(step.rate)},
+                 {"average_rate", std::llround(step.average_rate)}};
+  object["eta"] = step.eta_seconds ? json(std::llround(*step.eta_seconds)) : json(nullptr);
+  if (step.end_time) object["end_time"] = format_timestamp(*step.end_time);
+  if (!step.message.empty()) object["message"] = step.message;
+  if (!step.disk_id.empty()) object["id"] = step.disk_id;
+  return object;
+}
+
+const char* member_name(Stage stage) {
+  switch (stage) {
+    case Stage::kExport:
+      return "export_progress";
+    case Stage::kConvert:
+      return "conversion_progress";
+    case Stage::kUpload:
+      return "upload_progress";
+    case Stage::kVerify:
+      return "verify_progress";
+  }
+  return "export_progress";
+}
+
+/// The seed counts three stages; verification belongs to the last.
+int stage_index(const std::string& stage) {
+  if (stage == "convert") return 1;
+  return stage == "upload" || stage == "verify" ? 2 : 0;
+}
+
+}  // namespace
+
+json progress_json(const TaskProgress& task) {
+  json object = {{"task_id", task.info->task_id},
+                 {"vm_name", task.info->vm_name},
+                 {"provider", task.info->provider},
+                 {"status", task_status_name(task.status)},
+                 {"start_time", format_timestamp(task.start_time)},
+                 {"updated_time", format_timestamp(task.updated_time)},
+                 {"current_stage", task.current_stage},
+                 {"total_stages", 3},
+                 {"stage_index", stage_index(task.current_stage)},
+                 {"percentage", percent(task.percentage)},
+                 {"rate", std::llround(task.rate)},
+                 {"average_rate", std::llround(task.average_rate)},
+                 {"warnings", task.warnings},
+                 {"disks", json::array()}};
+  object["eta"] = task.eta_seconds ? json(std::llround(*task.eta_seconds)) : json(nullptr);
+  if (task.end_time) object["end_time"] = format_timestamp(*task.end_time);
+  if (!task.error.empty()) object["error"] = task.error;
+  for (const StepProgress& stage : task.stages) object[member_name(stage.stage)] = step_json(stage);
+  for (const StepProgress& disk : task.disks) object["disks"].push_back(step_json(disk));
+
+  json metadata = {
+      {"run_id", task.info->run_id},       {"provider_name", task.info->provider_name},
+      {"converter", task.info->converter}, {"target_format", task.info->target_format},
+      {"user", task.info->user},           {"guest_bytes", task.guest_bytes},
+      {"retries", task.retries},           {"warnings_dropped", task.warnings_dropped}};
+  json planned = json::array();
+  for (const Stage stage : task.planned) planned.push_back(stage_name(stage));
+  metadata["planned_stages"] = std::move(planned);
+  if (!task.manifest_path.empty()) metadata["manifest_path"] = task.manifest_path;
+  if (task.files != 0) metadata["files"] = task.files;
+  object["metadata"] = std::move(metadata);
+  return object;
+}
+
+}  // namespace hyperhost
