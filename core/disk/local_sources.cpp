@@ -8,7 +8,8 @@
 #include <cstring>
 #include <filesystem>
 #include <hyper/source.hpp>
-#include <mutex>
+#include <hyper/sparse_runs.hpp>
+#include <optional>
 
 #include "core/os/fd.hpp"
 
@@ -67,19 +68,16 @@ class FileSource final : public hyper::Source {
     const uint64_t end = offset + length;
     while (offset < end) {
       op.check_cancelled();
-      const off_t data = in_known_data(offset)
-                             ? static_cast<off_t>(offset)
-                             : ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-      if (data < 0 && errno != ENXIO) {  // not a file system that tells
-        emit(offset, end - offset, 0);
-        return;
-      }
-      const uint64_t begin = data < 0 ? end : std::min(static_cast<uint64_t>(data), end);
-      emit(offset, begin - offset, HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
-      if (begin == end) return;
-      const uint64_t stop = std::min(data_end(begin), end);
-      emit(begin, stop - begin, 0);
-      offset = stop;
+      const hyper::SparseRuns::Run run =
+          runs_.at(offset, length_, [this](uint64_t at, bool data) -> std::optional<uint64_t> {
+            const off_t found =
+                ::lseek(fd_.get(), static_cast<off_t>(at), data ? SEEK_DATA : SEEK_HOLE);
+            if (found >= 0) return static_cast<uint64_t>(found);
+            return data && errno == ENXIO ? std::optional(length_) : std::nullopt;
+          });
+      const uint64_t until = std::min(run.end, end);
+      emit(offset, until - offset, run.data ? 0 : HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
+      offset = until;
     }
   }
 
@@ -95,27 +93,10 @@ class FileSource final : public hyper::Source {
   }
 
  private:
-  bool in_known_data(uint64_t offset) {
-    const std::lock_guard lock(known_mutex_);
-    return offset >= known_begin_ && offset < known_end_;
-  }
-
-  /// Where the data at `begin` ends. The last answer is kept: the kernel walks to the next hole
-  /// however far that is, and on some file systems page by page, while callers ask in windows.
-  uint64_t data_end(uint64_t begin) {
-    const std::lock_guard lock(known_mutex_);
-    if (begin >= known_begin_ && begin < known_end_) return known_end_;
-    const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(begin), SEEK_HOLE);
-    known_begin_ = begin;
-    known_end_ = hole < 0 ? length_ : static_cast<uint64_t>(hole);
-    return known_end_;
-  }
-
   std::string path_, format_;
   Fd fd_;
   uint64_t length_ = 0;
-  std::mutex known_mutex_;
-  uint64_t known_begin_ = 0, known_end_ = 0;  ///< an extent of data
+  hyper::SparseRuns runs_;
 };
 
 class BlankSource final : public hyper::Source {

@@ -104,6 +104,15 @@ class Resume(CliTest):
             disk.write(b"another boot sector")
         self.assert_done_and_clean(self.report(plan), resumed=False)
 
+    def test_a_source_changed_in_place_with_its_time_restored_begins_again(self):
+        plan = self.slow()
+        self.killed(plan)
+        before = os.stat(self.source)
+        with open(self.source, "r+b") as disk:
+            disk.write(b"another boot sector")
+        os.utime(self.source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        self.assert_done_and_clean(self.report(plan), resumed=False)
+
     def test_fresh_begins_anew_and_leaves_nothing_of_the_old(self):
         plan = self.slow()
         self.killed(plan)

@@ -19,7 +19,7 @@ std::string content_id(const Disk& disk) {
       const Stamp& stamp = piece.file->stamp();
       for (const uint64_t value :
            {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
-            piece.offset, piece.length})
+            static_cast<uint64_t>(stamp.ctime_ns), piece.offset, piece.length})
         out += (out.empty() ? "" : ".") + std::to_string(value);
     }
   return out;

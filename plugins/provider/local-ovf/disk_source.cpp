@@ -16,13 +16,23 @@ namespace {
 constexpr std::size_t kBuffer = 1u << 20;
 constexpr uint32_t kMaxParallel = 64;
 constexpr uint64_t kTooMuchHole = uint64_t{4} << 30;
+constexpr std::size_t kMostRuns = 100000;  // of one file, to be looked at before the first byte
 
-/// Nobody asked for a digest of gigabytes of holes: they take as long to hash as data.
+/// Without an expected digest the bytes of gigabytes of holes are not hashed: that takes as long as
+/// hashing data.
 bool mostly_holes(const Range& range) {
   uint64_t holes = 0;
-  for (const Piece& piece : range.pieces())
-    if (piece.length == piece.file->size() && piece.file->allocated() < piece.length)
-      holes += piece.length - piece.file->allocated();
+  for (const Piece& piece : range.pieces()) {
+    if (piece.file->size() - std::min(piece.file->size(), piece.file->allocated()) < kTooMuchHole)
+      continue;
+    const uint64_t end = piece.offset + piece.length;
+    std::size_t runs = 0;
+    for (uint64_t at = piece.offset; at < end && runs < kMostRuns; ++runs) {
+      const SparseRuns::Run run = piece.file->run_at(at);
+      if (!run.data) holes += std::min(run.end, end) - at;
+      at = run.end;
+    }
+  }
   return holes > kTooMuchHole;
 }
 
@@ -52,23 +62,10 @@ void emit_extents(const Range& range, uint64_t offset, uint64_t len, const EmitE
   while (offset < end) {
     const auto [piece, start] = range.at(offset);
     const uint64_t limit = std::min(end, start + piece->length);
-    const int64_t shift = static_cast<int64_t>(piece->offset) - static_cast<int64_t>(start);
-    const auto in_file = [&](uint64_t at) {
-      return static_cast<off_t>(static_cast<int64_t>(at) + shift);
-    };
-    const auto in_range = [&](off_t at) { return static_cast<uint64_t>(at - shift); };
-    const off_t data = ::lseek(piece->file->fd(), in_file(offset), SEEK_DATA);
-    const bool no_more_data = data < 0 && errno == ENXIO;
-    if (no_more_data || data > in_file(offset)) {
-      const uint64_t until = no_more_data ? limit : std::min(limit, in_range(data));
-      emit(offset, until - offset, HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
-      offset = until;
-      continue;
-    }
-    const auto here = static_cast<uint64_t>(in_file(offset));
-    const uint64_t hole = data < 0 ? here : piece->file->data_end(here);
-    const uint64_t until = hole <= here ? limit : std::min(limit, offset + (hole - here));
-    emit(offset, until - offset, 0);
+    const uint64_t in_file = piece->offset + (offset - start);
+    const SparseRuns::Run run = piece->file->run_at(in_file);
+    const uint64_t until = std::min(limit, offset + (run.end - in_file));
+    emit(offset, until - offset, run.data ? 0 : HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
     offset = until;
   }
 }

@@ -22,7 +22,8 @@ constexpr uint64_t kAhead = 8 * 1024 * 1024;
 
 Stamp stamp_of(const struct stat& info) {
   return {info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size),
-          int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec};
+          int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec,
+          int64_t{info.st_ctim.tv_sec} * 1'000'000'000 + info.st_ctim.tv_nsec};
 }
 
 std::string absolute(const std::string& path) {
@@ -117,14 +118,12 @@ std::size_t File::read_some(uint64_t offset, void* buf, std::size_t len) const {
   return done;
 }
 
-uint64_t File::data_end(uint64_t offset) const {
-  const std::lock_guard lock(known_mutex_);
-  if (offset < known_begin_ || offset >= known_end_) {
-    const off_t hole = ::lseek(fd_, static_cast<off_t>(offset), SEEK_HOLE);
-    known_begin_ = offset;
-    known_end_ = hole < 0 ? stamp_.size : static_cast<uint64_t>(hole);
-  }
-  return known_end_;
+SparseRuns::Run File::run_at(uint64_t offset) const {
+  return runs_.at(offset, stamp_.size, [this](uint64_t at, bool data) -> std::optional<uint64_t> {
+    const off_t found = ::lseek(fd_, static_cast<off_t>(at), data ? SEEK_DATA : SEEK_HOLE);
+    if (found >= 0) return static_cast<uint64_t>(found);
+    return data && errno == ENXIO ? std::optional(stamp_.size) : std::nullopt;
+  });
 }
 
 void File::check_unchanged() const {

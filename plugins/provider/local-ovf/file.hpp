@@ -5,17 +5,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <hyper/sparse_runs.hpp>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 namespace hyper::ovf {
 
-/// What tells whether a file is still the one that was opened.
+/// What tells whether a file is still the one that was opened. A writer can restore the time of
+/// modification (cp -p, rsync -t); the kernel alone sets the time of change (inode(7), st_ctim).
 struct Stamp {
   uint64_t device = 0, inode = 0, size = 0;
-  int64_t mtime_ns = 0;
+  int64_t mtime_ns = 0, ctime_ns = 0;
   bool operator==(const Stamp&) const = default;
 };
 
@@ -39,9 +40,8 @@ class File {
   int fd() const { return fd_; }
   /// Up to len bytes; fewer only at the end of the file.
   std::size_t read_some(uint64_t offset, void* buf, std::size_t len) const;
-  /// Where the data that `offset` lies in ends at a hole or at the end of the file. The last answer
-  /// is kept: the kernel walks to the hole, on some file systems page by page.
-  uint64_t data_end(uint64_t offset) const;
+  /// The run of data, or the hole, that `offset` lies in. REQUIRES: offset < size().
+  SparseRuns::Run run_at(uint64_t offset) const;
   /// Throws if the file, or what its path leads to, is not as it was when opened.
   void check_unchanged() const;
 
@@ -51,8 +51,7 @@ class File {
   std::string path_;
   Stamp stamp_;
   uint64_t allocated_ = 0;
-  mutable std::mutex known_mutex_;
-  mutable uint64_t known_begin_ = 0, known_end_ = 0;  ///< an extent of data
+  mutable SparseRuns runs_;
 };
 
 /// Owns a descriptor.

@@ -56,21 +56,17 @@ void LocalSource::extents(hyper::Op op, uint64_t offset, uint64_t len,
   const uint64_t end = offset + len;
   while (offset < end) {
     op.check_cancelled();
-    // The position of the descriptor, which SEEK_DATA moves, is used by nobody.
-    const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-    uint64_t data_at = end;
-    if (data >= 0)
-      data_at = std::min(static_cast<uint64_t>(data), end);
-    else if (errno != ENXIO)
-      data_at = offset;  // a file system that cannot say: all data
-    emit(offset, data_at - offset, HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
-    offset = data_at;
-    if (offset >= end) break;
-    const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_HOLE);
-    const uint64_t hole_at =
-        hole > static_cast<off_t>(offset) ? std::min(static_cast<uint64_t>(hole), end) : end;
-    emit(offset, hole_at - offset, 0);
-    offset = hole_at;
+    const hyper::SparseRuns::Run run =
+        runs_.at(offset, length_, [this](uint64_t at, bool data) -> std::optional<uint64_t> {
+          // lseek moves the descriptor's position, which nothing uses.
+          const off_t found =
+              ::lseek(fd_.get(), static_cast<off_t>(at), data ? SEEK_DATA : SEEK_HOLE);
+          if (found >= 0) return static_cast<uint64_t>(found);
+          return data && errno == ENXIO ? std::optional(length_) : std::nullopt;
+        });
+    const uint64_t until = std::min(run.end, end);
+    emit(offset, until - offset, run.data ? 0 : HYPER_EXTENT_ZERO | HYPER_EXTENT_HOLE);
+    offset = until;
   }
 }
 

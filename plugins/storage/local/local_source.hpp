@@ -5,6 +5,7 @@
 #define HYPERHOST_STORAGE_LOCAL_LOCAL_SOURCE_HPP
 
 #include <hyper/source.hpp>
+#include <hyper/sparse_runs.hpp>
 #include <string>
 
 #include "plugins/storage/local/unique_fd.hpp"
@@ -25,6 +26,7 @@ class LocalSource final : public hyper::Source {
   UniqueFd fd_;
   std::string path_;
   uint64_t length_ = 0;
+  hyper::SparseRuns runs_;
 };
 
 }  // namespace hyperhost::storage_local

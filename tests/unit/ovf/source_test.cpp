@@ -241,6 +241,23 @@ TEST_F(Provider, AFileThatChangesWhileItIsReadFailsTheDisk) {
   }
 }
 
+TEST_F(Provider, AChangeInPlaceWithItsTimeRestoredFailsTheDisk) {
+  const std::string path = write("x.raw", noise(1u << 20));
+  Session session(at("x.raw"));
+  ASSERT_EQ(open(session, "x"), "");
+  TestSource source;
+  ASSERT_EQ(session.open_disk("disk-0", source), HYPER_OK);
+  const auto before = fs::last_write_time(path);
+  {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file << "another boot sector";
+  }
+  fs::last_write_time(path, before);
+  Json result;
+  EXPECT_EQ(source.finish(session.op, result), HYPER_CORRUPT);
+  EXPECT_THAT(session.op.error(), HasSubstr("changed or replaced"));
+}
+
 TEST_F(Provider, FinishStopsWhenCancelled) {
   const std::string path = write("x.raw", "begin");
   fs::resize_file(path, uint64_t{3} << 30);  // seconds of hashing

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <hyper/sparse_runs.hpp>
 #include <mutex>
+#include <optional>
 
 #include "engine/bytes.hpp"
 #include "engine/input.hpp"
@@ -53,23 +55,23 @@ class RawMap : public ImageMap {
     }
     while (offset < end) {
       op.check_cancelled();
-      const uint64_t data = std::min(end, seek(offset, SEEK_DATA, end));
-      emit(offset, data - offset, true, true);
-      if (data == end) break;
-      const uint64_t hole = std::min(end, seek(data, SEEK_HOLE, end));
-      emit(data, hole - data, false, false);
-      offset = hole;
+      const SparseRuns::Run run =
+          fd_.get() < 0 ? SparseRuns::Run{offset, end, true}
+                        : runs_.at(offset, file_.length(), [this](uint64_t at, bool data) {
+                            return seek(at, data ? SEEK_DATA : SEEK_HOLE);
+                          });
+      const uint64_t until = std::min(run.end, end);
+      emit(offset, until - offset, !run.data, !run.data);
+      offset = until;
     }
     emit(end, last - end, true, true);
   }
 
  private:
-  /// The next data or hole at or behind `offset`; without an answer, all is data.
-  uint64_t seek(uint64_t offset, int whence, uint64_t end) const {
-    if (fd_.get() < 0) return whence == SEEK_DATA ? offset : end;
+  std::optional<uint64_t> seek(uint64_t offset, int whence) const {
     const off_t at = ::lseek(fd_.get(), static_cast<off_t>(start_ + offset), whence);
-    if (at < 0 && errno == ENXIO && whence == SEEK_DATA && whole()) return end;
-    if (at < 0) return whence == SEEK_DATA ? offset : end;
+    if (at < 0 && errno == ENXIO && whence == SEEK_DATA && whole()) return file_.length();
+    if (at < 0) return std::nullopt;
     return std::max(static_cast<uint64_t>(at), start_ + offset) - start_;
   }
 
@@ -84,6 +86,7 @@ class RawMap : public ImageMap {
   SourceRef file_;
   Descriptor fd_;
   uint64_t start_ = 0;
+  mutable SparseRuns runs_;
   mutable std::mutex mutex_;
 };
 
