@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -28,6 +29,20 @@ bool still_named(int fd, const std::string& path) {
          held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
+/// Writing to it can change no other file: a regular file without a second name, of this user or
+/// root. A link planted in a directory that others may write to would be overwritten.
+void check_harmless(int fd, const std::string& path) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) throw errno_error(errno, "examine the lock file " + path);
+  const char* wrong = !S_ISREG(info.st_mode)                           ? "is not a regular file"
+                      : info.st_nlink > 1                              ? "has a second name"
+                      : info.st_uid != 0 && info.st_uid != ::geteuid() ? "belongs to another user"
+                                                                       : nullptr;
+  if (wrong != nullptr)
+    throw Error(Code::kConfig, "the lock file " + path + " " + wrong, "",
+                "remove it if no hyperhost uses this directory");
+}
+
 enum class Taken { kYes, kHeld, kNoLocks };
 
 Taken lock(int fd) {
@@ -41,6 +56,7 @@ LockFile::LockFile(std::string path, const std::string& purpose) : path_(std::mo
   for (;;) {
     fd_ = Fd(::open(path_.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
     if (!fd_.valid()) throw errno_error(errno, "make the lock file " + path_);
+    if (still_named(fd_.get(), path_)) check_harmless(fd_.get(), path_);
     const Taken taken = lock(fd_.get());
     const std::string owner = first_line(fd_.get());
     // Where the file system has no locks the owner's process decides.

@@ -17,6 +17,8 @@ void secure_standard_streams() {
       static_cast<void>(::open("/dev/null", O_RDWR));
   // A reader that leaves (a pager, `| head`) is no reason to drop a migration.
   ::signal(SIGPIPE, SIG_IGN);
+  // Beyond the limit of file sizes (ulimit -f) write() fails with EFBIG, which is reported.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 int with_output_written(int status) {

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PREFLIGHT, PROGRAM, SANITIZED, TEST_PLUGINS, USAGE,
-                           CliTest, content_digest, interrupt, sparse_raw)
+                           CliTest, Running, content_digest, interrupt, sparse_raw)
 import requirement
 from vmdk_writer import Content, stream_optimized
 
@@ -113,6 +113,14 @@ class Failures(CliTest):
                 self.assertEqual([p.name for p in small.rglob("*") if p.is_file()], ["somebody-else"])
                 self.assertEqual(running.wait_none_left(), {})
                 self.assert_audited_failure("o space left on ")
+
+    def test_a_limit_of_file_sizes_is_reported_and_does_not_kill(self):
+        plan = self.slow_plan("parallel-disk")
+        limited = Running(self.work, [f"--fsize={8 * MIB}", PROGRAM, "run", plan], program="/usr/bin/prlimit")
+        done = limited.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assertIn("ulimit -f", done.err)
+        self.assert_audited_failure("ulimit -f")
 
     # --- damaged sources
 

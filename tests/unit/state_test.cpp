@@ -57,6 +57,18 @@ TEST_F(State, OnlyItsOwnerMayReadIt) {
   EXPECT_EQ(mode, std::filesystem::perms::owner_all);
 }
 
+TEST_F(State, ADirectoryThatOthersMayWriteToIsRefused) {
+  StateStore::open(directory_);
+  std::filesystem::permissions(directory_, std::filesystem::perms::all);
+  try {
+    StateStore::open(directory_);
+    FAIL() << "opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::kConfig);
+    EXPECT_EQ(error.diagnostic().hint, "chmod go-w " + directory_.string());
+  }
+}
+
 TEST_F(State, ADatabaseOfANewerProgramOrADamagedOneIsRefusedByName) {
   StateStore::open(directory_);
   const std::string file = directory_ / "state.db";
@@ -203,6 +215,20 @@ TEST_F(State, ResumeRecordsOfATargetAreReplacedByTheVmsOwn) {
   EXPECT_EQ(store->resume_records("/out/vm")[0].phase, "finished");
   store->forget_resume("/out/vm");
   EXPECT_TRUE(store->resume_records("/out/vm").empty());
+}
+
+TEST_F(State, ALockThatIsALinkToAnotherFileIsRefusedAndTheFileStaysAsItIs) {
+  const auto store = StateStore::open(directory_);
+  const auto output = directory_.parent_path();
+  const auto victim = output / "victim";
+  std::ofstream(victim) << "precious";
+  std::filesystem::create_hard_link(victim, output / ".hyperhost-night.lock");
+  EXPECT_THROW(OutputLock(store, output, "night", "admin"), Error);
+  std::string text;
+  std::getline(std::ifstream(victim), text);
+  EXPECT_EQ(text, "precious");
+  std::filesystem::remove(victim);
+  std::filesystem::remove(output / ".hyperhost-night.lock");
 }
 
 TEST_F(State, TheHostsOwnLeftoversAreHeldThenUndone) {

@@ -299,6 +299,7 @@ int serve_plugin(const std::string& file, const std::string& id) {
   if (!control.valid() || null_fd < 0 || ::dup2(null_fd, 0) != 0) return 70;
   ::close(null_fd);
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // write() fails with EFBIG instead
   const std::string dropped = drop_privileges();
 
   peer = std::make_shared<Peer>(std::move(control), false, [&](const Frame& request, Lane& lane) {

@@ -51,6 +51,23 @@ void execute(sqlite3* db, const std::string& sql) {
     throw sqlite_error(db, "state database");
 }
 
+/// The state says which files are complete and which snapshots are to be removed: whoever can write
+/// to it can have any of them removed.
+void check_private(const std::filesystem::path& directory) {
+  struct stat info {};
+  if (::stat(directory.c_str(), &info) != 0)
+    throw errno_error(errno, "examine the state directory " + directory.string());
+  if (!S_ISDIR(info.st_mode))
+    throw Error(Code::kConfig, "the state directory " + directory.string() + " is no directory");
+  if (info.st_uid != 0 && info.st_uid != ::geteuid())
+    throw Error(Code::kConfig,
+                "the state directory " + directory.string() + " belongs to another user", "",
+                "run as that user, or set HYPERHOST_STATE_DIR");
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    throw Error(Code::kConfig, "others may write to the state directory " + directory.string(), "",
+                "chmod go-w " + directory.string());
+}
+
 }  // namespace
 
 std::filesystem::path default_state_dir() {
@@ -71,6 +88,7 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
   std::filesystem::create_directories(directory.parent_path(), failed);
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
     throw errno_error(errno, "make the state directory " + directory.string());
+  check_private(directory);
   const std::filesystem::path file = directory / "state.db";
   sqlite3* db = nullptr;
   const int opened =
