@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import dead_links  # noqa: E402
 import requirement  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -69,6 +70,20 @@ class Packages(unittest.TestCase):
         for path in self.root.rglob("*"):
             if path.is_file() and path.suffix in (".cmake", ".pc", ".service", ".yaml"):
                 self.assertNotIn(str(ROOT), path.read_text(), path)
+
+    def test_the_documents_links_lead_somewhere(self):
+        documents = self.root / "usr/share/doc"
+        pages = sorted(documents.rglob("*.md"))
+        self.assertLess({"README.md", "CHANGELOG.md", "operations.md", "digest.md"}, {page.name for page in pages})
+        self.assertEqual([dead for page in pages for dead in dead_links.of(page)], [])
+        # The examples name the schema beside them, for editors.
+        examples = sorted((documents / "hyperhost/examples").resolve().glob("*.yaml"))
+        self.assertGreater(len(examples), 3)
+        for example in examples:
+            schema = re.search(r"\$schema=(\S+)", example.read_text())
+            self.assertTrue(schema and (example.parent / schema[1]).exists(), example)
+        # Empty directories are what a pattern that matches nothing leaves.
+        self.assertEqual([path for path in documents.rglob("*") if path.is_dir() and not any(path.iterdir())], [])
 
     def test_it_runs_from_where_it_is(self):
         plugins = json.loads(run(self.host, "--output", "json", "plugins", "list"))["plugins"]
