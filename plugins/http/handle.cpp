@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "errors.hpp"
 
@@ -70,6 +71,8 @@ Handle::Handle(const Settings& settings) : settings_(settings) {
   curl_easy_setopt(easy_, CURLOPT_READDATA, this);
   curl_easy_setopt(easy_, CURLOPT_SEEKFUNCTION, &Handle::on_seek);
   curl_easy_setopt(easy_, CURLOPT_SEEKDATA, this);
+  curl_easy_setopt(easy_, CURLOPT_PREREQFUNCTION, &Handle::before_request);
+  curl_easy_setopt(easy_, CURLOPT_PREREQDATA, this);
 }
 
 Handle::~Handle() {
@@ -113,7 +116,7 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
   body_.clear();
   status_ = 0;
   headers_.clear();
-  header_done_ = done_ = paused_ = false;
+  header_done_ = done_ = paused_ = body_read_ = false;
   text_[0] = '\0';
   check_->reset();
 
@@ -137,6 +140,8 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
                                                 std::to_string(request.range->second)
                                           : std::string();
   curl_easy_setopt(easy_, CURLOPT_RANGE, request.range ? range.c_str() : nullptr);
+  // After a failure the connections kept beside it are not to be trusted either.
+  curl_easy_setopt(easy_, CURLOPT_FRESH_CONNECT, std::exchange(broken_, false) ? 1L : 0L);
   if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
     request_ = nullptr;
     throw Error(HYPER_FAIL, "libcurl takes no transfer");
@@ -200,6 +205,7 @@ void Handle::drive(const Cancel& cancel, Until until) {
 
 void Handle::finished(CURLcode code) {
   done_ = true;
+  broken_ = code != CURLE_OK;
   if (failure_) return;
   if (code == CURLE_OK) {
     header_done_ = true;
@@ -258,6 +264,7 @@ std::size_t Handle::on_read(char* data, std::size_t size, std::size_t count, voi
   auto& self = *static_cast<Handle*>(self_pointer);
   const std::size_t room = size * count;
   std::size_t length = 0;
+  self.body_read_ = true;
   try {
     if (self.request_->read_body) {
       length = self.request_->read_body(data, room);
@@ -274,20 +281,29 @@ std::size_t Handle::on_read(char* data, std::size_t size, std::size_t count, voi
   return length;
 }
 
-int Handle::on_seek(void* self_pointer, curl_off_t offset, int origin) {
+/// libcurl repeats a request by itself on a new connection when a kept one ends before the answer.
+/// What it has read of the body by then may be lost with the old one. A body from memory begins
+/// again; one from a function is sent once.
+int Handle::before_request(void* self_pointer, char*, char*, int, int) {
   auto& self = *static_cast<Handle*>(self_pointer);
-  if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_FAIL;
+  self.body_sent_ = 0;
+  if (!self.body_read_ || !self.request_->read_body) return CURL_PREREQFUNC_OK;
   try {
-    if (self.request_->read_body) {
-      if (!self.request_->rewind_body) return CURL_SEEKFUNC_FAIL;
-      self.request_->rewind_body();
-    }
-    self.body_sent_ = 0;
-    return CURL_SEEKFUNC_OK;
+    self.failure_ = std::make_exception_ptr(
+        Error(HYPER_IO,
+              "the connection to " + shown_url(self.request_->url) + " ended while a body was sent")
+            .retryable());
   } catch (...) {
     self.failure_ = std::current_exception();
-    return CURL_SEEKFUNC_FAIL;
   }
+  return CURL_PREREQFUNC_ABORT;
+}
+
+int Handle::on_seek(void* self_pointer, curl_off_t offset, int origin) {
+  auto& self = *static_cast<Handle*>(self_pointer);
+  if (origin != SEEK_SET || offset != 0 || self.request_->read_body) return CURL_SEEKFUNC_FAIL;
+  self.body_sent_ = 0;
+  return CURL_SEEKFUNC_OK;
 }
 
 }  // namespace hyper::http

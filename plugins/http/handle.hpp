@@ -40,6 +40,8 @@ class Handle {
   static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* self);
   static std::size_t on_read(char* data, std::size_t size, std::size_t count, void* self);
   static int on_seek(void* self, curl_off_t offset, int origin);
+  static int before_request(void* self, char* primary_ip, char* local_ip, int primary_port,
+                            int local_port);
 
   void set_body(const Request& request);
   template <class Until>
@@ -62,6 +64,8 @@ class Handle {
   long status_ = 0;
   Headers headers_;
   bool header_done_ = false, done_ = false, paused_ = false;
+  bool body_read_ = false;  ///< libcurl has taken some of the request's body
+  bool broken_ = false;     ///< the last transfer failed: the next one connects again
   std::exception_ptr failure_;
   char text_[CURL_ERROR_SIZE] = {};
 };

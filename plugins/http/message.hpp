@@ -44,8 +44,6 @@ struct Request {
   std::function<std::size_t(char* buffer, std::size_t size)> read_body;
   /// Of read_body; nothing = chunked.
   std::optional<uint64_t> read_body_length;
-  /// Starts read_body again where the connection has to be made anew. Without it that fails.
-  std::function<void()> rewind_body;
 
   /// Bytes [first, last] only; the answer must be checked (Client::read_range does).
   std::optional<std::pair<uint64_t, uint64_t>> range;

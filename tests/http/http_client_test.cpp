@@ -130,6 +130,43 @@ TEST(HttpClient, WhatABodyFunctionThrowsComesOut) {
   EXPECT_EQ(error.status(), HYPER_NOSPACE);
 }
 
+// libcurl repeats a request by itself when a kept connection ends before an answer came; with a
+// body it sent less than Content-Length then, and both sides waited for the stall timeout.
+TEST(HttpClient, ABodyIsSentOnceAndAResetIsAnErrorAtOnce) {
+  Client client({});
+  for (int i = 0; i < 20; ++i) {
+    static_cast<void>(client.send(get(peer().url("/echo")), Cancel::never()));  // a kept connection
+    const std::string before = client.send(get(peer().url("/uploads")), Cancel::never()).body;
+    Request request = get(peer().url("/reset"));
+    request.method = "PUT";
+    std::size_t left = 8u << 20;
+    request.read_body_length = left;
+    request.read_body = [&](char* buffer, std::size_t size) {
+      const std::size_t length = std::min(size, left);
+      std::fill_n(buffer, length, 'x');
+      left -= length;
+      return length;
+    };
+    const Error error = error_of([&] { client.send(request, Cancel::never()); });
+    EXPECT_EQ(error.status(), HYPER_IO);
+    EXPECT_TRUE(error.is_retryable());
+    const std::string after = client.send(get(peer().url("/uploads")), Cancel::never()).body;
+    EXPECT_EQ(std::stoi(after), std::stoi(before) + 1);
+  }
+}
+
+TEST(HttpClient, ABodyFromMemoryIsSentAgainOnANewConnection) {
+  Client client({});
+  const std::string body(3000, 'x');
+  for (int i = 0; i < 4; ++i) {  // libcurl 7.88 counts to five over a handle's life
+    static_cast<void>(client.send(get(peer().url("/echo")), Cancel::never()));  // a kept connection
+    Request request = get(peer().url("/drop-kept"));
+    request.method = "POST";
+    request.body = body;
+    EXPECT_EQ(client.send(request, Cancel::never()).body, "at last");
+  }
+}
+
 TEST(HttpClient, BodiesAreBounded) {
   Client client({});
   Request request = get(peer().url("/chunked"));

@@ -12,6 +12,7 @@ import os
 import socket
 import socketserver
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,8 @@ STOP = threading.Event()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    flaky = 0
+    uploads = 0
+    requests = 0  # of a connection
 
     def log_message(self, *_):
         pass
@@ -52,10 +54,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_any(self):
         url = urllib.parse.urlsplit(self.path)
+        self.requests += 1
+        if url.path in ("/reset", "/drop-kept"):
+            return self.reset() if url.path == "/reset" else self.drop_kept()
         body = self.read_body()
         getattr(self, "serve_" + url.path.strip("/").replace("-", "_"), self.serve_nothing)(body, url.query)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_any
+
+    def reset(self):
+        """Ends the connection in the middle of the body, with RST."""
+        Handler.uploads += 1
+        self.rfile.read(64 << 10)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.rfile.close()
+        self.connection.close()
+
+    def drop_kept(self):
+        """A kept connection ends without an answer, as an idle one does; on a new one there is an answer."""
+        self.read_body()
+        return self.drop() if self.requests > 1 else self.answer(200, b"at last")
+
+    def serve_uploads(self, _body, _query):
+        self.answer(200, b"%d" % Handler.uploads)
 
     def serve_nothing(self, _body, _query):
         self.answer(404)

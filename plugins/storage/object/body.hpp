@@ -52,7 +52,6 @@ inline void set_body(http::Request& request, Op op, std::string_view bytes) {
     return now;
   };
   request.read_body_length = bytes.size();
-  request.rewind_body = [=] { *sent = 0; };
 }
 
 }  // namespace hyper::object
