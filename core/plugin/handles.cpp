@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "core/plugin/filter/serial_source.hpp"
+#include "core/plugin/filter/watched_sink.hpp"
 
 namespace hyperhost {
 namespace {
@@ -60,6 +60,13 @@ void SourceHandle::validate(const std::string& what) const {
     throw Error(Code::kFail, what + " opened a source with a limit of 0");
 }
 
+void SourceHandle::serialize(const Plugin& plugin, const SourceHandle* reads_from) {
+  if (!plugin.serial()) return;
+  gate_ =
+      std::make_shared<SerialGate>(plugin, reads_from == nullptr ? nullptr : reads_from->gate());
+  table_ = serialized(table_, gate_);
+}
+
 void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_t length) const {
   const uint64_t most = table_.block_max == 0 ? length : table_.block_max;
   for (uint64_t done = 0; done < length;) {
@@ -79,7 +86,6 @@ nlohmann::json SourceHandle::finish(Operation& op) const {
 }
 
 SinkHandle::~SinkHandle() {
-  const auto lock = plugin_.enter();
   if (table_.close != nullptr) table_.close(table_.ctx);
 }
 
@@ -98,46 +104,14 @@ void SinkHandle::validate(const std::string& what) const {
     throw Error(Code::kFail, what + " opened a sink with a limit of 0");
 }
 
+void SinkHandle::serialize() {
+  if (!plugin_.serial()) return;
+  gate_ = std::make_shared<SerialGate>(plugin_);
+  table_ = serialized(table_, gate_);
+}
+
 void SinkHandle::watch(std::function<void(uint64_t)> on_written) {
-  on_written_ = std::move(on_written);
-  watched_ = table_;
-  table_.ctx = this;
-  table_.write_at = [](void* self, hyper_op* op, uint64_t offset, const void* buf,
-                       uint64_t len) noexcept -> hyper_st {
-    const auto& sink = *static_cast<SinkHandle*>(self);
-    const hyper_st status = sink.watched_.write_at(sink.watched_.ctx, op, offset, buf, len);
-    if (status == HYPER_OK) sink.on_written_(len);
-    return status;
-  };
-  table_.zero_at = [](void* self, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.zero_at(inner.ctx, op, offset, len);
-  };
-  table_.path = [](void* self) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.path(inner.ctx);
-  };
-  table_.sync = [](void* self, hyper_op* op) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.sync(inner.ctx, op);
-  };
-  table_.reopen = [](void* self, hyper_op* op, uint64_t length, hyper_source* out) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.reopen(inner.ctx, op, length, out);
-  };
-  table_.commit = [](void* self, hyper_op* op, uint64_t length, hyper_emit emit,
-                     void* arg) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.commit(inner.ctx, op, length, emit, arg);
-  };
-  table_.close = [](void* self) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    inner.close(inner.ctx);
-  };
-  table_.keep = [](void* self, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
-    const hyper_sink& inner = static_cast<SinkHandle*>(self)->watched_;
-    return inner.keep(inner.ctx, op, on, emit, arg);
-  };
+  table_ = watched(table_, std::move(on_written));
 }
 
 std::string SinkHandle::path() const {
@@ -146,30 +120,27 @@ std::string SinkHandle::path() const {
 }
 
 std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length) const {
-  const auto lock = plugin_.enter();
   auto source = std::make_unique<SourceHandle>();
   op.check(source->opened(table_.reopen(table_.ctx, &op, length, source->out())),
            label(plugin_, "reopen"));
+  source->gate_ = gate_;
   source->validate(label(plugin_, "reopen"));
-  return serialized(std::move(source), plugin_);
+  return source;
 }
 
 nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
-  const auto lock = plugin_.enter();
   return emitted_object(op, label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
     return table_.commit(table_.ctx, &op, length, emit, arg);
   });
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {
-  const auto lock = plugin_.enter();
   return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
     return table_.keep(table_.ctx, &op, 1, emit, arg);
   });
 }
 
 void SinkHandle::drop(Operation& op) {
-  const auto lock = plugin_.enter();
   op.check(table_.keep(table_.ctx, &op, 0, nullptr, nullptr), label(plugin_, "keep"));
 }
 
@@ -241,7 +212,8 @@ std::unique_ptr<SourceHandle> ProviderVmHandle::open_disk(Operation& op, const s
       source->opened(provider_.table_->open_disk(vm_, &op, disk_id.c_str(), flags, source->out())),
       what);
   source->validate(what);
-  return serialized(std::move(source), provider_.plugin_);
+  source->serialize(provider_.plugin_);
+  return source;
 }
 
 void ProviderVmHandle::close(Operation& op, hyper_st outcome) {
@@ -274,6 +246,7 @@ nlohmann::json ConverterHandle::plan(Operation& op, const nlohmann::json& reques
 nlohmann::json ConverterHandle::convert(Operation& op, const nlohmann::json& request,
                                         const SourceHandle& source, const SinkHandle& sink) {
   const auto lock = plugin_.enter();
+  const SerialGate::OwnUse own_source(plugin_, source.gate()), own_sink(plugin_, sink.gate());
   return emitted_object(op, label(plugin_, "convert"), [&](hyper_emit emit, void* arg) {
     return table_->convert(self_, &op, request.dump().c_str(), &source.table(), &sink.table(), emit,
                            arg);
@@ -304,6 +277,7 @@ std::unique_ptr<SinkHandle> StorageHandle::put(Operation& op, const nlohmann::js
   op.check(sink->opened(table_->put(connection_, &op, request.dump().c_str(), sink->out())),
            label(plugin_, "put"));
   sink->validate(label(plugin_, "put"));
+  sink->serialize();
   return sink;
 }
 
@@ -313,7 +287,8 @@ std::unique_ptr<SourceHandle> StorageHandle::get(Operation& op, const std::strin
   op.check(source->opened(table_->get(connection_, &op, key.c_str(), source->out())),
            label(plugin_, "get"));
   source->validate(label(plugin_, "get"));
-  return serialized(std::move(source), plugin_);
+  source->serialize(plugin_);
+  return source;
 }
 
 nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
@@ -354,6 +329,7 @@ ImageReader::ImageReader(Plugin& plugin, Options options)
 
 nlohmann::json ImageReader::probe(Operation& op, const SourceHandle& source) const {
   const auto lock = plugin_.enter();
+  const SerialGate::OwnUse own(plugin_, source.gate());
   nlohmann::json answer;
   const std::string what = label(plugin_, "probe");
   EmitSink sink([&](const std::string& text) { answer = parse_object(text, what); });
@@ -368,6 +344,7 @@ nlohmann::json ImageReader::probe(Operation& op, const SourceHandle& source) con
 std::unique_ptr<SourceHandle> ImageReader::open(Operation& op, std::shared_ptr<SourceHandle> source,
                                                 const std::string& format) const {
   const auto lock = plugin_.enter();
+  const SerialGate::OwnUse own(plugin_, source->gate());
   const nlohmann::json request =
       format.empty() ? nlohmann::json::object() : nlohmann::json{{"format", format}};
   auto image = std::make_unique<SourceHandle>();
@@ -377,10 +354,11 @@ std::unique_ptr<SourceHandle> ImageReader::open(Operation& op, std::shared_ptr<S
   image->validate(label(plugin_, "open"));
   if (!image->can(HYPER_SOURCE_SEEK))
     throw Error(Code::kFail, label(plugin_, "open") + " gave an image that cannot seek");
+  image->serialize(plugin_, source.get());
   image->keep =
       std::make_shared<std::pair<std::shared_ptr<SourceHandle>, std::shared_ptr<const Options>>>(
           std::move(source), options_);
-  return serialized(std::move(image), plugin_);
+  return image;
 }
 
 }  // namespace hyperhost

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/plugin/filter/serial.hpp"
 #include "core/plugin/plugin.hpp"
 
 namespace hyperhost {
@@ -37,11 +38,18 @@ class SourceHandle {
   nlohmann::json finish(Operation& op) const;
   /// Checks what an opener filled in: slots that its flags promise, sane limits.
   void validate(const std::string& what) const;
+  /// From now on each call holds the plugin's lock, where the plugin takes one call at a time.
+  /// reads_from: the source that this one reads, or null.
+  void serialize(const Plugin& plugin, const SourceHandle* reads_from = nullptr);
+  /// Null where calls are not serialized.
+  const std::shared_ptr<SerialGate>& gate() const { return gate_; }
 
   std::shared_ptr<void> keep;  ///< what the source borrows (another source, a connection)
 
  private:
+  friend class SinkHandle;  // what it reopens has its gate
   hyper_source table_{};
+  std::shared_ptr<SerialGate> gate_;
 };
 
 class SinkHandle {
@@ -65,6 +73,9 @@ class SinkHandle {
   /// Removes it again then.
   void drop(Operation& op);
   void validate(const std::string& what) const;
+  /// As those of SourceHandle.
+  void serialize();
+  const std::shared_ptr<SerialGate>& gate() const { return gate_; }
   /// on_written: each write that the sink has acknowledged, its bytes; any thread. Before the
   /// sink is used; for sinks that are written through table().write_at.
   void watch(std::function<void(uint64_t bytes)> on_written);
@@ -72,8 +83,7 @@ class SinkHandle {
  private:
   const Plugin& plugin_;
   hyper_sink table_{};
-  hyper_sink watched_{};  // the plugin's own table, where table_ is ours
-  std::function<void(uint64_t)> on_written_;
+  std::shared_ptr<SerialGate> gate_;
 };
 
 class ProviderVmHandle;

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <array>
-#include <hyper/source.hpp>
+#include <hyper/filter.hpp>
 #include <utility>
 
 #include "core/plugin/isolation/call.hpp"
@@ -244,55 +244,34 @@ hyper_st probe(std::size_t number, const hyper_cfg* cfg, hyper_op* op, const hyp
 }
 
 /// An image over a source of the host's: the source is lent until the image is closed.
-struct OpenImage {
-  std::unique_ptr<Lent<OfferedSource, hyper_source>> lent;
-  std::shared_ptr<WorkerProcess> worker;
-  hyper_source inner{};
-  ~OpenImage() {
-    if (inner.close != nullptr) inner.close(inner.ctx);
-  }
-};
-const hyper_source& inner(void* ctx) {
-  return static_cast<OpenImage*>(ctx)->inner;
-}
-
-hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
-                    const hyper_source* source, const char* request, hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto image = std::make_unique<OpenImage>();
-    image->worker = isolated(number)->worker();
-    image->lent =
-        std::make_unique<Lent<OfferedSource, hyper_source>>(image->worker->peer(), *source);
-    Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
-    call.request.a = image->lent->id();
-    call.arguments().text(options_text(cfg)).text(request == nullptr ? "{}" : request);
-    write_source(call.arguments(), *source);
-    image->inner.size = sizeof image->inner;
-    if (const hyper_st status = take_source(image->worker, call, &image->inner);
-        status != HYPER_OK) {
-      image->inner = {};
-      return status;
-    }
-    hyper_source table = image->inner;
-    table.read_at = [](void* ctx, hyper_op* o, uint64_t offset, void* buf, uint64_t len) noexcept {
-      return inner(ctx).read_at(inner(ctx).ctx, o, offset, buf, len);
-    };
+struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
+  OpenImage(std::shared_ptr<WorkerProcess> reader, const hyper_source& source)
+      : worker(std::move(reader)), lent(worker->peer(), source) {}
+  void change(hyper_source& table) {
+    table.flags &= HYPER_SOURCE_SEEK | HYPER_SOURCE_EXTENTS;
     table.next = nullptr;
     table.release = nullptr;
     table.locate = nullptr;
     table.sibling = nullptr;
-    table.flags &= HYPER_SOURCE_SEEK | HYPER_SOURCE_EXTENTS;
-    table.extents = [](void* ctx, hyper_op* o, uint64_t offset, uint64_t len,
-                       hyper_emit_extent emit, void* arg) noexcept {
-      return inner(ctx).extents(inner(ctx).ctx, o, offset, len, emit, arg);
-    };
-    table.finish = [](void* ctx, hyper_op* o, hyper_emit emit, void* arg) noexcept {
-      return inner(ctx).finish(inner(ctx).ctx, o, emit, arg);
-    };
-    table.close = [](void* ctx) noexcept { delete static_cast<OpenImage*>(ctx); };
-    table.ctx = image.release();
-    hyper::detail::fill_table(*out, table);
-    return HYPER_OK;
+  }
+  const std::shared_ptr<WorkerProcess> worker;
+  const Lent<OfferedSource, hyper_source> lent;
+};
+
+hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
+                    const hyper_source* source, const char* request, hyper_source* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
+    auto image = std::make_unique<OpenImage>(isolated(number)->worker(), *source);
+    Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
+    call.request.a = image->lent.id();
+    call.arguments().text(options_text(cfg)).text(request == nullptr ? "{}" : request);
+    write_source(call.arguments(), *source);
+    hyper_source opened{};
+    opened.size = sizeof opened;
+    const hyper_st status = take_source(image->worker, call, &opened);
+    if (status == HYPER_OK)
+      hyper::detail::fill_table(*out, OpenImage::over(opened, std::move(image)));
+    return status;
   });
 }
 
