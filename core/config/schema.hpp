@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// One engine for the plan and for plugins' options: validates a ConfigValue against a JSON Schema
-// (a subset of draft 2020-12) and completes it. Every problem is a Diagnostic with the place and
-// the JSON Pointer. Stateless: any thread.
+// One engine for the plan, for plugins' options and for the documents of the ABI: validates a
+// ConfigValue against a JSON Schema (a subset of draft 2020-12) and completes it. Every problem is
+// a Diagnostic with the place and the JSON Pointer. Stateless: any thread.
 //
-// Keywords: type enum const $ref(#/…) anyOf oneOf · properties required additionalProperties
-// minProperties maxProperties · items minItems maxItems uniqueItems · pattern minLength maxLength ·
-// minimum maximum exclusiveMinimum exclusiveMaximum · default · annotations (title, description,
-// examples, deprecated, $comment, $schema, $id, $defs). Own marks, which others ignore:
+// No library does this: those of Debian 12 (valijson) and nlohmann's validator stop at draft 7,
+// report no place in the YAML, turn no unit into a number and keep secrets in the value. What
+// remained of this engine around one of them would be larger than the rules it replaces. The
+// keywords are checked by Debian's json-schema-test-suite (tests/unit/schema_suite_test.cpp).
+//
+// Keywords: type enum const $ref(# and #/…) allOf anyOf oneOf not if then else · properties
+// patternProperties additionalProperties propertyNames required dependentRequired dependentSchemas
+// minProperties maxProperties · prefixItems items contains minContains maxContains minItems
+// maxItems uniqueItems · pattern format minLength maxLength · minimum maximum exclusiveMinimum
+// exclusiveMaximum multipleOf · default · annotations (title, description, examples, deprecated,
+// $comment, $schema, $id, $defs). Own marks, which others ignore:
 //   x-hyper-secret: true    only {env: NAME} or {file: PATH}; a text in the plan is refused
 //   x-hyper-duration: true  "5s"     becomes an integer, nanoseconds
 //   x-hyper-size: true      "64KiB"  becomes an integer, bytes; minimum and maximum hold for it
@@ -14,6 +21,10 @@
 //   x-hyper-form: TEXT      the hint where `pattern` does not match
 //   x-hyper-per-vm: true    a provider's option that a migration may set for its own VM
 //   x-hyper-memory: N       a converter's option that takes its share of batch.memory_limit
+//
+// A schema may come from a stranger. check_schema() refuses what is too large, nested too deeply
+// or refers to itself without an end, remote references, and patterns that would need more than
+// kMaxPatternStates states (pattern.hpp); validate() stops after two million steps.
 #pragma once
 
 #include <filesystem>
@@ -38,6 +49,11 @@ struct SchemaContext {
 /// REQUIRES: check_schema(schema) has nothing to say.
 bool validate(ConfigValue& value, const nlohmann::json& schema, const std::string& pointer,
               const SchemaContext& context, std::vector<Diagnostic>& problems);
+
+/// The same for a part of a schema; its references are looked up in `root`.
+bool validate_part(ConfigValue& value, const nlohmann::json& root, const nlohmann::json& schema,
+                   const std::string& pointer, const SchemaContext& context,
+                   std::vector<Diagnostic>& problems);
 
 /// What of `schema` the engine does not understand, one sentence each: unknown keywords, bad
 /// $ref, bad patterns, defaults of the wrong type.

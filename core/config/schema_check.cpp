@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Does a schema stay within what the engine understands? A keyword silently ignored would let a
-// plan pass that its author believes to be checked.
+// plan pass that its author believes to be checked. Schemas come from third parties' manifests, so
+// size, depth and references are bounded here.
 #include <algorithm>
 #include <array>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 
 #include "core/base/pattern.hpp"
 #include "core/config/schema.hpp"
+#include "core/config/schema_format.hpp"
+#include "core/config/schema_validator.hpp"
 
 namespace hyperhost {
 namespace {
@@ -15,6 +20,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kMaxNodes = 20'000;
 
 enum class Shape {
   kAny,
@@ -26,6 +32,7 @@ enum class Shape {
   kSchema,
   kSchemas,
   kSchemaMap,
+  kTextsMap,
   kValues
 };
 
@@ -48,17 +55,31 @@ constexpr std::array kKeywords = {
     Keyword{"const", Shape::kAny},
     Keyword{"$ref", Shape::kText},
     Keyword{"$defs", Shape::kSchemaMap},
+    Keyword{"allOf", Shape::kSchemas},
     Keyword{"anyOf", Shape::kSchemas},
     Keyword{"oneOf", Shape::kSchemas},
+    Keyword{"not", Shape::kSchema},
+    Keyword{"if", Shape::kSchema},
+    Keyword{"then", Shape::kSchema},
+    Keyword{"else", Shape::kSchema},
+    Keyword{"dependentSchemas", Shape::kSchemaMap},
+    Keyword{"dependentRequired", Shape::kTextsMap},
     Keyword{"properties", Shape::kSchemaMap},
+    Keyword{"patternProperties", Shape::kSchemaMap},
+    Keyword{"propertyNames", Shape::kSchema},
     Keyword{"required", Shape::kTexts},
     Keyword{"additionalProperties", Shape::kSchema},
     Keyword{"minProperties", Shape::kCount},
     Keyword{"maxProperties", Shape::kCount},
+    Keyword{"prefixItems", Shape::kSchemas},
     Keyword{"items", Shape::kSchema},
+    Keyword{"contains", Shape::kSchema},
+    Keyword{"minContains", Shape::kCount},
+    Keyword{"maxContains", Shape::kCount},
     Keyword{"minItems", Shape::kCount},
     Keyword{"maxItems", Shape::kCount},
     Keyword{"uniqueItems", Shape::kFlag},
+    Keyword{"format", Shape::kText},
     Keyword{"pattern", Shape::kText},
     Keyword{"minLength", Shape::kCount},
     Keyword{"maxLength", Shape::kCount},
@@ -66,6 +87,7 @@ constexpr std::array kKeywords = {
     Keyword{"maximum", Shape::kNumber},
     Keyword{"exclusiveMinimum", Shape::kNumber},
     Keyword{"exclusiveMaximum", Shape::kNumber},
+    Keyword{"multipleOf", Shape::kNumber},
     Keyword{"x-hyper-secret", Shape::kFlag},
     Keyword{"x-hyper-duration", Shape::kFlag},
     Keyword{"x-hyper-size", Shape::kFlag},
@@ -74,6 +96,10 @@ constexpr std::array kKeywords = {
     Keyword{"x-hyper-per-vm", Shape::kFlag},
     Keyword{"x-hyper-memory", Shape::kCount},
 };
+
+/// Keywords whose schemas look at the value itself, not at a part of it.
+constexpr std::array<std::string_view, 9> kInPlace = {
+    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"};
 
 class SchemaChecker {
  public:
@@ -86,6 +112,10 @@ class SchemaChecker {
       return complain(
           at, schema.is_object() ? "it is nested too deeply" : "a schema must be an object");
     }
+    if (!seen_.insert(&schema).second) return;
+    order_.push_back(&schema);
+    places_[&schema] = at;
+    if (seen_.size() > kMaxNodes) return complain("", "it has too many parts");
     for (const auto& [name, value] : schema.items()) {
       const auto known = std::find_if(
           kKeywords.begin(), kKeywords.end(),
@@ -96,38 +126,32 @@ class SchemaChecker {
         complain(at, "the keyword '" + name + "' is not supported");
       }
     }
+    words(schema, at);
     type(schema, at);
-    reference(schema, at);
-    pattern(schema, at);
+    reference(schema, at, depth);
   }
 
-  /// After node(): are the defaults right by their own schema? A property may have none of its
+  /// After node(): does checking one value ever end? Parts of a value are smaller than the value;
+  /// what looks at the same value must not come back to itself, nor through too many others.
+  void endless() {
+    std::map<const json*, int> chains;
+    for (const json* schema : order_) {
+      if (chain(*schema, chains, 0) < 0)
+        return complain("", "a '$ref' leads back to itself, or through more than " +
+                                std::to_string(schema_rules::kMaxReferences) + " others");
+    }
+  }
+
+  /// After endless(): are the defaults right by their own schema? A property may have none of its
   /// own type's required keys, so only complete defaults pass.
-  void defaults(const json& schema, const std::string& at, int depth) {
-    if (!schema.is_object() || depth > kMaxDepth) return;
-    if (auto found = schema.find("default"); found != schema.end()) {
+  void defaults() {
+    for (const json* schema : order_) {
+      auto found = schema->find("default");
+      if (found == schema->end()) continue;
       ConfigValue value = ConfigValue::from_json(*found, {});
-      json rooted = schema;
-      if (root_.contains("$defs")) rooted["$defs"] = root_["$defs"];
       std::vector<Diagnostic> problems;
-      if (!validate(value, rooted, "", {}, problems)) {
-        complain(at, "the default does not fit: " + problems.front().summary);
-      }
-    }
-    for (const char* key : {"properties", "$defs"}) {
-      if (!schema.contains(key)) continue;
-      for (const auto& [name, part] : schema[key].items()) {
-        defaults(part, pointer_join(pointer_join(at, key), name), depth + 1);
-      }
-    }
-    for (const char* key : {"items", "additionalProperties"}) {
-      if (schema.contains(key)) defaults(schema[key], pointer_join(at, key), depth + 1);
-    }
-    for (const char* key : {"anyOf", "oneOf"}) {
-      if (!schema.contains(key)) continue;
-      for (size_t i = 0; i < schema[key].size(); ++i) {
-        defaults(schema[key][i], pointer_join(pointer_join(at, key), i), depth + 1);
-      }
+      if (!validate_part(value, root_, *schema, "", {}, problems))
+        complain(places_[schema], "the default does not fit: " + problems.front().summary);
     }
   }
 
@@ -155,6 +179,13 @@ class SchemaChecker {
         break;
       case Shape::kNumber:
         fits = value.is_number();
+        break;
+      case Shape::kTextsMap:
+        fits = value.is_object();
+        if (fits) {
+          for (const auto& [name, texts] : value.items())
+            keyword(Shape::kTexts, texts, pointer_join(at, name), depth);
+        }
         break;
       case Shape::kValues:
         fits = value.is_array() && !value.empty();
@@ -191,29 +222,71 @@ class SchemaChecker {
     if (!good) complain(at, "'type' names no type of JSON");
   }
 
-  void reference(const json& schema, const std::string& at) {
-    auto found = schema.find("$ref");
-    if (found == schema.end() || !found->is_string()) return;
-    const auto target = found->get<std::string>();
-    try {
-      if (target.starts_with("#/$defs/") && root_.contains(json::json_pointer(target.substr(1)))) {
-        const json& schema_there = root_.at(json::json_pointer(target.substr(1)));
-        if (schema_there.is_object() || schema_there.is_boolean()) return;
-      }
-    } catch (const json::exception&) {  // not a JSON Pointer: said below
+  /// What a keyword's form alone does not say.
+  void words(const json& schema, const std::string& at) {
+    if (!at.empty() && schema.contains("$id"))
+      complain(at, "'$id' may stand at the schema's top only");
+    auto text = schema.find("pattern");
+    if (text != schema.end() && text->is_string()) pattern(text->get<std::string>(), at);
+    auto patterns = schema.find("patternProperties");
+    if (patterns != schema.end() && patterns->is_object()) {
+      for (const auto& [one, part] : patterns->items()) pattern(one, at);
     }
-    complain(at, "'$ref' must name something in '#/$defs/'");
+    auto format = schema.find("format");
+    if (format != schema.end() && format->is_string() &&
+        !format_is_known(format->get<std::string>())) {
+      complain(at, "the format '" + format->get<std::string>() + "' is not supported; known are " +
+                       known_formats());
+    }
+    auto unit = schema.find("multipleOf");
+    if (unit != schema.end() && unit->is_number() && unit->get<double>() <= 0)
+      complain(at, "'multipleOf' must be more than 0");
   }
 
-  void pattern(const json& schema, const std::string& at) {
-    auto found = schema.find("pattern");
+  void pattern(const std::string& text, const std::string& at) {
+    if (const std::string why = pattern_problem(text); !why.empty())
+      complain(at, "the pattern '" + text.substr(0, 64) + "' " + why);
+  }
+
+  void reference(const json& schema, const std::string& at, int depth) {
+    auto found = schema.find("$ref");
     if (found == schema.end() || !found->is_string()) return;
-    if (!pattern_is_valid(found->get<std::string>())) {
-      complain(at, "'pattern' is not a regular expression, or has back-references");
+    const json* target = schema_rules::referenced(root_, found->get<std::string>());
+    if (target == nullptr || !(target->is_object() || target->is_boolean()))
+      return complain(at, "'$ref' must name a part of this schema, as in '#/$defs/NAME'");
+    // Where the walk over keywords does not come by, it is checked here.
+    node(*target, found->get<std::string>().substr(1), depth + 1);
+  }
+
+  /// The longest way through kInPlace from here, -1 where it has no end.
+  int chain(const json& schema, std::map<const json*, int>& known, int depth) const {
+    if (!schema.is_object()) return 0;
+    if (auto found = known.find(&schema); found != known.end()) return found->second;
+    if (depth > schema_rules::kMaxReferences) return -1;
+    known[&schema] = -1;  // on the way: to come by again is a circle
+    int longest = 0;
+    const auto follow = [&](const json& part) {
+      const int length = longest < 0 ? -1 : chain(part, known, depth + 1);
+      longest =
+          length < 0 || length >= schema_rules::kMaxReferences ? -1 : std::max(longest, length + 1);
+    };
+    for (const std::string_view name : kInPlace) {
+      auto found = schema.find(name);
+      if (found == schema.end()) continue;
+      if (name == "$ref")
+        follow(*schema_rules::referenced(root_, found->get<std::string>()));
+      else if (found->is_array() || name == "dependentSchemas")
+        for (const json& part : *found) follow(part);
+      else
+        follow(*found);
     }
+    return known[&schema] = longest;
   }
 
   const json& root_;
+  std::set<const json*> seen_;
+  std::vector<const json*> order_;  // so that complaints come in the schema's order
+  std::map<const json*, std::string> places_;
 };
 
 }  // namespace
@@ -221,7 +294,8 @@ class SchemaChecker {
 std::vector<std::string> check_schema(const nlohmann::json& schema) {
   SchemaChecker checker(schema);
   checker.node(schema, "", 0);
-  if (checker.complaints.empty()) checker.defaults(schema, "", 0);
+  if (checker.complaints.empty()) checker.endless();
+  if (checker.complaints.empty()) checker.defaults();
   return std::move(checker.complaints);
 }
 

@@ -59,6 +59,12 @@ class Install(unittest.TestCase):
         self.assertEqual({path.name for path in (self.sdk / "include/hyper").iterdir()}, wanted)
         self.assertEqual({path.name for path in self.sdk.iterdir()}, {"include", "share"})
 
+    def test_the_schemas_of_all_documents(self):
+        wanted = {path.name: path.read_text(encoding="utf-8") for path in (snippets.ROOT / "sdk/schema").glob("*.json")}
+        place = self.sdk / "share/hyperhost/schema"
+        self.assertIn("vm.description.json", wanted)
+        self.assertEqual({path.name: path.read_text(encoding="utf-8") for path in place.iterdir()}, wanted)
+
     def test_one_symbol(self):
         self.assertEqual(exported(self.library), {"hyper_plugin_entry_v1"})
 

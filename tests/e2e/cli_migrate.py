@@ -6,10 +6,24 @@ import json
 import pathlib
 import re
 
+import jsonschema
+
 from hyperhost_cli import CONVERTERS, DIFFERS, FAILED, OK, CliTest, content_digest, sha256_of
 import requirement
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
+
+
+def closed(schema):
+    """The schema without room for members that it does not describe."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(part) for key, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and "type" in schema:
+        made.setdefault("additionalProperties", False)
+    return made
 
 
 class Migrate(CliTest):
@@ -56,6 +70,8 @@ class Migrate(CliTest):
     def check_manifest(self, result, target, converter):
         path = pathlib.Path(result["manifest_path"])
         manifest = json.loads(path.read_text())
+        schema = pathlib.Path(__file__).resolve().parents[2] / "sdk/schema/artifact.manifest.json"
+        jsonschema.Draft202012Validator(closed(json.loads(schema.read_text()))).validate(manifest)
         self.assertEqual(manifest["manifest_version"], "1.0")
         source = manifest["source"]
         self.assertEqual((source["provider"], source["vm_name"]), ("local-ovf", "sample-vm"))

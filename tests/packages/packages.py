@@ -60,6 +60,7 @@ class Packages(unittest.TestCase):
                      "usr/share/bash-completion/completions/hyperhost", "usr/share/zsh/vendor-completions/_hyperhost",
                      "usr/share/fish/vendor_completions.d/hyperhost.fish", "lib/systemd/system/hyperhost@.service",
                      "etc/hyperhost/hyperhost.yaml", "etc/hyperhost/plans", "etc/logrotate.d/hyperhost",
+                     "usr/share/hyperhost/schema/vm.description.json",
                      "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost/copyright"):
             self.assertTrue((self.root / path).exists(), path)
         shipped = {path.name for path in (BUILD / "lib/hyperhost/plugins").glob("*.so")}

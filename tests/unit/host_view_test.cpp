@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 
+#include "core/plugin/document_schema.hpp"
 #include "hosts/hyperhost/console.hpp"
+#include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/run_view.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"
 
@@ -137,6 +140,24 @@ TEST(TerminalText, WidthsAndCuts) {
   EXPECT_EQ(printable("a\nb", true), "a\nb");
   EXPECT_EQ(printable("\xe2\x80\xae gpj"), "? gpj");  // right-to-left override
   EXPECT_EQ(printable("\xc0\x80\xed\xa0\x80"), "?????");
+}
+
+TEST(DiagnosticJson, FitsItsSchema) {
+  Diagnostic diagnostic;
+  diagnostic.summary = "it is full";
+  for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kError}) {
+    for (int code = 0; code >= static_cast<int>(Code::kExists); --code) {
+      diagnostic.severity = severity;
+      diagnostic.code = static_cast<Code>(code);
+      EXPECT_NO_THROW(check_document("diagnostic", diagnostic_json(diagnostic), "diagnostic_json"));
+    }
+  }
+  diagnostic.detail = diagnostic.hint = diagnostic.path = diagnostic.where = "x";
+  diagnostic.native_code = -28;
+  const nlohmann::json all = diagnostic_json(diagnostic);
+  EXPECT_NO_THROW(check_document("diagnostic", all, "diagnostic_json"));
+  for (const auto& [key, value] : all.items())
+    EXPECT_TRUE(document_schema("diagnostic")["properties"].contains(key)) << key;
 }
 
 TEST(RunViewText, Numbers) {

@@ -185,17 +185,18 @@ TEST(Options, EveryMistakeIsSaidWithItsPlace) {
 
 TEST(Options, ABadSchemaBlamesThePlugin) {
   for (const char* bad :
-       {R"([])", R"({"type": "strin"})", R"({"patternProperties": {}})", R"({"pattern": "("})",
-        R"({"$ref": "#/$defs/none"})", R"({"$ref": "other.json"})", R"({"minLength": -1})",
-        R"({"properties": []})", R"({"properties": {"a": {"type": "integer", "default": "x"}}})",
+       {R"([])", R"({"type": "strin"})", R"({"unevaluatedProperties": false})",
+        R"({"pattern": "("})", R"({"$ref": "#/$defs/none"})", R"({"$ref": "other.json"})",
+        R"({"minLength": -1})", R"({"properties": []})",
+        R"({"properties": {"a": {"type": "integer", "default": "x"}}})",
         R"({"x-hyper-sekret": true})", R"({"required": [1]})", R"({"anyOf": []})"}) {
     const OptionsResult result = validate_options(yaml("{}"), json::parse(bad), "/p", {});
     EXPECT_FALSE(result.ok) << bad;
     EXPECT_THAT(said(result.diagnostics), HasSubstr("fault of the plugin")) << bad;
   }
-  // A $ref that leads to itself ends.
+  // A $ref that leads to itself is no schema either.
   const json loop = json::parse(R"({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}})");
-  EXPECT_TRUE(validate_options(yaml("{}"), loop, "", {}).ok);
+  EXPECT_FALSE(validate_options(yaml("{}"), loop, "", {}).ok);
 }
 
 TEST(Options, ProblemsAreBounded) {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/plugin/document_schema.hpp"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "core/config/schema.hpp"
+
+namespace hyperhost {
+namespace {
+
+using nlohmann::json;
+using Schemas = std::map<std::string, json, std::less<>>;
+
+const Schemas& schemas() {
+  static const Schemas all = [] {
+    Schemas made;
+    for (const DocumentText& one : document_texts()) {
+      json schema = json::parse(one.text);
+      if (const auto complaints = check_schema(schema); !complaints.empty())
+        throw std::logic_error("the schema of " + std::string(one.name) +
+                               " is unusable: " + complaints.front());
+      made.emplace(one.name, std::move(schema));
+    }
+    return made;
+  }();
+  return all;
+}
+
+/// Recursion ends at the limit, so that this is safe with any document.
+bool deeper_than(const json& value, int limit) {
+  if (!value.is_structured()) return false;
+  return limit == 0 || std::any_of(value.begin(), value.end(),
+                                   [&](const json& one) { return deeper_than(one, limit - 1); });
+}
+
+/// What $ref leads to, in place of the reference. The schemas are ours: references are right.
+const json& followed(const json& root, const json& schema) {
+  const json* at = &schema;
+  while (at->is_object() && at->contains("$ref"))
+    at = &root.at(json::json_pointer(at->at("$ref").get_ref<const std::string&>().substr(1)));
+  return *at;
+}
+
+/// Whether the schema has a member at this place: by name, as an item, or as one of many.
+bool knows(const json& root, json::json_pointer pointer) {
+  std::vector<std::string> tokens;
+  for (; !pointer.empty(); pointer.pop_back()) tokens.push_back(pointer.back());
+  const json* at = &root;
+  for (auto token = tokens.rbegin(); token != tokens.rend(); ++token) {
+    const json& schema = followed(root, *at);
+    const auto properties = schema.find("properties");
+    if (properties != schema.end() && properties->contains(*token))
+      at = &(*properties)[*token];
+    else if (const auto items = schema.find("items"); items != schema.end())
+      at = &*items;
+    else if (const auto more = schema.find("additionalProperties");
+             more != schema.end() && more->is_object())
+      at = &*more;
+    else
+      return false;
+  }
+  return true;
+}
+
+/// REQUIRES: a document of bounded depth.
+void drop_nulls(json& value) {
+  if (!value.is_structured()) return;
+  for (auto member = value.begin(); member != value.end();) {
+    if (value.is_object() && member->is_null()) {
+      member = value.erase(member);
+    } else {
+      drop_nulls(*member);
+      ++member;
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<std::string>& document_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> made;
+    for (const auto& [name, schema] : schemas()) made.push_back(name);
+    return made;
+  }();
+  return names;
+}
+
+const json& document_schema(std::string_view name) {
+  const auto found = schemas().find(name);
+  if (found == schemas().end()) throw std::logic_error("there is no document " + std::string(name));
+  return found->second;
+}
+
+std::vector<Diagnostic> document_problems(std::string_view name, const json& document) {
+  std::vector<Diagnostic> problems;
+  if (deeper_than(document, kMaxDocumentDepth)) {
+    Diagnostic problem;
+    problem.summary = "it is nested deeper than " + std::to_string(kMaxDocumentDepth) + " levels";
+    problems.push_back(std::move(problem));
+    return problems;
+  }
+  const json& schema = document_schema(name);
+  ConfigValue value;
+  if (document.is_object()) {  // without what nothing is said of: a state may have megabytes of it
+    value = ConfigValue::mapping();
+    for (const auto& [key, member] : document.items())
+      if (schema["properties"].contains(key)) value.set(key, ConfigValue::from_json(member, {}));
+  } else {
+    value = ConfigValue::from_json(document, {});
+  }
+  SchemaContext context;
+  context.references_for_text = false;  // {"env": …} is no text here
+  validate(value, schema, "", context, problems);
+  return problems;
+}
+
+std::string not_understood(std::string_view name, const json& document) {
+  const auto found = document.find("must_understand");
+  if (found == document.end() || !found->is_array()) return {};
+  const json& schema = document_schema(name);
+  for (const json& one : *found) {
+    if (!one.is_string()) continue;
+    const auto& pointer = one.get_ref<const std::string&>();
+    try {
+      if (!knows(schema, json::json_pointer(pointer))) return pointer;
+    } catch (const json::exception&) {  // not a JSON Pointer: nothing that anybody could know
+      return pointer;
+    }
+  }
+  return {};
+}
+
+void check_document(std::string_view name, const json& document, const std::string& what) {
+  const auto problems = document_problems(name, document);
+  if (!problems.empty()) {
+    const Diagnostic& first = problems.front();
+    throw Error(Code::kFail,
+                what + " gave a wrong document: " + (first.path.empty() ? "" : first.path + ": ") +
+                    first.summary,
+                first.hint, "the form is " + std::string(name) + ".json of the plugin SDK");
+  }
+  if (const std::string pointer = not_understood(name, document); !pointer.empty())
+    throw Error(Code::kUnsupported,
+                what + " demands that " + pointer + " is understood, which this host does not know",
+                {}, "update hyperhost");
+}
+
+json accepted_answer(std::string_view name, json answer, const std::string& what) {
+  check_document(name, answer, what);
+  // What a plugin gets back later stays as it wrote it.
+  if (name != "sink.token" && name != "converter.state") drop_nulls(answer);
+  return answer;
+}
+
+void check_request(std::string_view name, const json& request) {
+  check_document(name, request, "hyperhost");
+}
+
+}  // namespace hyperhost
