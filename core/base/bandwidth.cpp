@@ -6,7 +6,7 @@
 namespace hyperhost {
 namespace {
 
-constexpr double kBurst = 0.1;  // seconds' worth that may gather while nobody sends
+constexpr double kBurst = 0.1;  // seconds' worth that may gather while nothing is sent
 constexpr std::chrono::milliseconds kLongestWait{100};  // then the rate may be another
 
 }  // namespace

@@ -15,8 +15,8 @@
 
 namespace hyperhost {
 
-/// A bucket of tokens, one a byte. Who comes when there are some may go into debt; the next ones
-/// wait until it is paid, at the rate that holds by then.
+/// A bucket of tokens, one a byte. A caller that finds tokens may overdraw; later callers wait
+/// until the debt is repaid at the current rate.
 class RateLimit {
  public:
   using Clock = std::chrono::steady_clock;

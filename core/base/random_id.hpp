@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Identifiers nobody can guess or meet twice. Thread-safe.
+// Identifiers that cannot be guessed and do not repeat. Thread-safe.
 #pragma once
 
 #include <string>

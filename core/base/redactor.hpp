@@ -15,7 +15,7 @@ namespace hyperhost {
 class Redactor {
  public:
   /// Shorter ones are not redacted: they would blank out half of every ordinary text, and with it
-  /// tell the secret. Whoever resolves one says so (see secret.hpp).
+  /// tell the secret. The resolver warns of one (see secret.hpp).
   static constexpr size_t kMinimumBytes = 4;
 
   /// Also knows the secret as JSON and URLs spell it, and each line of one of several lines (a

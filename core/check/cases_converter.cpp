@@ -271,7 +271,8 @@ void case_converter_cancel(Run& run) {
   const auto cancel = CancelSource::create();
   Conversion conversion = opened.conversion(run, opened.planned.front());
   conversion.cancel = cancel;
-  conversion.source.delay_us = 100'000;  // 16 s in all, for who reads in pieces of 100 KiB
+  conversion.source.delay_us =
+      100'000;  // 16 s in all, for a converter that reads 100 KiB at a time
   std::chrono::steady_clock::time_point cancelled_at{};
   std::thread canceller([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(150));
@@ -289,7 +290,7 @@ void case_converter_cancel(Run& run) {
   canceller.join();
   run.expect(wrong.empty(), conversion.name() + " " + wrong);
   run.expect(std::chrono::steady_clock::now() - cancelled_at < std::chrono::seconds(2),
-             conversion.name() + " goes on for more than 2 s after the cancel");
+             conversion.name() + " continues for more than 2 s after the cancel");
 }
 
 }  // namespace hyperhost::check

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cases about the library itself: its file, its descriptor, who greets it and how it starts
+// The cases about the library itself: its file, its descriptor, its greeting and how it starts
 // and stops. No connection, no data.
 #include <dlfcn.h>
 #include <elf.h>

@@ -158,7 +158,7 @@ void case_provider_cancel(Run& run) {
                  what + " after the cancel fails otherwise: " + error.what());
     }
     run.expect(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2),
-               what + " goes on for more than 2 s after the cancel");
+               what + " continues for more than 2 s after the cancel");
   };
   soon("list_vms()", [&](Operation& cancelled) {
     provider->list_vms(cancelled, "", [](const nlohmann::json&) {});

@@ -197,7 +197,7 @@ void case_storage_abort(Run& run) {
                      "a cancelled commit() fails otherwise: " + std::string(error.what()));
         }
         run.expect(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2),
-                   "commit() goes on for more than 2 s after the cancel");
+                   "commit() continues for more than 2 s after the cancel");
       }
       run.at("close() without commit()");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory whose end is followed by a page that nobody may touch, and whose front is watched: who
-// writes beyond what it was given is caught in the act. One thread at a time.
+// Memory that is followed by an inaccessible page and preceded by a guard pattern: a plugin that
+// writes outside its buffer is caught at the write or at the check. One thread at a time.
 #pragma once
 
 #include <cstddef>

@@ -268,7 +268,7 @@ int run_case(const Settings& settings, const std::string& name, const std::strin
   Run end(settings, scratch, words);  // after the plugin's stop()
   expect_no_leaks(end);
   end.done();
-  ::_exit(0);  // the plugin's destructors at exit are nobody's business here
+  ::_exit(0);  // the plugin's destructors at exit are not tested here
 }
 
 }  // namespace hyperhost::check

@@ -24,7 +24,7 @@ class Run {
   Run(const Settings& settings, std::string scratch, int out_fd);
   ~Run();
 
-  /// Names the call that is about to be made: what a crash or a hang is told with.
+  /// Names the call that is about to be made; a crash or a hang is reported with it.
   void at(const std::string& call);
   void fail(const std::string& finding);
   void note(const std::string& text);
@@ -75,7 +75,7 @@ class Run {
   std::unique_ptr<CaseResult> unused_;
 };
 
-/// An operation that nobody cancels, unless `cancel` is given.
+/// An operation that is never cancelled, unless `cancel` is given.
 Operation operation(const std::string& name, std::shared_ptr<CancelSource> cancel = nullptr);
 
 /// The host that watches: real services, but secrets in logs and reports and progress that goes

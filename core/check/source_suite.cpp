@@ -211,7 +211,7 @@ class SourceSuite {
     int calls = 0;
     const hyper_st status = table().extents(table().ctx, &op, 0, end, refuse, &calls);
     run_.expect(status == HYPER_NOSPACE && calls == 1,
-                what_ + ": extents() goes on after the receiver failed, or hides its status");
+                what_ + ": extents() continues after the receiver failed, or hides its status");
   }
 
   void borrow(Operation& op) {
@@ -361,7 +361,7 @@ void check_source_cancel(Run& run, const std::string& what, const OpenSource& op
     run.at(std::string(stream ? "next()" : "read_at()") + " of " + what + " after the cancel");
     const hyper_source& table = source->table();
     Bytes buffer(table.block_min);
-    // What is quick may go on for a while: that is the caller's to end.
+    // A quick call may be repeated for a while: ending that is the caller's part.
     for (int after = 0; after < 50;) {
       hyper_st status = HYPER_OK;
       hyper_span span{};
@@ -384,7 +384,7 @@ void check_source_cancel(Run& run, const std::string& what, const OpenSource& op
     }
     canceller.join();
     run.expect(Clock::now() - cancelled_at < std::chrono::seconds(2),
-               what + ": a call goes on for more than 2 s after the cancel");
+               what + ": a call continues for more than 2 s after the cancel");
     run.at("close() of " + what + " after the cancel");
     source.reset();
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What holds for every hyper_source, whoever opened it: reads equal each other however they are
+// What holds for every hyper_source, whatever opened it: reads equal each other however they are
 // made, extents tell the truth, spans come back, cancel is heard. Runs in a case's process.
 #pragma once
 

@@ -183,8 +183,8 @@ std::unique_ptr<SourceHandle> stage_source(const SourceHandle& source, const std
                                            const std::string& name, Operation& op,
                                            const std::function<void(uint64_t)>& on_bytes) {
   struct Unlink {
-    Unlink(std::string file, std::unique_ptr<HostEntry> owed)
-        : path(std::move(file)), entry(std::move(owed)) {}
+    Unlink(std::string file, std::unique_ptr<HostEntry> opened)
+        : path(std::move(file)), entry(std::move(opened)) {}
     Unlink(const Unlink&) = delete;  // a copy would remove the file when it goes
     Unlink& operator=(const Unlink&) = delete;
     ~Unlink() { ::unlink(path.c_str()); }

@@ -48,7 +48,7 @@ class FileSource final : public hyper::Source {
 
   void read_at(hyper::Op, uint64_t offset, void* buffer, uint64_t length) override {
     auto* out = static_cast<char*>(buffer);
-    // Several readers in turns look like no sequence to the kernel: it is told what comes.
+    // Several readers in turns look random to the kernel: advise it of what comes.
     if (length >= kAnnounceFrom)
       ::posix_fadvise(fd_.get(), static_cast<off_t>(offset + kAhead), static_cast<off_t>(length),
                       POSIX_FADV_WILLNEED);

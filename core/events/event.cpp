@@ -41,7 +41,7 @@ bool tells(const TaskInfo& task, Watch as) {
   return (task.unwatched & static_cast<uint32_t>(as)) == 0;
 }
 
-/// The event as an observer may see it: a run's list leaves out what it is not told of.
+/// The event as an observer may see it: a run's list leaves out the tasks hidden from it.
 Event seen(const Event& event, Watch as) {
   Event out = event;
   if (auto* started = std::get_if<event::RunStarted>(&out.body))

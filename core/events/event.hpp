@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a migration tells those who watch it. The orchestrator publishes events on an EventBus;
+// What a migration reports to its observers. The orchestrator publishes events on an EventBus;
 // progress, metrics, audit, webhooks and the terminal each are an Observer that renders them.
 // Events are plain values; on_event() is called on the publishing thread and must not block.
 #pragma once
@@ -42,7 +42,7 @@ struct TaskInfo {
   std::string ip_address;
   std::string user_agent;  ///< "hyperhost/1.0.0"
   std::string target_format;
-  uint32_t unwatched = 0;  ///< Watch values: these observers are told nothing of it
+  uint32_t unwatched = 0;  ///< Watch values: these observers get no event of it
 };
 
 namespace event {
@@ -71,7 +71,7 @@ struct StageFinished {
   uint64_t bytes = 0;  ///< moved by this stage
   std::chrono::nanoseconds duration{0};
 };
-/// Also at the beginning of each further attempt: byte counts begin anew.
+/// Also at the beginning of each further attempt: byte counts restart at 0.
 struct DiskStarted {
   Stage stage;
   std::string disk_id;
@@ -91,7 +91,7 @@ struct DiskFinished {
   uint64_t bytes = 0;
   std::chrono::nanoseconds duration{0};
 };
-/// A warning or a note; the task goes on.
+/// A warning or a note; the task continues.
 struct Notice {
   Diagnostic diagnostic;
   std::string stage;

@@ -28,7 +28,7 @@ class LockFile {
   std::string taken_over_from_;
 };
 
-/// Removes a lock file that nobody holds. True: it is not there any more.
+/// Removes a lock file that no process holds. True: it is not there any more.
 bool remove_stale_lock(const std::string& path);
 
 }  // namespace hyperhost

@@ -11,13 +11,13 @@ namespace hyperhost {
 /// "HOST BOOT NAMESPACE PID START": of this process; constant.
 const std::string& this_process();
 
-/// The boot's own id: another one, and what was not synced may be lost.
+/// The kernel's boot id. If it changed, data that was not synced may be lost.
 std::string this_boot();
 
 enum class ProcessState {
   kAlive,
   kGone,
-  kUnseen,  ///< of another machine or process namespace: cannot be told from here
+  kUnseen,  ///< of another machine or process namespace: not visible from here
 };
 /// identity: as this_process() gave it, then or elsewhere. Anything else is kGone.
 ProcessState process_state(const std::string& identity);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is owed to the outside: entries that plugins write before they change something there and
+// Changes outside the host that must be undone: entries that plugins write before a change and
 // close once it is undone (sdk/include/hyper/host.h, "hyper.journal/1"). Thread-safe.
 #pragma once
 

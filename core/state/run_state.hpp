@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What outlives a run, apart from the journal: runs, their tasks (one a VM) with stages, attempts,
-// disks and results, and what is needed to go on where a run ended. One narrow interface, so that
+// disks and results, and what a later run needs to resume. One narrow interface, so that
 // a fleet of hosts may keep it elsewhere one day; StateStore is it over SQLite. Thread-safe. Every
 // call throws Error where the store fails it.
 #pragma once
@@ -65,7 +65,7 @@ struct TaskDetail {
 /// How far a target (a VM's directory or its place in a store) has come. `disk` "" is the VM.
 struct ResumeRecord {
   std::string target, disk;
-  std::string fingerprint;  ///< of what was asked for and of the source: another one begins anew
+  std::string fingerprint;  ///< of the request and the source; if it changed, the disk starts over
   std::string phase;        ///< VM: closing, finished; disk: writing, written
   nlohmann::json token;     ///< by which the storage finds the unfinished object again
   nlohmann::json state;     ///< the converter's, as of its last checkpoint
@@ -99,7 +99,7 @@ class RunState {
   /// In the plan's order.
   virtual std::vector<TaskRecord> tasks(const std::string& run_id) = 0;
   virtual std::optional<TaskDetail> task(const std::string& task_id) = 0;
-  /// Ids and names that begin so, newest first; for people who type.
+  /// Ids and names with this prefix, newest first; for typing.
   virtual std::vector<std::string> find_tasks(const std::string& text) = 0;
 
   /// False: there is no such task, or it has ended.

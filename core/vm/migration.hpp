@@ -69,7 +69,7 @@ struct MigrationConfig {
   uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
   std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
-  /// Whether this VM is told to those observers that the orchestrator has.
+  /// Whether the observers that the orchestrator has get the events of this VM.
   bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
   bool enable_webhooks = true;
 
@@ -80,7 +80,7 @@ struct MigrationConfig {
   StartWindow window;
   uint64_t checkpoint_bytes = 256u << 20;
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(10);
-  bool fresh = false;  ///< begin anew, whatever an earlier run has left
+  bool fresh = false;  ///< ignore what an earlier run has left
   /// Milliseconds since 1970: with `overwrite`, a VM that was finished since then is not done again
   /// (this run continues others that did not come to their end); 0 = it is.
   int64_t continues_since = 0;
@@ -107,7 +107,7 @@ struct DiskResult {
   uint64_t target_bytes = 0;        ///< of the finished file
   std::string target_checksum;      ///< "sha256:…", where one was computed in passing
   std::string uploaded_to;          ///< the object's location where the file was uploaded
-  std::string url;                  ///< presigned: whoever has it can read the object
+  std::string url;                  ///< presigned: its holder can read the object
   std::string stored_checksum;  ///< as the store keeps it: "sha256-parts:…", "crc32c:…", …
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none

@@ -153,7 +153,7 @@ void add_telling_flags(CLI::App& app, ExportFlags& flags) {
       ->group(group);
   app.add_flag("--webhook-on-warning", flags.webhook_on_warning, "Tell about warnings")
       ->group(group);
-  app.add_option("--user", flags.user, "Who is named in the audit log (default: the login)")
+  app.add_option("--user", flags.user, "The user in the audit log (default: the login)")
       ->group(group);
 }
 

@@ -24,7 +24,7 @@ struct ExportFlags {
   std::string upload;
   std::vector<std::string> storage_options;
   bool keep_local = true;
-  // Who is told.
+  // Who is notified.
   WatchFlags watch;
   std::string webhook_url, webhook_type = "generic", webhook_secret;
   bool webhook_on_start = false, webhook_on_complete = true, webhook_on_error = true;

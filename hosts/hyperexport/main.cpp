@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kVersionLine = "version: 1\n";
 
-/// The plan as a file would say it; mistakes in it are told instead, as a run would.
+/// Prints the plan as a file would have it. Mistakes are reported instead, as a run would.
 int print_plan(const Context& context, const RunOptions& options) {
   const PlanResult parsed = parse_plan(options.text, options.plan, options.changes);
   context.print(parsed.diagnostics);

@@ -37,7 +37,7 @@ std::string text_of(const std::string& key) {
   return scalar(nlohmann::json(key));
 }
 
-/// {env: NAME} or {file: PATH}, also where nobody has recognised it yet.
+/// {env: NAME} or {file: PATH}, also where it was not recognised as a reference yet.
 bool is_reference(const ConfigValue& value) {
   const auto* members = value.members();
   return value.reference() != nullptr ||

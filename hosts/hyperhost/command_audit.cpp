@@ -99,7 +99,7 @@ void add_verify(CLI::App& audit, Context& context, int& status) {
       "verify", "Follow the chain of hashes over the log and its rotated files");
   command->add_option("LOG", *log, "The log, as the plan names it (audit_log.path)")->required();
   command->footer(
-      "A line that was edited, removed, added or put elsewhere is told with its file and number.\n"
+      "A line that was edited, removed, added or moved is reported with its file and number.\n"
       "Exit status: 0 intact, 5 not intact, 1 there is no log or it cannot be read.\n\n"
       "Example:\n  hyperhost audit verify /var/log/hyperhost/audit.log");
   command->callback([log, &context, &status] { status = verify(context, *log); });
@@ -115,7 +115,7 @@ void add_query(CLI::App& audit, Context& context, int& status) {
   command->add_option("--task", filter.task_id, "The task's id");
   command->add_option("--vm", filter.vm_name, "The VM's name");
   command->add_option("--provider", filter.provider, "The provider's plugin");
-  command->add_option("--user", filter.user, "Who did it");
+  command->add_option("--user", filter.user, "Of this user");
   command
       ->add_option("--type", filter.types, "The event's type, e.g. migration_failed (repeatable)")
       ->take_all()

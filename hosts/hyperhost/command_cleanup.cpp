@@ -103,7 +103,7 @@ class Cleanup {
                    cleanup_state_name(item.state) +
                        (item.reason.empty() ? std::string() : ": " + item.reason)});
       std::cout << table.text() << "\n" << undone << " undone, " << left << " open";
-      if (in_use > 0) std::cout << ", " << in_use << " in use by a run that is going on";
+      if (in_use > 0) std::cout << ", " << in_use << " in use by a running run";
       std::cout << "\n";
       if (needs_plan)
         std::cout << "Entries without a place need a plan that names it and has its credentials: "
@@ -134,7 +134,7 @@ void add_cleanup_command(CLI::App& app, Context& context, int& status) {
                     "Also what was written by runs that cannot be seen from here (another machine "
                     "or container): make sure that they are gone");
   cleanup->footer(
-      "Entries of a run that is going on are left alone. Unfinished disks that a rerun of their\n"
+      "Entries of a running run are left alone. Unfinished disks that a rerun of their\n"
       "plan would continue are removed too.\n"
       "Exit status: 0 nothing is left over, 1 something is.\n\n"
       "Examples:\n"

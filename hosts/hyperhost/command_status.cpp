@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hyperhost status, history, result, cancel: what the state database knows of runs, also while
-// they are going on and after they were killed.
+// hyperhost status, history, result, cancel: what the state database knows of runs, during
+// them and after they were killed.
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -134,7 +134,7 @@ class StateCommands {
 
   int status(const StateOptions& options) {
     if (!options.task.empty()) return one_task(found(options.task));
-    std::vector<RunRecord> runs = store_->runs(1);  // the newest, and all that are going on
+    std::vector<RunRecord> runs = store_->runs(1);  // the newest, and all that are running
     for (const RunRecord& run : store_->runs(kLookedAt))
       if (run.run_id != runs.front().run_id && run.ended == 0 && run_status(run) == "running")
         runs.push_back(run);
@@ -210,8 +210,7 @@ class StateCommands {
     if (context_.json())
       context_.print_json({{"task_id", detail.task.task_id}, {"cancelling", true}});
     else
-      std::cout << detail.task.task_id
-                << ": will be stopped; a rerun of the plan goes on with it\n";
+      std::cout << detail.task.task_id << ": will be stopped; a rerun of the plan resumes it\n";
     return kExitOk;
   }
 
@@ -273,8 +272,8 @@ class StateCommands {
     for (const TaskRecord& task : tasks) {
       const std::string status = task_status(task, state);
       ++counts[status];
-      const bool dull = status == "pending" || status == "succeeded";
-      if (!all && dull && tasks.size() > kAllShown) continue;
+      const bool usual = status == "pending" || status == "succeeded";
+      if (!all && usual && tasks.size() > kAllShown) continue;
       std::string done = "-";
       if (status == "running") {
         if (const auto detail = store_->task(task.task_id))
@@ -299,7 +298,7 @@ class StateCommands {
     if (shown < tasks.size()) std::cout << "(--all shows all " << tasks.size() << ")\n";
     if (state == "interrupted")
       std::cout << "Its process is gone: hyperhost run " << run.plan_file
-                << " goes on where it ended.\n";
+                << " continues where it ended.\n";
   }
 
   int one_task(const TaskDetail& detail) {
@@ -398,7 +397,8 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
     const auto [command, options] =
         add("status", "What runs, or what the last run did", &StateCommands::status);
     command->add_option("TASK", options->task, task_help);
-    command->add_flag("--all", options->all, "Every VM of a large run, the dull ones too");
+    command->add_flag("--all", options->all,
+                      "Every VM of a large run, also those that wait or succeeded");
   }
   {
     const auto [command, options] =
@@ -412,8 +412,8 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
   }
   {
     const auto [command, options] = add("cancel",
-                                        "Stop one VM of a run that is going on; the "
-                                        "others go on",
+                                        "Stop one VM of a running run; the "
+                                        "others continue",
                                         &StateCommands::cancel);
     command->add_option("TASK", options->task, task_help)->required();
   }

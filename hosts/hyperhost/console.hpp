@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A terminal or pipe while a run goes on: lines that scroll by, and below them a few that are drawn
-// anew. A thread of its own writes, so that whoever prints never waits: a terminal that was stopped
-// (Ctrl-S) or a pipe that nobody reads costs lines, not time. Made and destroyed by one thread;
-// print() from any.
+// A terminal or pipe during a run: lines that scroll by, and below them a few that are redrawn. A
+// thread of its own writes, so that print() never waits: a stopped terminal (Ctrl-S) or an unread
+// pipe costs lines, not time. Made and destroyed by one thread; print() from any.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the conversion of a single disk shows on standard error while it goes on, by --progress: one
+// What the conversion of a single disk shows on standard error meanwhile, by --progress: one
 // live line, or a JSON event a second. Takes the log over for as long as it lives. Made and
 // destroyed by the owner's thread; progress() from any.
 #pragma once

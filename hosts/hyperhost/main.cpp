@@ -15,8 +15,8 @@ int main(int argc, char** argv) {
   Context context;
   int status = kExitOk;
   CLI::App app{
-      "hyperhost: takes VMs off vSphere or out of OVF/OVA packages, converts their disks,\n"
-      "uploads them, and proves that nothing was lost."};
+      "hyperhost: exports VMs from vSphere or from OVF/OVA packages, converts their disks,\n"
+      "writes them to a directory or an object store, and verifies every byte."};
   app.name("hyperhost");
   app.require_subcommand(1);
   app.fallthrough();

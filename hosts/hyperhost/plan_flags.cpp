@@ -63,7 +63,7 @@ void add_watch_flags(CLI::App& app, WatchFlags& flags) {
   listener("metrics-api", flags.metrics_port, flags.metrics_api, "/metrics for Prometheus, /stats");
   app.add_option("--metrics-token", flags.metrics_token, "Its bearer token: env:NAME or file:PATH")
       ->group(group);
-  app.add_option("--audit-log", flags.audit_log, "Who did what, a JSON object a line")
+  app.add_option("--audit-log", flags.audit_log, "Write the audit log here, one JSON object a line")
       ->group(group);
 }
 

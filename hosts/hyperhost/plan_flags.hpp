@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Flags that stand for keys of a plan: what both programs offer for watching a run, and the pieces
-// to make more of them. Each becomes a PlanFlag, so that a mistake is told with the flag's name.
+// to make more of them. Each becomes a PlanFlag, so that a mistake is reported with the flag's
+// name.
 #pragma once
 
 #include <CLI/CLI.hpp>

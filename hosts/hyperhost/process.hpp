@@ -8,8 +8,8 @@ namespace hyperhost {
 /// was closed would be given to the next file that is opened, and the log would go there.
 void secure_standard_streams();
 
-/// A report that nobody got is no success: `status`, or what it becomes where standard output could
-/// not be written.
+/// A report that could not be written is no success: `status`, or the failure where standard output
+/// could not be written.
 int with_output_written(int status);
 
 }  // namespace hyperhost

@@ -17,7 +17,7 @@ struct RunOptions {
   PlanOptions changes;    ///< --set and flags
   std::string converter;  ///< "" = as the plan says
   bool dry_run = false;
-  bool fresh = false;  ///< go on from no earlier run
+  bool fresh = false;  ///< resume from no earlier run
 };
 
 /// Returns the exit status.

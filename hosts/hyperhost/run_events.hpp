@@ -17,7 +17,7 @@ namespace hyperhost {
 
 class RunEvents final : public Observer {
  public:
-  /// The tracker must be told before this is; both must outlive it.
+  /// The tracker must get each event before this does; both must outlive it.
   RunEvents(const ProgressTracker& tracker, std::function<void(std::string)> print)
       : tracker_(tracker), print_(std::move(print)) {}
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run shows on standard error while it goes on, by --progress: a live view, dated lines or
+// What a run shows on standard error meanwhile, by --progress: a live view, dated lines or
 // JSON events. Takes the log over for as long as it lives. Made and destroyed by the owner's
 // thread.
 #pragma once

@@ -31,7 +31,7 @@ class Client {
 
   /// Fills buf with bytes [offset, offset + len) of the resource, len > 0. Throws unless the
   /// server answers 206 with exactly that Content-Range: HYPER_UNSUPPORTED where it ignores
-  /// ranges, status_error else. Returns the resource's whole length where the server told it.
+  /// ranges, status_error else. Returns the resource's whole length where the server reports it.
   std::optional<uint64_t> read_range(Request request, uint64_t offset, void* buf, uint64_t len,
                                      const Cancel& cancel);
 

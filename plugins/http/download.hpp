@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An answer's body, pulled piece by piece: nothing is received while nobody asks, but for what fits
-// into the socket and one window. Owned by the caller; one thread at a time. May outlive its
+// An answer's body, pulled piece by piece: between two reads nothing is received but what fits into
+// the socket and one window. Owned by the caller; one thread at a time. May outlive its
 // Client.
 #ifndef HYPERHOST_PLUGINS_HTTP_DOWNLOAD_HPP
 #define HYPERHOST_PLUGINS_HTTP_DOWNLOAD_HPP

@@ -161,7 +161,7 @@ bool Handle::more(const Cancel& cancel) {
 void Handle::stop() noexcept {
   if (request_ != nullptr) curl_multi_remove_handle(multi_, easy_);
   request_ = nullptr;
-  failure_ = nullptr;  // whoever caught it has it alone: the next user may be another thread
+  failure_ = nullptr;  // only its catcher keeps it: the next user may be another thread
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, nullptr);
   curl_slist_free_all(sent_headers_);
   sent_headers_ = nullptr;

@@ -52,15 +52,15 @@ TEST(HttpClient, SendsTheRequestAsItIs) {
   request.method = "POST";
   request.body = "hello";
   request.headers = {{"Content-Type", "text/xml"}, {"X-Empty", ""}};
-  const auto told = echo(client, request);
-  EXPECT_EQ(told["method"], "POST");
-  EXPECT_EQ(told["query"], "a=1");
-  EXPECT_EQ(told["length"], 5);
-  EXPECT_EQ(told["headers"]["content-type"], "text/xml");
-  EXPECT_EQ(told["headers"]["x-empty"], "");
-  EXPECT_EQ(told["headers"]["content-length"], "5");
-  EXPECT_FALSE(told["headers"].contains("expect"));
-  EXPECT_FALSE(told["headers"].contains("accept-encoding"));
+  const auto echoed = echo(client, request);
+  EXPECT_EQ(echoed["method"], "POST");
+  EXPECT_EQ(echoed["query"], "a=1");
+  EXPECT_EQ(echoed["length"], 5);
+  EXPECT_EQ(echoed["headers"]["content-type"], "text/xml");
+  EXPECT_EQ(echoed["headers"]["x-empty"], "");
+  EXPECT_EQ(echoed["headers"]["content-length"], "5");
+  EXPECT_FALSE(echoed["headers"].contains("expect"));
+  EXPECT_FALSE(echoed["headers"].contains("accept-encoding"));
 }
 
 TEST(HttpClient, EveryMethodWithAndWithoutABody) {
@@ -70,10 +70,10 @@ TEST(HttpClient, EveryMethodWithAndWithoutABody) {
       Request request = get(peer().url("/echo"));
       request.method = method;
       request.body = body;
-      const auto told = echo(client, request);
-      EXPECT_EQ(told["method"], method) << body;
-      EXPECT_EQ(told["length"], std::string(body).size()) << method;
-      EXPECT_FALSE(told["chunked"]) << method;
+      const auto echoed = echo(client, request);
+      EXPECT_EQ(echoed["method"], method) << body;
+      EXPECT_EQ(echoed["length"], std::string(body).size()) << method;
+      EXPECT_FALSE(echoed["chunked"]) << method;
     }
   Request head = get(peer().url("/data"));
   head.method = "HEAD";
@@ -112,9 +112,9 @@ TEST(HttpClient, BodyFromAFunctionWithAndWithoutLength) {
       left -= length;
       return length;
     };
-    const auto told = echo(client, request);
-    EXPECT_EQ(told["length"], 1'000'000);
-    EXPECT_EQ(told["chunked"].get<bool>(), !known);
+    const auto echoed = echo(client, request);
+    EXPECT_EQ(echoed["length"], 1'000'000);
+    EXPECT_EQ(echoed["chunked"].get<bool>(), !known);
   }
 }
 

@@ -168,14 +168,16 @@ def check_scripts(names):
 _UNCLEAR = {"told": "reported, passed, configured", "nobody": "no one, or the actor", "anew": "again, from the start",
             "owed": "open, or what must be undone", "goes on with": "continues", "gone on with": "resumed"}
 # Rooms whose prose is not clean yet. This list only shrinks.
-_NOT_CLEAN_YET = ("core/", "hosts/", "plugins/", "sdk/", "tests/")
+_NOT_CLEAN_YET = ("core/config/", "core/migrate/", "core/plan/", "core/plugin/", "core/run/", "hosts/hyperhost/command_run.cpp",
+                  "plugins/provider/vsphere/", "sdk/include/", "sdk/README.md")
+_FROZEN = ("tests/abi/frozen/",)  # headers as they were released
 
 
 def check_english(names):
     bad = re.compile(r"\b(" + "|".join(word.replace(" ", r"\s+") for word in _UNCLEAR) + r")\b", re.I)
     found = []
     for name in names:
-        if not name.endswith((".hpp", ".cpp", ".h", ".md")) or name.startswith(_NOT_CLEAN_YET):
+        if not name.endswith((".hpp", ".cpp", ".h", ".md")) or name.startswith(_NOT_CLEAN_YET + _FROZEN):
             continue
         for number, line in enumerate(read(name).splitlines(), 1):
             for word in bad.findall(line):

@@ -72,8 +72,8 @@ class Lints(unittest.TestCase):
     def test_unclear_words_are_found(self):
         page = self.put("docs/x.md", "The host is told.\nNobody waits.\nA run is gone on with.\nThe old untold toldest.\n")
         self.assertEqual([line.split(":")[1] for line in lint.check_english([page])], ["1", "2", "3"])
-        self.assertEqual(lint.check_english([self.put("docs/x.py", "# told\n"), self.put("configs/a.cpp", "int told_;\n")]), [])
-        self.assertEqual(len(lint.check_english([self.put("configs/b.cpp", "// begins anew\n")])), 1)
+        self.assertEqual(lint.check_english([self.put("docs/x.py", "# told\n"), self.put("core/a/a.cpp", "int told_;\n")]), [])
+        self.assertEqual(len(lint.check_english([self.put("core/a/b.cpp", "// begins anew\n")])), 1)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ struct SinkOptions {
   uint32_t max_parallel = 16;
 };
 
-/// Writes to `path` itself; commit() is the test's own truncation to the length it was told.
+/// Writes to `path` itself; commit() is the test's own truncation to the length it was given.
 class FileSink : public Sink {
  public:
   FileSink(std::string path, SinkOptions options)

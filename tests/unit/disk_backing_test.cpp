@@ -133,7 +133,7 @@ TEST_F(Backing, AFormatThatIsNotSaidIsNotGuessed) {
   std::string bytes = slurp(dir / "top");
   const auto at = bytes.find(std::string("\xe2\x79\x2a\xca", 4));
   ASSERT_NE(at, std::string::npos);
-  bytes.replace(at, 4, "none");  // an extension that nobody knows: passed over
+  bytes.replace(at, 4, "none");  // an unknown extension: skipped
   spew(dir / "unsaid", bytes);
   expect_refused("unsaid", HYPER_UNSUPPORTED, "does not say which format");
   ASSERT_TRUE(overlay("other", "base", "vmdk"));

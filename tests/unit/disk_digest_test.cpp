@@ -84,7 +84,7 @@ TEST(DiskDigest, EveryWorkerGetsItsOwnHashesWhoeverComes) {
   EXPECT_EQ(wrong, 0);
 }
 
-// The only other one leaves without a block: nobody waits for it.
+// The only other one leaves without a block: nothing waits for it.
 TEST(DiskDigest, AWaitEndsWithTheLastThatCouldCome) {
   Fixture fixture;
   const std::vector<uint8_t> data = noise(kDigestBlock, 3);

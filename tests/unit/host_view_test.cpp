@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 using Lines = std::vector<std::string>;
 constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
 
-/// A tracker with a clock of its own, told what a run would tell it.
+/// A tracker with a clock of its own, fed with the events of a run.
 class View : public ::testing::Test {
  protected:
   View() : tracker_({256, [this] { return now_; }}) {}

@@ -79,7 +79,7 @@ TEST(Isolation, EveryCallAfterTheDeathSaysWhatOf) {
   expect_gone(op, provider.open_disk(vm, &op, "disk-0", 0, &other), "crashed");
   source.close(source.ctx);
   EXPECT_EQ(provider.close_vm(vm, &op, HYPER_FAIL), HYPER_OK);
-  // What begins anew gets a fresh worker.
+  // The next attempt gets a fresh worker.
   op.check(provider.open_vm(connection, &op, R"({"vm": "demo"})", &vm), "open_vm");
   EXPECT_EQ(provider.close_vm(vm, &op, HYPER_OK), HYPER_OK);
   provider.disconnect(connection);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A batch's budgets: how fast sources deliver, and who gets how much memory.
+// A batch's budgets: how fast sources deliver, and how converters share memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

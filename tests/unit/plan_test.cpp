@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(Shipped, ExamplePlan, testing::ValuesIn(yaml_files(kExa
 class BadPlan : public testing::TestWithParam<fs::path> {};
 
 // The messages are what people read: each is compared with NAME.expected to the letter.
-// HYPERHOST_UPDATE_GOLDEN=1 writes those files anew, for a look at the difference.
+// HYPERHOST_UPDATE_GOLDEN=1 rewrites those files, for a look at the difference.
 TEST_P(BadPlan, SaysAllThatIsWrong) {
   const PlanResult result =
       parse_plan(read_file(GetParam()), GetParam().filename().string(), {{}, "/plans"});

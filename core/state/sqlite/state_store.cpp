@@ -51,8 +51,8 @@ void execute(sqlite3* db, const std::string& sql) {
     throw sqlite_error(db, "state database");
 }
 
-/// The state says which files are complete and which snapshots are to be removed: whoever can write
-/// to it can have any of them removed.
+/// The state says which files are complete and which snapshots are to be removed: a user
+/// with write access can have any of them removed.
 void check_private(const std::filesystem::path& directory) {
   struct stat info {};
   if (::stat(directory.c_str(), &info) != 0)
@@ -103,7 +103,8 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
     const std::string found = statement.step() ? statement.text(0) : "no answer";
     if (found != "ok")
       throw Error(Code::kCorrupt, "the state database " + file.string() + " is damaged", found,
-                  "move it away; finished files are not affected, unfinished ones begin anew");
+                  "move it away; finished files are not affected, unfinished ones start from the "
+                  "beginning");
   }
   return store;
 }
@@ -120,7 +121,7 @@ void StateStore::migrate() {
     Statement statement(db_, "PRAGMA user_version");
     return statement.step() ? statement.integer(0) : 0;
   };
-  if (version_now() == kVersion) return;  // who only reads waits for no writer
+  if (version_now() == kVersion) return;  // a reader waits for no writer
   execute(db_, "BEGIN IMMEDIATE");
   int64_t version = version_now();
   if (version > kVersion) {

@@ -131,12 +131,12 @@ void AuditFile::read_head() {
     const bool history = audit_history_exists(path_);
     head_ = {0, audit_genesis(), 1};
     if (history) {
-      // The log is there and its head is not: go on from its last line, and say so in the log,
-      // since nobody can tell any more whether lines were cut off before this point.
+      // The log exists and its head does not: continue from its last line, and record that in the
+      // log, since it is no longer known whether lines were cut off before this point.
       head_ = audit_last_line(path_);
       adopt_tail();
       write_note("head_rebuilt", "the file " + audit_head_path(path_).filename().string() +
-                                     " was missing or damaged and was made anew");
+                                     " was missing or damaged and was rebuilt");
     }
     store_head();
   }

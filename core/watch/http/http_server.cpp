@@ -29,7 +29,7 @@ namespace {
 constexpr int kSendBuffer = 64 << 10;
 constexpr std::chrono::seconds kDrain{1};
 constexpr size_t kKnownPeers = 1024;
-// A large audience is told less often: its cost for the migration is bounded, not its size.
+// A large audience gets updates less often: its cost for the migration is bounded, not its size.
 constexpr std::chrono::microseconds kPerStream{2500};
 
 size_t allowed_connections(size_t wanted) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small HTTP/1.1 server for reading state: GET and HEAD, server-sent events, bearer token, TLS.
 // One thread serves all connections (Boost.Beast), so a thousand slow ones cost memory of a known
-// bound and no threads; whoever publishes state never waits for it. Start, stop and destroy it on
+// bound and no threads; a publisher of state never waits for it. Start, stop and destroy it on
 // one thread; the handler runs on the server's.
 #pragma once
 

@@ -20,7 +20,7 @@ constexpr std::string_view kStream = "/api/v1/stream";
 constexpr std::string_view kBandwidth = "/api/v1/bandwidth";
 constexpr std::string_view kManifest = "/api/v1/manifest/";
 constexpr std::streamoff kManifestLimit = 16 << 20;
-// Scripts and styles only from this server, nothing inline, nobody may frame the page.
+// Scripts and styles only from this server, nothing inline, and no page may frame this one.
 constexpr const char* kPolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

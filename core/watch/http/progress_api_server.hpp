@@ -25,7 +25,7 @@ class ProgressApiServer final : private HttpHandler {
   struct Options {
     HttpServerOptions http;
     std::function<bool()> ready = [] { return true; };  ///< for /readyz; on the server's thread
-    std::shared_ptr<Bandwidth> bandwidth;               ///< null: there is none to be told or set
+    std::shared_ptr<Bandwidth> bandwidth;               ///< null: no limit to show or to set
     /// A limit was changed ("" = that of the whole run); on the server's thread.
     std::function<void(const HttpRequest&, const std::string& task_id, uint64_t before,
                        uint64_t after)>

@@ -253,7 +253,7 @@ void MetricsCollector::Metrics::stage_finished(const TaskInfo& task,
 void MetricsCollector::Metrics::disk_at(const TaskInfo& task, Stage stage, const std::string& disk,
                                         uint64_t now_at) {
   uint64_t& last = last_bytes[{task.task_id, stage, disk}];
-  // Threads of one disk may report out of order; only DiskStarted begins anew.
+  // Threads of one disk may report out of order; only DiskStarted resets the count.
   if (now_at <= last) return;
   const uint64_t step = now_at - last;
   last = now_at;

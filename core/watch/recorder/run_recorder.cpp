@@ -150,7 +150,7 @@ void RunRecorder::note(Task& task, const Event& event) {
 }
 
 void RunRecorder::work(const std::stop_token& stop) {
-  std::set<std::string> told;
+  std::set<std::string> passed_on;
   for (;;) {
     std::string run_id;
     {
@@ -164,7 +164,7 @@ void RunRecorder::work(const std::stop_token& stop) {
     if (run_id.empty() || !on_cancel_) continue;
     try {
       for (const std::string& task : state_->cancel_requests(run_id))
-        if (told.insert(task).second) on_cancel_(task);
+        if (passed_on.insert(task).second) on_cancel_(task);
     } catch (const std::exception& failure) {
       failed(failure);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a run's events into the RunState, off the publishing threads: what has changed is put
 // together and written twice a second by a thread of its own; the end of a task and of the run at
-// once. A store that fails is said once and never disturbs the run.
+// once. A store failure is logged once and never interrupts the run.
 #pragma once
 
 #include <atomic>

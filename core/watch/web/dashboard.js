@@ -286,7 +286,7 @@ async function run() {
       if (!(await readStream())) return;  // the token form calls run() again
       wait = 500;
     } catch {
-      // The server is away; told below.
+      // The server is away; shown below.
     }
     connection('lost', 'Connection lost, trying again…');
     await new Promise((resolve) => setTimeout(resolve, wait));

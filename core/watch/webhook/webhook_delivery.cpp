@@ -121,7 +121,7 @@ DeliveryResult WebhookDelivery::attempt(const Notification& notification,
   curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, check_abort);
   curl_easy_setopt(easy, CURLOPT_XFERINFODATA, const_cast<std::atomic<bool>*>(&abort_));
-  // A redirect would carry the payload to a place nobody configured.
+  // A redirect would carry the payload to a place that the plan does not name.
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   if (!config_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, config_.ca_file.c_str());
 

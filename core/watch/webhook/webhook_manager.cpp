@@ -225,7 +225,7 @@ void WebhookManager::on_event(const Event& event) noexcept {
       hook->push(*notification);
     }
   } catch (const std::exception&) {
-    // Out of memory: the notification is lost, the migration goes on.
+    // Out of memory: the notification is lost, the migration continues.
   }
 }
 

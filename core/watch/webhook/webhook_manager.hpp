@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// WebhookManager tells Slack, Discord, any HTTP endpoint or a mailbox what happens to migrations.
+// WebhookManager notifies Slack, Discord, any HTTP endpoint or a mailbox of migrations.
 // Publishing only puts a small value into a bounded queue; each hook has a thread of its own that
 // delivers, so a dead endpoint delays neither a migration nor another hook. Thread-safe.
 //

@@ -25,13 +25,13 @@ struct Notification {
   std::string manifest_path;
 };
 
-/// Nothing for events nobody is notified of.
+/// Nothing for events without a notification.
 std::optional<Notification> make_notification(const Event& event);
 
 std::string generic_payload(const Notification& notification);
 /// Slack's incoming webhook: text, and an attachment of Block Kit blocks within Slack's limits.
 std::string slack_payload(const Notification& notification);
-/// Discord's execute-webhook: one embed within Discord's limits, mentioning nobody.
+/// Discord's execute-webhook: one embed within Discord's limits, without mentions.
 std::string discord_payload(const Notification& notification);
 /// A whole RFC 5322 message, lines ended by CRLF.
 std::string email_message(const Notification& notification, const std::string& from,

@@ -89,9 +89,9 @@ std::unique_ptr<Qcow2Writer> make_qcow2(const Request& request, bool strict_defl
   if (request.compression == Compression::kKeep) {
     options.keep = !strict_deflate && request.cluster_bytes == kGrainKept;
     if (strict_deflate)
-      notes.emplace_back("compressed anew: strict_deflate keeps no grains");
+      notes.emplace_back("recompressed: strict_deflate keeps no grains");
     else if (!options.keep)
-      notes.emplace_back("compressed anew: grains are kept in clusters of 64 KiB only");
+      notes.emplace_back("recompressed: grains are kept in clusters of 64 KiB only");
   }
   return std::make_unique<Qcow2Writer>(output, size, options);
 }
@@ -242,7 +242,7 @@ std::string ParallelDisk::convert(Op op, const std::string& request_json, Source
   if (outcome.resumed_bytes != 0) result["resumed_bytes"] = outcome.resumed_bytes;
   if (made.keeping != nullptr)
     made.notes.push_back(std::to_string(made.keeping->kept()) +
-                         " compressed grains kept as they are, the rest compressed anew");
+                         " compressed grains kept as they are, the rest recompressed");
   if (opened.map)
     for (std::string& note : opened.map->notes()) made.notes.push_back(std::move(note));
   if (!made.notes.empty()) result["notes"] = made.notes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A conversion as asked for (converter.h) and what qemu-img is to be told for it. Everything in
+// A conversion as requested (converter.h), and the arguments of qemu-img for it. Everything in
 // `arguments` is from a fixed list or a number, so no value of a plan can become an option.
 #ifndef HYPERHOST_QEMU_IMG_CONVERSION_REQUEST_HPP
 #define HYPERHOST_QEMU_IMG_CONVERSION_REQUEST_HPP

@@ -42,8 +42,8 @@ std::string image_spec(const FileView& image, const std::string& format) {
     return "json:" + top.dump();
   } catch (const json::exception&) {
     throw hyper::Error(HYPER_UNSUPPORTED,
-                       "the path of the image is not UTF-8, and qemu-img cannot "
-                       "be told of it safely")
+                       "the path of the image is not UTF-8 and cannot be "
+                       "passed to qemu-img safely")
         .hint("rename the file or its directory");
   }
 }

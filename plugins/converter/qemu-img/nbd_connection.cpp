@@ -164,7 +164,7 @@ void NbdConnection::extents(hyper::Op op, uint64_t offset, uint64_t len,
                               NBD_NULL_COMPLETION, 0),
          "asking for extents");
   if (self.error) std::rethrow_exception(self.error);
-  if (!self.any) throw hyper::Error(HYPER_IO, "qemu-nbd told of no extents");
+  if (!self.any) throw hyper::Error(HYPER_IO, "qemu-nbd reported no extents");
 }
 
 }  // namespace hyperhost::qemu_img

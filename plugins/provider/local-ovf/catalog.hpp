@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packages under the configured path, and the VMs in them by name. A directory is looked at
-// anew for each call; what a package holds is remembered until the package changes. Thread-safe.
+// The packages under the configured path, and the VMs in them by name. A directory is read
+// again for each call; what a package holds is remembered until the package changes. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -62,7 +62,7 @@ class Catalog {
   std::map<std::string, std::pair<Stamp, Vms>> known_;  // by path
 };
 
-/// At most five of the names, the nearest first, that somebody who typed `wanted` may have meant.
+/// At most five of the names, the nearest first, that `wanted` may have been meant to be.
 std::vector<std::string> near_names(const std::string& wanted,
                                     const std::vector<std::string>& names);
 

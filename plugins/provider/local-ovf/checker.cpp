@@ -43,7 +43,7 @@ class Checker::Hashing {
     }
   }
 
-  /// Reads on for a step; whole pieces nobody asked about are passed over.
+  /// Reads on for a step; whole pieces that nothing depends on are skipped.
   void read_step(std::vector<char>& buffer) {
     if (!digest_ && !(total_ && in_main())) {
       position_ += piece().length - inside_;

@@ -183,21 +183,22 @@ class Loader {
     disk.label = drive.label.empty() ? disk.ovf_id : drive.label;
     disk.controller = drive.controller;
     disk.boot_order = drive.boot_order;
-    OvfDisk told;
-    told.file_id = drive.file_id;
-    if (!drive.disk_id.empty()) told = ovf_.disks.at(drive.disk_id);
-    if (told.file_id.empty()) {
+    OvfDisk described;
+    described.file_id = drive.file_id;
+    if (!drive.disk_id.empty()) described = ovf_.disks.at(drive.disk_id);
+    if (described.file_id.empty()) {
       disk.blank = true;
-      disk.capacity = told.capacity;
+      disk.capacity = described.capacity;
       disk.facts.format = "raw";
       return disk;
     }
-    const auto file = ovf_.files.find(told.file_id);
+    const auto file = ovf_.files.find(described.file_id);
     if (file == ovf_.files.end())
-      throw Error(HYPER_CORRUPT, "the disk " + in_quotes(told.id) + " in " + in_quotes(ovf_name_) +
-                                     " refers to the file " + in_quotes(told.file_id) +
+      throw Error(HYPER_CORRUPT, "the disk " + in_quotes(described.id) + " in " +
+                                     in_quotes(ovf_name_) + " refers to the file " +
+                                     in_quotes(described.file_id) +
                                      ", which its References do not have");
-    binder().bind_reference(file->second, told, disk, vm.warnings);
+    binder().bind_reference(file->second, described, disk, vm.warnings);
     return disk;
   }
 
@@ -257,7 +258,7 @@ class Loader {
     Vm vm;
     vm.ovf.id = vm.ovf.name = stem(out_->path);
     vm.ovf.firmware = "unknown";
-    vm.notes.push_back("a bare disk image: CPUs, memory, firmware and network are not told");
+    vm.notes.push_back("a bare disk image: CPUs, memory, firmware and network are unknown");
     const bool raw_by_name = has_extension(disk.file, "raw");
     if (raw_by_name && disk.facts.format != "raw")
       vm.warnings.push_back(in_quotes(disk.file) + " is named as a raw image, but is " +

@@ -37,7 +37,7 @@ Piece DiskBinder::find_file(const std::string& href) const {
       .hint("Copy or export the package again, with all of its files.");
 }
 
-void DiskBinder::bind_reference(const OvfFile& file, const OvfDisk& told, Disk& disk,
+void DiskBinder::bind_reference(const OvfFile& file, const OvfDisk& described, Disk& disk,
                                 std::vector<std::string>& warnings) const {
   disk.range = file.chunk_size == 0 ? Range({find_file(file.href)}) : chunks(file);
   disk.file = file.chunk_size == 0 ? disk.range.pieces().front().name : file.href;
@@ -53,10 +53,10 @@ void DiskBinder::bind_reference(const OvfFile& file, const OvfDisk& told, Disk& 
     throw Error(HYPER_UNSUPPORTED, "the file " + in_quotes(disk.file) + " is compressed with " +
                                        in_quotes(file.compression) +
                                        ", of which only gzip is known");
-  disk.facts = disk.gzip ? probe_gzip(disk, told.capacity) : probe_range(disk);
+  disk.facts = disk.gzip ? probe_gzip(disk, described.capacity) : probe_range(disk);
   bind_extents(disk);
-  check_capacity(told, disk, warnings);
-  if (told.format.find("vmdk") != std::string::npos && disk.facts.format != "vmdk")
+  check_capacity(described, disk, warnings);
+  if (described.format.find("vmdk") != std::string::npos && disk.facts.format != "vmdk")
     warnings.push_back("the descriptor calls " + in_quotes(disk.file) + " a VMDK, but it is " +
                        disk.facts.format);
 }
@@ -161,18 +161,19 @@ void DiskBinder::bind_extents(Disk& disk) const {
   disk.extras = Range(std::move(pieces));
 }
 
-void DiskBinder::check_capacity(const OvfDisk& told, Disk& disk,
+void DiskBinder::check_capacity(const OvfDisk& described, Disk& disk,
                                 std::vector<std::string>& warnings) const {
   const uint64_t real = disk.facts.capacity;
-  disk.capacity = real != 0 ? real : told.capacity;
-  if (real == 0 || told.capacity == 0 || real == told.capacity) return;
-  const uint64_t difference = real > told.capacity ? real - told.capacity : told.capacity - real;
-  const std::string text = "the descriptor gives the disk " + in_quotes(told.id) +
-                           " a capacity of " + std::to_string(told.capacity) +
+  disk.capacity = real != 0 ? real : described.capacity;
+  if (real == 0 || described.capacity == 0 || real == described.capacity) return;
+  const uint64_t difference =
+      real > described.capacity ? real - described.capacity : described.capacity - real;
+  const std::string text = "the descriptor gives the disk " + in_quotes(described.id) +
+                           " a capacity of " + std::to_string(described.capacity) +
                            " bytes, but its image " + in_quotes(disk.file) + " has " +
                            std::to_string(real);
   // Rounding to the unit, or to whole megabytes, is what exporters do.
-  if (difference >= std::max(told.unit, kCapacitySlack))
+  if (difference >= std::max(described.unit, kCapacitySlack))
     throw Error(HYPER_CORRUPT, text)
         .hint("Export the package again, or give the path of the disk image itself.");
   warnings.push_back(text);

@@ -21,9 +21,9 @@ class DiskBinder {
   DiskBinder(const Package& package, std::string descriptor, ExpectedOf expected_of);
 
   /// Fills file, base, range, extras, expected, gzip, facts and capacity of a disk that the
-  /// descriptor describes as `told`. Throws HYPER_NOTFOUND, HYPER_AUTH, HYPER_UNSUPPORTED or
+  /// descriptor calls `described`. Throws HYPER_NOTFOUND, HYPER_AUTH, HYPER_UNSUPPORTED or
   /// HYPER_CORRUPT naming the file.
-  void bind_reference(const OvfFile& file, const OvfDisk& told, Disk& disk,
+  void bind_reference(const OvfFile& file, const OvfDisk& described, Disk& disk,
                       std::vector<std::string>& warnings) const;
   /// The same for a file that is the disk.
   void bind_image(Piece piece, Disk& disk) const;
@@ -34,7 +34,8 @@ class DiskBinder {
   DiskFacts probe_range(const Disk& disk) const;
   DiskFacts probe_gzip(const Disk& disk, uint64_t capacity) const;
   void bind_extents(Disk& disk) const;
-  void check_capacity(const OvfDisk& told, Disk& disk, std::vector<std::string>& warnings) const;
+  void check_capacity(const OvfDisk& described, Disk& disk,
+                      std::vector<std::string>& warnings) const;
 
   const Package& package_;
   const std::string descriptor_, base_;

@@ -169,7 +169,7 @@ DiskFacts probe_disk(const Peek& peek) {
         std::memcmp(footer.data(), "conectix", 8) == 0)
       return vhd(peek, footer.data());
   }
-  // Whole sectors, as those who read it have it.
+  // Whole sectors, as its readers see it.
   return {"raw", "", peek.whole ? (peek.size + 511) / 512 * 512 : 0, {}};
 }
 

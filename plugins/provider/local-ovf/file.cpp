@@ -100,7 +100,7 @@ std::shared_ptr<const File> File::open_beneath(int directory, const std::string&
 
 std::size_t File::read_some(uint64_t offset, void* buf, std::size_t len) const {
   std::size_t done = 0;
-  // Several readers in turns look like no sequence to the kernel: it is told what comes.
+  // Several readers in turns look random to the kernel: advise it of what comes.
   if (len >= kAnnounceFrom && offset < stamp_.size)
     ::posix_fadvise(fd_, static_cast<off_t>(offset + kAhead), static_cast<off_t>(len),
                     POSIX_FADV_WILLNEED);

@@ -55,7 +55,7 @@ class Hardware {
       if (same(name, "Machine")) virtualbox = node;
       if (same(name, "BootOrderSection")) boot.push_back(attribute_or(node, "instanceId"));
     });
-    if (sections == 0) warn("has no VirtualHardwareSection: CPUs, memory and disks are not told");
+    if (sections == 0) warn("has no VirtualHardwareSection: CPUs, memory and disks are unknown");
     controllers();
     for (const Item& item : items_) device(item);
     if (virtualbox) read_virtualbox(virtualbox);
@@ -260,13 +260,13 @@ class Hardware {
       if (vm_.nics[i].mac.empty()) vm_.nics[i].mac = macs[i];
   }
 
-  /// As told by VMware's BootOrderSection, else by controller and unit.
+  /// By VMware's BootOrderSection, else by controller and unit.
   void order_drives(const std::vector<std::string>& boot) {
     std::vector<std::size_t> order(vm_.drives.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     const auto key = [&](std::size_t i) {
-      const auto told = std::find(boot.begin(), boot.end(), places_[i].instance);
-      return std::make_tuple(told - boot.begin(), places_[i].controller, places_[i].unit, i);
+      const auto place = std::find(boot.begin(), boot.end(), places_[i].instance);
+      return std::make_tuple(place - boot.begin(), places_[i].controller, places_[i].unit, i);
     };
     std::sort(order.begin(), order.end(), [&](auto a, auto b) { return key(a) < key(b); });
     for (std::size_t rank = 0; rank < order.size(); ++rank)
@@ -288,7 +288,7 @@ class Hardware {
   std::vector<Place> places_;                                               // of vm_.drives
 };
 
-/// CIM_OperatingSystem.OSType, where only the number is told.
+/// CIM_OperatingSystem.OSType, where only the number is given.
 std::string hint_of_cim(uint64_t id) {
   const auto in = [&](uint64_t from, uint64_t to) { return id >= from && id <= to; };
   if (in(15, 19) || id == 58 || id == 63 || id == 67 || in(69, 78) || id == 103 || id == 105 ||

@@ -25,7 +25,7 @@ struct OvfDisk {
   std::string file_id;  ///< "" = blank
   std::string format;   ///< a URI
   uint64_t capacity = 0;
-  uint64_t unit = 1;  ///< the capacity was told in multiples of this
+  uint64_t unit = 1;  ///< the capacity is given in multiples of this
 };
 
 /// A hard disk of a VM.
@@ -33,7 +33,7 @@ struct OvfDrive {
   std::string disk_id;  ///< of a Disk; "" where file_id names a File directly
   std::string file_id;
   std::string label;
-  std::string controller;  ///< "scsi0:0", "sata0:1", "" = not told
+  std::string controller;  ///< "scsi0:0", "sata0:1", "" = unknown
   unsigned boot_order = 0;
 };
 
@@ -51,7 +51,7 @@ struct OvfVm {
   std::string guest_os, os_hint = "unknown", os_version;
   std::string firmware = "bios";
   bool secure_boot = false;
-  uint64_t cpus = 0, memory = 0;  ///< 0 = not told
+  uint64_t cpus = 0, memory = 0;  ///< 0 = unknown
   std::vector<OvfDrive> drives;
   std::vector<OvfNic> nics;
   std::vector<OvfAttachment> attachments;

@@ -106,10 +106,10 @@ class Envelope {
   }
 
   void capacity(const pugi::xml_node& node, OvfDisk& out) {
-    const auto told = attribute(node, "capacity");
+    const auto given = attribute(node, "capacity");
     // oVirt: the virtual size in GiB, under another name.
-    const auto ovirt = told ? std::nullopt : attribute(node, "size");
-    std::string text = trimmed(told ? *told : ovirt.value_or(""));
+    const auto ovirt = given ? std::nullopt : attribute(node, "size");
+    std::string text = trimmed(given ? *given : ovirt.value_or(""));
     if (text.size() > 3 && text.rfind("${", 0) == 0 && text.back() == '}')
       text = properties_[text.substr(2, text.size() - 3)];
     const std::string units = attribute_or(node, "capacityAllocationUnits");

@@ -96,7 +96,7 @@ class Walk {
   }
 
   void check_sum(const Block& block) const {
-    const uint64_t told = number(block, 148, 8, "checksum");
+    const uint64_t stored = number(block, 148, 8, "checksum");
     uint64_t sum = 0;
     int64_t signed_sum = 0;  // what some historic writers made
     for (std::size_t i = 0; i < kBlock; ++i) {
@@ -104,7 +104,7 @@ class Walk {
       sum += c;
       signed_sum += static_cast<signed char>(c);
     }
-    if (told != sum && static_cast<int64_t>(told) != signed_sum)
+    if (stored != sum && static_cast<int64_t>(stored) != signed_sum)
       corrupt(pos_ == 0 ? "is not a tar archive, or its first header is damaged"
                         : "has a damaged tar header (its checksum is wrong)");
   }
@@ -177,20 +177,20 @@ class Walk {
   void header(const Block& block) {
     check_sum(block);
     const char type = static_cast<char>(block[156]);
-    const uint64_t told = number(block, 124, 12, "size");
+    const uint64_t stored = number(block, 124, 12, "size");
     switch (type) {
       case 'L': {
-        const std::string text = extended(told, "GNU long name");
+        const std::string text = extended(stored, "GNU long name");
         long_name_ = text.substr(0, text.find('\0'));
-        return advance(told, "././@LongLink");
+        return advance(stored, "././@LongLink");
       }
       case 'x':
-        pax_records(extended(told, "pax header"));
-        return advance(told, "pax header");
+        pax_records(extended(stored, "pax header"));
+        return advance(stored, "pax header");
       case 'K':  // a long link target
       case 'g':  // global pax records: nothing in them matters here
       case 'V':
-        return advance(told, "header");
+        return advance(stored, "header");
       case 'S':
         unsupported("has a member stored in tar's sparse format");
       case 'M':
@@ -201,7 +201,7 @@ class Walk {
     TarMember member;
     member.name = member_name(block);
     const bool no_data = type >= '2' && type <= '6';
-    member.size = no_data ? 0 : pax_size_.value_or(told);
+    member.size = no_data ? 0 : pax_size_.value_or(stored);
     member.regular = type == '0' || type == '\0' || type == '7';
     if (type == '1' && member.size != 0) unsupported("has a hard link that carries data");
     member.offset = pos_ + kBlock;

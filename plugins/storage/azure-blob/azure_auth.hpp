@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who we are at an Azure storage account: its key, a shared access signature (SAS), or the token of
-// a managed identity, fetched again in time. Thread-safe.
+// The credentials for an Azure storage account: its key, a shared access signature (SAS), or the
+// token of a managed identity, fetched again in time. Thread-safe.
 #ifndef HYPERHOST_AZURE_AZURE_AUTH_HPP
 #define HYPERHOST_AZURE_AZURE_AUTH_HPP
 
@@ -38,7 +38,7 @@ struct Unsigned {
 /// The value of Authorization by the account's key.
 std::string shared_key(const Unsigned& request, const Account& account);
 
-/// The query of a URL that lets whoever has it read the blob, until `until`.
+/// The query of a URL whose holder can read the blob, until `until`.
 std::string read_sas(const Account& account, const std::string& container, const std::string& key,
                      std::time_t from, std::time_t until);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Page blobs, which virtual machines boot from (a fixed VHD). Their pages are visible as soon as
 // they are written, so a blob under another name is written, and copied inside the service to its
-// own at the end. Zeros are not sent. What a killed run left is not gone on with: the service keeps
-// no checksum of pages. Thread-safe.
+// own at the end. Zeros are not sent. What a killed run left is not resumed: the service keeps no
+// checksum of pages. Thread-safe.
 #ifndef HYPERHOST_AZURE_PAGE_BLOBS_HPP
 #define HYPERHOST_AZURE_PAGE_BLOBS_HPP
 

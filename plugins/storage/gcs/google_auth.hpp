@@ -38,7 +38,7 @@ class GoogleAuth {
   /// "" for anonymous requests. Throws HYPER_AUTH.
   std::string token(const http::Cancel& cancel);
   void renew();
-  /// Who signs URLs; "" and nullptr where there is no service account's key.
+  /// The signer of URLs; "" and nullptr where there is no service account's key.
   const std::string& email() const { return email_; }
   const SigningKey* key() const { return key_.get(); }
 

@@ -18,7 +18,7 @@ namespace hyperhost::storage_local {
 namespace {
 
 constexpr uint64_t kChunk = 16u << 20;      // between two looks at cancel
-constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel is told to begin
+constexpr uint64_t kWriteBack = 32u << 20;  // dirty bytes after which the kernel has to begin
 constexpr uint64_t kHandover = 128u << 10;  // written while the next writer wakes up
 constexpr uint64_t kLargest = INT64_MAX;    // off_t
 constexpr const char* kEntryKind = "unfinished file";
@@ -93,7 +93,7 @@ LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy, const std::st
 }
 
 std::string LocalSink::keep(hyper::Op, bool on) {
-  // Who goes on with it after a power cut finds it by its name.
+  // After a power cut, a later run finds the file by its name.
   if (on && !kept_ && policy_.durable && ::fsync(place_.directory.get()) != 0)
     throw failed(errno, "make the temporary name durable of");
   kept_ = on;
@@ -117,7 +117,7 @@ void LocalSink::settle() noexcept {
 }
 
 const char* LocalSink::path() {
-  // Who writes by name locks by itself (qemu), and on NFS our lock would be in its way.
+  // A program that writes by name (qemu) locks by itself, and on NFS our lock would be in its way.
   static_cast<void>(::flock(fd_.get(), LOCK_UN));
   return temporary_path_.c_str();
 }

@@ -57,8 +57,8 @@ class LocalSink final : public hyper::Sink {
   SinkPolicy policy_;
   std::string temporary_name_, temporary_path_;
   UniqueFd fd_;
-  /// The kernel lets one writer at a time into a file, and who waits for that keeps a processor
-  /// busy with waiting; who waits here sleeps.
+  /// The kernel lets one writer at a time into a file, and a thread that waits for it spins; a
+  /// thread that waits here sleeps.
   std::mutex turn_;
   std::atomic<uint64_t> unsynced_{0};
   std::optional<uint64_t> entry_;  ///< of the journal

@@ -53,7 +53,7 @@ std::shared_ptr<ObjectSource::Block> ObjectSource::block(Op op, uint64_t index) 
       op.check_cancelled();
     }
     if (block->ready) return block;
-    // Whoever fetched it failed, maybe for a reason of its own: try it ourselves.
+    // The thread that fetched it failed, maybe for a reason of its own: try it here.
     blocks_.remove(block);
   }
   auto block = std::make_shared<Block>();

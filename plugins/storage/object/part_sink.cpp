@@ -40,7 +40,7 @@ void PartSink::take_up(Op op) {
   upload_ = record_->upload();
   there_ = std::move(*parts);
   begun_ = true;
-  op.info("goes on with an unfinished upload of " + shown() + ": " + std::to_string(there_.size()) +
+  op.info("resumes an unfinished upload of " + shown() + ": " + std::to_string(there_.size()) +
           " parts are there");
 }
 
@@ -111,7 +111,7 @@ void PartSink::check_parts(uint64_t length) const {
     bytes += part.bytes;
   }
   if (bytes != length)
-    throw Error(HYPER_FAIL, shown() + " got " + std::to_string(bytes) + " bytes and shall have " +
+    throw Error(HYPER_FAIL, shown() + " got " + std::to_string(bytes) + " bytes instead of " +
                                 std::to_string(length));
 }
 
@@ -189,7 +189,7 @@ std::string PartSink::commit(Op op, uint64_t length) {
   } else if (!begun_) {
     if ((whole_ ? whole_->size() : 0) != length)
       throw Error(HYPER_FAIL, shown() + " got " + std::to_string(whole_ ? whole_->size() : 0) +
-                                  " bytes and shall have " + std::to_string(length));
+                                  " bytes instead of " + std::to_string(length));
     made = put_whole(op, whole_ ? std::string_view(*whole_) : std::string_view());
   } else {
     check_parts(length);
@@ -209,7 +209,7 @@ std::string PartSink::commit(Op op, uint64_t length) {
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-/// The object is there: nothing is owed any more but passing objects, where the store has such.
+/// The object is there: what remains to remove is temporary objects, where the store has such.
 void PartSink::settle(Op op) {
   try {
     if (service_->leaves_parts())
@@ -225,16 +225,16 @@ void PartSink::settle(Op op) {
 /// Not cancellable, but short: what cannot be reached now stays in the journal, for cleanup.
 void PartSink::abandon() noexcept {
   if (!record_) return;
-  const Op nobody(nullptr);
+  const Op detached(nullptr);
   RetryPolicy brief;
   brief.attempts = 2;
   try {
-    with_retries(nobody, brief, "aborting " + shown(), [&](unsigned) {
-      service_->abort(nobody, spec_.key, record_->upload(), record_->began());
+    with_retries(detached, brief, "aborting " + shown(), [&](unsigned) {
+      service_->abort(detached, spec_.key, record_->upload(), record_->began());
     });
-    record_->close(nobody);
+    record_->close(detached);
   } catch (const Error& error) {
-    nobody.report(
+    detached.report(
         Error(error.status(), "an unfinished upload of " + shown() + " may be left", error.what())
             .hint("hyperhost cleanup removes it"),
         HYPER_SEVERITY_WARNING);

@@ -53,7 +53,7 @@ auto with_retries(Op op, const RetryPolicy& policy, const std::string& what, F&&
                std::to_string(policy.attempts) + " failed, next in " +
                std::to_string(wait.count() / 1'000'000) + " ms: " + error.what());
     }
-    if (op.raw() == nullptr)  // cleaning up: nobody can cancel it
+    if (op.raw() == nullptr)  // cleaning up cannot be cancelled
       std::this_thread::sleep_for(wait);
     else
       op.sleep_ns(static_cast<uint64_t>(wait.count()));

@@ -33,7 +33,7 @@ struct ObjectInfo {
   uint64_t part_size = 0;  ///< of the upload that made it, where it says so; 0 = not known
 };
 
-/// What an object shall be.
+/// The properties of an object to be written.
 struct PutSpec {
   std::string key;
   uint64_t expected_bytes = 0;  ///< a guess; 0 = unknown
@@ -70,7 +70,7 @@ class Service {
                     const std::function<void(const ObjectInfo&)>& on_object) = 0;
   /// HYPER_NOTFOUND where there is none.
   virtual void remove(Op op, const std::string& key) = 0;
-  /// A URL that gives the object to whoever has it, for so long.
+  /// A URL whose holder can read the object, for this time.
   virtual std::string presign(const std::string& key, uint64_t seconds) = 0;
 
   /// A whole object in one request. HYPER_EXISTS where it is there and overwrite is false.

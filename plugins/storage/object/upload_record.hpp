@@ -36,9 +36,9 @@ class UploadRecord {
   const nlohmann::json& upload() const { return upload_; }
   const std::string& began() const { return began_; }
 
-  /// The upload's name as begin() told it.
+  /// The upload's name as begin() returned it.
   void set_upload(Op op, nlohmann::json upload);
-  /// Nothing is owed any more.
+  /// Nothing of it is left to undo.
   void close(Op op);
 
  private:

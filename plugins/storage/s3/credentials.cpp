@@ -249,7 +249,7 @@ std::optional<AwsCredentials> CredentialChain::from_instance(const http::Cancel&
     request.url += role;
     const http::Response answer = client_.send(request, cancel);
     return answer.ok() ? parse_answer(answer.body, "the instance's metadata") : std::nullopt;
-  } catch (const Error&) {  // nobody there: this is no such machine
+  } catch (const Error&) {  // no answer: this is no such machine
     return std::nullopt;
   }
 }

@@ -108,7 +108,7 @@ class Connection : public hyper::ProviderConnection {
  public:
   static std::unique_ptr<Connection> connect(hyper::Config config, hyper::Op op) {
     if (bad("log-secret")) op.info("the password is " + config.string("/password"));
-    if (bad("no-connection")) throw hyper::Error(HYPER_IO, "nobody listens at acme.example:443");
+    if (bad("no-connection")) throw hyper::Error(HYPER_IO, "nothing listens at acme.example:443");
     if (bad("leak-descriptor")) static_cast<void>(::dup(0));
     return std::make_unique<Connection>();
   }

@@ -365,7 +365,7 @@ TEST_F(Audit, QueryFiltersAcrossRotationsInOrder) {
   filter.limit = 2;
   EXPECT_EQ(found(filter), (std::vector{1, 3}));
   filter = {};
-  filter.task_id = "nobody";
+  filter.task_id = "no-such-task";
   EXPECT_TRUE(found(filter).empty());
 }
 
@@ -421,7 +421,7 @@ TEST_F(Audit, CopiesGoToSyslogAndJournaldAndAreNeverWaitedFor) {
   EXPECT_THAT(receive(journald), HasSubstr("\nMESSAGE=" + lines()[0] + "\n"));
   EXPECT_EQ(log->copies_lost(), 0u);
 
-  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(log->log(entry("warning")));  // nobody reads
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(log->log(entry("warning")));  // nothing reads
   EXPECT_GT(log->copies_lost(), 0u);
   EXPECT_TRUE(log->healthy());
   close(syslog);

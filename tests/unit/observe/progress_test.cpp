@@ -37,7 +37,7 @@ TEST_F(Progress, TasksOfARunArePendingBeforeTheyStart) {
 }
 
 TEST_F(Progress, UnknownTaskIsNotThere) {
-  EXPECT_FALSE(tracker_.get_progress("nobody"));
+  EXPECT_FALSE(tracker_.get_progress("no-such-task"));
 }
 
 TEST_F(Progress, OnePassMovesThroughTheStatusesAndEndsAtHundred) {

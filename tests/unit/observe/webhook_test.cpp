@@ -156,7 +156,7 @@ TEST(Webhook, RefusesWhatCannotWorkAndKeepsTheSecret) {
 
 TEST(Webhook, ADeadEndpointCostsThePublisherNothingAndIsCounted) {
   WebhookConfig dead = valid();
-  dead.url = "http://127.0.0.1:1/";  // nobody listens on port 1
+  dead.url = "http://127.0.0.1:1/";  // nothing listens on port 1
   dead.max_attempts = 2;
   dead.retry_delay = std::chrono::milliseconds(1);
   dead.queue_limit = 4;

@@ -179,7 +179,7 @@ void refuse(const fs::path& directory, const Json& expected) {
   ASSERT_EQ(session.open_vm(listed[0]["ref"]), HYPER_OK) << session.op.error();
   std::string words;
   read_disk(session, vm["disks"][0], directory, words);
-  // Damage inside an image is found by whoever decodes it: here qemu-img.
+  // Damage inside an image is found by its decoder: here qemu-img.
   const bool minded = !session.op.error().empty();
   EXPECT_TRUE(minded || !words.empty()) << "neither the source nor qemu-img minded";
   if (minded) expect_mentions(session.op.error(), expected["mentions"]);

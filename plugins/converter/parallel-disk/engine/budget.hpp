@@ -20,7 +20,7 @@ class Budget {
   uint64_t memory_bytes() const { return memory_; }
 
   /// The right to keep one processor busy, until destroyed. Never held while waiting for a source,
-  /// a sink or another worker, so a slow lease starves nobody.
+  /// a sink or another worker, so a slow lease starves no worker.
   class Core {
    public:
     Core(Budget& budget, Op op);

@@ -37,7 +37,7 @@ struct CheckpointPlan {
   uint64_t interval_bytes = 0;  ///< 0 = never
   std::chrono::milliseconds interval{0};
   std::function<void(Op)> sync;
-  /// False: nobody keeps it, no more of them.
+  /// False: it was not kept; no more of them are made.
   std::function<bool(Op, const Position&)> save;
 };
 
@@ -54,7 +54,7 @@ class Checkpoints {
   void placed(uint64_t bytes) { unsaved_ += bytes; }
   /// All of its bytes are with the sink. Syncs and saves where that was the last one missing.
   void stored(Op op, uint64_t number);
-  /// The conversion has failed: nobody waits any more.
+  /// The conversion has failed: all waits end.
   void abandon() noexcept;
 
  private:

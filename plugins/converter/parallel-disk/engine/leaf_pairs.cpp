@@ -45,7 +45,7 @@ void LeafPairs::Worker::hash(std::vector<Leaf>& leaves) {
   }
 }
 
-/// False: not hashed, as nobody came, or the one that came failed.
+/// False: not hashed, as no partner came, or the one that came failed.
 bool LeafPairs::with_another(Leaf& leaf) {
   std::unique_lock lock(mutex_);
   if (waiting_ != nullptr) {

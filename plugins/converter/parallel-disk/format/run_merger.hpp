@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between a parser, which finds blocks, and the taker of a map, who wants long runs: joins what is
+// Between a parser, which finds blocks, and the user of a map, which wants long runs: joins what is
 // adjacent in the guest and in the file, and asks the source which parts of long runs are holes in
 // the file. Lives on the stack of one map() call.
 #pragma once

@@ -11,7 +11,7 @@ namespace hyper::disk {
 
 bool is_vhdx(Op op, const SourceRef& source);
 /// Throws HYPER_CORRUPT, or HYPER_UNSUPPORTED for differencing disks and for required parts of the
-/// format that nobody has specified yet.
+/// format that are not specified yet.
 std::unique_ptr<ImageMap> open_vhdx(Op op, const SourceRef& source);
 
 }  // namespace hyper::disk

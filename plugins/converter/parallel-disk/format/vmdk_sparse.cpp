@@ -18,7 +18,7 @@ constexpr uint32_t kMarkerFooter = 3;
 constexpr uint64_t kMarkerBytes = 12;  // of a grain: u64 lba, u32 size
 constexpr uint32_t kZeroedGrain = 1;
 constexpr uint64_t kMaxGrain = 1u << 30;
-// Whoever inflates a grain holds it whole: 64 KiB in every writer known, and never this much.
+// A reader that inflates a grain holds it whole: 64 KiB in every writer known, and never this much.
 constexpr uint64_t kMaxCompressedGrain = 2u << 20;
 constexpr uint64_t kMaxDescriptor = 1u << 20;
 constexpr uint64_t kCowdEntries = 4096;

@@ -25,7 +25,7 @@ class Output {
   void sync(Op op) const { sink_.sync(op); }
   /// Writes must come in the order of their offsets.
   bool in_order() const { return append_; }
-  /// A sink of parts or in ascending order must be told of holes.
+  /// Reports a hole: a sink of parts or in ascending order needs it.
   void write(Op op, uint64_t offset, const void* data, uint64_t length);
   void skip(Op op, uint64_t offset, uint64_t length);
   /// The image ends at `length`.

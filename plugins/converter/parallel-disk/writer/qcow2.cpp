@@ -227,7 +227,7 @@ uint64_t Qcow2Writer::allocate_clusters(Op, uint64_t count) {
 }
 
 uint64_t Qcow2Writer::allocate_bytes(Op op, uint64_t length) {
-  if (pack_end_ != end_ && length > pack_end_ - pack_) {  // cannot grow: begin anew
+  if (pack_end_ != end_ && length > pack_end_ - pack_) {  // cannot grow: start a new one
     output_.skip(op, pack_, pack_end_ - pack_);
     pack_ = pack_end_ = end_;
   }

@@ -8,7 +8,7 @@ namespace hyper::disk {
 void RawWriter::place_at(Op op, Workspace& space, uint64_t base, uint64_t end) {
   const Batch& batch = space.batch;
   if (batch.length == 0) return;
-  if (!output_.random()) {  // such a sink is told every byte, and in runs as long as can be
+  if (!output_.random()) {  // such a sink gets every byte, in the longest runs possible
     output_.skip(op, base + position_, batch.guest - position_);
     space.writes.push_back({base + batch.guest, space.plain.data(), batch.length});
     position_ = batch.guest + batch.length;

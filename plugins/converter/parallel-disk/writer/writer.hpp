@@ -36,7 +36,7 @@ class Writer {
   virtual void place(Op op, Workspace& space) = 0;
   /// What restore() of a fresh writer of the same options needs to go on behind the batches placed
   /// so far, the last of which ends before `guest`; and how long the image is by then. False: this
-  /// format begins anew. Called between two place().
+  /// format cannot resume. Called between two place().
   virtual bool save(uint64_t /*guest*/, StateWriter&, uint64_t& /*length*/) const { return false; }
   /// False: not such a state.
   virtual bool restore(uint64_t /*guest*/, StateReader&) { return false; }
