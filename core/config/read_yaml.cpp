@@ -18,7 +18,7 @@
 namespace hyperhost {
 namespace {
 
-// Swallowed by a quoted string that nobody closed: yaml-cpp takes the end of the text for its end.
+// Swallowed by an unclosed quoted string: yaml-cpp takes the end of the text for its end.
 constexpr std::string_view kSentinel =
     "#\x7f"
     "end-of-text";

@@ -108,7 +108,7 @@ class Resolver {
   std::optional<std::string> file(const std::string& name) {
     std::filesystem::path path(name);
     if (path.is_relative() && !context_.base_dir.empty()) path = context_.base_dir / path;
-    // O_NONBLOCK: opening a FIFO that nobody writes must not hang.
+    // O_NONBLOCK: opening a FIFO without a writer must not hang.
     const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat status {};
     if (fd.get() < 0 || ::fstat(fd.get(), &status) != 0) return fail_errno(path, errno);

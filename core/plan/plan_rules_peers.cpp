@@ -112,7 +112,7 @@ void check_webhook(const ConfigValue& value, const WebhookSpec& hook, Findings& 
                    "a time-out of nothing lets no message through");
   }
   if (!hook.on_start && !hook.on_complete && !hook.on_error && !hook.on_warning) {
-    findings.warning(value.mark(), hook.pointer, "this webhook is never told anything",
+    findings.warning(value.mark(), hook.pointer, "this webhook is never notified of anything",
                      "set one of on_start, on_complete, on_error, on_warning");
   }
   const std::string* url = hook.url.string();
@@ -176,7 +176,7 @@ void check_uploads(const ConfigValue& document, const Plan& plan, Findings& find
     } else {
       findings.warning(
           manifest.value->mark(), manifest.pointer,
-          "without a manifest nobody sees at the destination whether the upload is complete",
+          "without a manifest, the destination does not show whether the upload is complete",
           "set export_manifest: true");
     }
   }
