@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 
 namespace hyperhost {
 
-CancelSource::CancelSource() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+CancelSource::CancelSource(int fd) : fd_(fd) {
   if (fd_ < 0) throw errno_error(errno, "create an event descriptor");
 }
 
@@ -21,7 +22,19 @@ CancelSource::~CancelSource() {
 }
 
 std::shared_ptr<CancelSource> CancelSource::create() {
-  return std::shared_ptr<CancelSource>(new CancelSource);
+  return std::shared_ptr<CancelSource>(new CancelSource(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+}
+
+std::shared_ptr<CancelSource> CancelSource::after(std::chrono::milliseconds time) {
+  std::shared_ptr<CancelSource> made(
+      new CancelSource(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)));
+  const auto left = std::max<int64_t>(time.count(), 1);
+  itimerspec when{};
+  when.it_value.tv_sec = left / 1000;
+  when.it_value.tv_nsec = left % 1000 * 1'000'000;
+  if (::timerfd_settime(made->fd_, 0, &when, nullptr) != 0) throw errno_error(errno, "set a timer");
+  made->deadline_ = Clock::now() + std::chrono::milliseconds(left);
+  return made;
 }
 
 std::shared_ptr<CancelSource> CancelSource::child() {
@@ -40,8 +53,14 @@ void CancelSource::cancel() {
     if (cancelled_.exchange(true, std::memory_order_acq_rel)) return;
     children = children_;
   }
-  const uint64_t one = 1;
-  static_cast<void>(!::write(fd_, &one, sizeof one));  // cannot fail on an eventfd at 0
+  if (deadline_ != Clock::time_point::max()) {
+    itimerspec now{};
+    now.it_value.tv_nsec = 1;
+    static_cast<void>(::timerfd_settime(fd_, 0, &now, nullptr));
+  } else {
+    const uint64_t one = 1;
+    static_cast<void>(!::write(fd_, &one, sizeof one));  // cannot fail on an eventfd at 0
+  }
   for (const auto& weak : children)
     if (const auto alive = weak.lock()) alive->cancel();
 }

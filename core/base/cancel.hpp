@@ -15,6 +15,8 @@ namespace hyperhost {
 class CancelSource : public std::enable_shared_from_this<CancelSource> {
  public:
   static std::shared_ptr<CancelSource> create();
+  /// Cancels itself when the time is over, by no thread: its children do not hear of that.
+  static std::shared_ptr<CancelSource> after(std::chrono::milliseconds time);
   /// A source that is cancelled with this one, or alone.
   std::shared_ptr<CancelSource> child();
   ~CancelSource();
@@ -22,7 +24,10 @@ class CancelSource : public std::enable_shared_from_this<CancelSource> {
   CancelSource& operator=(const CancelSource&) = delete;
 
   void cancel();
-  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  bool cancelled() const {
+    return cancelled_.load(std::memory_order_acquire) ||
+           (deadline_ != Clock::time_point::max() && Clock::now() >= deadline_);
+  }
   /// Readable for ever once cancelled. Owned by this object.
   int fd() const { return fd_; }
   /// False when cancelled before the time was over.
@@ -31,9 +36,11 @@ class CancelSource : public std::enable_shared_from_this<CancelSource> {
   void check() const;
 
  private:
-  CancelSource();
+  using Clock = std::chrono::steady_clock;
+  explicit CancelSource(int fd);
   std::atomic<bool> cancelled_{false};
-  int fd_;
+  const int fd_;  // an event; a timer where there is a deadline
+  Clock::time_point deadline_ = Clock::time_point::max();
   std::mutex mutex_;
   std::vector<std::weak_ptr<CancelSource>> children_;
 };

@@ -42,6 +42,7 @@ struct Diagnostic {
   std::string hint;     ///< what to do about it; may be empty
   std::string path;     ///< JSON Pointer into the plan, or "vm/NAME/disk/ID"; may be empty
   std::string where;    ///< "file:line:column" where known
+  std::string rule;     ///< stable id of a finding ("guest.fstab-by-name"); may be empty
   bool retryable = false;
   int64_t native_code = 0;  ///< errno, HTTP status, exit status; 0 = none
   std::chrono::nanoseconds retry_after{0};

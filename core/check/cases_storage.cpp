@@ -72,7 +72,8 @@ class Store {
     if (any_order) std::reverse(pieces.begin(), pieces.end());
     for (const auto& [offset, length] : pieces) {
       run_.at("write_at(" + std::to_string(offset) + ", " + std::to_string(length) + ")");
-      op.check(table.write_at(table.ctx, &op, offset, bytes.data() + offset, length), "write_at()");
+      op.check(table.write_at(table.ctx, &op, 0, offset, bytes.data() + offset, length),
+               "write_at()");
     }
   }
 
@@ -117,8 +118,8 @@ void case_storage(Run& run) {
     if (sink->can(HYPER_SINK_RANDOM)) {
       run.at("zero_at()");
       const hyper_sink& table = sink->table();
-      op.check(table.zero_at(table.ctx, &op, 4096, 8192), "zero_at()");
-      op.check(table.write_at(table.ctx, &op, 4096, bytes.data() + 4096, 8192), "write_at()");
+      op.check(table.zero_at(table.ctx, &op, 0, 4096, 8192), "zero_at()");
+      op.check(table.write_at(table.ctx, &op, 0, 4096, bytes.data() + 4096, 8192), "write_at()");
     }
     run.expect(store.stat(key).is_null(), "it is visible under its name before commit()");
     if (sink->can(HYPER_SINK_READBACK))

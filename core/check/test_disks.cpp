@@ -134,7 +134,7 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
   table.block_pref = 256 * 1024;
   table.max_parallel = 2;
   state_->setup.format.copy(table.format, sizeof table.format - 1);
-  table.read_at = [](void* ctx, hyper_op* op, uint64_t offset, void* buf,
+  table.read_at = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, void* buf,
                      uint64_t len) noexcept -> hyper_st {
     State& self = *static_cast<State*>(ctx);
     const Entered entered(self.inside, 2, self.run, "read_at() of its source");
@@ -147,7 +147,7 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
     if (status == HYPER_OK) std::memcpy(buf, self.bytes.data() + offset, len);
     return status;
   };
-  table.next = [](void* ctx, hyper_op* op, hyper_span* out) noexcept -> hyper_st {
+  table.next = [](void* ctx, hyper_op* op, uint32_t, hyper_span* out) noexcept -> hyper_st {
     State& self = *static_cast<State*>(ctx);
     const Entered entered(self.inside, 1, self.run, "next() of its source");
     const std::lock_guard lock(self.mutex);
@@ -173,8 +173,8 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
     }
     delete[] static_cast<unsigned char*>(span->token);
   };
-  table.extents = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
-                     void* arg) noexcept -> hyper_st {
+  table.extents = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, uint64_t len,
+                     hyper_emit_extent emit, void* arg) noexcept -> hyper_st {
     State& self = *static_cast<State*>(ctx);
     if (const hyper_st status = self.ready(op, 0, 0); status != HYPER_OK) return status;
     if (offset > self.bytes.size() || len > self.bytes.size() - offset)
@@ -196,7 +196,7 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
     }
     return HYPER_OK;
   };
-  table.close = [](void* ctx) noexcept { static_cast<State*>(ctx)->closed = true; };
+  table.close = [](void* ctx, hyper_op*) noexcept { static_cast<State*>(ctx)->closed = true; };
 }
 
 TestSource::~TestSource() {
@@ -263,14 +263,14 @@ TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string 
   table.part_size = kind == "parts" ? State::kPart : 0;
   table.block_min = 1;
   table.max_parallel = kind == "append" ? 1 : 4;
-  table.write_at = [](void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+  table.write_at = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, const void* buf,
                       uint64_t len) noexcept {
     State& self = *static_cast<State*>(ctx);
     const Entered entered(self.inside, self.setup.kind == "append" ? 1 : 4, self.run,
                           "write_at() of its sink");
     return self.write(op, offset, buf, len);
   };
-  table.zero_at = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
+  table.zero_at = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, uint64_t len) noexcept {
     State& self = *static_cast<State*>(ctx);
     if (self.setup.kind != "random") self.run.fail("zero_at() of a sink that has no random writes");
     return self.write(op, offset, nullptr, len);
@@ -278,12 +278,13 @@ TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string 
   table.path = [](void* ctx) noexcept -> const char* {
     return static_cast<State*>(ctx)->path.c_str();
   };
-  table.sync = [](void*, hyper_op*) noexcept -> hyper_st { return HYPER_OK; };
-  table.commit = [](void* ctx, hyper_op* op, uint64_t, hyper_emit, void*) noexcept -> hyper_st {
+  table.sync = [](void*, hyper_op*, uint32_t) noexcept -> hyper_st { return HYPER_OK; };
+  table.commit = [](void* ctx, hyper_op* op, uint32_t, uint64_t, hyper_emit,
+                    void*) noexcept -> hyper_st {
     static_cast<State*>(ctx)->run.fail("it commits a sink that it does not own");
     return failure(op, HYPER_FAIL, "not yours to commit");
   };
-  table.close = [](void* ctx) noexcept { static_cast<State*>(ctx)->closes++; };
+  table.close = [](void* ctx, hyper_op*) noexcept { static_cast<State*>(ctx)->closes++; };
   if (kind == "path") write_file(state_->path, {});
 }
 

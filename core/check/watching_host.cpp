@@ -47,13 +47,13 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
   return host_table()->report(op, diag);
 }
 
-void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) noexcept {
+void log(hyper_op* op, int32_t level, const char* message, const hyper_doc* fields) noexcept {
   {
     const std::lock_guard lock(watch().mutex);
     watch().look(message, "log line");
-    watch().look(kv_json, "log line");
+    if (fields != nullptr) watch().look(fields->json.dump().c_str(), "log line");
   }
-  host_table()->log(op, level, message, kv_json);
+  host_table()->log(op, level, message, fields);
 }
 
 void progress(hyper_op* op, uint64_t done, uint64_t total, const char* phase) noexcept {

@@ -95,7 +95,7 @@ class BlockCursor {
       bool bad = false;
     } walk{ready_, scanned_, scanned_, scanned_ + limit};
     const hyper_st status = source.table().extents(
-        source.table().ctx, &op_, scanned_, limit,
+        source.table().ctx, &op_, 0, scanned_, limit,
         [](void* arg, const hyper_extent* extent) noexcept -> hyper_st {
           auto& self = *static_cast<Walk*>(arg);
           if (extent->offset != self.expected || extent->length == 0 ||

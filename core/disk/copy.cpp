@@ -78,7 +78,7 @@ CopyResult read_in_order(const SourceHandle& source, Operation& op, const Write&
     const hyper_source& table = source.table();
     for (;;) {
       hyper_span span{};
-      op.check(table.next(table.ctx, &op, &span), "reading the source's stream");
+      op.check(table.next(table.ctx, &op, 0, &span), "reading the source's stream");
       if (span.len == 0) break;
       struct Release {
         const hyper_source& from;
@@ -122,7 +122,7 @@ CopyResult copy_parts(const SourceHandle& source, const SinkHandle& sink, Operat
             op.cancel().check();
             const uint64_t size = std::min(part, source.length() - offset);
             source.read_at(op, offset, buffer.data(), size);
-            op.check(sink.table().write_at(sink.table().ctx, &op, offset, buffer.data(), size),
+            op.check(sink.table().write_at(sink.table().ctx, &op, 0, offset, buffer.data(), size),
                      "writing to the store");
             const std::lock_guard lock(mutex);
             done += size;
@@ -155,7 +155,7 @@ CopyResult copy_source(const SourceHandle& source, const SinkHandle& sink, Opera
   uint64_t part_offset = 0;
   const auto flush = [&] {
     if (part.empty()) return;
-    op.check(table.write_at(table.ctx, &op, part_offset, part.data(), part.size()),
+    op.check(table.write_at(table.ctx, &op, 0, part_offset, part.data(), part.size()),
              "writing to the store");
     part_offset += part.size();
     part.clear();
@@ -163,7 +163,7 @@ CopyResult copy_source(const SourceHandle& source, const SinkHandle& sink, Opera
   const Write write = [&](uint64_t offset, const unsigned char* data, uint64_t size) {
     if (sink.can(HYPER_SINK_RANDOM) || sink.can(HYPER_SINK_APPEND)) {
       if (sink.can(HYPER_SINK_RANDOM) && size >= 64 * 1024 && is_zero(data, size)) return;
-      op.check(table.write_at(table.ctx, &op, offset, data, size), "writing to the target");
+      op.check(table.write_at(table.ctx, &op, 0, offset, data, size), "writing to the target");
       return;
     }
     while (size > 0) {

@@ -81,7 +81,7 @@ class FileSource final : public hyper::Source {
     }
   }
 
-  hyper::FileRange locate() override { return {path_, 0, length_}; }
+  hyper::FileRange locate(hyper::Op) override { return {path_, 0, length_}; }
 
   std::unique_ptr<hyper::Source> sibling(hyper::Op, const std::string& name) override {
     if (name.empty() || name.find('/') != std::string::npos || name == "." || name == "..")

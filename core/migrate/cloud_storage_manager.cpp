@@ -74,7 +74,7 @@ UploadResult CloudStorageManager::upload_text(const std::string& text, const std
                                     {"content_type", "application/json"},
                                     {"presign_seconds", options.presign.count()}});
   const hyper_sink& table = sink->table();
-  op.check(table.write_at(table.ctx, &op, 0, text.data(), text.size()), "writing " + key);
+  op.check(table.write_at(table.ctx, &op, 0, 0, text.data(), text.size()), "writing " + key);
   return committed(key, text.size(), sink->commit(op, text.size()), op);
 }
 

@@ -356,7 +356,7 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
     if (log != nullptr) {
       const hyper_sink& table = disk.sink->table();
       if (config.durability == Durability::kFile && table.sync != nullptr)
-        op.check(table.sync(table.ctx, &op), "making the disk durable");
+        op.check(table.sync(table.ctx, &op, 0), "making the disk durable");
       log->written(route.disk.id, token, result, disk.length);
     }
     unfinished.over = true;

@@ -4,11 +4,25 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "core/plugin/document_schema.hpp"
 #include "core/plugin/filter/watched_sink.hpp"
 
 namespace hyperhost {
 namespace {
+
+/// Ends something. Without an operation where even that cannot be made (no descriptors left).
+template <class F>
+void with_closing_operation(const std::string& name, F&& end) noexcept {
+  std::optional<ClosingOperation> op;
+  try {
+    op.emplace(name);
+  } catch (const std::exception& error) {
+    spdlog::warn("{}: it is closed without a time limit: {}", name, error.what());
+  }
+  end(op ? &*op : nullptr);
+}
 
 std::string label(const Plugin& plugin, const char* call) {
   return "plugin '" + plugin.id() + "': " + call + "()";
@@ -26,13 +40,24 @@ const Interface* interface_of(const Plugin& plugin, const Interface* table, cons
   return table;
 }
 
-using Undo = hyper_st (*)(void*, hyper_op*, const char*) noexcept;
+nlohmann::json parsed(const std::string& text, std::string_view document, const std::string& what) {
+  return accepted_answer(document, parse_object(text, what), what);
+}
+
+/// emitted_object() that is checked against the document's schema.
+template <class F>
+nlohmann::json answered(Operation& op, std::string_view document, const std::string& what, F&& f) {
+  return accepted_answer(document, emitted_object(op, what, std::forward<F>(f)), what);
+}
+
+using Undo = hyper_st (*)(void*, hyper_op*, uint32_t, const hyper_doc*) noexcept;
 
 bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
             const nlohmann::json& entry) {
   if (undo == nullptr) return false;
   const auto lock = plugin.enter();
-  const hyper_st status = undo(connection, &op, entry.dump().c_str());
+  const hyper_doc doc{entry};
+  const hyper_st status = undo(connection, &op, 0, &doc);
   if (status == HYPER_UNSUPPORTED) return false;
   op.check(status, label(plugin, "undo"));
   return true;
@@ -41,7 +66,14 @@ bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
 }  // namespace
 
 SourceHandle::~SourceHandle() {
-  if (table_.close != nullptr) table_.close(table_.ctx);
+  if (table_.close != nullptr)
+    with_closing_operation(name_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
+}
+
+hyper_st SourceHandle::opened(const hyper_op* op, hyper_st status) {
+  if (status == HYPER_OK && op != nullptr) name_ = static_cast<const Operation*>(op)->name();
+  if (status != HYPER_OK) table_ = {};
+  return status;
 }
 
 void SourceHandle::validate(const std::string& what) const {
@@ -71,7 +103,7 @@ void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_
   const uint64_t most = table_.block_max == 0 ? length : table_.block_max;
   for (uint64_t done = 0; done < length;) {
     const uint64_t piece = std::min(most, length - done);
-    op.check(table_.read_at(table_.ctx, &op, offset + done,
+    op.check(table_.read_at(table_.ctx, &op, 0, offset + done,
                             static_cast<unsigned char*>(buffer) + done, piece),
              "read of the source");
     done += piece;
@@ -80,13 +112,20 @@ void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_
 
 nlohmann::json SourceHandle::finish(Operation& op) const {
   if (table_.finish == nullptr) return nlohmann::json::object();
-  return emitted_object(op, "finish of the source", [&](hyper_emit emit, void* arg) {
-    return table_.finish(table_.ctx, &op, emit, arg);
+  return answered(op, "source.finish", "finish of the source", [&](hyper_emit emit, void* arg) {
+    return table_.finish(table_.ctx, &op, 0, emit, arg);
   });
 }
 
 SinkHandle::~SinkHandle() {
-  if (table_.close != nullptr) table_.close(table_.ctx);
+  if (table_.close != nullptr)
+    with_closing_operation(name_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
+}
+
+hyper_st SinkHandle::opened(const hyper_op* op, hyper_st status) {
+  if (status == HYPER_OK && op != nullptr) name_ = static_cast<const Operation*>(op)->name();
+  if (status != HYPER_OK) table_ = {};
+  return status;
 }
 
 void SinkHandle::validate(const std::string& what) const {
@@ -121,7 +160,7 @@ std::string SinkHandle::path() const {
 
 std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length) const {
   auto source = std::make_unique<SourceHandle>();
-  op.check(source->opened(table_.reopen(table_.ctx, &op, length, source->out())),
+  op.check(source->opened(&op, table_.reopen(table_.ctx, &op, 0, length, source->out())),
            label(plugin_, "reopen"));
   source->gate_ = gate_;
   source->validate(label(plugin_, "reopen"));
@@ -129,64 +168,67 @@ std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length)
 }
 
 nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
-  return emitted_object(op, label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
-    return table_.commit(table_.ctx, &op, length, emit, arg);
+  return answered(op, "sink.commit", label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
+    return table_.commit(table_.ctx, &op, 0, length, emit, arg);
   });
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {
-  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
-    return table_.keep(table_.ctx, &op, 1, emit, arg);
+  return answered(op, "sink.token", label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+    return table_.keep(table_.ctx, &op, 0, 1, emit, arg);
   });
 }
 
 void SinkHandle::drop(Operation& op) {
-  op.check(table_.keep(table_.ctx, &op, 0, nullptr, nullptr), label(plugin_, "keep"));
+  op.check(table_.keep(table_.ctx, &op, 0, 0, nullptr, nullptr), label(plugin_, "keep"));
 }
 
 ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)
-    : plugin_(plugin), table_(interface_of(plugin, plugin.provider(), HYPER_IFACE_PROVIDER)) {
+    : plugin_(plugin),
+      table_(interface_of(plugin, plugin.provider(), HYPER_IFACE_PROVIDER)),
+      name_(op.name()) {
   const auto lock = plugin_.enter();
-  op.check(table_->connect(&options, &op, &connection_), label(plugin_, "connect"));
+  op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 ProviderHandle::~ProviderHandle() {
   const auto lock = plugin_.enter();
-  table_->disconnect(connection_);
+  with_closing_operation(name_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
 }
 
 void ProviderHandle::list_vms(Operation& op, const std::string& pattern,
                               const std::function<void(const nlohmann::json&)>& on_vm) {
   const auto lock = plugin_.enter();
   const std::string what = label(plugin_, "list_vms");
-  EmitSink sink([&](const std::string& text) { on_vm(parse_object(text, what)); });
+  EmitSink sink([&](const std::string& text) { on_vm(parsed(text, "vm.summary", what)); });
   const hyper_st status = table_->list_vms(
-      connection_, &op, pattern.empty() ? nullptr : pattern.c_str(), &EmitSink::emit, &sink);
+      connection_, &op, 0, pattern.empty() ? nullptr : pattern.c_str(), &EmitSink::emit, &sink);
   sink.rethrow();
   op.check(status, what);
 }
 
 nlohmann::json ProviderHandle::describe_vm(Operation& op, const std::string& vm) {
   const auto lock = plugin_.enter();
-  return emitted_object(op, label(plugin_, "describe_vm"), [&](hyper_emit emit, void* arg) {
-    return table_->describe_vm(connection_, &op, vm.c_str(), emit, arg);
-  });
+  return answered(op, "vm.description", label(plugin_, "describe_vm"),
+                  [&](hyper_emit emit, void* arg) {
+                    return table_->describe_vm(connection_, &op, 0, vm.c_str(), emit, arg);
+                  });
 }
 
 void ProviderHandle::preflight(Operation& op, const nlohmann::json& request) {
   if (table_->preflight == nullptr) return;
   const auto lock = plugin_.enter();
-  op.check(table_->preflight(connection_, &op, request.dump().c_str()),
-           label(plugin_, "preflight"));
+  const hyper_doc doc{request};
+  op.check(table_->preflight(connection_, &op, 0, &doc), label(plugin_, "preflight"));
 }
 
 std::unique_ptr<ProviderVmHandle> ProviderHandle::open_vm(Operation& op,
                                                           const nlohmann::json& request) {
   const auto lock = plugin_.enter();
+  const hyper_doc doc{request};
   void* vm = nullptr;
-  op.check(table_->open_vm(connection_, &op, request.dump().c_str(), &vm),
-           label(plugin_, "open_vm"));
-  return std::make_unique<ProviderVmHandle>(*this, vm);
+  op.check(table_->open_vm(connection_, &op, 0, &doc, &vm), label(plugin_, "open_vm"));
+  return std::make_unique<ProviderVmHandle>(*this, op, vm);
 }
 
 bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
@@ -195,7 +237,7 @@ bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
 
 ProviderVmHandle::~ProviderVmHandle() {
   if (vm_ == nullptr) return;
-  Operation op("close", CancelSource::create());
+  Operation op(name_, CancelSource::create());
   try {
     close(op, HYPER_FAIL);
   } catch (const Error& error) {
@@ -208,9 +250,9 @@ std::unique_ptr<SourceHandle> ProviderVmHandle::open_disk(Operation& op, const s
   const auto lock = provider_.plugin_.enter();
   auto source = std::make_unique<SourceHandle>();
   const std::string what = label(provider_.plugin_, "open_disk");
-  op.check(
-      source->opened(provider_.table_->open_disk(vm_, &op, disk_id.c_str(), flags, source->out())),
-      what);
+  op.check(source->opened(
+               &op, provider_.table_->open_disk(vm_, &op, flags, disk_id.c_str(), source->out())),
+           what);
   source->validate(what);
   source->serialize(provider_.plugin_);
   return source;
@@ -226,55 +268,61 @@ void ProviderVmHandle::close(Operation& op, hyper_st outcome) {
 ConverterHandle::ConverterHandle(Plugin& plugin, const Options& options, Operation& op)
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.converter(), HYPER_IFACE_CONVERTER)),
+      name_(op.name()),
       options_(options) {
   const auto lock = plugin_.enter();
-  op.check(table_->open(&options_, &op, &self_), label(plugin_, "open"));
+  op.check(table_->open(&op, 0, &options_, &self_), label(plugin_, "open"));
 }
 
 ConverterHandle::~ConverterHandle() {
   const auto lock = plugin_.enter();
-  table_->close(self_);
+  with_closing_operation(name_, [&](hyper_op* op) { table_->close(self_, op); });
 }
 
 nlohmann::json ConverterHandle::plan(Operation& op, const nlohmann::json& request) {
+  const hyper_doc doc{request};
   const auto lock = plugin_.enter();
-  return emitted_object(op, label(plugin_, "plan"), [&](hyper_emit emit, void* arg) {
-    return table_->plan(self_, &op, request.dump().c_str(), emit, arg);
+  return answered(op, "converter.plan", label(plugin_, "plan"), [&](hyper_emit emit, void* arg) {
+    return table_->plan(self_, &op, 0, &doc, emit, arg);
   });
 }
 
 nlohmann::json ConverterHandle::convert(Operation& op, const nlohmann::json& request,
                                         const SourceHandle& source, const SinkHandle& sink) {
+  const hyper_doc doc{request};
   const auto lock = plugin_.enter();
   const SerialGate::OwnUse own_source(plugin_, source.gate()), own_sink(plugin_, sink.gate());
-  return emitted_object(op, label(plugin_, "convert"), [&](hyper_emit emit, void* arg) {
-    return table_->convert(self_, &op, request.dump().c_str(), &source.table(), &sink.table(), emit,
-                           arg);
-  });
+  return answered(
+      op, "converter.result", label(plugin_, "convert"), [&](hyper_emit emit, void* arg) {
+        return table_->convert(self_, &op, 0, &doc, &source.table(), &sink.table(), emit, arg);
+      });
 }
 
 StorageHandle::StorageHandle(Plugin& plugin, const Options& options, Operation& op)
-    : plugin_(plugin), table_(interface_of(plugin, plugin.storage(), HYPER_IFACE_STORAGE)) {
+    : plugin_(plugin),
+      table_(interface_of(plugin, plugin.storage(), HYPER_IFACE_STORAGE)),
+      name_(op.name()) {
   const auto lock = plugin_.enter();
-  op.check(table_->connect(&options, &op, &connection_), label(plugin_, "connect"));
+  op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 StorageHandle::~StorageHandle() {
   const auto lock = plugin_.enter();
-  table_->disconnect(connection_);
+  with_closing_operation(name_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
 }
 
 nlohmann::json StorageHandle::info(Operation& op) {
   const auto lock = plugin_.enter();
-  return emitted_object(op, label(plugin_, "info"), [&](hyper_emit emit, void* arg) {
-    return table_->info(connection_, &op, emit, arg);
+  return answered(op, "storage.info", label(plugin_, "info"), [&](hyper_emit emit, void* arg) {
+    return table_->info(connection_, &op, 0, emit, arg);
   });
 }
 
 std::unique_ptr<SinkHandle> StorageHandle::put(Operation& op, const nlohmann::json& request) {
   const auto lock = plugin_.enter();
   auto sink = std::make_unique<SinkHandle>(plugin_);
-  op.check(sink->opened(table_->put(connection_, &op, request.dump().c_str(), sink->out())),
+  const hyper_doc doc{request};
+  op.check(sink->opened(&op, table_->put(connection_, &op, 0, &doc, sink->out())),
            label(plugin_, "put"));
   sink->validate(label(plugin_, "put"));
   sink->serialize();
@@ -284,7 +332,7 @@ std::unique_ptr<SinkHandle> StorageHandle::put(Operation& op, const nlohmann::js
 std::unique_ptr<SourceHandle> StorageHandle::get(Operation& op, const std::string& key) {
   const auto lock = plugin_.enter();
   auto source = std::make_unique<SourceHandle>();
-  op.check(source->opened(table_->get(connection_, &op, key.c_str(), source->out())),
+  op.check(source->opened(&op, table_->get(connection_, &op, 0, key.c_str(), source->out())),
            label(plugin_, "get"));
   source->validate(label(plugin_, "get"));
   source->serialize(plugin_);
@@ -295,8 +343,8 @@ nlohmann::json StorageHandle::stat(Operation& op, const std::string& key) {
   const auto lock = plugin_.enter();
   nlohmann::json answer;
   const std::string what = label(plugin_, "stat");
-  EmitSink sink([&](const std::string& text) { answer = parse_object(text, what); });
-  const hyper_st status = table_->stat(connection_, &op, key.c_str(), &EmitSink::emit, &sink);
+  EmitSink sink([&](const std::string& text) { answer = parsed(text, "storage.stat", what); });
+  const hyper_st status = table_->stat(connection_, &op, 0, key.c_str(), &EmitSink::emit, &sink);
   sink.rethrow();
   if (status == HYPER_NOTFOUND) return nullptr;
   op.check(status, what);
@@ -307,15 +355,15 @@ void StorageHandle::list(Operation& op, const std::string& prefix,
                          const std::function<void(const nlohmann::json&)>& on_object) {
   const auto lock = plugin_.enter();
   const std::string what = label(plugin_, "list");
-  EmitSink sink([&](const std::string& text) { on_object(parse_object(text, what)); });
-  const hyper_st status = table_->list(connection_, &op, prefix.c_str(), &EmitSink::emit, &sink);
+  EmitSink sink([&](const std::string& text) { on_object(parsed(text, "storage.stat", what)); });
+  const hyper_st status = table_->list(connection_, &op, 0, prefix.c_str(), &EmitSink::emit, &sink);
   sink.rethrow();
   op.check(status, what);
 }
 
 void StorageHandle::remove(Operation& op, const std::string& key) {
   const auto lock = plugin_.enter();
-  op.check(table_->remove(connection_, &op, key.c_str()), label(plugin_, "remove"));
+  op.check(table_->remove(connection_, &op, 0, key.c_str()), label(plugin_, "remove"));
 }
 
 bool StorageHandle::undo(Operation& op, const nlohmann::json& entry) {
@@ -332,9 +380,9 @@ nlohmann::json ImageReader::probe(Operation& op, const SourceHandle& source) con
   const SerialGate::OwnUse own(plugin_, source.gate());
   nlohmann::json answer;
   const std::string what = label(plugin_, "probe");
-  EmitSink sink([&](const std::string& text) { answer = parse_object(text, what); });
+  EmitSink sink([&](const std::string& text) { answer = parsed(text, "image.probe", what); });
   const hyper_st status =
-      table_->probe(options_.get(), &op, &source.table(), &EmitSink::emit, &sink);
+      table_->probe(&op, 0, options_.get(), &source.table(), &EmitSink::emit, &sink);
   sink.rethrow();
   if (status == HYPER_UNSUPPORTED) return nullptr;
   op.check(status, what);
@@ -345,11 +393,11 @@ std::unique_ptr<SourceHandle> ImageReader::open(Operation& op, std::shared_ptr<S
                                                 const std::string& format) const {
   const auto lock = plugin_.enter();
   const SerialGate::OwnUse own(plugin_, source->gate());
-  const nlohmann::json request =
-      format.empty() ? nlohmann::json::object() : nlohmann::json{{"format", format}};
+  hyper_doc request{nlohmann::json::object()};
+  if (!format.empty()) request.json["format"] = format;
   auto image = std::make_unique<SourceHandle>();
-  op.check(image->opened(table_->open(options_.get(), &op, &source->table(), request.dump().c_str(),
-                                      image->out())),
+  op.check(image->opened(
+               &op, table_->open(&op, 0, options_.get(), &source->table(), &request, image->out())),
            label(plugin_, "open"));
   image->validate(label(plugin_, "open"));
   if (!image->can(HYPER_SOURCE_SEEK))

@@ -27,7 +27,8 @@ class SourceHandle {
 
   hyper_source* out() { return &table_; }
   /// Passes an opener's status on; after a failure there is nothing to close, whatever it wrote.
-  hyper_st opened(hyper_st status) { return status == HYPER_OK ? status : (table_ = {}, status); }
+  /// What is opened is closed under the operation's name.
+  hyper_st opened(const hyper_op* op, hyper_st status);
   const hyper_source& table() const { return table_; }
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
   uint64_t length() const { return table_.length; }
@@ -48,6 +49,7 @@ class SourceHandle {
 
  private:
   friend class SinkHandle;  // what it reopens has its gate
+  std::string name_ = "close";
   hyper_source table_{};
   std::shared_ptr<SerialGate> gate_;
 };
@@ -60,7 +62,7 @@ class SinkHandle {
   SinkHandle& operator=(const SinkHandle&) = delete;
 
   hyper_sink* out() { return &table_; }
-  hyper_st opened(hyper_st status) { return status == HYPER_OK ? status : (table_ = {}, status); }
+  hyper_st opened(const hyper_op* op, hyper_st status);
   const hyper_sink& table() const { return table_; }
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
   std::string path() const;
@@ -82,6 +84,7 @@ class SinkHandle {
 
  private:
   const Plugin& plugin_;
+  std::string name_ = "close";
   hyper_sink table_{};
   std::shared_ptr<SerialGate> gate_;
 };
@@ -109,13 +112,15 @@ class ProviderHandle {
   friend class ProviderVmHandle;
   Plugin& plugin_;
   const hyper_provider* table_;
+  const std::string name_;  // of the operation that connected
   void* connection_ = nullptr;
 };
 
 /// Must be close()d by its owner; the destructor closes as failed. Sources first.
 class ProviderVmHandle {
  public:
-  ProviderVmHandle(ProviderHandle& provider, void* vm) : provider_(provider), vm_(vm) {}
+  ProviderVmHandle(ProviderHandle& provider, const Operation& op, void* vm)
+      : provider_(provider), name_(op.name()), vm_(vm) {}
   ~ProviderVmHandle();
   ProviderVmHandle(const ProviderVmHandle&) = delete;
   ProviderVmHandle& operator=(const ProviderVmHandle&) = delete;
@@ -127,6 +132,7 @@ class ProviderVmHandle {
 
  private:
   ProviderHandle& provider_;
+  const std::string name_;
   void* vm_;
 };
 
@@ -145,6 +151,7 @@ class ConverterHandle {
  private:
   Plugin& plugin_;
   const hyper_converter* table_;
+  const std::string name_;
   void* self_ = nullptr;
   Options options_;
 };
@@ -172,6 +179,7 @@ class StorageHandle {
  private:
   Plugin& plugin_;
   const hyper_storage* table_;
+  const std::string name_;
   void* connection_ = nullptr;
 };
 

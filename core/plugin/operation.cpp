@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/plugin/operation.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 namespace hyperhost {
@@ -40,6 +42,7 @@ void Operation::report(const hyper_diag& diag) {
   diagnostic.detail = bounded(full.detail);
   diagnostic.hint = bounded(full.hint);
   diagnostic.path = bounded(full.path);
+  diagnostic.rule = bounded(full.rule);
   diagnostic.retryable = (full.flags & HYPER_DIAG_RETRYABLE) != 0;
   diagnostic.native_code = full.native_code;
   diagnostic.retry_after = std::chrono::nanoseconds(
@@ -91,6 +94,19 @@ void Operation::check(hyper_st status, const std::string& what) {
   throw Error(found);
 }
 
+ClosingOperation::ClosingOperation(const std::string& name, std::chrono::milliseconds limit)
+    : Operation(name, CancelSource::after(limit)) {
+  on_notice([name](const Diagnostic& notice) {
+    spdlog::warn("{}: while closing: {}", name, to_string(notice));
+  });
+}
+
+ClosingOperation::~ClosingOperation() {
+  for (const Diagnostic& diagnostic : diagnostics())
+    if (diagnostic.severity == Severity::kError)
+      spdlog::error("{}: while closing: {}", name(), to_string(diagnostic));
+}
+
 hyper_st EmitSink::emit(void* self, const char* json, uint64_t len) noexcept {
   auto& sink = *static_cast<EmitSink*>(self);
   try {
@@ -105,9 +121,10 @@ hyper_st EmitSink::emit(void* self, const char* json, uint64_t len) noexcept {
 }
 
 nlohmann::json parse_object(const std::string& text, const std::string& what) {
-  auto value = nlohmann::json::parse(text, nullptr, false);
-  if (!value.is_object()) throw Error(Code::kFail, what + " did not answer with a JSON object");
-  return value;
+  auto value = parse_document(text);
+  if (!value || !value->is_object())
+    throw Error(Code::kFail, what + " did not answer with a JSON object");
+  return std::move(*value);
 }
 
 nlohmann::json emitted_object(Operation& op, const std::string& what,

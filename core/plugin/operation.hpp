@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's side of a plugin call: Operation is what a plugin sees as hyper_op, Options what it
-// sees as hyper_cfg. An Operation collects the diagnostics of the calls made with it, passes
+// gets as its options. An Operation collects the diagnostics of the calls made with it, passes
 // warnings and progress on, and carries the cancel. Thread-safe; lives as long as the calls.
 #pragma once
 
@@ -16,20 +16,17 @@
 #include "core/base/bandwidth.hpp"
 #include "core/base/cancel.hpp"
 #include "core/base/diagnostic.hpp"
+#include "core/plugin/documents.hpp"
 
 struct hyper_op {};
-struct hyper_cfg {};
 
 namespace hyperhost {
 
-class Options : public hyper_cfg {
+class Options : public hyper_doc {
  public:
-  Options() : value_(nlohmann::json::object()) {}
-  explicit Options(nlohmann::json value) : value_(std::move(value)) {}
-  const nlohmann::json& value() const { return value_; }
-
- private:
-  nlohmann::json value_;
+  Options() : hyper_doc{nlohmann::json::object()} {}
+  explicit Options(nlohmann::json value) : hyper_doc{std::move(value)} {}
+  const nlohmann::json& value() const { return json; }
 };
 
 class Operation : public hyper_op {
@@ -80,6 +77,17 @@ class Operation : public hyper_op {
   std::size_t checked_ = 0;  // diagnostics before this belong to calls that ended
   uint64_t done_ = 0;
   std::chrono::steady_clock::time_point last_progress_{};
+};
+
+/// The operation of a call that ends something: nobody cancels it, but it has a time limit. What
+/// is reported meanwhile is logged, since nobody is left to act on it.
+class ClosingOperation : public Operation {
+ public:
+  static constexpr std::chrono::milliseconds kLimit{60'000};
+  explicit ClosingOperation(const std::string& name, std::chrono::milliseconds limit = kLimit);
+  ~ClosingOperation();
+  ClosingOperation(const ClosingOperation&) = delete;
+  ClosingOperation& operator=(const ClosingOperation&) = delete;
 };
 
 /// The table passed to every plugin's start(). Constant.

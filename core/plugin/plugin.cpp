@@ -179,7 +179,7 @@ const hyper_storage* Plugin::storage() const {
 hyper_st Plugin::validate(const char* iface, const Options& options, Operation& op) const {
   if (plugin_.validate == nullptr) return HYPER_OK;
   const auto lock = enter();
-  return plugin_.validate(iface, &options, &op);
+  return plugin_.validate(&op, 0, iface, &options);
 }
 
 std::unique_lock<std::recursive_mutex> Plugin::enter() const {

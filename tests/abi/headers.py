@@ -22,7 +22,7 @@ def compile_text(compiler, standard, language, text, extra=()):
 
 class Headers(unittest.TestCase):
     def each(self, suffix, compilers, standards, language, extra=()):
-        headers = sorted((SDK / "hyper").glob(f"*{suffix}"))
+        headers = sorted((SDK / "hyper").rglob(f"*{suffix}"))
         self.assertGreater(len(headers), 3)
         for compiler in compilers:
             requirement.tool(compiler, package=compiler)
@@ -30,7 +30,7 @@ class Headers(unittest.TestCase):
                 for header in headers:
                     with self.subTest(header=header.name, compiler=compiler, standard=standard):
                         done = compile_text(compiler, standard, language,
-                                            f"#include <hyper/{header.name}>\nint used(void);\n", extra)
+                                            f"#include <{header.relative_to(SDK)}>\nint used(void);\n", extra)
                         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_c_headers_as_c(self):

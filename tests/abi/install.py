@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,34 @@ class Install(unittest.TestCase):
         section = project / "section"
         run("objcopy", "--dump-section", f".hyper_manifest={section}", library, project / "copy")
         self.assertEqual(json.loads(section.read_bytes().rstrip(b"\0")), manifest)
+
+    def test_a_provider_a_storage_in_c_and_one_plan_through_both(self):
+        """Each built from the installed SDK alone; the storage has no JSON parser or printer of its own."""
+        provider, storage = self.place / "letters", self.place / "shelf"
+        shutil.copytree(snippets.ROOT / "sdk/templates/provider", provider)
+        shutil.copytree(snippets.ROOT / "sdk/examples/c-storage", storage)
+        for source in storage.glob("src/*"):
+            self.assertNotRegex(source.read_text(), r'\\"[a-z_]+\\":', f"{source.name} writes JSON by itself")
+        built = [self.build(provider), self.build(storage)]
+        self.assertEqual(exported(built[1] / "shelf.so"), {"hyper_plugin_entry_v1"})
+        for library in (built[0] / "acme.so", built[1] / "shelf.so"):
+            report = json.loads(run(HOST, "--output", "json", "plugins", "check", library))["plugins"][0]
+            self.assertEqual((report["failed"], report["skipped"]), (0, 0), report)
+        disk = bytes(range(256)) * 4096
+        (provider / "disks").mkdir()
+        (provider / "disks/demo.raw").write_bytes(disk)
+        for isolation in ("none", "process"):
+            with self.subTest(isolation=isolation):
+                plan = provider / f"{isolation}.yaml"
+                plan.write_text(json.dumps({
+                    "version": 1, "providers": {"files": {"plugin": "acme", "path": "disks"}},
+                    "output_dir": f"out-{isolation}", "defaults": {"target_format": "raw"},
+                    "upload": {"destination": f"shelf://{isolation}", "storage": {"plugin": "shelf", "path": f"store-{isolation}"}},
+                    "migrations": [{"vm": "demo", "provider": "files"}]}))
+                run(HOST, "--plugin-dir", built[0], "--plugin-dir", built[1], "--isolation", isolation, "run", plan, cwd=provider)
+                stored = [path for path in (provider / f"store-{isolation}").rglob("*") if path.is_file()]
+                self.assertIn(disk, [path.read_bytes() for path in stored])
+                self.assertEqual(list((provider / f"store-{isolation}/.parts").iterdir()), [])
 
     def test_an_undefined_symbol_does_not_link(self):
         project = self.place / "undefined"

@@ -126,7 +126,8 @@ def main():
         GOLDEN.mkdir(exist_ok=True)
         (GOLDEN / f"abi-{version}.txt").write_text(write(structs))
         shutil.rmtree(FROZEN / version, ignore_errors=True)
-        shutil.copytree(SDK / "hyper", FROZEN / version / "hyper")
+        # Drafts are no part of a release.
+        shutil.copytree(SDK / "hyper", FROZEN / version / "hyper", ignore=shutil.ignore_patterns("draft"))
         return 0
     check_gate()
     failed = 0

@@ -63,6 +63,7 @@ BAD = {
     "write-before": ("provider", r"read_at\(\) writes in front of its buffer"),
     "short-read": ("provider", r"a read at a random offset .* does not equal what was read in order"),
     "wrong-when-small": ("provider", r"does not equal what was read in order"),
+    "ignore-flags": ("provider", r"read_at\(\) with an unknown flag is not HYPER_UNSUPPORTED"),
     "lie-about-zeros": ("provider", r"an extent is marked as zero and byte \d+ reads otherwise"),
     "gap-in-extents": ("provider", r"an extent does not begin where the one before it ends"),
     "open-any-sibling": ("provider", r"sibling\(\"\.\./.*/etc/passwd\"\) succeeds and must fail"),

@@ -6,11 +6,11 @@
 
 class NullStorage : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<NullStorage> connect(hyper::Config, hyper::Op) {
+  static std::unique_ptr<NullStorage> connect(hyper::Doc, hyper::Op) {
     return std::make_unique<NullStorage>();
   }
   std::string info(hyper::Op) override { return R"({"location": "nowhere", "sink": []})"; }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const std::string&) override {
+  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc&) override {
     throw hyper::Error(HYPER_NOSPACE, "there is no room in nowhere");
   }
   std::unique_ptr<hyper::Source> get(hyper::Op, const std::string& key) override {

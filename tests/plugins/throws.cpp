@@ -2,7 +2,7 @@
 #include "null_storage.hpp"
 
 struct ThrowingStorage : NullStorage {
-  static std::unique_ptr<ThrowingStorage> connect(hyper::Config, hyper::Op) {
+  static std::unique_ptr<ThrowingStorage> connect(hyper::Doc, hyper::Op) {
     throw std::runtime_error("thrown inside the plugin");
   }
 };

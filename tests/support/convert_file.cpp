@@ -13,23 +13,23 @@ hyper_st take(void* arg, const char* json, uint64_t len) noexcept {
 
 TestConverter::TestConverter(const Settings& settings)
     : table_(static_cast<const hyper_converter*>(Converter<disk::ParallelDisk>::table())) {
-  hyper_cfg config;
-  config.options["threads"] = settings.threads;
-  config.options["memory"] = settings.memory;
-  config.options["strict_deflate"] = settings.strict_deflate;
-  config.options["allow_backing"] = settings.allow_backing;
+  const hyper_doc config{{{"threads", settings.threads},
+                          {"memory", settings.memory},
+                          {"strict_deflate", settings.strict_deflate},
+                          {"allow_backing", settings.allow_backing}}};
   hyper_op op;
-  check(table_->open(&config, &op, &self_));
+  check(table_->open(&op, 0, &config, &self_));
 }
 
 TestConverter::~TestConverter() {
-  table_->close(self_);
+  table_->close(self_, nullptr);
 }
 
 Converted TestConverter::plan(const nlohmann::json& request) {
   hyper_op op;
   Converted done;
-  done.status = table_->plan(self_, &op, request.dump().c_str(), &take, &done);
+  const hyper_doc document{request};
+  done.status = table_->plan(self_, &op, 0, &document, &take, &done);
   done.said = op.all();
   return done;
 }
@@ -45,8 +45,8 @@ Converted TestConverter::run(const std::string& from, const std::string& to,
   auto file = std::make_unique<FileSink>(to, sink_options);
   FileSink* sink_file = file.get();
   const OwnedSink sink(std::move(file));
-  done.status =
-      table_->convert(self_, op, request.dump().c_str(), source.raw(), sink.raw(), &take, &done);
+  const hyper_doc document{request};
+  done.status = table_->convert(self_, op, 0, &document, source.raw(), sink.raw(), &take, &done);
   if (done.status == HYPER_OK)
     sink_file->commit(Op(op), done.result["bytes_written"].get<uint64_t>());
   done.said = op->all();

@@ -67,7 +67,7 @@ class FileSource : public Source {
     position_ += now;
     return {buffer_.data(), now};
   }
-  FileRange locate() override { return {path_, 0, length_}; }
+  FileRange locate(Op) override { return {path_, 0, length_}; }
   std::unique_ptr<Source> sibling(Op, const std::string& name) override {
     SourceOptions options = options_;
     options.format.clear();
@@ -162,7 +162,7 @@ class OwnedSink : public SinkRef {
     table_.size = sizeof table_;
     export_sink(std::move(sink), &table_);
   }
-  ~OwnedSink() { table_.close(table_.ctx); }
+  ~OwnedSink() { table_.close(table_.ctx, nullptr); }
   OwnedSink(const OwnedSink&) = delete;
   OwnedSink& operator=(const OwnedSink&) = delete;
 

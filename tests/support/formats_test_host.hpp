@@ -53,7 +53,7 @@ inline Op test_op() {
       reports().texts.emplace_back(diag->summary);
       return diag->code;
     };
-    table.log = [](hyper_op*, int32_t, const char*, const char*) noexcept {};
+    table.log = [](hyper_op*, int32_t, const char*, const hyper_doc*) noexcept {};
     table.progress = [](hyper_op*, uint64_t, uint64_t, const char*) noexcept {};
     table.cancelled = [](hyper_op*) noexcept -> int32_t { return cancel_flag() ? 1 : 0; };
     return table;

@@ -21,6 +21,8 @@
 #include <hyper/hyper.h>
 #include <nlohmann/json.hpp>
 
+#include "core/plugin/documents.hpp"
+
 namespace ovf_test {
 
 using Json = nlohmann::json;
@@ -78,47 +80,30 @@ inline hyper_st host_report(hyper_op* op, const hyper_diag* diag) noexcept {
   return diag->code;
 }
 
-inline hyper_st host_cfg_get(const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept {
-  const auto& all = *reinterpret_cast<const Json*>(cfg);
-  const Json::json_pointer at{std::string(pointer)};
-  if (!all.contains(at)) return HYPER_NOTFOUND;
-  const Json& value = all.at(at);
-  if (value.is_boolean()) {
-    out->type = HYPER_VAL_BOOL;
-    out->i64 = value.get<bool>() ? 1 : 0;
-  } else if (value.is_string()) {
-    out->type = HYPER_VAL_STRING;
-    out->str = value.get_ref<const std::string&>().c_str();
-    out->len = value.get_ref<const std::string&>().size();
-  } else {
-    std::abort();  // local-ovf has no other options
-  }
-  return HYPER_OK;
-}
-
 inline const hyper_host& host_table() {
-  static const hyper_host table = {
-      sizeof(hyper_host),
-      HYPER_ABI_MINOR,
-      [](const char*) noexcept -> const void* { return nullptr; },
-      &host_report,
-      [](hyper_op*, int32_t, const char*, const char*) noexcept {},
-      [](hyper_op*, uint64_t, uint64_t, const char*) noexcept {},
-      [](hyper_op* op) noexcept -> int32_t { return op != nullptr && of(op)->cancelled_ ? 1 : 0; },
-      [](hyper_op* op) noexcept -> int32_t { return of(op)->cancel_fd_; },
-      [](hyper_op* op, uint64_t ns) noexcept -> hyper_st {
-        pollfd wait{of(op)->cancel_fd_, POLLIN, 0};
-        return poll(&wait, 1, static_cast<int>(ns / 1'000'000)) > 0 ? HYPER_CANCELLED : HYPER_OK;
-      },
-      &host_cfg_get,
-      [](const hyper_cfg*, const char*, hyper_emit, void*) noexcept -> hyper_st {
-        return HYPER_UNSUPPORTED;
-      },
-      [](uint64_t len) noexcept -> void* {
-        return std::aligned_alloc(4096, (len + 4095) / 4096 * 4096);
-      },
-      [](void* buffer) noexcept { std::free(buffer); },
-  };
+  static const hyper_host table = [] {
+    hyper_host made{};
+    made.size = sizeof made;
+    made.abi_minor = HYPER_ABI_MINOR;
+    made.get_ext = [](const char*) noexcept -> const void* { return nullptr; };
+    made.report = &host_report;
+    made.log = [](hyper_op*, int32_t, const char*, const hyper_doc*) noexcept {};
+    made.progress = [](hyper_op*, uint64_t, uint64_t, const char*) noexcept {};
+    made.cancelled = [](hyper_op* op) noexcept -> int32_t {
+      return op != nullptr && of(op)->cancelled_ ? 1 : 0;
+    };
+    made.cancel_fd = [](hyper_op* op) noexcept -> int32_t { return of(op)->cancel_fd_; };
+    made.sleep = [](hyper_op* op, uint64_t ns) noexcept -> hyper_st {
+      pollfd wait{of(op)->cancel_fd_, POLLIN, 0};
+      return poll(&wait, 1, static_cast<int>(ns / 1'000'000)) > 0 ? HYPER_CANCELLED : HYPER_OK;
+    };
+    made.buf_alloc = [](uint64_t len) noexcept -> void* {
+      return std::aligned_alloc(4096, (len + 4095) / 4096 * 4096);
+    };
+    made.buf_free = [](void* buffer) noexcept { std::free(buffer); };
+    hyperhost::add_document_calls(made);
+    return made;
+  }();
   return table;
 }
 
@@ -150,7 +135,7 @@ class TestSource {
   TestSource(const TestSource&) = delete;
   TestSource& operator=(const TestSource&) = delete;
   ~TestSource() {
-    if (table_.close != nullptr) table_.close(table_.ctx);
+    if (table_.close != nullptr) table_.close(table_.ctx, nullptr);
   }
   hyper_source* operator->() { return &table_; }
   hyper_source* out() { return &table_; }
@@ -159,7 +144,7 @@ class TestSource {
   hyper_st stream(Operation& op, std::string& bytes) {
     for (;;) {
       hyper_span span{};
-      const hyper_st status = table_.next(table_.ctx, op.raw(), &span);
+      const hyper_st status = table_.next(table_.ctx, op.raw(), 0, &span);
       if (status != HYPER_OK || span.len == 0) return status;
       bytes.append(static_cast<const char*>(span.data), span.len);
       table_.release(table_.ctx, &span);
@@ -167,7 +152,7 @@ class TestSource {
   }
   hyper_st finish(Operation& op, Json& result) {
     std::vector<Json> emitted;
-    const hyper_st status = table_.finish(table_.ctx, op.raw(), &collect, &emitted);
+    const hyper_st status = table_.finish(table_.ctx, op.raw(), 0, &collect, &emitted);
     if (!emitted.empty()) result = emitted.back();
     return status;
   }
@@ -179,13 +164,12 @@ class TestSource {
 /// A connection, and at most one open VM; both ended by the destructor.
 class Session {
  public:
-  explicit Session(Json options) : options_(std::move(options)) {
-    status_ =
-        provider().connect(reinterpret_cast<const hyper_cfg*>(&options_), op.raw(), &connection_);
+  explicit Session(Json options) : options_{std::move(options)} {
+    status_ = provider().connect(op.raw(), 0, &options_, &connection_);
   }
   ~Session() {
     if (vm_ != nullptr) provider().close_vm(vm_, op.raw(), HYPER_OK);
-    if (connection_ != nullptr) provider().disconnect(connection_);
+    if (connection_ != nullptr) provider().disconnect(connection_, op.raw());
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -194,30 +178,31 @@ class Session {
   std::vector<Json> list(const char* pattern = nullptr) {
     std::vector<Json> out;
     if (connection_ != nullptr)
-      status_ = provider().list_vms(connection_, op.raw(), pattern, &collect, &out);
+      status_ = provider().list_vms(connection_, op.raw(), 0, pattern, &collect, &out);
     return out;
   }
   Json describe(const std::string& vm) {
     std::vector<Json> out;
     if (connection_ != nullptr)
-      status_ = provider().describe_vm(connection_, op.raw(), vm.c_str(), &collect, &out);
+      status_ = provider().describe_vm(connection_, op.raw(), 0, vm.c_str(), &collect, &out);
     return out.empty() ? Json() : out.back();
   }
   hyper_st preflight(const std::string& vm) {
-    return status_ = provider().preflight(connection_, op.raw(), Json({{"vm", vm}}).dump().c_str());
+    const hyper_doc request{Json({{"vm", vm}})};
+    return status_ = provider().preflight(connection_, op.raw(), 0, &request);
   }
   hyper_st open_vm(const std::string& vm) {
-    return status_ =
-               provider().open_vm(connection_, op.raw(), Json({{"vm", vm}}).dump().c_str(), &vm_);
+    const hyper_doc request{Json({{"vm", vm}})};
+    return status_ = provider().open_vm(connection_, op.raw(), 0, &request, &vm_);
   }
   hyper_st open_disk(const std::string& id, TestSource& out) {
-    return status_ = provider().open_disk(vm_, op.raw(), id.c_str(), HYPER_OPEN_SEEK, out.out());
+    return status_ = provider().open_disk(vm_, op.raw(), HYPER_OPEN_SEEK, id.c_str(), out.out());
   }
 
   Operation op;
 
  private:
-  Json options_;
+  hyper_doc options_;
   hyper_st status_ = HYPER_FAIL;
   void* connection_ = nullptr;
   void* vm_ = nullptr;

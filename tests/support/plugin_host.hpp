@@ -17,6 +17,8 @@
 
 #include <hyper/op.hpp>
 
+#include "core/plugin/documents.hpp"
+
 struct hyper_op {
   std::mutex mutex;
   std::vector<std::string> diagnostics;  // "summary: detail"
@@ -39,10 +41,6 @@ struct hyper_op {
   }
 };
 
-struct hyper_cfg {
-  nlohmann::json options;
-};
-
 namespace hyper::test {
 
 class TestHost {
@@ -59,68 +57,51 @@ class TestHost {
   }
 
   static const hyper_host& table() {
-    static const hyper_host host = {
-        sizeof(hyper_host),
-        HYPER_ABI_MINOR,
-        [](const char* id) noexcept -> const void* {
-          return extensions() ? extensions()(id) : nullptr;
-        },
-        [](hyper_op* op, const hyper_diag* diag) noexcept {
-          if (op != nullptr) {
-            const std::lock_guard lock(op->mutex);
-            op->diagnostics.push_back(std::string(diag->summary) +
-                                      (diag->detail ? std::string(": ") + diag->detail : ""));
-            op->codes.push_back(diag->code);
-          }
-          return diag->code;
-        },
-        [](hyper_op*, int32_t, const char*, const char*) noexcept {},
-        [](hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
-          std::function<void(uint64_t)> tell;
-          {
-            const std::lock_guard lock(op->mutex);
-            op->went_back = op->went_back || done < op->done;
-            op->exceeded = op->exceeded || done > total;
-            op->done = done;
-            op->total = total;
-            tell = op->on_progress;
-          }
-          if (tell) tell(done);
-        },
-        [](hyper_op* op) noexcept -> int32_t { return op->cancelled ? 1 : 0; },
-        [](hyper_op* op) noexcept -> int32_t { return op->cancel_fd; },
-        [](hyper_op* op, uint64_t ns) noexcept -> hyper_st {
-          for (uint64_t slept = 0; slept < ns && !op->cancelled; slept += 1000000)
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-          return op->cancelled ? HYPER_CANCELLED : HYPER_OK;
-        },
-        [](const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept -> hyper_st {
-          const nlohmann::json::json_pointer at{std::string(pointer)};
-          if (cfg == nullptr || !cfg->options.contains(at)) return HYPER_NOTFOUND;
-          const nlohmann::json& value = cfg->options[at];
-          if (value.is_boolean()) {
-            out->type = HYPER_VAL_BOOL;
-            out->i64 = value.get<bool>() ? 1 : 0;
-          } else if (value.is_number_integer()) {
-            out->type = HYPER_VAL_INT;
-            out->i64 = value.get<int64_t>();
-          } else if (value.is_string()) {
-            const auto& text = value.get_ref<const std::string&>();
-            out->type = HYPER_VAL_STRING;
-            out->str = text.c_str();
-            out->len = text.size();
-          } else {
-            return HYPER_NOTFOUND;
-          }
-          return HYPER_OK;
-        },
-        [](const hyper_cfg* cfg, const char*, hyper_emit emit, void* arg) noexcept -> hyper_st {
-          const std::string text = cfg->options.dump();
-          return emit(arg, text.data(), text.size());
-        },
-        [](uint64_t len) noexcept { return std::aligned_alloc(4096, (len + 4095) / 4096 * 4096); },
-        [](void* buffer) noexcept { std::free(buffer); },
-    };
+    static const hyper_host host = [] {
+      hyper_host table{};
+      table.size = sizeof table;
+      table.abi_minor = HYPER_ABI_MINOR;
+      table.get_ext = [](const char* id) noexcept -> const void* {
+        return extensions() ? extensions()(id) : nullptr;
+      };
+      table.report = [](hyper_op* op, const hyper_diag* diag) noexcept {
+        if (op != nullptr) {
+          const std::lock_guard lock(op->mutex);
+          op->diagnostics.push_back(std::string(diag->summary) +
+                                    (diag->detail ? std::string(": ") + diag->detail : ""));
+          op->codes.push_back(diag->code);
+        }
+        return diag->code;
+      };
+      table.log = [](hyper_op*, int32_t, const char*, const hyper_doc*) noexcept {};
+      table.progress = [](hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
+        std::function<void(uint64_t)> tell;
+        {
+          const std::lock_guard lock(op->mutex);
+          op->went_back = op->went_back || done < op->done;
+          op->exceeded = op->exceeded || done > total;
+          op->done = done;
+          op->total = total;
+          tell = op->on_progress;
+        }
+        if (tell) tell(done);
+      };
+      table.cancelled = [](hyper_op* op) noexcept -> int32_t {
+        return op != nullptr && op->cancelled ? 1 : 0;
+      };
+      table.cancel_fd = [](hyper_op* op) noexcept -> int32_t { return op->cancel_fd; };
+      table.sleep = [](hyper_op* op, uint64_t ns) noexcept -> hyper_st {
+        for (uint64_t slept = 0; slept < ns && !op->cancelled; slept += 1000000)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return op->cancelled ? HYPER_CANCELLED : HYPER_OK;
+      };
+      table.buf_alloc = [](uint64_t len) noexcept {
+        return std::aligned_alloc(4096, (len + 4095) / 4096 * 4096);
+      };
+      table.buf_free = [](void* buffer) noexcept { std::free(buffer); };
+      hyperhost::add_document_calls(table);
+      return table;
+    }();
     return host;
   }
 };

@@ -41,28 +41,6 @@ hyper_st sleep_ns(hyper_op* op, uint64_t ns) noexcept {
   return of(op)->cancelled() ? HYPER_CANCELLED : HYPER_OK;
 }
 
-hyper_st cfg_get(const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept {
-  const auto& document = reinterpret_cast<const Options*>(cfg)->document();
-  const nlohmann::json::json_pointer at{std::string(pointer)};
-  if (!document.contains(at)) return HYPER_NOTFOUND;
-  const auto& value = document.at(at);
-  if (value.is_string()) {
-    const auto& text = value.get_ref<const std::string&>();
-    out->type = HYPER_VAL_STRING;
-    out->str = text.c_str();
-    out->len = text.size();
-  } else if (value.is_boolean()) {
-    out->type = HYPER_VAL_BOOL;
-    out->i64 = value.get<bool>();
-  } else if (value.is_number_integer()) {
-    out->type = HYPER_VAL_INT;
-    out->i64 = value.get<int64_t>();
-  } else {
-    return HYPER_NOTFOUND;
-  }
-  return HYPER_OK;
-}
-
 struct Pipe {
   Pipe() {
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
@@ -103,7 +81,7 @@ void split_lines(std::string& buffer, int32_t stream, hyper_on_line on_line, voi
   if (end && !buffer.empty()) on_line(arg, stream, buffer.data(), buffer.size());
 }
 
-hyper_st run(hyper_op* op, const char* const* argv, hyper_on_line on_line, void* arg,
+hyper_st run(hyper_op* op, uint32_t, const char* const* argv, hyper_on_line on_line, void* arg,
              int32_t* exit_status) noexcept {
   Pipe out, err;
   const pid_t pid = launch(argv, out.ends[1], err.ends[1]);
@@ -138,7 +116,7 @@ hyper_st run(hyper_op* op, const char* const* argv, hyper_on_line on_line, void*
   return of(op)->cancelled() ? HYPER_CANCELLED : HYPER_OK;
 }
 
-hyper_st start(hyper_op*, const char* const* argv, uint64_t* process) noexcept {
+hyper_st start(hyper_op*, uint32_t, const char* const* argv, uint64_t* process) noexcept {
   const pid_t pid = launch(argv, -1, -1);
   if (pid == 0) return HYPER_NOTFOUND;
   g_child = pid;
@@ -160,27 +138,28 @@ void stop(uint64_t process) noexcept {
 
 const hyper_spawn kSpawn = {sizeof(hyper_spawn), 0, run, start, alive, stop};
 
-const hyper_host kHost = {
-    sizeof(hyper_host),
-    HYPER_ABI_MINOR,
-    [](const char* id) noexcept -> const void* {
-      return g_offer_spawn && std::strcmp(id, HYPER_EXT_SPAWN) == 0 ? &kSpawn : nullptr;
-    },
-    report,
-    [](hyper_op*, int32_t, const char*, const char*) noexcept {},
-    [](hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
-      of(op)->progress(done, total);
-    },
-    [](hyper_op* op) noexcept { return static_cast<int32_t>(of(op)->cancelled()); },
-    [](hyper_op* op) noexcept { return static_cast<int32_t>(of(op)->cancel_fd()); },
-    sleep_ns,
-    cfg_get,
-    [](const hyper_cfg*, const char*, hyper_emit, void*) noexcept -> hyper_st {
-      return HYPER_NOTFOUND;
-    },
-    [](uint64_t len) noexcept -> void* { return ::malloc(len); },
-    [](void* buffer) noexcept { ::free(buffer); },
-};
+const hyper_host kHost = [] {
+  hyper_host made{};
+  made.size = sizeof made;
+  made.abi_minor = HYPER_ABI_MINOR;
+  made.get_ext = [](const char* id) noexcept -> const void* {
+    return g_offer_spawn && std::strcmp(id, HYPER_EXT_SPAWN) == 0 ? &kSpawn : nullptr;
+  };
+  made.report = report;
+  made.log = [](hyper_op*, int32_t, const char*, const hyper_doc*) noexcept {};
+  made.progress = [](hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept {
+    of(op)->progress(done, total);
+  };
+  made.cancelled = [](hyper_op* op) noexcept {
+    return static_cast<int32_t>(op != nullptr && of(op)->cancelled());
+  };
+  made.cancel_fd = [](hyper_op* op) noexcept { return static_cast<int32_t>(of(op)->cancel_fd()); };
+  made.sleep = sleep_ns;
+  made.buf_alloc = [](uint64_t len) noexcept -> void* { return ::malloc(len); };
+  made.buf_free = [](void* buffer) noexcept { ::free(buffer); };
+  hyperhost::add_document_calls(made);
+  return made;
+}();
 
 }  // namespace
 

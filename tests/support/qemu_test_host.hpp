@@ -17,6 +17,8 @@
 #include <string>
 #include <vector>
 
+#include "core/plugin/documents.hpp"
+
 namespace test_host {
 
 struct Diag {
@@ -61,13 +63,13 @@ class Operation {
 /// Options for a plugin.
 class Options {
  public:
-  explicit Options(nlohmann::json document) : document_(std::move(document)) {}
-  hyper::Config config() const { return hyper::Config(raw()); }
-  const hyper_cfg* raw() const { return reinterpret_cast<const hyper_cfg*>(this); }
-  const nlohmann::json& document() const { return document_; }
+  explicit Options(nlohmann::json document) : document_{std::move(document)} {}
+  hyper::Doc config() const { return hyper::Doc(raw()); }
+  const hyper_doc* raw() const { return &document_; }
+  const nlohmann::json& document() const { return document_.json; }
 
  private:
-  nlohmann::json document_;
+  hyper_doc document_;
 };
 
 /// Installs the host's table for the plugins linked in.

@@ -83,10 +83,9 @@ TEST_F(Backing, AChainOfThreeReadsAsQemuReadsIt) {
     OwnedSource file, guest;
     export_source(std::make_unique<FileSource>(dir / "top", seen()), file.out());
     hyper_op op;
-    hyper_cfg config;
-    config.options["allow_backing"] = true;
+    const hyper_doc config{{{"allow_backing", true}}}, request{nlohmann::json::object()};
     const auto& image = *static_cast<const hyper_image*>(Image<disk::ImageReader>::table());
-    ASSERT_EQ(image.open(&config, &op, file.raw(), "{}", guest.out()), HYPER_OK) << op.all();
+    ASSERT_EQ(image.open(&op, 0, &config, file.raw(), &request, guest.out()), HYPER_OK) << op.all();
     ASSERT_EQ(guest.length(), size);
     std::string bytes;
     for (int i = 0; i < 100; ++i) {

@@ -33,7 +33,8 @@ TEST(DiskImage, ReadsWhatTheGuestSeesFromManyThreads) {
     OwnedSource file, guest;
     export_source(std::make_unique<FileSource>(dir / "in", plain), file.out());
     hyper_op op;
-    ASSERT_EQ(image().open(nullptr, &op, file.raw(), "{}", guest.out()), HYPER_OK) << op.all();
+    ASSERT_EQ(image().open(&op, 0, nullptr, file.raw(), nullptr, guest.out()), HYPER_OK)
+        << op.all();
     ASSERT_EQ(guest.length(), size);
     ASSERT_GT(guest.max_parallel(), 1u);
     std::atomic<int> wrong{0};
@@ -91,10 +92,10 @@ TEST(DiskImage, OneClusterForAllOfTheDiskIsALieFoundEarly) {
   OwnedSource file, guest;
   export_source(std::make_unique<FileSource>(dir / "lie", SourceOptions{}), file.out());
   hyper_op op;
-  ASSERT_EQ(image().open(nullptr, &op, file.raw(), "{}", guest.out()), HYPER_OK) << op.all();
+  ASSERT_EQ(image().open(&op, 0, nullptr, file.raw(), nullptr, guest.out()), HYPER_OK) << op.all();
   std::string block(1 << 20, '\0');
   const auto read = [&](uint64_t at) {
-    return guest.raw()->read_at(guest.raw()->ctx, &op, at, block.data(), block.size());
+    return guest.raw()->read_at(guest.raw()->ctx, &op, 0, at, block.data(), block.size());
   };
   for (int i = 0; i < 100; ++i) ASSERT_EQ(read(0), HYPER_OK) << "again is not more";
   EXPECT_EQ(read(uint64_t{3} << 40), HYPER_CORRUPT);
@@ -115,7 +116,7 @@ TEST(DiskImage, ProbeJudgesByContent) {
     static_cast<std::string*>(arg)->assign(json, len);
     return HYPER_OK;
   };
-  ASSERT_EQ(image().probe(nullptr, &op, file.raw(), keep, &said), HYPER_OK) << op.all();
+  ASSERT_EQ(image().probe(&op, 0, nullptr, file.raw(), keep, &said), HYPER_OK) << op.all();
   const nlohmann::json found = nlohmann::json::parse(said);
   EXPECT_EQ(found["format"], "qcow2");
   EXPECT_EQ(found["virtual_size"], 1 << 20);

@@ -74,8 +74,8 @@ struct Saved {
 };
 Saved* saved = nullptr;
 
-hyper_st save(hyper_op*, const char* json, uint64_t length) noexcept {
-  saved->state = nlohmann::json::parse(json, json + length, nullptr, false);
+hyper_st save(hyper_op*, uint32_t, const hyper_doc* state) noexcept {
+  saved->state = state->json;
   ++saved->times;
   return HYPER_OK;
 }
@@ -117,11 +117,10 @@ class DiskResume : public testing::TestWithParam<Case> {
   /// One attempt from `state` (null: from the front).
   hyper_st attempt(Platter& platter, const nlohmann::json& state, nlohmann::json& result) {
     const auto* table = static_cast<const hyper_converter*>(Converter<disk::ParallelDisk>::table());
-    hyper_cfg config;
-    config.options["threads"] = 3;
+    const hyper_doc config{{{"threads", 3}}};
     hyper_op op;
     void* self = nullptr;
-    check(table->open(&config, &op, &self));
+    check(table->open(&op, 0, &config, &self));
     nlohmann::json request;
     request["source"]["format"] = "raw";
     request["target"] = nlohmann::json::parse(GetParam().target);
@@ -130,6 +129,7 @@ class DiskResume : public testing::TestWithParam<Case> {
     request["digest"] = true;
     request["checkpoint"] = {{"interval_bytes", kInterval}, {"interval_ms", 3'600'000}};
     if (!state.is_null()) request["checkpoint"]["state"] = state;
+    const hyper_doc document{request};
     SourceOptions options;
     if (GetParam().stream) options.flags = HYPER_SOURCE_STREAM;
     OwnedSource source;
@@ -137,13 +137,13 @@ class DiskResume : public testing::TestWithParam<Case> {
                   source.out());
     const OwnedSink sink(std::make_unique<PlatterSink>(platter));
     const hyper_st status = table->convert(
-        self, &op, request.dump().c_str(), source.raw(), sink.raw(),
+        self, &op, 0, &document, source.raw(), sink.raw(),
         [](void* arg, const char* json, uint64_t len) noexcept -> hyper_st {
           *static_cast<nlohmann::json*>(arg) = nlohmann::json::parse(json, json + len);
           return HYPER_OK;
         },
         &result);
-    table->close(self);
+    table->close(self, &op);
     said_ = op.all();
     return status;
   }

@@ -54,12 +54,12 @@ hyper_source counted_source() {
   table.length = 4096;
   table.block_min = 1;
   table.max_parallel = 4;
-  table.read_at = [](void*, hyper_op*, uint64_t, void* buf, uint64_t len) noexcept {
+  table.read_at = [](void*, hyper_op*, uint32_t, uint64_t, void* buf, uint64_t len) noexcept {
     if (inside != nullptr) inside->call();
     std::memset(buf, 1, len);
     return HYPER_OK;
   };
-  table.close = [](void*) noexcept { ++closed; };
+  table.close = [](void*, hyper_op*) noexcept { ++closed; };
   return table;
 }
 
@@ -69,22 +69,22 @@ hyper_sink counted_sink() {
   table.flags = HYPER_SINK_RANDOM | HYPER_SINK_READBACK;
   table.block_min = 1;
   table.max_parallel = 4;
-  table.write_at = [](void*, hyper_op*, uint64_t, const void*, uint64_t) noexcept {
+  table.write_at = [](void*, hyper_op*, uint32_t, uint64_t, const void*, uint64_t) noexcept {
     if (inside != nullptr) inside->call();
     return HYPER_OK;
   };
-  table.zero_at = [](void*, hyper_op*, uint64_t, uint64_t) noexcept {
+  table.zero_at = [](void*, hyper_op*, uint32_t, uint64_t, uint64_t) noexcept {
     if (inside != nullptr) inside->call();
     return HYPER_OK;
   };
-  table.reopen = [](void*, hyper_op*, uint64_t, hyper_source* out) noexcept {
+  table.reopen = [](void*, hyper_op*, uint32_t, uint64_t, hyper_source* out) noexcept {
     *out = counted_source();
     return HYPER_OK;
   };
-  table.commit = [](void*, hyper_op*, uint64_t, hyper_emit emit, void* arg) noexcept {
+  table.commit = [](void*, hyper_op*, uint32_t, uint64_t, hyper_emit emit, void* arg) noexcept {
     return empty_object(emit, arg);
   };
-  table.close = [](void*) noexcept { ++closed; };
+  table.close = [](void*, hyper_op*) noexcept { ++closed; };
   return table;
 }
 
@@ -92,13 +92,13 @@ hyper_sink counted_sink() {
 hyper_storage counted_storage() {
   hyper_storage table{};
   table.size = sizeof table;
-  table.connect = [](const hyper_cfg*, hyper_op*, void**) noexcept { return HYPER_OK; };
-  table.disconnect = [](void*) noexcept {};
-  table.put = [](void*, hyper_op*, const char*, hyper_sink* out) noexcept {
+  table.connect = [](hyper_op*, uint32_t, const hyper_doc*, void**) noexcept { return HYPER_OK; };
+  table.disconnect = [](void*, hyper_op*) noexcept {};
+  table.put = [](void*, hyper_op*, uint32_t, const hyper_doc*, hyper_sink* out) noexcept {
     *out = counted_sink();
     return HYPER_OK;
   };
-  table.get = [](void*, hyper_op*, const char*, hyper_source* out) noexcept {
+  table.get = [](void*, hyper_op*, uint32_t, const char*, hyper_source* out) noexcept {
     *out = counted_source();
     return HYPER_OK;
   };
@@ -138,9 +138,10 @@ TEST_F(Filters, ASerialPluginsSinksAreCalledOnceAtATime) {
   const hyper_sink &one = first->table(), &two = second->table();
   EXPECT_EQ(one.max_parallel, 1u);
   const char byte = 0;
-  at_once([&] { one.write_at(one.ctx, &op_, 0, &byte, 1); },
-          [&] { two.write_at(two.ctx, &op_, 0, &byte, 1); });
-  at_once([&] { one.zero_at(one.ctx, &op_, 0, 1); }, [&] { one.zero_at(one.ctx, &op_, 1, 1); });
+  at_once([&] { one.write_at(one.ctx, &op_, 0, 0, &byte, 1); },
+          [&] { two.write_at(two.ctx, &op_, 0, 0, &byte, 1); });
+  at_once([&] { one.zero_at(one.ctx, &op_, 0, 0, 1); },
+          [&] { one.zero_at(one.ctx, &op_, 0, 1, 1); });
   EXPECT_EQ(inside_.calls(), 4);
   EXPECT_EQ(inside_.most(), 1);
 }
@@ -194,9 +195,9 @@ TEST_F(Filters, AWatchedSinkHasNoCallThatItsPluginDoesNotHave) {
     EXPECT_EQ(table.path, nullptr);
     EXPECT_EQ(table.keep, nullptr);
     ASSERT_NE(table.zero_at, nullptr);
-    EXPECT_EQ(table.zero_at(table.ctx, &op_, 0, 8), HYPER_OK);
+    EXPECT_EQ(table.zero_at(table.ctx, &op_, 0, 0, 8), HYPER_OK);
     const char byte = 0;
-    EXPECT_EQ(table.write_at(table.ctx, &op_, 0, &byte, 1), HYPER_OK);
+    EXPECT_EQ(table.write_at(table.ctx, &op_, 0, 0, &byte, 1), HYPER_OK);
     EXPECT_EQ(bytes, 1u);
   }
 }
@@ -220,14 +221,15 @@ TEST_F(Filters, AThrottledSourceHasNoCallThatItsPluginDoesNotHave) {
 
 /// Reads the source and writes the sink on a thread of its own. Where that does not come back, no
 /// lock would let the test end: the process does.
-hyper_st convert_elsewhere(void*, hyper_op* op, const char*, const hyper_source* source,
-                           const hyper_sink* sink, hyper_emit, void*) noexcept {
+hyper_st convert_elsewhere(void*, hyper_op* op, uint32_t, const hyper_doc*,
+                           const hyper_source* source, const hyper_sink* sink, hyper_emit,
+                           void*) noexcept {
   auto done = std::make_shared<std::promise<void>>();
   auto over = done->get_future();
   std::thread([=, from = *source, to = *sink] {
     char bytes[16] = {};
-    from.read_at(from.ctx, op, 0, bytes, sizeof bytes);
-    to.write_at(to.ctx, op, 0, bytes, sizeof bytes);
+    from.read_at(from.ctx, op, 0, 0, bytes, sizeof bytes);
+    to.write_at(to.ctx, op, 0, 0, bytes, sizeof bytes);
     done->set_value();
   }).detach();
   if (over.wait_for(std::chrono::seconds(5)) != std::future_status::ready) std::_Exit(3);
@@ -236,8 +238,10 @@ hyper_st convert_elsewhere(void*, hyper_op* op, const char*, const hyper_source*
 
 TEST_F(Filters, ASerialConverterUsesItsOwnPluginsSourceAndSinkOnAnyThread) {
   tables_.converter.size = sizeof tables_.converter;
-  tables_.converter.open = [](const hyper_cfg*, hyper_op*, void**) noexcept { return HYPER_OK; };
-  tables_.converter.close = [](void*) noexcept {};
+  tables_.converter.open = [](hyper_op*, uint32_t, const hyper_doc*, void**) noexcept {
+    return HYPER_OK;
+  };
+  tables_.converter.close = [](void*, hyper_op*) noexcept {};
   tables_.converter.convert = convert_elsewhere;
   const auto plugin = plugin_of(tables_);
   StorageHandle store(*plugin, Options(), op_);
@@ -254,19 +258,19 @@ TEST_F(Filters, ASerialConverterUsesItsOwnPluginsSourceAndSinkOnAnyThread) {
 struct Elsewhere {
   const hyper_source* file;
 };
-hyper_st read_elsewhere(void* ctx, hyper_op* op, uint64_t offset, void* buf,
+hyper_st read_elsewhere(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                         uint64_t len) noexcept {
   const hyper_source& file = *static_cast<Elsewhere*>(ctx)->file;
   hyper_st status = HYPER_FAIL;
-  std::jthread([&] { status = file.read_at(file.ctx, op, offset, buf, len); });
+  std::jthread([&] { status = file.read_at(file.ctx, op, flags, offset, buf, len); });
   return status;
 }
-hyper_st open_elsewhere(const hyper_cfg*, hyper_op*, const hyper_source* file, const char*,
-                        hyper_source* out) noexcept {
+hyper_st open_elsewhere(hyper_op*, uint32_t, const hyper_doc*, const hyper_source* file,
+                        const hyper_doc*, hyper_source* out) noexcept {
   *out = counted_source();
   out->ctx = new Elsewhere{file};
   out->read_at = read_elsewhere;
-  out->close = [](void* ctx) noexcept { delete static_cast<Elsewhere*>(ctx); };
+  out->close = [](void* ctx, hyper_op*) noexcept { delete static_cast<Elsewhere*>(ctx); };
   return HYPER_OK;
 }
 
@@ -291,7 +295,7 @@ TEST_F(Filters, ASerialReaderOfImagesReadsItsOwnPluginsSourceOnAnyThread) {
   const auto sink = store.put(op_, {});
   char byte = 0;
   at_once([&] { file->read_at(op_, 0, &byte, 1); },
-          [&] { sink->table().zero_at(sink->table().ctx, &op_, 0, 1); });
+          [&] { sink->table().zero_at(sink->table().ctx, &op_, 0, 0, 1); });
   EXPECT_EQ(inside_.most(), 1);
 }
 

@@ -91,15 +91,15 @@ TEST(Options, AreReadByJsonPointer) {
   const Options options(nlohmann::json::parse(R"({"a": {"b/c": [1, "x", true, 1.5]}})"));
   hyper_val value{};
   value.size = sizeof value;
-  ASSERT_EQ(host_table()->cfg_get(&options, "/a/b~1c/1", &value), HYPER_OK);
+  ASSERT_EQ(host_table()->doc_get(&options, "/a/b~1c/1", &value), HYPER_OK);
   EXPECT_EQ(value.type, HYPER_VAL_STRING);
   EXPECT_EQ(std::string(value.str, value.len), "x");
-  ASSERT_EQ(host_table()->cfg_get(&options, "/a/b~1c", &value), HYPER_OK);
+  ASSERT_EQ(host_table()->doc_get(&options, "/a/b~1c", &value), HYPER_OK);
   EXPECT_EQ(value.type, HYPER_VAL_ARRAY);
   EXPECT_EQ(value.len, 4u);
-  EXPECT_EQ(host_table()->cfg_get(&options, "/nothing", &value), HYPER_NOTFOUND);
-  EXPECT_EQ(host_table()->cfg_get(&options, "not a pointer", &value), HYPER_NOTFOUND);
-  EXPECT_EQ(host_table()->cfg_get(&options, "", &value), HYPER_OK);
+  EXPECT_EQ(host_table()->doc_get(&options, "/nothing", &value), HYPER_NOTFOUND);
+  EXPECT_EQ(host_table()->doc_get(&options, "not a pointer", &value), HYPER_NOTFOUND);
+  EXPECT_EQ(host_table()->doc_get(&options, "", &value), HYPER_OK);
   EXPECT_EQ(value.type, HYPER_VAL_OBJECT);
 }
 
@@ -127,7 +127,7 @@ TEST(Spawn, GivesLinesOfBothStreamsAndTheStatus) {
   std::vector<std::string> lines;
   int32_t status = 0;
   ASSERT_EQ(spawn_table()->run(
-                &op, argv,
+                &op, 0, argv,
                 [](void* arg, int32_t stream, const char* line, uint64_t len) noexcept {
                   static_cast<std::vector<std::string>*>(arg)->push_back(std::to_string(stream) +
                                                                          std::string(line, len));
@@ -142,7 +142,7 @@ TEST(Spawn, AMissingProgramIsReported) {
   Operation op("vm", CancelSource::create());
   const char* argv[] = {"no-such-program-here", nullptr};
   int32_t status = 0;
-  EXPECT_EQ(spawn_table()->run(&op, argv, nullptr, nullptr, &status), HYPER_NOTFOUND);
+  EXPECT_EQ(spawn_table()->run(&op, 0, argv, nullptr, nullptr, &status), HYPER_NOTFOUND);
   EXPECT_THAT(op.diagnostics().at(0).summary, HasSubstr("no-such-program-here"));
 }
 
@@ -152,7 +152,7 @@ TEST(Spawn, CancelKillsTheChild) {
   const char* argv[] = {"sleep", "600", nullptr};
   std::thread later([&] { cancel->cancel(); });
   int32_t status = 0;
-  EXPECT_EQ(spawn_table()->run(&op, argv, nullptr, nullptr, &status), HYPER_CANCELLED);
+  EXPECT_EQ(spawn_table()->run(&op, 0, argv, nullptr, nullptr, &status), HYPER_CANCELLED);
   later.join();
 }
 
@@ -162,7 +162,7 @@ TEST(Spawn, AChildDoesNotInheritDescriptors) {
   const std::string script = "test ! -e /proc/self/fd/" + std::to_string(secret.get());
   const char* argv[] = {"sh", "-c", script.c_str(), nullptr};
   int32_t status = -1;
-  ASSERT_EQ(spawn_table()->run(&op, argv, nullptr, nullptr, &status), HYPER_OK);
+  ASSERT_EQ(spawn_table()->run(&op, 0, argv, nullptr, nullptr, &status), HYPER_OK);
   EXPECT_EQ(status, 0);
 }
 
@@ -170,7 +170,7 @@ TEST(Spawn, AStartedChildRunsUntilStopped) {
   Operation op("vm", CancelSource::create());
   const char* argv[] = {"sleep", "600", nullptr};
   uint64_t process = 0;
-  ASSERT_EQ(spawn_table()->start(&op, argv, &process), HYPER_OK);
+  ASSERT_EQ(spawn_table()->start(&op, 0, argv, &process), HYPER_OK);
   EXPECT_EQ(spawn_table()->alive(process), 1);
   spawn_table()->stop(process);
   EXPECT_EQ(spawn_table()->alive(process), 0);

@@ -64,25 +64,26 @@ TEST(Isolation, EveryCallAfterTheDeathSaysWhatOf) {
   const hyper_provider& provider = *plugin->provider();
   Operation op("vm", CancelSource::create());
   const Options options(nlohmann::json{{"letter", "z"}});
+  const hyper_doc request{nlohmann::json{{"vm", "demo"}}};
   void *connection = nullptr, *vm = nullptr;
-  op.check(provider.connect(&options, &op, &connection), "connect");
-  op.check(provider.open_vm(connection, &op, R"({"vm": "demo"})", &vm), "open_vm");
+  op.check(provider.connect(&op, 0, &options, &connection), "connect");
+  op.check(provider.open_vm(connection, &op, 0, &request, &vm), "open_vm");
   hyper_source source{};
   source.size = sizeof source;
-  op.check(provider.open_disk(vm, &op, "disk-0", 0, &source), "open_disk");
+  op.check(provider.open_disk(vm, &op, 0, "disk-0", &source), "open_disk");
   char buffer[512];
   // The first dies in mid-call, the others find it dead.
   for (int i = 0; i < 3; ++i)
-    expect_gone(op, source.read_at(source.ctx, &op, 0, buffer, sizeof buffer), "crashed");
+    expect_gone(op, source.read_at(source.ctx, &op, 0, 0, buffer, sizeof buffer), "crashed");
   hyper_source other{};
   other.size = sizeof other;
-  expect_gone(op, provider.open_disk(vm, &op, "disk-0", 0, &other), "crashed");
-  source.close(source.ctx);
+  expect_gone(op, provider.open_disk(vm, &op, 0, "disk-0", &other), "crashed");
+  source.close(source.ctx, &op);
   EXPECT_EQ(provider.close_vm(vm, &op, HYPER_FAIL), HYPER_OK);
   // The next attempt gets a fresh worker.
-  op.check(provider.open_vm(connection, &op, R"({"vm": "demo"})", &vm), "open_vm");
+  op.check(provider.open_vm(connection, &op, 0, &request, &vm), "open_vm");
   EXPECT_EQ(provider.close_vm(vm, &op, HYPER_OK), HYPER_OK);
-  provider.disconnect(connection);
+  provider.disconnect(connection, &op);
 }
 
 TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
@@ -91,14 +92,14 @@ TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
   Operation op("disk", CancelSource::create());
   const Options options(nlohmann::json::object());
   void* self = nullptr;
-  op.check(converter.open(&options, &op, &self), "open");
+  op.check(converter.open(&op, 0, &options, &self), "open");
   hyper_source source{};
   source.size = sizeof source;
   source.flags = HYPER_SOURCE_SEEK;
   source.length = 1 << 20;
   source.block_min = 1;
   source.max_parallel = 1;
-  source.read_at = [](void*, hyper_op*, uint64_t, void* buf, uint64_t len) noexcept {
+  source.read_at = [](void*, hyper_op*, uint32_t, uint64_t, void* buf, uint64_t len) noexcept {
     std::memset(buf, 7, len);
     return HYPER_OK;
   };
@@ -109,7 +110,7 @@ TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
   sink.block_min = 1;
   sink.max_parallel = 1;
   sink.ctx = &writing;
-  sink.write_at = [](void* ctx, hyper_op*, uint64_t, const void*, uint64_t) noexcept {
+  sink.write_at = [](void* ctx, hyper_op*, uint32_t, uint64_t, const void*, uint64_t) noexcept {
     auto& flag = *static_cast<std::atomic<bool>*>(ctx);
     flag = true;
     kill_children();
@@ -118,11 +119,11 @@ TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
     return HYPER_OK;
   };
   const hyper_st status = converter.convert(
-      self, &op, "{}", &source, &sink,
+      self, &op, 0, &options, &source, &sink,
       [](void*, const char*, uint64_t) noexcept { return HYPER_OK; }, nullptr);
   EXPECT_FALSE(writing) << "the sink's owner would end it under the writer";
   expect_gone(op, status, "SIGKILL");
-  converter.close(self);
+  converter.close(self, &op);
 }
 
 // --- memory that both see -----------------------------------------------------------------------
@@ -207,7 +208,8 @@ class IsolationEnds : public testing::Test {
     source_.length = kLength;
     source_.block_min = source_.max_parallel = 1;
     source_.ctx = &calls_;
-    source_.read_at = [](void* calls, hyper_op*, uint64_t, void* buf, uint64_t len) noexcept {
+    source_.read_at = [](void* calls, hyper_op*, uint32_t, uint64_t, void* buf,
+                         uint64_t len) noexcept {
       ++*static_cast<std::atomic<int>*>(calls);
       std::memset(buf, 7, len);
       return HYPER_OK;
@@ -216,7 +218,8 @@ class IsolationEnds : public testing::Test {
     sink_.flags = HYPER_SINK_APPEND;
     sink_.block_min = sink_.max_parallel = 1;
     sink_.ctx = this;
-    sink_.write_at = [](void* self, hyper_op*, uint64_t, const void* buf, uint64_t len) noexcept {
+    sink_.write_at = [](void* self, hyper_op*, uint32_t, uint64_t, const void* buf,
+                        uint64_t len) noexcept {
       auto& ends_of = *static_cast<IsolationEnds*>(self);
       ++ends_of.calls_;
       const std::lock_guard lock(ends_of.mutex_);
@@ -322,7 +325,7 @@ TEST_F(IsolationEnds, WhatASourceOrASinkDoesNotDoIsRefused) {
 
 TEST_F(IsolationEnds, NoMoreCallsAreInATableThanItAllows) {
   static std::atomic<int> inside{0}, most{0};
-  source_.read_at = [](void* calls, hyper_op*, uint64_t, void*, uint64_t) noexcept {
+  source_.read_at = [](void* calls, hyper_op*, uint32_t, uint64_t, void*, uint64_t) noexcept {
     most = std::max(most.load(), ++inside);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     ++*static_cast<std::atomic<int>*>(calls);

@@ -45,7 +45,7 @@ class Zeros final : public hyper::Source {
   const void* borrow(hyper::Op, uint64_t offset, uint64_t, void**) override {
     return bytes_.data() + offset;
   }
-  hyper::FileRange locate() override { return {"/nowhere", 0, kLength}; }
+  hyper::FileRange locate(Op) override { return {"/nowhere", 0, kLength}; }
   std::unique_ptr<hyper::Source> sibling(hyper::Op, const std::string&) override {
     return std::make_unique<Zeros>();
   }
@@ -87,7 +87,7 @@ TEST(ThrottledSource, EveryWayToReadItIsLimited) {
   begin = Clock::now();
   for (int i = 0; i < 4; ++i) {
     hyper_span span{};
-    ASSERT_EQ(table.borrow(table.ctx, &op, kMib, kMib, &span), HYPER_OK);
+    ASSERT_EQ(table.borrow(table.ctx, &op, 0, kMib, kMib, &span), HYPER_OK);
     EXPECT_EQ(span.len, kMib);
     table.release(table.ctx, &span);
   }
@@ -97,7 +97,7 @@ TEST(ThrottledSource, EveryWayToReadItIsLimited) {
   uint64_t got = 0;
   for (;;) {
     hyper_span span{};
-    ASSERT_EQ(table.next(table.ctx, &op, &span), HYPER_OK);
+    ASSERT_EQ(table.next(table.ctx, &op, 0, &span), HYPER_OK);
     got += span.len;
     if (span.len == 0) break;
     table.release(table.ctx, &span);
@@ -107,20 +107,20 @@ TEST(ThrottledSource, EveryWayToReadItIsLimited) {
 
   hyper_source sibling{};
   sibling.size = sizeof sibling;
-  ASSERT_EQ(table.sibling(table.ctx, &op, "extent", &sibling), HYPER_OK);
+  ASSERT_EQ(table.sibling(table.ctx, &op, 0, "extent", &sibling), HYPER_OK);
   EXPECT_EQ(sibling.flags & HYPER_SOURCE_FILE, 0u);
   begin = Clock::now();
   for (int i = 0; i < 2; ++i)
-    ASSERT_EQ(sibling.read_at(sibling.ctx, &op, 0, buffer.data(), buffer.size()), HYPER_OK);
+    ASSERT_EQ(sibling.read_at(sibling.ctx, &op, 0, 0, buffer.data(), buffer.size()), HYPER_OK);
   expect_took(begin, kMib, kRate);
-  sibling.close(sibling.ctx);
+  sibling.close(sibling.ctx, &op);
 }
 
 TEST(ThrottledSource, ItsFileIsShownToWhoeverReadsNothingElse) {
   EXPECT_FALSE(limited(kRate)->can(HYPER_SOURCE_FILE));
   const auto source = limited(kRate, true);
   ASSERT_TRUE(source->can(HYPER_SOURCE_FILE));
-  EXPECT_EQ(hyper::SourceRef(&source->table()).locate().path, "/nowhere");
+  EXPECT_EQ(hyper::SourceRef(&source->table()).locate(hyper::Op(nullptr)).path, "/nowhere");
   EXPECT_TRUE(limited(0)->can(HYPER_SOURCE_FILE)) << "without a limit nothing changes";
 }
 
@@ -138,9 +138,9 @@ TEST(ThrottledSource, ACancelEndsTheWaitOfEachReader) {
       hyper_span span{};
       hyper_st status = HYPER_OK;
       while (status == HYPER_OK)
-        status = i == 0   ? table.read_at(table.ctx, &op, 0, own.data(), own.size())
-                 : i == 1 ? table.borrow(table.ctx, &op, 0, kMib, &span)
-                          : table.next(table.ctx, &op, &span);
+        status = i == 0   ? table.read_at(table.ctx, &op, 0, 0, own.data(), own.size())
+                 : i == 1 ? table.borrow(table.ctx, &op, 0, 0, kMib, &span)
+                          : table.next(table.ctx, &op, 0, &span);
       if (status == HYPER_CANCELLED) ++cancelled;
     });
   std::this_thread::sleep_for(std::chrono::milliseconds(50));  // most likely all of them wait

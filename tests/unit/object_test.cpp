@@ -259,20 +259,20 @@ struct TestJournal {
     static const hyper_journal table = {
         sizeof(hyper_journal),
         0,
-        [](hyper_op*, const char* text, uint64_t* entry) noexcept -> hyper_st {
+        [](hyper_op*, uint32_t, const hyper_doc* what, uint64_t* entry) noexcept -> hyper_st {
           *entry = get().next++;
-          get().entries[*entry] = json::parse(text);
+          get().entries[*entry] = what->json;
           return HYPER_OK;
         },
-        [](hyper_op*, uint64_t entry, const char* text) noexcept -> hyper_st {
-          get().entries.at(entry) = json::parse(text);
+        [](hyper_op*, uint32_t, uint64_t entry, const hyper_doc* what) noexcept -> hyper_st {
+          get().entries.at(entry) = what->json;
           return HYPER_OK;
         },
-        [](hyper_op*, uint64_t entry) noexcept -> hyper_st {
+        [](hyper_op*, uint32_t, uint64_t entry) noexcept -> hyper_st {
           get().entries.erase(entry);
           return HYPER_OK;
         },
-        [](hyper_op*, const char*, hyper_emit emit, void* arg) noexcept -> hyper_st {
+        [](hyper_op*, uint32_t, const char*, hyper_emit emit, void* arg) noexcept -> hyper_st {
           for (auto [id, entry] : get().entries) {
             entry["entry"] = id;
             const std::string text = entry.dump();
@@ -313,7 +313,7 @@ class Sinks : public ::testing::Test {
   std::unique_ptr<Sink> put(json more = json::object()) {
     json request = {{"key", "disk"}};
     request.update(more);
-    return storage_->put(op(), request.dump());
+    return storage_->put(op(), DocBuilder::parse(request.dump()));
   }
   void write(Sink& sink, uint64_t part, std::size_t bytes = kMiB) {
     const std::string text(bytes, static_cast<char>('a' + part));
@@ -513,12 +513,12 @@ TEST_F(Sinks, UndoAbortsWhatTheEntryNamesAndNothingElsewhere) {
   const json entry = {{"plugin", "memory"}, {"where", "memory://here"}, {"ref", "p/disk"},
                       {"part_size", kMiB},  {"upload", {{"id", "u1"}}}, {"began", ""},
                       {"entry", 3}};
-  storage_->undo(op(), entry.dump());
+  storage_->undo(op(), DocBuilder::parse(entry.dump()));
   EXPECT_EQ(service_->uploads.count("u1"), 0u);
   EXPECT_EQ(service_->uploads.count("u2"), 1u);
   json elsewhere = entry;
   elsewhere["where"] = "memory://there";
-  EXPECT_THROW(storage_->undo(op(), elsewhere.dump()), Reported);
+  EXPECT_THROW(storage_->undo(op(), DocBuilder::parse(elsewhere.dump())), Reported);
 }
 
 TEST_F(Sinks, KeysThatLeadOutAreRefused) {

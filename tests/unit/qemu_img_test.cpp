@@ -45,7 +45,7 @@ class MemberSource final : public hyper::Source {
     traits.length = range_.length;
     return traits;
   }
-  hyper::FileRange locate() override { return range_; }
+  hyper::FileRange locate(Op) override { return range_; }
 
  private:
   hyper::FileRange range_;
@@ -85,14 +85,14 @@ class QemuImgTest : public ::testing::Test {
     open({});
   }
   void TearDown() override {
-    if (converter_ != nullptr) table_->close(converter_);
+    if (converter_ != nullptr) table_->close(converter_, nullptr);
   }
 
   void open(const json& options) {
-    if (converter_ != nullptr) table_->close(converter_);
+    if (converter_ != nullptr) table_->close(converter_, nullptr);
     converter_ = nullptr;
     const test_host::Options held(options);
-    ASSERT_EQ(HYPER_OK, table_->open(held.raw(), operation_.raw(), &converter_))
+    ASSERT_EQ(HYPER_OK, table_->open(operation_.raw(), 0, held.raw(), &converter_))
         << operation_.text();
   }
 
@@ -115,7 +115,7 @@ class QemuImgTest : public ::testing::Test {
       table.size = sizeof table;
       hyper::export_source(std::move(source), &table);
     }
-    ~OpenSource() { table.close(table.ctx); }
+    ~OpenSource() { table.close(table.ctx, nullptr); }
     hyper_source table{};
   };
 
@@ -128,20 +128,21 @@ class QemuImgTest : public ::testing::Test {
         hyperhost::storage_local::RootedDirectory((directory_.path() / "out").string()));
     hyper_sink sink{};
     sink.size = sizeof sink;
-    hyper::export_sink(storage.put(operation_.op(), json{{"key", key}, {"overwrite", true}}.dump()),
-                       &sink);
+    const hyper_doc place{{{"key", key}, {"overwrite", true}}}, document{std::move(request)};
+    hyper::export_sink(storage.put(operation_.op(), hyper::Doc(&place)), &sink);
     const std::unique_ptr<hyper_sink, void (*)(hyper_sink*)> closing(
-        &sink, [](hyper_sink* open_sink) { open_sink->close(open_sink->ctx); });
+        &sink, [](hyper_sink* open_sink) { open_sink->close(open_sink->ctx, nullptr); });
     result_ = json();
     const hyper_st status = table_->convert(
-        converter_, operation_.raw(), request.dump().c_str(), &source.table, &sink,
+        converter_, operation_.raw(), 0, &document, &source.table, &sink,
         [](void* arg, const char* text, uint64_t len) noexcept -> hyper_st {
           *static_cast<json*>(arg) = json::parse(text, text + len);
           return HYPER_OK;
         },
         &result_);
     if (status != HYPER_OK) return status;
-    return sink.commit(sink.ctx, operation_.raw(), result_.at("bytes_written"), nullptr, nullptr);
+    return sink.commit(sink.ctx, operation_.raw(), 0, result_.at("bytes_written"), nullptr,
+                       nullptr);
   }
   static json request(const std::string& from, const std::string& to, json more = {}) {
     json document{{"source", {{"format", from}, {"access", {"file"}}}},
@@ -151,9 +152,10 @@ class QemuImgTest : public ::testing::Test {
     return document;
   }
   hyper_st plan(const json& document) {
+    const hyper_doc request{document};
     result_ = json();
     return table_->plan(
-        converter_, operation_.raw(), document.dump().c_str(),
+        converter_, operation_.raw(), 0, &request,
         [](void* arg, const char* text, uint64_t len) noexcept -> hyper_st {
           *static_cast<json*>(arg) = json::parse(text, text + len);
           return HYPER_OK;
@@ -374,16 +376,17 @@ class Hostile : public QemuImgTest {
   /// Neither converted, nor opened, and nothing of the secret anywhere.
   void expect_refused(const std::string& path, const std::string& format, hyper_st status,
                       const std::string& text) {
-    EXPECT_EQ(status, convert(path, request(format, "raw")));
+    EXPECT_EQ(status, convert(path, QemuImgTest::request(format, "raw")));
     ASSERT_EQ(1u, operation_.diags().size()) << operation_.text();
     EXPECT_THAT(operation_.diags()[0].summary, HasSubstr(text));
     EXPECT_THAT(out_names(), IsEmpty());
     OpenSource source(std::make_unique<MemberSource>(path, 0, std::filesystem::file_size(path)));
     const test_host::Options options(json::object());
+    const hyper_doc request{{{"format", format}}};
     hyper_source opened{};
     opened.size = sizeof opened;
-    EXPECT_EQ(status, image_table_->open(options.raw(), operation_.raw(), &source.table,
-                                         json{{"format", format}}.dump().c_str(), &opened));
+    EXPECT_EQ(status, image_table_->open(operation_.raw(), 0, options.raw(), &source.table,
+                                         &request, &opened));
   }
   std::string secret() {
     const std::string path = directory_ / "secret";
@@ -584,14 +587,15 @@ class Reader : public QemuImgTest {
     if (length == UINT64_MAX) length = std::filesystem::file_size(path);
     file_ = std::make_unique<OpenSource>(std::make_unique<MemberSource>(path, offset, length));
     const test_host::Options options(json::object());
-    return image_table_->open(options.raw(), operation_.raw(), &file_->table, "{}", out.out());
+    return image_table_->open(operation_.raw(), 0, options.raw(), &file_->table, nullptr,
+                              out.out());
   }
   json probe(const std::string& path) {
     OpenSource source(std::make_unique<MemberSource>(path, 0, std::filesystem::file_size(path)));
     const test_host::Options options(json::object());
     json found;
     const hyper_st status = image_table_->probe(
-        options.raw(), operation_.raw(), &source.table,
+        operation_.raw(), 0, options.raw(), &source.table,
         [](void* arg, const char* text, uint64_t len) noexcept -> hyper_st {
           *static_cast<json*>(arg) = json::parse(text, text + len);
           return HYPER_OK;
@@ -642,7 +646,7 @@ TEST_F(Reader, EqualsTheRawDiskFromManyThreadsAndOddOffsets) {
         for (uint64_t at = worker * bytes.size(); at < kDisk;
              at += bytes.size() * source.max_parallel()) {
           const uint64_t len = std::min<uint64_t>(bytes.size(), kDisk - at);
-          ASSERT_EQ(HYPER_OK, source.raw()->read_at(source.raw()->ctx, operation_.raw(), at,
+          ASSERT_EQ(HYPER_OK, source.raw()->read_at(source.raw()->ctx, operation_.raw(), 0, at,
                                                     bytes.data(), len))
               << operation_.text();
           EXPECT_EQ(0, disk_.compare(at, len, bytes, 0, len)) << format << " at " << at;
@@ -691,7 +695,7 @@ TEST_F(Reader, KilledServerIsAnErrorAndNotAHang) {
   ASSERT_EQ(HYPER_OK, open_image(image("qcow2"), source));
   ::kill(test_host::TestHost::child(), SIGKILL);
   std::string bytes(1 << 20, '?');
-  EXPECT_EQ(HYPER_IO, source.raw()->read_at(source.raw()->ctx, operation_.raw(), 0, bytes.data(),
+  EXPECT_EQ(HYPER_IO, source.raw()->read_at(source.raw()->ctx, operation_.raw(), 0, 0, bytes.data(),
                                             bytes.size()));
   ASSERT_EQ(1u, operation_.diags().size());
   EXPECT_THAT(operation_.diags()[0].summary, HasSubstr("qemu-nbd"));
@@ -704,7 +708,7 @@ TEST_F(Reader, CancelEndsAReadFromAStoppedServer) {
   std::string bytes(1 << 20, '?');
   {
     const std::jthread canceller([&] { operation_.cancel(); });
-    EXPECT_EQ(HYPER_CANCELLED, source.raw()->read_at(source.raw()->ctx, operation_.raw(), 0,
+    EXPECT_EQ(HYPER_CANCELLED, source.raw()->read_at(source.raw()->ctx, operation_.raw(), 0, 0,
                                                      bytes.data(), bytes.size()));
   }
   ::kill(test_host::TestHost::child(), SIGCONT);

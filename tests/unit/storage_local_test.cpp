@@ -33,34 +33,35 @@ class StorageLocal : public ::testing::Test {
  protected:
   void SetUp() override { connect(directory_.path().string()); }
   void TearDown() override {
-    if (connection_ != nullptr) table_->disconnect(connection_);
+    if (connection_ != nullptr) table_->disconnect(connection_, operation_.raw());
   }
 
   void connect(const std::string& path) {
-    if (connection_ != nullptr) table_->disconnect(connection_);
+    if (connection_ != nullptr) table_->disconnect(connection_, operation_.raw());
     const test_host::Options options(json{{"path", path}});
-    ASSERT_EQ(HYPER_OK, table_->connect(options.raw(), operation_.raw(), &connection_));
+    ASSERT_EQ(HYPER_OK, table_->connect(operation_.raw(), 0, options.raw(), &connection_));
   }
   /// An open sink that closes itself.
   struct OpenSink {
     OpenSink() { table.size = sizeof table; }
     ~OpenSink() { close(); }
     void close() {
-      if (table.close != nullptr) table.close(table.ctx);
+      if (table.close != nullptr) table.close(table.ctx, nullptr);
       table.close = nullptr;
     }
     hyper_sink table{};
   };
   hyper_st put(json request, OpenSink& sink) {
-    return table_->put(connection_, operation_.raw(), request.dump().c_str(), &sink.table);
+    const hyper_doc document{std::move(request)};
+    return table_->put(connection_, operation_.raw(), 0, &document, &sink.table);
   }
   hyper_st write(OpenSink& sink, uint64_t offset, const std::string& bytes) {
-    return sink.table.write_at(sink.table.ctx, operation_.raw(), offset, bytes.data(),
+    return sink.table.write_at(sink.table.ctx, operation_.raw(), 0, offset, bytes.data(),
                                bytes.size());
   }
   hyper_st commit(OpenSink& sink, uint64_t length) {
     emitted_.clear();
-    return sink.table.commit(sink.table.ctx, operation_.raw(), length, collect, &emitted_);
+    return sink.table.commit(sink.table.ctx, operation_.raw(), 0, length, collect, &emitted_);
   }
   hyper_st put_file(const std::string& key, const std::string& bytes, bool overwrite = false) {
     OpenSink sink;
@@ -72,7 +73,7 @@ class StorageLocal : public ::testing::Test {
   std::vector<std::string> list(const std::string& prefix) {
     emitted_.clear();
     EXPECT_EQ(HYPER_OK,
-              table_->list(connection_, operation_.raw(), prefix.c_str(), collect, &emitted_));
+              table_->list(connection_, operation_.raw(), 0, prefix.c_str(), collect, &emitted_));
     std::vector<std::string> keys;
     for (const json& entry : emitted_) keys.push_back(entry.at("key"));
     return keys;
@@ -89,7 +90,7 @@ class StorageLocal : public ::testing::Test {
 
 TEST_F(StorageLocal, InfoOfAMissingDirectoryNamesItsSpaceAndMakesNothing) {
   connect(directory_ / "a/b");
-  ASSERT_EQ(HYPER_OK, table_->info(connection_, operation_.raw(), collect, &emitted_));
+  ASSERT_EQ(HYPER_OK, table_->info(connection_, operation_.raw(), 0, collect, &emitted_));
   EXPECT_EQ(directory_ / "a/b", emitted_.at(0).at("location"));
   EXPECT_GT(emitted_.at(0).at("free_bytes"), 0);
   EXPECT_EQ(json({"random", "path", "readback", "append"}), emitted_.at(0).at("sink"));
@@ -99,7 +100,7 @@ TEST_F(StorageLocal, InfoOfAMissingDirectoryNamesItsSpaceAndMakesNothing) {
 TEST_F(StorageLocal, InfoFailsWhereAFileIsInTheWay) {
   write_file(directory_ / "file", "x");
   connect(directory_ / "file");
-  EXPECT_EQ(HYPER_CONFIG, table_->info(connection_, operation_.raw(), collect, &emitted_));
+  EXPECT_EQ(HYPER_CONFIG, table_->info(connection_, operation_.raw(), 0, collect, &emitted_));
   EXPECT_EQ("/path", operation_.diags().at(0).path);
 }
 
@@ -189,9 +190,9 @@ TEST_F(StorageLocal, KeysThatLeadOutOrAreMalformedAreRefused) {
                           ".disk.hyperhost-1-2.part"}) {
     EXPECT_EQ(HYPER_CONFIG, put_file(key, "x")) << key;
     emitted_.clear();
-    EXPECT_EQ(HYPER_CONFIG, table_->stat(connection_, operation_.raw(), key, collect, &emitted_))
+    EXPECT_EQ(HYPER_CONFIG, table_->stat(connection_, operation_.raw(), 0, key, collect, &emitted_))
         << key;
-    EXPECT_EQ(HYPER_CONFIG, table_->remove(connection_, operation_.raw(), key)) << key;
+    EXPECT_EQ(HYPER_CONFIG, table_->remove(connection_, operation_.raw(), 0, key)) << key;
   }
   EXPECT_EQ(HYPER_CONFIG, put_file(std::string(256, 'a'), "x"));
   EXPECT_THAT(directory_.names(), IsEmpty());
@@ -203,10 +204,10 @@ TEST_F(StorageLocal, LinksInsideAreNotFollowed) {
   std::filesystem::create_directory_symlink(outside.path(), directory_ / "way");
   std::filesystem::create_symlink(outside / "secret", directory_ / "link");
   EXPECT_EQ(HYPER_AUTH, put_file("way/x", "x"));
-  EXPECT_EQ(HYPER_AUTH, table_->remove(connection_, operation_.raw(), "way/secret"));
+  EXPECT_EQ(HYPER_AUTH, table_->remove(connection_, operation_.raw(), 0, "way/secret"));
   hyper_source source{};
   source.size = sizeof source;
-  EXPECT_EQ(HYPER_AUTH, table_->get(connection_, operation_.raw(), "link", &source));
+  EXPECT_EQ(HYPER_AUTH, table_->get(connection_, operation_.raw(), 0, "link", &source));
   EXPECT_EQ(HYPER_OK, put_file("link", "mine", true));  // replaces the link, not what it names
   EXPECT_EQ("s", read_file(outside / "secret"));
   EXPECT_THAT(outside.names(), ElementsAre("secret"));
@@ -223,8 +224,8 @@ TEST_F(StorageLocal, ZeroedRangesReadAsZeros) {
   OpenSink sink;
   ASSERT_EQ(HYPER_OK, put({{"key", "disk"}}, sink));
   ASSERT_EQ(HYPER_OK, write(sink, 0, std::string(100000, 'x')));
-  ASSERT_EQ(HYPER_OK, sink.table.zero_at(sink.table.ctx, operation_.raw(), 10, 99980));
-  ASSERT_EQ(HYPER_OK, sink.table.zero_at(sink.table.ctx, operation_.raw(), 99995, 1000000));
+  ASSERT_EQ(HYPER_OK, sink.table.zero_at(sink.table.ctx, operation_.raw(), 0, 10, 99980));
+  ASSERT_EQ(HYPER_OK, sink.table.zero_at(sink.table.ctx, operation_.raw(), 0, 99995, 1000000));
   ASSERT_EQ(HYPER_OK, commit(sink, 100000));
   EXPECT_EQ(
       std::string(10, 'x') + std::string(99980, '\0') + std::string(5, 'x') + std::string(5, '\0'),
@@ -255,7 +256,7 @@ TEST_F(StorageLocal, ReadBackBeforeCommitShowsBytesAndHoles) {
   ASSERT_EQ(HYPER_OK, put({{"key", "disk"}}, sink));
   ASSERT_EQ(HYPER_OK, write(sink, 1 << 20, std::string(4096, 'x')));
   hyper::OwnedSource back;
-  ASSERT_EQ(HYPER_OK, sink.table.reopen(sink.table.ctx, operation_.raw(), 2u << 20, back.out()));
+  ASSERT_EQ(HYPER_OK, sink.table.reopen(sink.table.ctx, operation_.raw(), 0, 2u << 20, back.out()));
   EXPECT_EQ(2u << 20, back.length());
   std::string bytes(4096, '?');
   back.read_at(operation_.op(), 1 << 20, bytes.data(), bytes.size());
@@ -268,7 +269,7 @@ TEST_F(StorageLocal, ReadBackBeforeCommitShowsBytesAndHoles) {
   });
   EXPECT_EQ(back.length(), at);
   EXPECT_EQ((2u << 20) - 4096, zero);
-  EXPECT_EQ(sink.table.path(sink.table.ctx), back.locate().path);
+  EXPECT_EQ(sink.table.path(sink.table.ctx), back.locate(operation_.op()).path);
 }
 
 TEST_F(StorageLocal, GetStatListAndRemove) {
@@ -282,21 +283,21 @@ TEST_F(StorageLocal, GetStatListAndRemove) {
   EXPECT_THAT(list("vm2/c"), ElementsAre("vm2/c"));
   EXPECT_THAT(list("nothing"), IsEmpty());
   emitted_.clear();
-  ASSERT_EQ(HYPER_OK, table_->stat(connection_, operation_.raw(), "vm/b", collect, &emitted_));
+  ASSERT_EQ(HYPER_OK, table_->stat(connection_, operation_.raw(), 0, "vm/b", collect, &emitted_));
   EXPECT_EQ(2, emitted_.at(0).at("bytes"));
   EXPECT_THAT(emitted_.at(0).at("modified").get<std::string>(),
               ::testing::MatchesRegex("....-..-..T..:..:..Z"));
   hyper::OwnedSource source;
-  ASSERT_EQ(HYPER_OK, table_->get(connection_, operation_.raw(), "vm/b", source.out()));
+  ASSERT_EQ(HYPER_OK, table_->get(connection_, operation_.raw(), 0, "vm/b", source.out()));
   std::string bytes(2, '?');
   source.read_at(operation_.op(), 0, bytes.data(), 2);
   EXPECT_EQ("bb", bytes);
-  EXPECT_EQ(HYPER_OK, table_->remove(connection_, operation_.raw(), "vm/b"));
+  EXPECT_EQ(HYPER_OK, table_->remove(connection_, operation_.raw(), 0, "vm/b"));
   EXPECT_THAT(operation_.diags(), IsEmpty());
   EXPECT_EQ(HYPER_NOTFOUND,
-            table_->stat(connection_, operation_.raw(), "vm/b", collect, &emitted_));
+            table_->stat(connection_, operation_.raw(), 0, "vm/b", collect, &emitted_));
   EXPECT_THAT(operation_.diags(), IsEmpty());  // an expected outcome, not reported
-  EXPECT_EQ(HYPER_NOTFOUND, table_->remove(connection_, operation_.raw(), "vm/b"));
+  EXPECT_EQ(HYPER_NOTFOUND, table_->remove(connection_, operation_.raw(), 0, "vm/b"));
   EXPECT_EQ(1u, operation_.diags().size());
 }
 

@@ -20,10 +20,11 @@ struct SerialSource final : Serial<SerialSource, hyper_source> {
     table.max_parallel = 1;
     replace<&SerialSource::sibling>(table.sibling);
   }
-  hyper_st sibling(hyper_op* op, const char* name, hyper_source* out) {
+  hyper_st sibling(hyper_op* op, uint32_t flags, const char* name, hyper_source* out) {
     const auto held = enter();
     return open_over(
-        out, [&](hyper_source* opened) { return below().sibling(below().ctx, op, name, opened); },
+        out,
+        [&](hyper_source* opened) { return below().sibling(below().ctx, op, flags, name, opened); },
         gate);
   }
 };
@@ -34,10 +35,13 @@ struct SerialSink final : Serial<SerialSink, hyper_sink> {
     table.max_parallel = 1;
     replace<&SerialSink::reopen>(table.reopen);
   }
-  hyper_st reopen(hyper_op* op, uint64_t length, hyper_source* out) {
+  hyper_st reopen(hyper_op* op, uint32_t flags, uint64_t length, hyper_source* out) {
     const auto held = enter();
     return SerialSource::open_over(
-        out, [&](hyper_source* opened) { return below().reopen(below().ctx, op, length, opened); },
+        out,
+        [&](hyper_source* opened) {
+          return below().reopen(below().ctx, op, flags, length, opened);
+        },
         gate);
   }
 };

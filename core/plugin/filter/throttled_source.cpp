@@ -29,24 +29,25 @@ class Throttled final : public hyper::Filter<Throttled, hyper_source> {
     replace<&Throttled::sibling>(table.sibling);
   }
 
-  hyper_st read_at(hyper_op* op, uint64_t offset, void* buffer, uint64_t length) {
+  hyper_st read_at(hyper_op* op, uint32_t flags, uint64_t offset, void* buffer, uint64_t length) {
     if (const hyper_st status = pay(op, length); status != HYPER_OK) return status;
-    return below().read_at(below().ctx, op, offset, buffer, length);
+    return below().read_at(below().ctx, op, flags, offset, buffer, length);
   }
-  hyper_st next(hyper_op* op, hyper_span* out) {
+  hyper_st next(hyper_op* op, uint32_t flags, hyper_span* out) {
     if (const hyper_st status = pay(op, unpaid_); status != HYPER_OK) return status;
     unpaid_ = 0;
-    const hyper_st status = below().next(below().ctx, op, out);
+    const hyper_st status = below().next(below().ctx, op, flags, out);
     if (status == HYPER_OK) unpaid_ = out->len;
     return status;
   }
-  hyper_st borrow(hyper_op* op, uint64_t offset, uint64_t length, hyper_span* out) {
+  hyper_st borrow(hyper_op* op, uint32_t flags, uint64_t offset, uint64_t length, hyper_span* out) {
     if (const hyper_st status = pay(op, length); status != HYPER_OK) return status;
-    return below().borrow(below().ctx, op, offset, length, out);
+    return below().borrow(below().ctx, op, flags, offset, length, out);
   }
-  hyper_st sibling(hyper_op* op, const char* name, hyper_source* out) {
+  hyper_st sibling(hyper_op* op, uint32_t flags, const char* name, hyper_source* out) {
     return open_over(
-        out, [&](hyper_source* opened) { return below().sibling(below().ctx, op, name, opened); },
+        out,
+        [&](hyper_source* opened) { return below().sibling(below().ctx, op, flags, name, opened); },
         bandwidth_, in_place_);
   }
 

@@ -51,10 +51,11 @@ Imported& self_of(void* ctx) {
 }
 
 /// Where a FILE source's bytes lie; null where the other side does not say.
-const Imported::Range* range_of(Imported& self, hyper_st& status) {
+const Imported::Range* range_of(Imported& self, hyper_op* op, uint32_t flags, hyper_st& status) {
   const std::lock_guard lock(self.mutex);
   if (self.range) return &*self.range;
-  Call call(*self.peer, Verb::kLocate, self.id, nullptr);
+  Call call(*self.peer, Verb::kLocate, self.id, op);
+  call.request.flags = flags;
   if ((status = call.go()) != HYPER_OK) return nullptr;
   Imported::Range range{
       PayloadReader(call.lane(), call.answer).text(), call.answer.a, call.answer.b, {}};
@@ -66,11 +67,13 @@ const Imported::Range* range_of(Imported& self, hyper_st& status) {
 
 /// Without the host where the bytes lie in a file, as its reader may expect of it. False: the host
 /// is to be asked, and says what is wrong.
-bool read_file(Imported& self, uint64_t offset, void* buf, uint64_t len) {
-  if (!self.in_file || self.peer->is_host() || offset > self.length || len > self.length - offset)
+bool read_file(Imported& self, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
+               uint64_t len) {
+  if (flags != 0 || !self.in_file || self.peer->is_host() || offset > self.length ||
+      len > self.length - offset)
     return false;
   hyper_st status = HYPER_OK;
-  const Imported::Range* range = range_of(self, status);
+  const Imported::Range* range = range_of(self, op, flags, status);
   if (range == nullptr || !range->file.valid()) return false;
   for (uint64_t done = 0; done < len;) {
     const ssize_t got = ::pread(range->file.get(), static_cast<char*>(buf) + done, len - done,
@@ -82,13 +85,15 @@ bool read_file(Imported& self, uint64_t offset, void* buf, uint64_t len) {
   return true;
 }
 
-hyper_st read_at(void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t len) noexcept {
+hyper_st read_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
+                 uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
-    if (read_file(self, offset, buf, len)) return HYPER_OK;
+    if (read_file(self, op, flags, offset, buf, len)) return HYPER_OK;
     const uint64_t piece = std::max(self.block_min, kPiece / self.block_min * self.block_min);
     for (uint64_t done = 0;; done += piece) {
       Call call(*self.peer, Verb::kReadAt, self.id, op);
+      call.request.flags = flags;
       call.request.a = offset + done;
       call.request.b = std::min(piece, len - done);
       char* const to = static_cast<char*>(buf) + done;
@@ -102,10 +107,11 @@ hyper_st read_at(void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t l
   });
 }
 
-hyper_st next(void* ctx, hyper_op* op, hyper_span* out) noexcept {
+hyper_st next(void* ctx, hyper_op* op, uint32_t flags, hyper_span* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kNext, self.id, op);
+    call.request.flags = flags;
     if (const hyper_st status = call.go(); status != HYPER_OK) return status;
     // The bytes stay in the lane's memory until release().
     *out = hyper_span{call.lane().data(), call.answer.payload, 0, nullptr};
@@ -119,14 +125,15 @@ void release(void*, hyper_span* span) noexcept {
   span->token = nullptr;
 }
 
-hyper_st extents(void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
-                 void* arg) noexcept {
+hyper_st extents(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
+                 hyper_emit_extent emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     for (const uint64_t end = offset + len; offset < end;) {
       std::vector<hyper_extent> batch;
       {
         Call call(*self.peer, Verb::kExtents, self.id, op);
+        call.request.flags = flags;
         call.request.a = offset;
         call.request.b = end - offset;
         if (const hyper_st status = call.go(); status != HYPER_OK) return status;
@@ -144,11 +151,11 @@ hyper_st extents(void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_e
   });
 }
 
-hyper_st locate(void* ctx, hyper_file_range* out) noexcept {
-  return guarded(nullptr, [&]() -> hyper_st {
+hyper_st locate(void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out) noexcept {
+  return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     hyper_st status = HYPER_OK;
-    const Imported::Range* told = range_of(self, status);
+    const Imported::Range* told = range_of(self, op, flags, status);
     if (told == nullptr) return status;
     hyper_file_range range{};
     range.size = out->size;
@@ -168,38 +175,42 @@ hyper_st open_another(Imported& self, Call& call, hyper_source* out) {
   return HYPER_OK;
 }
 
-hyper_st sibling(void* ctx, hyper_op* op, const char* name, hyper_source* out) noexcept {
+hyper_st sibling(void* ctx, hyper_op* op, uint32_t flags, const char* name,
+                 hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kSibling, self.id, op);
+    call.request.flags = flags;
     call.arguments().text(name);
     return open_another(self, call, out);
   });
 }
 
-hyper_st finish(void* ctx, hyper_op* op, hyper_emit emit, void* arg) noexcept {
+hyper_st finish(void* ctx, hyper_op* op, uint32_t flags, hyper_emit emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kFinish, self.id, op);
+    call.request.flags = flags;
     call.emit_to(emit, arg);
     return call.go();
   });
 }
 
 template <Verb kVerb>
-void close(void* ctx) noexcept {
+void close(void* ctx, hyper_op* op) noexcept {
   const std::unique_ptr<Imported> self(static_cast<Imported*>(ctx));
-  static_cast<void>(guarded(nullptr, [&]() -> hyper_st {
+  static_cast<void>(guarded(op, [&]() -> hyper_st {
     if (self->peer->gone()) return HYPER_OK;
-    return Call(*self->peer, kVerb, self->id, nullptr).go();
+    return Call(*self->peer, kVerb, self->id, op).go();
   }));
 }
 
-hyper_st write_at(void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+hyper_st write_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
                   uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kWriteAt, self.id, op);
+    call.request.flags = flags;
     call.request.a = offset;
     call.request.b = len;
     if (!call.name_to_read(buf, len)) call.arguments().bytes(buf, len);
@@ -207,10 +218,11 @@ hyper_st write_at(void* ctx, hyper_op* op, uint64_t offset, const void* buf,
   });
 }
 
-hyper_st zero_at(void* ctx, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
+hyper_st zero_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kZeroAt, self.id, op);
+    call.request.flags = flags;
     call.request.a = offset;
     call.request.b = len;
     return call.go();
@@ -221,36 +233,44 @@ const char* path(void* ctx) noexcept {
   return self_of(ctx).path.c_str();
 }
 
-hyper_st sync(void* ctx, hyper_op* op) noexcept {
+hyper_st sync(void* ctx, hyper_op* op, uint32_t flags) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
-    return Call(*self.peer, Verb::kSync, self.id, op).go();
+    Call call(*self.peer, Verb::kSync, self.id, op);
+    call.request.flags = flags;
+    return call.go();
   });
 }
 
-hyper_st reopen(void* ctx, hyper_op* op, uint64_t length, hyper_source* out) noexcept {
+hyper_st reopen(void* ctx, hyper_op* op, uint32_t flags, uint64_t length,
+                hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kReopen, self.id, op);
+    call.request.flags = flags;
     call.request.a = length;
     return open_another(self, call, out);
   });
 }
 
-hyper_st commit(void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void* arg) noexcept {
+hyper_st commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t length, hyper_emit emit,
+                void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kCommit, self.id, op);
+    call.request.flags = flags;
     call.request.a = length;
     call.emit_to(emit, arg);
     return call.go();
   });
 }
 
-hyper_st keep(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
+hyper_st keep(void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit emit,
+              void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     Call call(*self.peer, Verb::kKeep, self.id, op);
+    call.request.flags = flags;
     call.request.a = on != 0;
     call.emit_to(emit, arg);
     return call.go();

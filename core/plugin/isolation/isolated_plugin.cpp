@@ -55,10 +55,10 @@ class Opened {
  public:
   Opened(std::shared_ptr<Isolated> plugin, Verb open, Verb close, std::string options)
       : plugin_(std::move(plugin)), open_(open), close_(close), options_(std::move(options)) {}
-  ~Opened() {
+  /// Before the destructor.
+  void end(hyper_op* op) {
     if (worker_ && !worker_->gone())
-      static_cast<void>(
-          guarded(nullptr, [&] { return Call(*worker_->peer(), close_, id_, nullptr).go(); }));
+      static_cast<void>(guarded(op, [&] { return Call(*worker_->peer(), close_, id_, op).go(); }));
   }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
@@ -100,32 +100,37 @@ struct OpenVm {
   uint64_t id;
 };
 
-std::string options_text(const hyper_cfg* cfg) {
-  return cfg == nullptr ? "{}" : static_cast<const Options*>(cfg)->value().dump();
+std::string text_of(const hyper_doc* doc) {
+  return doc == nullptr ? "{}" : doc->json.dump();
 }
 
 template <Verb kOpen, Verb kClose>
-hyper_st open_it(std::size_t number, const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
+hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
+                 void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, options_text(cfg));
+    if (flags != 0) return HYPER_UNSUPPORTED;  // a worker that is started again would need them
+    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, text_of(options));
     const hyper_st status = made->ensure(op);
     if (status == HYPER_OK) *out = made.release();
     return status;
   });
 }
 
-void close_it(void* self) noexcept {
-  delete static_cast<Opened*>(self);
+void close_it(void* self, hyper_op* op) noexcept {
+  const std::unique_ptr<Opened> opened(static_cast<Opened*>(self));
+  opened->end(op);
 }
 
 /// A call on a connection with one text, whose results are emitted.
 template <Verb kVerb>
-hyper_st ask(void* self, hyper_op* op, const char* text, hyper_emit emit, void* arg) noexcept {
+hyper_st ask(void* self, hyper_op* op, uint32_t flags, const char* text, hyper_emit emit,
+             void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), kVerb, id, op);
+    call.request.flags = flags;
     call.request.a = text == nullptr ? 0 : 1;
     call.arguments().text(text == nullptr ? "" : text);
     call.emit_to(emit, arg);
@@ -133,12 +138,24 @@ hyper_st ask(void* self, hyper_op* op, const char* text, hyper_emit emit, void* 
   });
 }
 template <Verb kVerb>
-hyper_st ask_silently(void* self, hyper_op* op, const char* text) noexcept {
-  return ask<kVerb>(self, op, text, nullptr, nullptr);
+hyper_st ask_silently(void* self, hyper_op* op, uint32_t flags, const char* text) noexcept {
+  return ask<kVerb>(self, op, flags, text, nullptr, nullptr);
+}
+/// The same with a document.
+template <Verb kVerb>
+hyper_st ask_about(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                   hyper_emit emit, void* arg) noexcept {
+  return guarded(op,
+                 [&] { return ask<kVerb>(self, op, flags, text_of(request).c_str(), emit, arg); });
+}
+template <Verb kVerb>
+hyper_st tell(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request) noexcept {
+  return ask_about<kVerb>(self, op, flags, request, nullptr, nullptr);
 }
 
-hyper_st storage_info(void* self, hyper_op* op, hyper_emit emit, void* arg) noexcept {
-  return ask<Verb::kInfo>(self, op, nullptr, emit, arg);
+hyper_st storage_info(void* self, hyper_op* op, uint32_t flags, hyper_emit emit,
+                      void* arg) noexcept {
+  return ask<Verb::kInfo>(self, op, flags, nullptr, emit, arg);
 }
 
 /// What a call opened, as a table of ours.
@@ -150,25 +167,27 @@ hyper_st take_source(const std::shared_ptr<WorkerProcess>& worker, Call& call, h
   return HYPER_OK;
 }
 
-hyper_st open_vm(void* self, hyper_op* op, const char* request, void** out) noexcept {
+hyper_st open_vm(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                 void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), Verb::kOpenVm, id, op);
-    call.arguments().text(request);
+    call.request.flags = flags;
+    call.arguments().text(text_of(request));
     const hyper_st status = call.go();
     if (status == HYPER_OK) *out = new OpenVm{worker, call.answer.object};
     return status;
   });
 }
 
-hyper_st open_disk(void* self, hyper_op* op, const char* disk, uint32_t flags,
+hyper_st open_disk(void* self, hyper_op* op, uint32_t flags, const char* disk,
                    hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     const auto& vm = *static_cast<OpenVm*>(self);
     Call call(*vm.worker->peer(), Verb::kOpenDisk, vm.id, op);
-    call.request.a = flags;
+    call.request.flags = flags;
     call.arguments().text(disk);
     return take_source(vm.worker, call, out);
   });
@@ -185,13 +204,15 @@ hyper_st close_vm(void* self, hyper_op* op, hyper_st outcome) noexcept {
   });
 }
 
-hyper_st storage_put(void* self, hyper_op* op, const char* request, hyper_sink* out) noexcept {
+hyper_st storage_put(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                     hyper_sink* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), Verb::kPut, id, op);
-    call.arguments().text(request);
+    call.request.flags = flags;
+    call.arguments().text(text_of(request));
     if (const hyper_st status = call.go(); status != HYPER_OK) return status;
     PayloadReader in(call.lane(), call.answer);
     import_sink(worker->peer(), call.answer.object, in, out);
@@ -199,19 +220,22 @@ hyper_st storage_put(void* self, hyper_op* op, const char* request, hyper_sink* 
   });
 }
 
-hyper_st storage_get(void* self, hyper_op* op, const char* key, hyper_source* out) noexcept {
+hyper_st storage_get(void* self, hyper_op* op, uint32_t flags, const char* key,
+                     hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), Verb::kGet, id, op);
+    call.request.flags = flags;
     call.arguments().text(key);
     return take_source(worker, call, out);
   });
 }
 
-hyper_st convert(void* self, hyper_op* op, const char* request, const hyper_source* source,
-                 const hyper_sink* sink, hyper_emit emit, void* arg) noexcept {
+hyper_st convert(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                 const hyper_source* source, const hyper_sink* sink, hyper_emit emit,
+                 void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto& opened = *static_cast<Opened*>(self);
     if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
@@ -219,9 +243,10 @@ hyper_st convert(void* self, hyper_op* op, const char* request, const hyper_sour
     const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
     const Lent<OfferedSink, hyper_sink> to(worker->peer(), *sink);
     Call call(*worker->peer(), Verb::kConvert, id, op);
+    call.request.flags = flags;
     call.request.a = from.id();
     call.request.b = to.id();
-    call.arguments().text(request);
+    call.arguments().text(text_of(request));
     write_source(call.arguments(), *source);
     write_sink(call.arguments(), *sink);
     call.emit_to(emit, arg);
@@ -229,14 +254,15 @@ hyper_st convert(void* self, hyper_op* op, const char* request, const hyper_sour
   });
 }
 
-hyper_st probe(std::size_t number, const hyper_cfg* cfg, hyper_op* op, const hyper_source* source,
-               hyper_emit emit, void* arg) noexcept {
+hyper_st probe(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
+               const hyper_source* source, hyper_emit emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
     const auto worker = isolated(number)->worker();
     const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
     Call call(*worker->peer(), Verb::kProbe, 0, op);
+    call.request.flags = flags;
     call.request.a = from.id();
-    call.arguments().text(options_text(cfg)).text("");
+    call.arguments().text(text_of(options)).text("");
     write_source(call.arguments(), *source);
     call.emit_to(emit, arg);
     return call.go();
@@ -258,13 +284,15 @@ struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
   const Lent<OfferedSource, hyper_source> lent;
 };
 
-hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
-                    const hyper_source* source, const char* request, hyper_source* out) noexcept {
+hyper_st image_open(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
+                    const hyper_source* source, const hyper_doc* request,
+                    hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     auto image = std::make_unique<OpenImage>(isolated(number)->worker(), *source);
     Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
+    call.request.flags = flags;
     call.request.a = image->lent.id();
-    call.arguments().text(options_text(cfg)).text(request == nullptr ? "{}" : request);
+    call.arguments().text(text_of(options)).text(text_of(request));
     write_source(call.arguments(), *source);
     hyper_source opened{};
     opened.size = sizeof opened;
@@ -275,12 +303,13 @@ hyper_st image_open(std::size_t number, const hyper_cfg* cfg, hyper_op* op,
   });
 }
 
-hyper_st validate(std::size_t number, const char* iface, const hyper_cfg* cfg,
-                  hyper_op* op) noexcept {
+hyper_st validate(std::size_t number, hyper_op* op, uint32_t flags, const char* iface,
+                  const hyper_doc* options) noexcept {
   return guarded(op, [&]() -> hyper_st {
     const auto worker = isolated(number)->worker();
     Call call(*worker->peer(), Verb::kValidate, 0, op);
-    call.arguments().text(iface).text(options_text(cfg));
+    call.request.flags = flags;
+    call.arguments().text(iface).text(text_of(options));
     return call.go();
   });
 }
@@ -288,47 +317,57 @@ hyper_st validate(std::size_t number, const char* iface, const hyper_cfg* cfg,
 template <std::size_t kNumber>
 PluginTables tables_of() {
   PluginTables tables;
-  tables.validate = [](const char* iface, const hyper_cfg* cfg, hyper_op* op) noexcept {
-    return validate(kNumber, iface, cfg, op);
+  tables.validate = [](hyper_op* op, uint32_t flags, const char* iface,
+                       const hyper_doc* options) noexcept {
+    return validate(kNumber, op, flags, iface, options);
   };
   tables.provider = {
       sizeof(hyper_provider),
       0,
-      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
-        return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, cfg, op, out);
+      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+        return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, op, flags,
+                                                                          options, out);
       },
       close_it,
       ask<Verb::kListVms>,
       ask<Verb::kDescribeVm>,
-      ask_silently<Verb::kPreflight>,
+      tell<Verb::kPreflight>,
       open_vm,
       open_disk,
       close_vm,
-      ask_silently<Verb::kProviderUndo>,
+      tell<Verb::kProviderUndo>,
+      nullptr,
+      nullptr,
   };
   tables.image = {
       sizeof(hyper_image),
       0,
-      [](const hyper_cfg* cfg, hyper_op* op, const hyper_source* source, hyper_emit emit,
-         void* arg) noexcept { return probe(kNumber, cfg, op, source, emit, arg); },
-      [](const hyper_cfg* cfg, hyper_op* op, const hyper_source* source, const char* request,
-         hyper_source* out) noexcept { return image_open(kNumber, cfg, op, source, request, out); },
+      [](hyper_op* op, uint32_t flags, const hyper_doc* options, const hyper_source* source,
+         hyper_emit emit,
+         void* arg) noexcept { return probe(kNumber, op, flags, options, source, emit, arg); },
+      [](hyper_op* op, uint32_t flags, const hyper_doc* options, const hyper_source* source,
+         const hyper_doc* request, hyper_source* out) noexcept {
+        return image_open(kNumber, op, flags, options, source, request, out);
+      },
   };
   tables.converter = {
       sizeof(hyper_converter),
       0,
-      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
-        return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, cfg, op, out);
+      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+        return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, op, flags, options,
+                                                                    out);
       },
       close_it,
-      ask<Verb::kPlan>,
+      ask_about<Verb::kPlan>,
       convert,
+      nullptr,
   };
   tables.storage = {
       sizeof(hyper_storage),
       0,
-      [](const hyper_cfg* cfg, hyper_op* op, void** out) noexcept {
-        return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, cfg, op, out);
+      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+        return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, op, flags, options,
+                                                                        out);
       },
       close_it,
       storage_info,
@@ -337,7 +376,8 @@ PluginTables tables_of() {
       ask<Verb::kStat>,
       ask<Verb::kList>,
       ask_silently<Verb::kRemove>,
-      ask_silently<Verb::kStorageUndo>,
+      tell<Verb::kStorageUndo>,
+      nullptr,
   };
   return tables;
 }

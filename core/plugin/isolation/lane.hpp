@@ -82,6 +82,7 @@ struct Frame {
   uint64_t op = 0;        ///< the operation it belongs to; 0 = none
   uint64_t emit = 0;      ///< where results go (kEmit's object); 0 = nowhere
   uint64_t a = 0, b = 0;  ///< numbers, as the verb says
+  uint64_t flags = 0;     ///< of the call
   uint64_t payload = 0;   ///< bytes in the lane's memory
   uint64_t capacity = 0;  ///< of the lane's memory, which only grows
   uint64_t memory = 0;    ///< number of the SharedMemory that the disk's bytes lie in; 0: payload

@@ -15,7 +15,11 @@ constexpr std::size_t kMostExtents = 64 * 1024;
 
 OfferedSource::~OfferedSource() {
   if (span.len != 0 && table.release != nullptr) table.release(table.ctx, &span);
-  if (owned && table.close != nullptr) table.close(table.ctx);
+  end(nullptr);
+}
+
+void OfferedSource::end(hyper_op* op) {
+  if (std::exchange(owned, false) && table.close != nullptr) table.close(table.ctx, op);
 }
 
 void OpenedThrough::add(uint64_t id, const std::shared_ptr<OfferedSource>& opened) {
@@ -38,7 +42,11 @@ void OpenedThrough::take_back(Peer& peer) {
 }
 
 OfferedSink::~OfferedSink() {
-  if (owned && table.close != nullptr) table.close(table.ctx);
+  end(nullptr);
+}
+
+void OfferedSink::end(hyper_op* op) {
+  if (std::exchange(owned, false) && table.close != nullptr) table.close(table.ctx, op);
 }
 
 namespace {
@@ -57,12 +65,13 @@ struct Batch {
   }
 };
 
-hyper_st serve_next(OfferedSource& source, Lane& lane, hyper_op* op, Frame& answer) {
+hyper_st serve_next(OfferedSource& source, Lane& lane, hyper_op* op, uint32_t flags,
+                    Frame& answer) {
   const std::lock_guard lock(source.mutex);
   const hyper_source& table = source.table;
   if (source.span.len == 0) {
     source.given = 0;
-    const hyper_st status = table.next(table.ctx, op, &source.span);
+    const hyper_st status = table.next(table.ctx, op, flags, &source.span);
     if (status != HYPER_OK || source.span.len == 0) {
       source.span = {};
       return status;
@@ -121,6 +130,7 @@ void check_promised(const hyper_sink& table, Verb verb) {
 hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, Lane& lane,
                       hyper_op* op, Frame& answer) {
   const hyper_source& table = source.table;
+  const auto flags = static_cast<uint32_t>(request.flags);
   const Turns::Turn turn(source.turns, table.max_parallel);
   if (peer.is_host()) check_promised(table, request.verb);
   switch (request.verb) {
@@ -131,16 +141,16 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
       const bool carried = request.memory == 0;
       unsigned char* const to =
           carried ? lane.room(request.b) : peer.named_to_write(request, request.b);
-      const hyper_st status = table.read_at(table.ctx, op, request.a, to, request.b);
+      const hyper_st status = table.read_at(table.ctx, op, flags, request.a, to, request.b);
       answer.payload = status == HYPER_OK && carried ? request.b : 0;
       return status;
     }
     case Verb::kNext:
-      return serve_next(source, lane, op, answer);
+      return serve_next(source, lane, op, flags, answer);
     case Verb::kExtents: {
       Batch batch;
       const hyper_st status =
-          table.extents(table.ctx, op, request.a, request.b, &Batch::take, &batch);
+          table.extents(table.ctx, op, flags, request.a, request.b, &Batch::take, &batch);
       if (status != HYPER_OK && !(status == HYPER_BUSY && batch.extents.size() == kMostExtents))
         return status;
       answer.payload = PayloadWriter(lane)
@@ -151,7 +161,7 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
     case Verb::kLocate: {
       hyper_file_range range{};
       range.size = sizeof range;
-      const hyper_st status = table.locate(table.ctx, &range);
+      const hyper_st status = table.locate(table.ctx, op, flags, &range);
       if (status != HYPER_OK || range.path == nullptr)
         return status == HYPER_OK ? HYPER_FAIL : status;
       answer.payload = PayloadWriter(lane).text(range.path).size();
@@ -162,7 +172,7 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
     case Verb::kSibling: {
       const std::string name = PayloadReader(lane, request).text();
       auto opened = opened_source();
-      const hyper_st status = table.sibling(table.ctx, op, name.c_str(), &opened->table);
+      const hyper_st status = table.sibling(table.ctx, op, flags, name.c_str(), &opened->table);
       if (status != HYPER_OK) return opened->table = {}, status;
       opened->owned = true;
       offer(peer, source.opened, opened, lane, answer);
@@ -171,7 +181,7 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
     default: {  // kFinish
       if (table.finish == nullptr) return HYPER_OK;
       EmitBack back{peer, request.emit};
-      return table.finish(table.ctx, op, &EmitBack::emit, &back);
+      return table.finish(table.ctx, op, flags, &EmitBack::emit, &back);
     }
   }
 }
@@ -179,21 +189,22 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
 hyper_st serve_sink(Peer& peer, OfferedSink& sink, const Frame& request, Lane& lane, hyper_op* op,
                     Frame& answer) {
   const hyper_sink& table = sink.table;
+  const auto flags = static_cast<uint32_t>(request.flags);
   const Turns::Turn turn(sink.turns, table.max_parallel);
   if (peer.is_host()) check_promised(table, request.verb);
   switch (request.verb) {
     case Verb::kWriteAt:
       if (request.memory == 0)
-        return table.write_at(table.ctx, op, request.a, lane.data(), request.payload);
-      return table.write_at(table.ctx, op, request.a, peer.named_to_read(request, request.b),
+        return table.write_at(table.ctx, op, flags, request.a, lane.data(), request.payload);
+      return table.write_at(table.ctx, op, flags, request.a, peer.named_to_read(request, request.b),
                             request.b);
     case Verb::kZeroAt:
-      return table.zero_at(table.ctx, op, request.a, request.b);
+      return table.zero_at(table.ctx, op, flags, request.a, request.b);
     case Verb::kSync:
-      return table.sync == nullptr ? HYPER_OK : table.sync(table.ctx, op);
+      return table.sync == nullptr ? HYPER_OK : table.sync(table.ctx, op, flags);
     case Verb::kReopen: {
       auto opened = opened_source();
-      const hyper_st status = table.reopen(table.ctx, op, request.a, &opened->table);
+      const hyper_st status = table.reopen(table.ctx, op, flags, request.a, &opened->table);
       if (status != HYPER_OK) return opened->table = {}, status;
       opened->owned = true;
       offer(peer, sink.opened, opened, lane, answer);
@@ -201,13 +212,23 @@ hyper_st serve_sink(Peer& peer, OfferedSink& sink, const Frame& request, Lane& l
     }
     case Verb::kKeep: {
       EmitBack back{peer, request.emit};
-      return table.keep(table.ctx, op, request.a != 0, &EmitBack::emit, &back);
+      return table.keep(table.ctx, op, flags, request.a != 0, &EmitBack::emit, &back);
     }
     default: {  // kCommit
       EmitBack back{peer, request.emit};
-      return table.commit(table.ctx, op, request.a, &EmitBack::emit, &back);
+      return table.commit(table.ctx, op, flags, request.a, &EmitBack::emit, &back);
     }
   }
+}
+
+/// Ends what was opened for the other side, once no other call uses it.
+template <class Offered>
+void close_offered(Peer& peer, const Frame& request, hyper_op* op) {
+  const std::shared_ptr<Offered> offered = peer.find<Offered>(request.object);
+  if (!offered) return;
+  if (!offered->owned) return peer.remove(request.object);  // lent: its owner ends it
+  peer.take_back(request.object, offered);
+  offered->end(op);
 }
 
 }  // namespace
@@ -240,8 +261,10 @@ bool serve_table(Peer& peer, const Frame& request, Lane& lane, hyper_op* op, Fra
       return true;
     }
     case Verb::kSourceClose:
+      close_offered<OfferedSource>(peer, request, op);
+      return true;
     case Verb::kSinkClose:
-      peer.remove(request.object);
+      close_offered<OfferedSink>(peer, request, op);
       return true;
     case Verb::kEmit: {
       const auto emit = peer.find<OfferedEmit>(request.object);

@@ -66,6 +66,8 @@ struct OfferedSource {
   OpenedThrough opened;
   Turns turns;
   ~OfferedSource();
+  /// Closes what is owned.
+  void end(hyper_op* op);
 };
 struct OfferedSink {
   hyper_sink table{};
@@ -73,6 +75,7 @@ struct OfferedSink {
   OpenedThrough opened;
   Turns turns;
   ~OfferedSink();
+  void end(hyper_op* op);
 };
 
 /// Lends a source or a sink to the other process while this lives. Its end waits until the other

@@ -29,10 +29,7 @@ std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
 /// A connection, an instance, a VM: the plugin's pointer, ended by the plugin.
 struct Held {
   void* self = nullptr;
-  std::function<void(void*)> end;
-  ~Held() {
-    if (end) end(self);
-  }
+  std::function<void(void*, hyper_op*)> end;
 };
 
 std::shared_ptr<Held> held(const Frame& request) {
@@ -41,12 +38,20 @@ std::shared_ptr<Held> held(const Frame& request) {
   return found;
 }
 
-Options options_from(PayloadReader& in) {
+Options document_from(PayloadReader& in) {
   auto value = nlohmann::json::parse(in.text(), nullptr, false);
   return Options(value.is_discarded() ? nlohmann::json::object() : std::move(value));
 }
 
-hyper_st make(Frame& answer, hyper_st status, void* self, std::function<void(void*)> end) {
+/// The end of a connection or an instance: forgotten first, so that it ends once.
+void end_held(const Frame& request, hyper_op* op) {
+  const auto found = held(request);
+  peer->take_back(request.object, found);
+  if (found->end) found->end(found->self, op);
+}
+
+hyper_st make(Frame& answer, hyper_st status, void* self,
+              std::function<void(void*, hyper_op*)> end) {
   if (status != HYPER_OK) return status;
   auto made = std::make_shared<Held>();
   made->self = self;
@@ -83,7 +88,7 @@ struct HostSource {
     table.size = sizeof table;
     import_source(peer, id, in, &table);
   }
-  ~HostSource() { table.close(table.ctx); }
+  ~HostSource() { table.close(table.ctx, nullptr); }
   HostSource(const HostSource&) = delete;
   HostSource& operator=(const HostSource&) = delete;
 };
@@ -93,7 +98,7 @@ struct HostSink {
     table.size = sizeof table;
     import_sink(peer, id, in, &table);
   }
-  ~HostSink() { table.close(table.ctx); }
+  ~HostSink() { table.close(table.ctx, nullptr); }
   HostSink(const HostSink&) = delete;
   HostSink& operator=(const HostSink&) = delete;
 };
@@ -102,35 +107,40 @@ hyper_st serve_provider(const Frame& request, Lane& lane, Operation* op, Frame& 
   const hyper_provider* table = plugin->provider();
   if (table == nullptr) return HYPER_UNSUPPORTED;
   PayloadReader in(lane, request);
+  const auto flags = static_cast<uint32_t>(request.flags);
   EmitBack back{*peer, request.emit};
   switch (request.verb) {
     case Verb::kProviderConnect: {
-      const Options options = options_from(in);
+      const Options options = document_from(in);
       void* self = nullptr;
-      const hyper_st status = table->connect(&options, op, &self);
-      return make(answer, status, self, [table](void* made) { table->disconnect(made); });
+      const hyper_st status = table->connect(op, flags, &options, &self);
+      return make(answer, status, self,
+                  [table](void* made, hyper_op* by) { table->disconnect(made, by); });
     }
     case Verb::kListVms: {
       const bool all = request.a == 0;
       const std::string pattern = in.text();
-      return table->list_vms(held(request)->self, op, all ? nullptr : pattern.c_str(),
+      return table->list_vms(held(request)->self, op, flags, all ? nullptr : pattern.c_str(),
                              &EmitBack::emit, &back);
     }
     case Verb::kDescribeVm:
-      return table->describe_vm(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
-    case Verb::kPreflight:
-      return table->preflight == nullptr
-                 ? HYPER_OK
-                 : table->preflight(held(request)->self, op, in.text().c_str());
+      return table->describe_vm(held(request)->self, op, flags, in.text().c_str(), &EmitBack::emit,
+                                &back);
+    case Verb::kPreflight: {
+      const Options doc = document_from(in);
+      return table->preflight == nullptr ? HYPER_OK
+                                         : table->preflight(held(request)->self, op, flags, &doc);
+    }
     case Verb::kOpenVm: {
+      const Options doc = document_from(in);
       void* vm = nullptr;
-      const hyper_st status = table->open_vm(held(request)->self, op, in.text().c_str(), &vm);
+      const hyper_st status = table->open_vm(held(request)->self, op, flags, &doc, &vm);
       return make(answer, status, vm, {});
     }
     case Verb::kOpenDisk: {
       auto opened = new_source();
-      const hyper_st status = table->open_disk(held(request)->self, op, in.text().c_str(),
-                                               static_cast<uint32_t>(request.a), &opened->table);
+      const hyper_st status =
+          table->open_disk(held(request)->self, op, flags, in.text().c_str(), &opened->table);
       return give_source(lane, answer, status, opened);
     }
     case Verb::kCloseVm: {
@@ -139,8 +149,11 @@ hyper_st serve_provider(const Frame& request, Lane& lane, Operation* op, Frame& 
       return table->close_vm(vm->self, op, static_cast<hyper_st>(static_cast<int64_t>(request.a)));
     }
     default:  // kProviderUndo
+    {
+      const Options doc = document_from(in);
       return table->undo == nullptr ? HYPER_UNSUPPORTED
-                                    : table->undo(held(request)->self, op, in.text().c_str());
+                                    : table->undo(held(request)->self, op, flags, &doc);
+    }
   }
 }
 
@@ -148,22 +161,26 @@ hyper_st serve_converter(const Frame& request, Lane& lane, Operation* op, Frame&
   const hyper_converter* table = plugin->converter();
   if (table == nullptr) return HYPER_UNSUPPORTED;
   PayloadReader in(lane, request);
+  const auto flags = static_cast<uint32_t>(request.flags);
   EmitBack back{*peer, request.emit};
   switch (request.verb) {
     case Verb::kConverterOpen: {
       // An instance may keep its options: they live as long as it does.
-      auto options = std::make_shared<const Options>(options_from(in));
+      auto options = std::make_shared<const Options>(document_from(in));
       void* self = nullptr;
-      const hyper_st status = table->open(options.get(), op, &self);
-      return make(answer, status, self, [table, options](void* made) { table->close(made); });
+      const hyper_st status = table->open(op, flags, options.get(), &self);
+      return make(answer, status, self,
+                  [table, options](void* made, hyper_op* by) { table->close(made, by); });
     }
-    case Verb::kPlan:
-      return table->plan(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+    case Verb::kPlan: {
+      const Options doc = document_from(in);
+      return table->plan(held(request)->self, op, flags, &doc, &EmitBack::emit, &back);
+    }
     default: {  // kConvert
-      const std::string text = in.text();
+      const Options doc = document_from(in);
       const HostSource source(request.a, in);
       const HostSink sink(request.b, in);
-      return table->convert(held(request)->self, op, text.c_str(), &source.table, &sink.table,
+      return table->convert(held(request)->self, op, flags, &doc, &source.table, &sink.table,
                             &EmitBack::emit, &back);
     }
   }
@@ -173,19 +190,20 @@ hyper_st serve_image(const Frame& request, Lane& lane, Operation* op, Frame& ans
   const hyper_image* table = plugin->image();
   if (table == nullptr) return HYPER_UNSUPPORTED;
   PayloadReader in(lane, request);
+  const auto flags = static_cast<uint32_t>(request.flags);
   EmitBack back{*peer, request.emit};
-  auto options = std::make_shared<const Options>(options_from(in));
-  const std::string text = in.text();
+  auto options = std::make_shared<const Options>(document_from(in));
+  const Options doc = document_from(in);
   auto source = std::make_shared<HostSource>(request.a, in);
   if (request.verb == Verb::kProbe)
-    return table->probe(options.get(), op, &source->table, &EmitBack::emit, &back);
+    return table->probe(op, flags, options.get(), &source->table, &EmitBack::emit, &back);
   auto opened = new_source();
   // The image borrows the source: it goes first.
   opened->keep =
       std::make_shared<std::pair<std::shared_ptr<HostSource>, std::shared_ptr<const Options>>>(
           source, options);
   const hyper_st status =
-      table->open(options.get(), op, &source->table, text.c_str(), &opened->table);
+      table->open(op, flags, options.get(), &source->table, &doc, &opened->table);
   return give_source(lane, answer, status, opened);
 }
 
@@ -193,21 +211,23 @@ hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& a
   const hyper_storage* table = plugin->storage();
   if (table == nullptr) return HYPER_UNSUPPORTED;
   PayloadReader in(lane, request);
+  const auto flags = static_cast<uint32_t>(request.flags);
   EmitBack back{*peer, request.emit};
   switch (request.verb) {
     case Verb::kStorageConnect: {
-      const Options options = options_from(in);
+      const Options options = document_from(in);
       void* self = nullptr;
-      const hyper_st status = table->connect(&options, op, &self);
-      return make(answer, status, self, [table](void* made) { table->disconnect(made); });
+      const hyper_st status = table->connect(op, flags, &options, &self);
+      return make(answer, status, self,
+                  [table](void* made, hyper_op* by) { table->disconnect(made, by); });
     }
     case Verb::kInfo:
-      return table->info(held(request)->self, op, &EmitBack::emit, &back);
+      return table->info(held(request)->self, op, flags, &EmitBack::emit, &back);
     case Verb::kPut: {
       auto opened = std::make_shared<OfferedSink>();
       opened->table.size = sizeof opened->table;
-      const hyper_st status =
-          table->put(held(request)->self, op, in.text().c_str(), &opened->table);
+      const Options doc = document_from(in);
+      const hyper_st status = table->put(held(request)->self, op, flags, &doc, &opened->table);
       if (status != HYPER_OK) {
         opened->table = {};
         return status;
@@ -222,18 +242,21 @@ hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& a
     case Verb::kGet: {
       auto opened = new_source();
       const hyper_st status =
-          table->get(held(request)->self, op, in.text().c_str(), &opened->table);
+          table->get(held(request)->self, op, flags, in.text().c_str(), &opened->table);
       return give_source(lane, answer, status, opened);
     }
     case Verb::kStat:
-      return table->stat(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+      return table->stat(held(request)->self, op, flags, in.text().c_str(), &EmitBack::emit, &back);
     case Verb::kList:
-      return table->list(held(request)->self, op, in.text().c_str(), &EmitBack::emit, &back);
+      return table->list(held(request)->self, op, flags, in.text().c_str(), &EmitBack::emit, &back);
     case Verb::kRemove:
-      return table->remove(held(request)->self, op, in.text().c_str());
+      return table->remove(held(request)->self, op, flags, in.text().c_str());
     default:  // kStorageUndo
+    {
+      const Options doc = document_from(in);
       return table->undo == nullptr ? HYPER_UNSUPPORTED
-                                    : table->undo(held(request)->self, op, in.text().c_str());
+                                    : table->undo(held(request)->self, op, flags, &doc);
+    }
   }
 }
 
@@ -265,23 +288,23 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
   } else if (request.verb == Verb::kValidate) {
     PayloadReader in(lane, request);
     const std::string iface = in.text();
-    const Options options = options_from(in);
+    const Options options = document_from(in);
     answer.status = plugin->validate(iface.c_str(), options, *op);
   } else if (request.verb >= Verb::kProviderConnect && request.verb <= Verb::kProviderUndo) {
     if (request.verb == Verb::kProviderDisconnect)
-      peer->remove(request.object);
+      end_held(request, op);
     else
       answer.status = serve_provider(request, lane, op, answer);
   } else if (request.verb >= Verb::kConverterOpen && request.verb <= Verb::kConvert) {
     if (request.verb == Verb::kConverterClose)
-      peer->remove(request.object);
+      end_held(request, op);
     else
       answer.status = serve_converter(request, lane, op, answer);
   } else if (request.verb == Verb::kProbe || request.verb == Verb::kImageOpen) {
     answer.status = serve_image(request, lane, op, answer);
   } else if (request.verb >= Verb::kStorageConnect && request.verb <= Verb::kStorageUndo) {
     if (request.verb == Verb::kStorageDisconnect)
-      peer->remove(request.object);
+      end_held(request, op);
     else
       answer.status = serve_storage(request, lane, op, answer);
   } else {

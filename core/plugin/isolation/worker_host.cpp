@@ -19,6 +19,9 @@ Peer* conversation = nullptr;
 std::string_view text_of(const char* text) {
   return text == nullptr ? std::string_view() : std::string_view(text);
 }
+std::string text_of(const hyper_doc* doc) {
+  return doc == nullptr ? std::string() : doc->json.dump();
+}
 
 hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
   if (diag == nullptr || diag->size < offsetof(hyper_diag, detail)) return HYPER_FAIL;
@@ -29,7 +32,7 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
     const int64_t numbers[] = {full.severity, full.code, full.flags, full.native_code,
                                static_cast<int64_t>(full.retry_after_ns)};
     call.arguments().bytes(numbers, sizeof numbers);
-    for (const char* text : {full.summary, full.detail, full.hint, full.path})
+    for (const char* text : {full.summary, full.detail, full.hint, full.path, full.rule})
       call.arguments().text(text_of(text));
     static_cast<void>(call.go());
   } catch (const std::exception&) {  // the status still says that it failed
@@ -37,13 +40,13 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
   return full.code;
 }
 
-void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) noexcept {
+void log(hyper_op* op, int32_t level, const char* message, const hyper_doc* fields) noexcept {
   if (message == nullptr || level < 0) return;
   try {
     if (!spdlog::should_log(static_cast<spdlog::level::level_enum>(std::min(level, 4)))) return;
     Call call(*conversation, Verb::kLog, 0, op);
     call.request.a = static_cast<uint64_t>(level);
-    call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(kv_json));
+    call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(fields));
     static_cast<void>(call.go());
   } catch (...) {  // a log line is not worth an operation
     return;
@@ -65,54 +68,58 @@ void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept
 }
 
 template <class F>
-hyper_st host_call(Verb verb, hyper_op* op, F&& f) noexcept {
+hyper_st host_call(Verb verb, hyper_op* op, uint32_t flags, F&& f) noexcept {
   try {
     Call call(*conversation, verb, 0, op);
+    call.request.flags = flags;
     return f(call);
   } catch (...) {
     return HYPER_FAIL;
   }
 }
 
-hyper_st journal_open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
-  return host_call(Verb::kJournalOpen, op, [&](Call& call) {
-    call.arguments().text(text_of(json));
+hyper_st journal_open(hyper_op* op, uint32_t flags, const hyper_doc* what,
+                      uint64_t* entry) noexcept {
+  return host_call(Verb::kJournalOpen, op, flags, [&](Call& call) {
+    call.arguments().text(text_of(what));
     const hyper_st status = call.go();
     if (status == HYPER_OK) *entry = call.answer.a;
     return status;
   });
 }
-hyper_st journal_update(hyper_op* op, uint64_t entry, const char* json) noexcept {
-  return host_call(Verb::kJournalUpdate, op, [&](Call& call) {
+hyper_st journal_update(hyper_op* op, uint32_t flags, uint64_t entry,
+                        const hyper_doc* what) noexcept {
+  return host_call(Verb::kJournalUpdate, op, flags, [&](Call& call) {
     call.request.a = entry;
-    call.arguments().text(text_of(json));
+    call.arguments().text(text_of(what));
     return call.go();
   });
 }
-hyper_st journal_close(hyper_op* op, uint64_t entry) noexcept {
-  return host_call(Verb::kJournalClose, op, [&](Call& call) {
+hyper_st journal_close(hyper_op* op, uint32_t flags, uint64_t entry) noexcept {
+  return host_call(Verb::kJournalClose, op, flags, [&](Call& call) {
     call.request.a = entry;
     return call.go();
   });
 }
-hyper_st journal_list(hyper_op* op, const char* id, hyper_emit emit, void* arg) noexcept {
-  return host_call(Verb::kJournalList, op, [&](Call& call) {
+hyper_st journal_list(hyper_op* op, uint32_t flags, const char* id, hyper_emit emit,
+                      void* arg) noexcept {
+  return host_call(Verb::kJournalList, op, flags, [&](Call& call) {
     call.arguments().text(text_of(id));
     call.emit_to(emit, arg);
     return call.go();
   });
 }
 
-hyper_st throttle_take(hyper_op* op, uint64_t bytes) noexcept {
-  return host_call(Verb::kThrottle, op, [&](Call& call) {
+hyper_st throttle_take(hyper_op* op, uint32_t flags, uint64_t bytes) noexcept {
+  return host_call(Verb::kThrottle, op, flags, [&](Call& call) {
     call.request.a = bytes;
     return call.go();
   });
 }
 
-hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
-  return host_call(Verb::kCheckpoint, op, [&](Call& call) {
-    call.arguments().bytes(state, length);
+hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) noexcept {
+  return host_call(Verb::kCheckpoint, op, flags, [&](Call& call) {
+    call.arguments().text(text_of(state));
     return call.go();
   });
 }
@@ -130,7 +137,7 @@ const void* get_ext(const char* id) noexcept {
                           : nullptr;
   if (table == nullptr) return host_table()->get_ext(id);
   // These are the host's: there if it has them now.
-  const hyper_st status = host_call(Verb::kHasExtension, nullptr, [&](Call& call) {
+  const hyper_st status = host_call(Verb::kHasExtension, nullptr, 0, [&](Call& call) {
     call.arguments().text(id);
     return call.go();
   });

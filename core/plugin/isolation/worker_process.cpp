@@ -167,6 +167,14 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
   return {cancelled_ ? HYPER_CANCELLED : HYPER_FAIL, text};
 }
 
+namespace {
+/// What a worker sent as a document; null where it is none, which its receiver refuses.
+hyper_doc document(const std::string& text) {
+  auto parsed = parse_document(text);
+  return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
+}
+}  // namespace
+
 Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   Frame answer;
   Operation* op = peer_->operation(request.op);
@@ -174,11 +182,12 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   PayloadReader in(lane, request);
   const hyper_host& host = *host_table();
   const auto* journal = journal_table();
+  const auto flags = static_cast<uint32_t>(request.flags);
   switch (request.verb) {
     case Verb::kReport: {
       int64_t numbers[5];
       in.bytes(numbers, sizeof numbers);
-      std::string texts[4];
+      std::string texts[5];
       for (std::string& text : texts) text = in.text();
       hyper_diag diag{};
       diag.size = sizeof diag;
@@ -191,44 +200,49 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
       diag.detail = texts[1].empty() ? nullptr : texts[1].c_str();
       diag.hint = texts[2].empty() ? nullptr : texts[2].c_str();
       diag.path = texts[3].empty() ? nullptr : texts[3].c_str();
+      diag.rule = texts[4].empty() ? nullptr : texts[4].c_str();
       host.report(op, &diag);
       break;
     }
     case Verb::kLog: {
       const std::string message = in.text(), more = in.text();
+      const hyper_doc fields = document(more);
       host.log(op, static_cast<int32_t>(request.a), message.c_str(),
-               more.empty() ? nullptr : more.c_str());
+               more.empty() ? nullptr : &fields);
       break;
     }
     case Verb::kProgress:
       host.progress(op, request.a, request.b, nullptr);
       break;
-    case Verb::kJournalOpen:
-      answer.status = journal->open(op, in.text().c_str(), &answer.a);
+    case Verb::kJournalOpen: {
+      const hyper_doc entry = document(in.text());
+      answer.status = journal->open(op, flags, &entry, &answer.a);
       break;
-    case Verb::kJournalUpdate:
-      answer.status = journal->update(op, request.a, in.text().c_str());
+    }
+    case Verb::kJournalUpdate: {
+      const hyper_doc entry = document(in.text());
+      answer.status = journal->update(op, flags, request.a, &entry);
       break;
+    }
     case Verb::kJournalClose:
-      answer.status = journal->close(op, request.a);
+      answer.status = journal->close(op, flags, request.a);
       break;
     case Verb::kJournalList: {
       EmitBack back{*peer_, request.emit};
-      answer.status = journal->list(op, in.text().c_str(), &EmitBack::emit, &back);
+      answer.status = journal->list(op, flags, in.text().c_str(), &EmitBack::emit, &back);
       break;
     }
     case Verb::kCheckpoint: {
-      std::string state(static_cast<std::size_t>(request.payload), '\0');
-      in.bytes(state.data(), state.size());
+      const hyper_doc state = document(in.text());
       const auto* table = static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
-      answer.status = table->save(op, state.data(), state.size());
+      answer.status = table->save(op, flags, &state);
       break;
     }
     case Verb::kHasExtension:
       answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
       break;
     case Verb::kThrottle:
-      answer.status = throttle_table()->take(op, request.a);
+      answer.status = throttle_table()->take(op, flags, request.a);
       break;
     default:
       throw Error(Code::kFail, "a worker asked for something that is not known");

@@ -21,14 +21,16 @@ Operation* operation(hyper_op* op) {
 hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept;
 
 /// "hyper.checkpoint/1": the operation knows where its disk's state goes.
-hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexcept {
+hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) noexcept {
   constexpr uint64_t kMost = 16u << 20;
-  if (op == nullptr || !operation(op)->checkpoint()) return HYPER_UNSUPPORTED;
+  if (flags != 0 || op == nullptr || !operation(op)->checkpoint()) return HYPER_UNSUPPORTED;
   Diagnostic failure;
   try {
-    if (state == nullptr || length == 0 || length > kMost)
-      throw Error(Code::kFail, "a checkpoint is empty or longer than 16 MiB");
-    operation(op)->checkpoint()(std::string(state, length));
+    const std::string text =
+        state != nullptr && state->json.is_object() ? state->json.dump() : std::string();
+    if (text.empty() || text.size() > kMost)
+      throw Error(Code::kFail, "a checkpoint is no object or longer than 16 MiB");
+    operation(op)->checkpoint()(text);
     return HYPER_OK;
   } catch (const Error& error) {
     failure = error.diagnostic();
@@ -72,7 +74,7 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
   return diag->code;
 }
 
-void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) noexcept {
+void log(hyper_op* op, int32_t level, const char* message, const hyper_doc* fields) noexcept {
   static constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::trace,
                                                           spdlog::level::debug, spdlog::level::info,
                                                           spdlog::level::warn, spdlog::level::err};
@@ -82,7 +84,7 @@ void log(hyper_op* op, int32_t level, const char* message, const char* kv_json) 
     if (!spdlog::should_log(chosen)) return;
     std::string text = op == nullptr ? std::string() : operation(op)->name() + ": ";
     text.append(message, ::strnlen(message, 16 * 1024));
-    if (kv_json != nullptr) text.append(" ").append(kv_json, ::strnlen(kv_json, 16 * 1024));
+    if (fields != nullptr) text.append(" ").append(fields->json.dump(), 0, 16 * 1024);
     spdlog::log(chosen, "{}", Redactor::global().redact(text));
   } catch (...) {  // a log line is not worth an operation
     return;
@@ -113,60 +115,6 @@ hyper_st sleep(hyper_op* op, uint64_t ns) noexcept {
   return operation(op)->cancel().wait_for(duration) ? HYPER_OK : HYPER_CANCELLED;
 }
 
-/// nullptr where there is no such value.
-const nlohmann::json* lookup(const hyper_cfg* cfg, const char* pointer) {
-  if (cfg == nullptr || pointer == nullptr) return nullptr;
-  try {
-    const nlohmann::json::json_pointer at(pointer);
-    const auto& value = static_cast<const Options*>(cfg)->value();
-    return value.contains(at) ? &value.at(at) : at.empty() ? &value : nullptr;
-  } catch (const nlohmann::json::exception&) {
-    return nullptr;
-  }
-}
-
-hyper_st cfg_get(const hyper_cfg* cfg, const char* pointer, hyper_val* out) noexcept {
-  try {
-    const nlohmann::json* value = lookup(cfg, pointer);
-    if (value == nullptr || out == nullptr) return HYPER_NOTFOUND;
-    hyper_val result{};
-    result.size = std::min<uint32_t>(out->size, sizeof result);
-    if (value->is_boolean()) {
-      result.type = HYPER_VAL_BOOL;
-      result.i64 = value->get<bool>() ? 1 : 0;
-    } else if (value->is_number_integer()) {
-      result.type = HYPER_VAL_INT;
-      result.i64 = value->get<int64_t>();
-    } else if (value->is_number()) {
-      result.type = HYPER_VAL_FLOAT;
-      result.f64 = value->get<double>();
-    } else if (value->is_string()) {
-      const auto& text = value->get_ref<const std::string&>();
-      result.type = HYPER_VAL_STRING;
-      result.str = text.c_str();
-      result.len = text.size();
-    } else if (value->is_array() || value->is_object()) {
-      result.type = value->is_array() ? HYPER_VAL_ARRAY : HYPER_VAL_OBJECT;
-      result.len = value->size();
-    }
-    std::memcpy(out, &result, result.size);
-    return HYPER_OK;
-  } catch (...) {
-    return HYPER_FAIL;
-  }
-}
-
-hyper_st cfg_json(const hyper_cfg* cfg, const char* pointer, hyper_emit emit, void* arg) noexcept {
-  try {
-    const nlohmann::json* value = lookup(cfg, pointer);
-    if (value == nullptr || emit == nullptr) return HYPER_NOTFOUND;
-    const std::string text = value->dump();
-    return emit(arg, text.data(), text.size());
-  } catch (...) {
-    return HYPER_FAIL;
-  }
-}
-
 void* buf_alloc(uint64_t len) noexcept {
   constexpr uint64_t kPage = 4096;
   if (len == 0 || len > (uint64_t{1} << 40)) return nullptr;
@@ -180,10 +128,22 @@ void buf_free(void* buffer) noexcept {
 }  // namespace
 
 const hyper_host* host_table() {
-  static const hyper_host table = {
-      sizeof(hyper_host), HYPER_ABI_MINOR, get_ext, report,   log,       progress, cancelled,
-      cancel_fd,          sleep,           cfg_get, cfg_json, buf_alloc, buf_free,
-  };
+  static const hyper_host table = [] {
+    hyper_host made{};
+    made.size = sizeof made;
+    made.abi_minor = HYPER_ABI_MINOR;
+    made.get_ext = get_ext;
+    made.report = report;
+    made.log = log;
+    made.progress = progress;
+    made.cancelled = cancelled;
+    made.cancel_fd = cancel_fd;
+    made.sleep = sleep;
+    made.buf_alloc = buf_alloc;
+    made.buf_free = buf_free;
+    add_document_calls(made);
+    return made;
+  }();
   // The core's own sources (files, blank disks) are written with the plugins' C++ face. Once: a
   // worker puts another table there.
   static const hyper_host* const for_the_core = hyper::detail::host_slot() = &table;

@@ -33,8 +33,9 @@ hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
 }
 
 template <class F>
-hyper_st with_journal(hyper_op* op, F&& f) noexcept {
+hyper_st with_journal(hyper_op* op, uint32_t flags, F&& f) noexcept {
   try {
+    if (flags != 0) throw Error(Code::kUnsupported, "the journal knows no flags");
     const auto journal = current_journal();
     if (!journal)
       throw Error(Code::kUnsupported, "no journal is kept here: nothing may be changed");
@@ -47,32 +48,34 @@ hyper_st with_journal(hyper_op* op, F&& f) noexcept {
   }
 }
 
-nlohmann::json parsed(const char* json) {
-  if (json == nullptr || ::strnlen(json, kMaxEntryBytes + 1) > kMaxEntryBytes)
-    throw Error(Code::kFail, "a journal entry is empty or longer than 64 KiB");
-  nlohmann::json what = parse_object(json, "journal entry");
-  if (!what.value("plugin", nlohmann::json()).is_string())
+const nlohmann::json& checked(const hyper_doc* entry) {
+  if (entry == nullptr || !entry->json.is_object() || entry->json.dump().size() > kMaxEntryBytes)
+    throw Error(Code::kFail, "a journal entry is no object or longer than 64 KiB");
+  const auto plugin = entry->json.find("plugin");
+  if (plugin == entry->json.end() || !plugin->is_string())
     throw Error(Code::kFail, "a journal entry does not name its plugin");
-  return what;
+  return entry->json;
 }
 
-hyper_st open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
-  return with_journal(op, [&](Journal& journal) {
-    const nlohmann::json what = parsed(json);
-    *entry = journal.open_entry(what["plugin"].get<std::string>(), what);
+hyper_st open(hyper_op* op, uint32_t flags, const hyper_doc* entry, uint64_t* id) noexcept {
+  return with_journal(op, flags, [&](Journal& journal) {
+    const nlohmann::json& what = checked(entry);
+    *id = journal.open_entry(what["plugin"].get<std::string>(), what);
   });
 }
 
-hyper_st update(hyper_op* op, uint64_t entry, const char* json) noexcept {
-  return with_journal(op, [&](Journal& journal) { journal.update_entry(entry, parsed(json)); });
+hyper_st update(hyper_op* op, uint32_t flags, uint64_t id, const hyper_doc* entry) noexcept {
+  return with_journal(op, flags,
+                      [&](Journal& journal) { journal.update_entry(id, checked(entry)); });
 }
 
-hyper_st close(hyper_op* op, uint64_t entry) noexcept {
-  return with_journal(op, [&](Journal& journal) { journal.close_entry(entry); });
+hyper_st close(hyper_op* op, uint32_t flags, uint64_t id) noexcept {
+  return with_journal(op, flags, [&](Journal& journal) { journal.close_entry(id); });
 }
 
-hyper_st list(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) noexcept {
-  return with_journal(op, [&](Journal& journal) {
+hyper_st list(hyper_op* op, uint32_t flags, const char* plugin, hyper_emit emit,
+              void* arg) noexcept {
+  return with_journal(op, flags, [&](Journal& journal) {
     journal.each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
       nlohmann::json what = entry.what;
       what["entry"] = entry.id;

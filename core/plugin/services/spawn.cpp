@@ -42,9 +42,14 @@ std::vector<std::string> arguments(const char* const* argv) {
   return out;
 }
 
-hyper_st run(hyper_op* op, const char* const* argv, hyper_on_line on_line, void* arg,
-             int32_t* exit_status) noexcept {
+void refuse(uint32_t flags) {
+  if (flags != 0) throw Error(Code::kUnsupported, "starting a program knows no flags");
+}
+
+hyper_st run(hyper_op* op, uint32_t flags, const char* const* argv, hyper_on_line on_line,
+             void* arg, int32_t* exit_status) noexcept {
   return guarded(op, [&]() -> hyper_st {
+    refuse(flags);
     ChildProcess child(arguments(argv));
     const int cancel_fd = op == nullptr ? -1 : static_cast<Operation*>(op)->cancel().fd();
     const bool finished = read_lines(child, cancel_fd, [&](int stream, const std::string& line) {
@@ -78,8 +83,9 @@ struct Running {
 std::mutex running_mutex;
 std::map<uint64_t, std::unique_ptr<Running>> running;
 
-hyper_st start(hyper_op* op, const char* const* argv, uint64_t* process) noexcept {
+hyper_st start(hyper_op* op, uint32_t flags, const char* const* argv, uint64_t* process) noexcept {
   return guarded(op, [&]() -> hyper_st {
+    refuse(flags);
     auto made = std::make_unique<Running>(arguments(argv));
     static uint64_t next = 1;
     const std::lock_guard lock(running_mutex);

@@ -4,7 +4,8 @@
 namespace hyperhost {
 namespace {
 
-hyper_st take(hyper_op* op, uint64_t bytes) noexcept {
+hyper_st take(hyper_op* op, uint32_t flags, uint64_t bytes) noexcept {
+  if (flags != 0) return HYPER_UNSUPPORTED;
   if (op == nullptr) return HYPER_OK;
   const auto& operation = *static_cast<Operation*>(op);
   const SendLimits& limits = operation.send_limits();

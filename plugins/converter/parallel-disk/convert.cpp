@@ -166,7 +166,7 @@ Progressing progressing_of(const Request& request, const Output& output) {
 
 }  // namespace
 
-std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
+std::unique_ptr<ParallelDisk> ParallelDisk::open(Doc config, Op) {
   const int64_t threads = config.integer("/threads", 0);
   const int64_t memory = config.integer("/memory", 0);
   if (threads < 0 || threads > 1024)
@@ -185,8 +185,8 @@ std::unique_ptr<ParallelDisk> ParallelDisk::open(Config config, Op) {
                                                         config.boolean("/allow_backing", false)));
 }
 
-std::string ParallelDisk::plan(Op, const std::string& request_json) {
-  const Request request = parse_request(request_json, strict_deflate_);
+std::string ParallelDisk::plan(Op, const Doc& document) {
+  const Request request = parse_request(document.json(), strict_deflate_);
   const std::string& format = request.source_format;
   static constexpr const char* kRead[] = {"raw", "qcow2", "vmdk", "vhd", "vhdx", "vdi"};
   if (!format.empty() && std::find(std::begin(kRead), std::end(kRead), format) == std::end(kRead))
@@ -221,9 +221,8 @@ std::string ParallelDisk::plan(Op, const std::string& request_json) {
   return result.dump();
 }
 
-std::string ParallelDisk::convert(Op op, const std::string& request_json, SourceRef source,
-                                  SinkRef sink) {
-  const Request request = parse_request(request_json, strict_deflate_);
+std::string ParallelDisk::convert(Op op, const Doc& document, SourceRef source, SinkRef sink) {
+  const Request request = parse_request(document.json(), strict_deflate_);
   Opened opened = open_source(op, request, source, allow_backing_);
   const uint64_t size = opened.reader->virtual_size();
   if (request.virtual_size && *request.virtual_size != size)

@@ -14,10 +14,9 @@ namespace hyper::disk {
 
 class ParallelDisk : public ConverterInstance {
  public:
-  static std::unique_ptr<ParallelDisk> open(Config config, Op op);
-  std::string plan(Op op, const std::string& request_json) override;
-  std::string convert(Op op, const std::string& request_json, SourceRef source,
-                      SinkRef sink) override;
+  static std::unique_ptr<ParallelDisk> open(Doc config, Op op);
+  std::string plan(Op op, const Doc& document) override;
+  std::string convert(Op op, const Doc& document, SourceRef source, SinkRef sink) override;
 
  private:
   ParallelDisk(unsigned threads, unsigned busy, uint64_t memory_bytes, bool strict_deflate,

@@ -147,7 +147,7 @@ class ImageSource : public Source {
       if (piece.zero) {
         std::memset(to, 0, piece.length);
       } else if (piece.codec == Codec::kNone) {
-        inputs_.of(*piece.file).read(op, piece.file_offset, to, piece.length);
+        inputs_.of(op, *piece.file).read(op, piece.file_offset, to, piece.length);
         if (first) consumed_ += piece.length;
       } else {
         const auto unit = inflate(op, piece);
@@ -165,7 +165,7 @@ class ImageSource : public Source {
     if (auto unit = cache_.find(place)) return unit;
     if (piece.unit_length > kLargestUnit)
       throw Error(HYPER_UNSUPPORTED, "the image's compressed blocks are larger than 2 MiB");
-    const Input& input = inputs_.of(*piece.file);
+    const Input& input = inputs_.of(op, *piece.file);
     std::vector<uint8_t> packed(piece.file_length);
     if (piece.file_offset < input.length())
       packed.resize(std::min(piece.file_length, input.length() - piece.file_offset));
@@ -200,7 +200,7 @@ class ImageSource : public Source {
 
 }  // namespace
 
-std::string ImageReader::probe(Config config, Op op, SourceRef source) {
+std::string ImageReader::probe(Doc config, Op op, SourceRef source) {
   const std::string format = detect_format(op, source);
   if (format == "qed" || format == "parallels" || format == "qcow") return {};
   const ImageInfo info =
@@ -210,13 +210,8 @@ std::string ImageReader::probe(Config config, Op op, SourceRef source) {
   return result.dump();
 }
 
-std::unique_ptr<Source> ImageReader::open(Config config, Op op, SourceRef source,
-                                          const std::string& request_json) {
-  const json request = json::parse(request_json, nullptr, false);
-  std::string format = source.format();
-  if (request.is_object())
-    if (const auto at = request.find("format"); at != request.end() && at->is_string())
-      format = at->get<std::string>();
+std::unique_ptr<Source> ImageReader::open(Doc config, Op op, SourceRef source, const Doc& request) {
+  const std::string format = request.string("/format", source.format());
   return std::make_unique<ImageSource>(op, source, format, config.boolean("/allow_backing", false));
 }
 

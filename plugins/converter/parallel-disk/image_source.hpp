@@ -10,9 +10,8 @@
 namespace hyper::disk {
 
 struct ImageReader {
-  static std::string probe(Config config, Op op, SourceRef source);
-  static std::unique_ptr<Source> open(Config config, Op op, SourceRef source,
-                                      const std::string& request_json);
+  static std::string probe(Doc config, Op op, SourceRef source);
+  static std::unique_ptr<Source> open(Doc config, Op op, SourceRef source, const Doc& request);
 };
 
 }  // namespace hyper::disk

@@ -40,7 +40,7 @@ NbdServer::NbdServer(hyper::Op op, const Tool& qemu_nbd, const std::string& spec
     const char* const argv[] = {
         qemu_nbd.path().c_str(), "--read-only", "--persistent", "--shared=0",
         socket_option.c_str(),   "--",          spec.c_str(),   nullptr};
-    hyper::check(spawner().start(op.raw(), argv, &process_));
+    hyper::check(spawner().start(op.raw(), 0, argv, &process_));
     started_ = true;
     wait_for_socket(op, shown);
   } catch (...) {

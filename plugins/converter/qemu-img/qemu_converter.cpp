@@ -55,29 +55,29 @@ uint64_t file_length(const std::string& path) {
 
 }  // namespace
 
-std::unique_ptr<QemuConverter> QemuConverter::open(hyper::Config config, hyper::Op op) {
+std::unique_ptr<QemuConverter> QemuConverter::open(hyper::Doc config, hyper::Op op) {
   Settings settings = read_settings(config);
   Tool tool(op, settings.qemu_img, "/qemu_img");
   return std::make_unique<QemuConverter>(std::move(settings), std::move(tool));
 }
 
-std::string QemuConverter::plan(hyper::Op, const std::string& request_json) {
-  const ConversionRequest request = parse_request(request_json, settings_);
+std::string QemuConverter::plan(hyper::Op, const hyper::Doc& asked) {
+  const ConversionRequest request = parse_request(asked.json(), settings_);
   nlohmann::json document{{"source", "file"}, {"sink", {"path"}}, {"digest", false}, {"passes", 1}};
   if (!request.notes.empty()) document["notes"] = request.notes;
   return text_of(document);
 }
 
-std::string QemuConverter::convert(hyper::Op op, const std::string& request_json,
+std::string QemuConverter::convert(hyper::Op op, const hyper::Doc& asked,
                                    hyper::SourceRef source, hyper::SinkRef sink) {
-  ConversionRequest request = parse_request(request_json, settings_);
+  ConversionRequest request = parse_request(asked.json(), settings_);
   if (!source.can(HYPER_SOURCE_FILE))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-img reads local files only")
         .hint("let the host stage the disk first");
   if (!sink.can(HYPER_SINK_PATH))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-img writes local files only");
 
-  const FileView image(source.locate());
+  const FileView image(source.locate(op));
   std::string format = request.source_format;
   if (format.empty()) format = qemu_format(source.format());
   if (format.empty()) format = detect_format(image);

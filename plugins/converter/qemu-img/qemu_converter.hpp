@@ -16,12 +16,12 @@ namespace hyperhost::qemu_img {
 class QemuConverter final : public hyper::ConverterInstance {
  public:
   /// Throws here, before anything is begun, if qemu-img is missing or too old.
-  static std::unique_ptr<QemuConverter> open(hyper::Config config, hyper::Op op);
+  static std::unique_ptr<QemuConverter> open(hyper::Doc config, hyper::Op op);
   QemuConverter(Settings settings, Tool tool)
       : settings_(std::move(settings)), tool_(std::move(tool)) {}
 
-  std::string plan(hyper::Op op, const std::string& request_json) override;
-  std::string convert(hyper::Op op, const std::string& request_json, hyper::SourceRef source,
+  std::string plan(hyper::Op op, const hyper::Doc& asked) override;
+  std::string convert(hyper::Op op, const hyper::Doc& asked, hyper::SourceRef source,
                       hyper::SinkRef sink) override;
 
  private:

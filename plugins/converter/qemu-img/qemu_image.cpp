@@ -10,21 +10,10 @@
 #include "plugins/converter/qemu-img/settings.hpp"
 
 namespace hyperhost::qemu_img {
-namespace {
 
-std::string requested_format(const std::string& request_json) {
-  try {
-    return request_json.empty() ? "" : nlohmann::json::parse(request_json).value("format", "");
-  } catch (const nlohmann::json::exception& error) {
-    throw hyper::Error(HYPER_CONFIG, "the request to open an image is malformed", error.what());
-  }
-}
-
-}  // namespace
-
-std::string QemuImage::probe(hyper::Config config, hyper::Op op, hyper::SourceRef source) {
+std::string QemuImage::probe(hyper::Doc config, hyper::Op op, hyper::SourceRef source) {
   if (!source.can(HYPER_SOURCE_FILE)) return {};
-  const FileView image(source.locate());
+  const FileView image(source.locate(op));
   const std::string format = detect_format(image);
   if (format.empty()) return {};
   nlohmann::json document{{"format", plain_format(format)}};
@@ -41,9 +30,8 @@ std::string QemuImage::probe(hyper::Config config, hyper::Op op, hyper::SourceRe
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::unique_ptr<hyper::Source> QemuImage::open(hyper::Config config, hyper::Op op,
-                                               hyper::SourceRef source,
-                                               const std::string& request_json) {
+std::unique_ptr<hyper::Source> QemuImage::open(hyper::Doc config, hyper::Op op,
+                                               hyper::SourceRef source, const hyper::Doc& request) {
   // Before the source is looked at: a host may ask with any source whether this can work at all.
   const Settings settings = read_settings(config);
   const Tool qemu_img(op, settings.qemu_img, "/qemu_img");
@@ -51,8 +39,8 @@ std::unique_ptr<hyper::Source> QemuImage::open(hyper::Config config, hyper::Op o
   if (!source.can(HYPER_SOURCE_FILE))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-nbd reads local files only")
         .hint("let the host stage the image, or read it with the plugin parallel-disk");
-  const FileView image(source.locate());
-  const std::string wanted = requested_format(request_json);
+  const FileView image(source.locate(op));
+  const std::string wanted = request.string("/format");
   std::string format = qemu_format(wanted);
   if (!wanted.empty() && format.empty())
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-nbd is not used for the format \"" + wanted + "\"");

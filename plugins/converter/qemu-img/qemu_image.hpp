@@ -11,10 +11,9 @@
 namespace hyperhost::qemu_img {
 
 struct QemuImage {
-  static std::string probe(hyper::Config config, hyper::Op op, hyper::SourceRef source);
-  static std::unique_ptr<hyper::Source> open(hyper::Config config, hyper::Op op,
-                                             hyper::SourceRef source,
-                                             const std::string& request_json);
+  static std::string probe(hyper::Doc config, hyper::Op op, hyper::SourceRef source);
+  static std::unique_ptr<hyper::Source> open(hyper::Doc config, hyper::Op op,
+                                             hyper::SourceRef source, const hyper::Doc& request);
 };
 
 }  // namespace hyperhost::qemu_img

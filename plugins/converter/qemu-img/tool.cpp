@@ -106,7 +106,8 @@ Outcome Tool::run(hyper::Op op, const std::vector<std::string>& arguments,
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   argv.push_back(nullptr);
   Capture capture{{}, on_out, nullptr};
-  hyper::check(spawner().run(op.raw(), argv.data(), &on_line, &capture, &capture.outcome.status));
+  hyper::check(
+      spawner().run(op.raw(), 0, argv.data(), &on_line, &capture, &capture.outcome.status));
   if (capture.error) std::rethrow_exception(capture.error);
   op.check_cancelled();  // the host may have ended it because of that
   return std::move(capture.outcome);

@@ -106,7 +106,7 @@ class RangeSource : public Source {
   }
 
   /// REQUIRES: one piece.
-  FileRange locate() override {
+  FileRange locate(Op) override {
     if (checker_ != nullptr) checker_->start();
     const Piece& piece = range_.pieces().front();
     return {piece.file->path(), piece.offset, piece.length};
@@ -152,9 +152,9 @@ class SeekSource final : public RangeSource {
     return out;
   }
 
-  FileRange locate() override {
+  FileRange locate(Op op) override {
     if (!disk_.in_place()) unsupported();
-    return RangeSource::locate();
+    return RangeSource::locate(op);
   }
 
   std::unique_ptr<Source> sibling(Op, const std::string& name) override {

@@ -37,7 +37,7 @@ class OpenVm final : public ProviderVm {
 
 class Connection final : public ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(Config config, Op) {
+  static std::unique_ptr<Connection> connect(Doc config, Op) {
     const std::string path = config.string("/path");
     if (path.empty()) throw Error(HYPER_CONFIG, "the option 'path' is missing").at("/path");
     return std::make_unique<Connection>(path, config.boolean("/recursive", false),
@@ -66,27 +66,20 @@ class Connection final : public ProviderConnection {
     return describe(*contents, *found, listed.ref);
   }
 
-  void preflight(Op op, const std::string& request_json) override {
-    const Listed listed = catalog_.find(op, vm_of(request_json));
+  void preflight(Op op, const Doc& request) override {
+    const Listed listed = catalog_.find(op, request.need_string("/vm"));
     const auto [contents, found] = catalog_.load(listed);
     const std::string place = "vm/" + found->ovf.name;
     for (const std::string& text : found->warnings) op.warn(Error(HYPER_FAIL, text).at(place));
     for (const std::string& text : found->notes) op.note(Error(HYPER_OK, text).at(place));
   }
 
-  std::unique_ptr<ProviderVm> open_vm(Op op, const std::string& request_json) override {
-    auto [contents, found] = catalog_.load(catalog_.find(op, vm_of(request_json)));
+  std::unique_ptr<ProviderVm> open_vm(Op op, const Doc& request) override {
+    auto [contents, found] = catalog_.load(catalog_.find(op, request.need_string("/vm")));
     return std::make_unique<OpenVm>(std::move(contents), *found, catalog_.verify_checksums());
   }
 
  private:
-  static std::string vm_of(const std::string& request_json) {
-    const auto request = nlohmann::json::parse(request_json, nullptr, false);
-    if (!request.is_object() || !request.contains("vm") || !request["vm"].is_string())
-      throw Error(HYPER_CONFIG, "the request does not name a VM");
-    return request["vm"].get<std::string>();
-  }
-
   Catalog catalog_;
 };
 

@@ -12,25 +12,12 @@
 namespace hyper::vsphere {
 namespace {
 
-std::string member(const std::string& request_json, const char* key) {
-  const auto request = nlohmann::json::parse(request_json, nullptr, false);
-  if (!request.is_object() || !request.contains(key) || !request[key].is_string()) return {};
-  return request[key].get<std::string>();
-}
-
-std::string vm_of(const std::string& request_json) {
-  std::string vm = member(request_json, "vm");
-  if (vm.empty()) throw Error(HYPER_CONFIG, "the request does not name a VM");
-  return vm;
-}
-
 /// What describe_vm had said of the disks' contents, by disk.
-std::map<std::string, std::string> contents_in(const std::string& request_json) {
+std::map<std::string, std::string> contents_in(const Doc& request) {
   std::map<std::string, std::string> out;
-  const auto request = nlohmann::json::parse(request_json, nullptr, false);
-  if (!request.is_object() || !request.contains("content_ids")) return out;
-  for (const auto& [disk, content] : request["content_ids"].items())
-    if (content.is_string()) out[disk] = content.get<std::string>();
+  request.each_member("/content_ids", [&](const std::string& disk, const Doc& content) {
+    if (content.is_string()) out[disk] = content.string();
+  });
   return out;
 }
 
@@ -49,7 +36,7 @@ std::string authority_of(const std::string& url) {
 
 }  // namespace
 
-std::unique_ptr<Connection> Connection::connect(Config config, Op op) {
+std::unique_ptr<Connection> Connection::connect(Doc config, Op op) {
   const Settings settings = settings_from(config);
   if (settings.http.tls.insecure)
     op.warn(Error(HYPER_OK, "the certificate of " + settings.endpoint.authority +
@@ -71,7 +58,13 @@ Connection::Connection(const Settings& settings, const VmOptions& options, Op op
 }
 
 Connection::~Connection() {
-  if (session_debt_) session_debt_->settle(Op(nullptr));
+  Connection::disconnect(Op(nullptr));
+}
+
+void Connection::disconnect(Op op) {
+  const std::lock_guard lock(mutex_);
+  if (session_debt_) session_debt_->settle(op);
+  session_debt_.reset();
 }
 
 void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
@@ -87,19 +80,20 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
   return describe(names_, info, all, contents_of(session_, info, op), op);
 }
 
-void Connection::preflight(Op op, const std::string& request_json) {
+void Connection::preflight(Op op, const Doc& request) {
   check_vm(session_, hosts_tried_,
-           read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
-           merged(options_, request_json), op);
+           read_vm(session_, names_, find_vm(session_, names_, request.need_string("/vm"), op), op),
+           merged(options_, request), op);
 }
 
-std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& request_json) {
-  VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op);
-  std::string task_id = member(request_json, "task_id");
+std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const Doc& request) {
+  VmInfo info =
+      read_vm(session_, names_, find_vm(session_, names_, request.need_string("/vm"), op), op);
+  std::string task_id = request.string("/task_id");
   if (task_id.empty()) task_id = info.ref.id;
   owe_session(task_id, op);
-  return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request_json), task_id,
-                                  contents_in(request_json), op);
+  return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request), task_id,
+                                  contents_in(request), op);
 }
 
 void Connection::owe_session(const std::string& task_id, Op op) {

@@ -19,15 +19,16 @@ namespace hyper::vsphere {
 
 class Connection final : public ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(Config config, Op op);
+  static std::unique_ptr<Connection> connect(Doc config, Op op);
   Connection(const Settings& settings, const VmOptions& options, Op op);
   ~Connection() override;
+  void disconnect(Op op) override;
 
   void list_vms(Op op, const char* pattern, const Emit& emit) override;
   std::string describe_vm(Op op, const std::string& vm) override;
-  void preflight(Op op, const std::string& request_json) override;
-  std::unique_ptr<ProviderVm> open_vm(Op op, const std::string& request_json) override;
-  void undo(Op op, const std::string& entry_json) override;
+  void preflight(Op op, const Doc& request) override;
+  std::unique_ptr<ProviderVm> open_vm(Op op, const Doc& request) override;
+  void undo(Op op, const Doc& entry) override;
 
   Session& session() { return session_; }
   Names& names() { return names_; }

@@ -69,7 +69,7 @@ Endpoint parse_endpoint(const std::string& written) {
   return out;
 }
 
-Settings settings_from(const Config& config) {
+Settings settings_from(const Doc& config) {
   Settings out;
   out.endpoint = parse_endpoint(config.string("/endpoint"));
   out.username = config.string("/username");
@@ -93,7 +93,7 @@ Settings settings_from(const Config& config) {
   return out;
 }
 
-VmOptions vm_options_from(const Config& config) {
+VmOptions vm_options_from(const Doc& config) {
   VmOptions out;
   out.transport = transport_of(config.string("/transport"));
   out.power = power_of(config.string("/power"));
@@ -105,18 +105,17 @@ VmOptions vm_options_from(const Config& config) {
   return out;
 }
 
-VmOptions merged(VmOptions base, const std::string& request_json) {
-  const auto request = nlohmann::json::parse(request_json, nullptr, false);
-  if (!request.is_object() || !request.contains("options")) return base;
-  for (const auto& [key, value] : request["options"].items()) {
-    if (key == "transport" && value.is_string()) base.transport = transport_of(value);
-    if (key == "power" && value.is_string()) base.power = power_of(value);
-    if (key == "quiesce" && value.is_string()) base.quiesce = quiesce_of(value);
-    if (key == "shutdown_timeout" && value.is_number_integer())
-      base.shutdown_timeout_ns = value.get<uint64_t>();
-    if (key == "shutdown_fallback") base.power_off_at_last = value == "power-off";
-    if (key == "restore_power" && value.is_boolean()) base.restore_power = value.get<bool>();
-  }
+VmOptions merged(VmOptions base, const Doc& request) {
+  const Doc options = request.at("/options");
+  if (options.is_string("/transport")) base.transport = transport_of(options.string("/transport"));
+  if (options.is_string("/power")) base.power = power_of(options.string("/power"));
+  if (options.is_string("/quiesce")) base.quiesce = quiesce_of(options.string("/quiesce"));
+  if (options.is_integer("/shutdown_timeout"))
+    base.shutdown_timeout_ns =
+        static_cast<uint64_t>(std::max<int64_t>(options.integer("/shutdown_timeout"), 0));
+  if (options.has("/shutdown_fallback"))
+    base.power_off_at_last = options.string("/shutdown_fallback") == "power-off";
+  base.restore_power = options.boolean("/restore_power", base.restore_power);
   return base;
 }
 

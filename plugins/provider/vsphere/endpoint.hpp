@@ -26,7 +26,7 @@ struct Settings {
   uint32_t streams_per_host = 4, datastore_connections = 4;
 };
 
-Settings settings_from(const Config& config);
+Settings settings_from(const Doc& config);
 
 /// What a plan may say for each VM.
 struct VmOptions {
@@ -38,9 +38,9 @@ struct VmOptions {
   bool restore_power = false;
 };
 
-VmOptions vm_options_from(const Config& config);
+VmOptions vm_options_from(const Doc& config);
 /// The provider's, with those of the request ({"vm", "options": {…}}) on top.
-VmOptions merged(VmOptions base, const std::string& request_json);
+VmOptions merged(VmOptions base, const Doc& request);
 
 }  // namespace hyper::vsphere
 

@@ -43,8 +43,12 @@ LeaseSource::LeaseSource(std::shared_ptr<Lease> lease, const DeviceUrl& device, 
 }
 
 LeaseSource::~LeaseSource() {
+  close(Op(nullptr));
+}
+
+void LeaseSource::close(Op op) {
   download_.reset();  // the connection ends before its lease
-  if (lease_) lease_->leave(false, Op(nullptr));
+  if (const auto lease = std::exchange(lease_, nullptr)) lease->leave(false, op);
 }
 
 /// A host whose buffers are taken answers 503 for a while; that is not yet a failure.

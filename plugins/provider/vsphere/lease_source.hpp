@@ -20,6 +20,7 @@ class LeaseSource final : public Source {
               const Disk& disk, http::Client& client, const std::string& url,
               const std::string& cookie, HostSlots::Slot slot, Op op);
   ~LeaseSource() override;
+  void close(Op op) override;
 
   SourceTraits traits() const override;
   std::pair<const void*, uint64_t> next(Op op) override;

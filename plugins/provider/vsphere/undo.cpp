@@ -49,8 +49,8 @@ void end_lease(Session& session, const std::string& ref, Op op) {
 
 }  // namespace
 
-void Connection::undo(Op op, const std::string& entry_json) {
-  const auto entry = nlohmann::ordered_json::parse(entry_json, nullptr, false);
+void Connection::undo(Op op, const Doc& document) {
+  const auto entry = nlohmann::ordered_json::parse(document.json(), nullptr, false);
   if (!entry.is_object()) throw Error(HYPER_CORRUPT, "this journal entry is no JSON object");
   const auto field = [&](const char* key) {
     const auto found = entry.find(key);

@@ -47,7 +47,7 @@ LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy)
                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   if (!fd_) {
     const int reason = errno;
-    settle();
+    settle(op);
     throw failed(reason, "make");
   }
   static_cast<void>(::flock(fd_.get(), LOCK_EX | LOCK_NB));  // not every file system has locks
@@ -101,15 +101,20 @@ std::string LocalSink::keep(hyper::Op, bool on) {
 }
 
 LocalSink::~LocalSink() {
-  if (!fd_ || committed_ || kept_) return;
-  ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
-  settle();
+  close(hyper::Op(nullptr));
 }
 
-void LocalSink::settle() noexcept {
+void LocalSink::close(hyper::Op op) {
+  if (!fd_ || committed_ || kept_) return;
+  ::unlinkat(place_.directory.get(), temporary_name_.c_str(), 0);
+  fd_ = UniqueFd();
+  settle(op);
+}
+
+void LocalSink::settle(hyper::Op op) noexcept {
   if (!entry_) return;
   try {
-    hyper::Journal::close(hyper::Op(nullptr), *entry_);
+    hyper::Journal::close(op, *entry_);
   } catch (const std::exception&) {
     // Said already; an entry without a file is closed by the next cleanup.
   }
@@ -269,7 +274,7 @@ std::string LocalSink::commit(hyper::Op op, uint64_t length) {
   committed_ = true;
   if (policy_.durable && ::fsync(place_.directory.get()) != 0)
     throw failed(errno, "make the name durable of");
-  settle();
+  settle(op);
   return nlohmann::json{{"location", place_.path}, {"bytes", length}}.dump(
       -1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

@@ -34,6 +34,7 @@ class LocalSink final : public hyper::Sink {
   LocalSink(const LocalSink&) = delete;
   LocalSink& operator=(const LocalSink&) = delete;
   ~LocalSink() override;
+  void close(hyper::Op op) override;
 
   hyper::SinkTraits traits() const override;
   void write_at(hyper::Op op, uint64_t offset, const void* buf, uint64_t len) override;
@@ -50,7 +51,7 @@ class LocalSink final : public hyper::Sink {
   void start_write_back(uint64_t written);
   void lengthen(uint64_t length);
   void take_name();
-  void settle() noexcept;  ///< closes the journal's entry
+  void settle(hyper::Op op) noexcept;  ///< closes the journal's entry
   hyper::Error failed(int error_number, const std::string& doing) const;
 
   Place place_;

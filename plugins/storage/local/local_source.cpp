@@ -70,7 +70,7 @@ void LocalSource::extents(hyper::Op op, uint64_t offset, uint64_t len,
   }
 }
 
-hyper::FileRange LocalSource::locate() {
+hyper::FileRange LocalSource::locate(hyper::Op) {
   return {path_, 0, length_};
 }
 

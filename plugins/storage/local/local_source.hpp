@@ -20,7 +20,7 @@ class LocalSource final : public hyper::Source {
   hyper::SourceTraits traits() const override;
   void read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len) override;
   void extents(hyper::Op op, uint64_t offset, uint64_t len, const hyper::EmitExtent& emit) override;
-  hyper::FileRange locate() override;
+  hyper::FileRange locate(hyper::Op) override;
 
  private:
   UniqueFd fd_;

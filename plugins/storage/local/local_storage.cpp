@@ -90,7 +90,7 @@ PutRequest parse_put(const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<LocalStorage> LocalStorage::connect(hyper::Config config, hyper::Op) {
+std::unique_ptr<LocalStorage> LocalStorage::connect(hyper::Doc config, hyper::Op) {
   const std::string path = config.string("/path");
   if (path.empty())
     throw hyper::Error(HYPER_CONFIG, "the directory to write to is not given").at("/path");
@@ -115,8 +115,8 @@ std::string LocalStorage::info(hyper::Op) {
                   {"free_bytes", free_bytes(space)}});
 }
 
-std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const std::string& request_json) {
-  const PutRequest request = parse_put(request_json);
+std::unique_ptr<hyper::Sink> LocalStorage::put(hyper::Op op, const hyper::Doc& document) {
+  const PutRequest request = parse_put(document.json());
   // Nothing is made, not even a directory, for a file that may not or cannot be written.
   const std::string& key = request.policy.key;
   const std::optional<struct stat> existing = look(root_.locate(key, false));
@@ -175,8 +175,8 @@ void LocalStorage::remove(hyper::Op, const std::string& key) {
     throw hyper::errno_error(errno, "cannot remove \"" + place.path + "\"");
 }
 
-void LocalStorage::undo(hyper::Op, const std::string& entry_json) {
-  if (!undo_sink(root_, entry_json)) throw hyper::Reported(HYPER_UNSUPPORTED);
+void LocalStorage::undo(hyper::Op, const hyper::Doc& entry) {
+  if (!undo_sink(root_, entry.json())) throw hyper::Reported(HYPER_UNSUPPORTED);
 }
 
 }  // namespace hyperhost::storage_local

@@ -14,17 +14,17 @@ namespace hyperhost::storage_local {
 
 class LocalStorage final : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<LocalStorage> connect(hyper::Config config, hyper::Op op);
+  static std::unique_ptr<LocalStorage> connect(hyper::Doc config, hyper::Op op);
   explicit LocalStorage(RootedDirectory root) : root_(std::move(root)) {}
 
   std::string info(hyper::Op op) override;
-  std::unique_ptr<hyper::Sink> put(hyper::Op op, const std::string& request_json) override;
+  std::unique_ptr<hyper::Sink> put(hyper::Op op, const hyper::Doc& request) override;
   std::unique_ptr<hyper::Source> get(hyper::Op op, const std::string& key) override;
   std::string stat(hyper::Op op, const std::string& key) override;
   /// In the order of the names, directory by directory. Unfinished files are not listed.
   void list(hyper::Op op, const std::string& prefix, const hyper::Emit& emit) override;
   void remove(hyper::Op op, const std::string& key) override;
-  void undo(hyper::Op op, const std::string& entry_json) override;
+  void undo(hyper::Op op, const hyper::Doc& entry) override;
 
  private:
   RootedDirectory root_;

@@ -46,7 +46,7 @@ inline void set_body(http::Request& request, Op op, std::string_view bytes) {
   request.read_body = [=](char* buffer, std::size_t room) {
     const std::size_t now = std::min(room, bytes.size() - *sent);
     if (now == 0) return now;
-    check(throttle->take(op.raw(), now));
+    check(throttle->take(op.raw(), 0, now));
     std::memcpy(buffer, bytes.data() + *sent, now);
     *sent += now;
     return now;

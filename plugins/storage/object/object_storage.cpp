@@ -94,7 +94,7 @@ uint64_t choose_part_size(const Limits& limits, uint64_t wanted, uint64_t expect
   return size;
 }
 
-StoreSettings read_store_settings(Config config) {
+StoreSettings read_store_settings(Doc config) {
   StoreSettings out;
   out.prefix = config.string("/prefix");
   while (!out.prefix.empty() && out.prefix.back() == '/') out.prefix.pop_back();
@@ -149,8 +149,8 @@ std::string ObjectStorage::info(Op op) {
                   {"max_object_bytes", service_->limits().max_object}});
 }
 
-std::unique_ptr<Sink> ObjectStorage::put(Op op, const std::string& request_json) {
-  const PutRequest request = parse_put(request_json);
+std::unique_ptr<Sink> ObjectStorage::put(Op op, const Doc& document) {
+  const PutRequest request = parse_put(document.json());
   const Limits limits = service_->limits();
   PutSpec spec;
   spec.key = whole_key(request.key);
@@ -216,8 +216,8 @@ void ObjectStorage::remove(Op op, const std::string& key) {
   });
 }
 
-void ObjectStorage::undo(Op op, const std::string& entry_json) {
-  const UploadRecord record(entry_json);
+void ObjectStorage::undo(Op op, const Doc& entry) {
+  const UploadRecord record(entry.json());
   if (record.where() != service_->where()) throw Reported(HYPER_UNSUPPORTED);
   with_retries(op, settings_.retry, "aborting " + service_->location(record.key()), [&](unsigned) {
     service_->abort(op, record.key(), record.upload(), record.began());

@@ -23,7 +23,7 @@ struct StoreSettings {
 
 /// The options that all object stores have: prefix, part_size, concurrency, max_attempts,
 /// metadata. Throws HYPER_CONFIG.
-StoreSettings read_store_settings(Config config);
+StoreSettings read_store_settings(Doc config);
 
 class ObjectStorage : public StorageConnection {
  public:
@@ -31,12 +31,12 @@ class ObjectStorage : public StorageConnection {
       : service_(std::move(service)), settings_(std::move(settings)) {}
 
   std::string info(Op op) override;
-  std::unique_ptr<Sink> put(Op op, const std::string& request_json) override;
+  std::unique_ptr<Sink> put(Op op, const Doc& request) override;
   std::unique_ptr<Source> get(Op op, const std::string& key) override;
   std::string stat(Op op, const std::string& key) override;
   void list(Op op, const std::string& prefix, const Emit& emit) override;
   void remove(Op op, const std::string& key) override;
-  void undo(Op op, const std::string& entry_json) override;
+  void undo(Op op, const Doc& entry) override;
 
  private:
   std::string entry(const ObjectInfo& object) const;

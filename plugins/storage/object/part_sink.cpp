@@ -19,7 +19,7 @@ PartSink::PartSink(std::shared_ptr<Service> service, PutSpec spec, RetryPolicy p
       record_(std::move(left)) {}
 
 PartSink::~PartSink() {
-  if (!committed_) abandon();
+  close(Op(nullptr));
 }
 
 void PartSink::take_up(Op op) {
@@ -222,19 +222,24 @@ void PartSink::settle(Op op) {
   }
 }
 
-/// Not cancellable, but short: what cannot be reached now stays in the journal, for cleanup.
-void PartSink::abandon() noexcept {
+void PartSink::close(Op op) {
+  if (committed_) return;
+  abandon(op);
+  record_.reset();
+}
+
+/// Short: what cannot be reached now stays in the journal, for cleanup.
+void PartSink::abandon(Op op) noexcept {
   if (!record_) return;
-  const Op detached(nullptr);
   RetryPolicy brief;
   brief.attempts = 2;
   try {
-    with_retries(detached, brief, "aborting " + shown(), [&](unsigned) {
-      service_->abort(detached, spec_.key, record_->upload(), record_->began());
+    with_retries(op, brief, "aborting " + shown(), [&](unsigned) {
+      service_->abort(op, spec_.key, record_->upload(), record_->began());
     });
-    record_->close(detached);
+    record_->close(op);
   } catch (const Error& error) {
-    detached.report(
+    op.report(
         Error(error.status(), "an unfinished upload of " + shown() + " may be left", error.what())
             .hint("hyperhost cleanup removes it"),
         HYPER_SEVERITY_WARNING);

@@ -28,6 +28,7 @@ class PartSink final : public Sink {
   PartSink(const PartSink&) = delete;
   PartSink& operator=(const PartSink&) = delete;
   ~PartSink() override;
+  void close(Op op) override;
 
   /// Looks at what `left` names: which parts the server has of it.
   void take_up(Op op);
@@ -43,7 +44,7 @@ class PartSink final : public Sink {
   void check_parts(uint64_t length) const;
   ObjectInfo adopt(Op op, uint64_t length);
   void settle(Op op);
-  void abandon() noexcept;
+  void abandon(Op op) noexcept;
   std::string shown() const { return service_->location(spec_.key); }
 
   const std::shared_ptr<Service> service_;

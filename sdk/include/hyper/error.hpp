@@ -28,6 +28,8 @@ class Error : public std::runtime_error {
 
   Error& hint(std::string text) { return hint_ = std::move(text), *this; }
   Error& at(std::string path) { return path_ = std::move(path), *this; }
+  /// The stable id of a finding ("guest.fstab-by-name").
+  Error& rule(std::string id) { return rule_ = std::move(id), *this; }
   Error& native(int64_t code) { return native_ = code, *this; }
   Error& retryable(uint64_t after_ns = 0) { return retryable_ = true, after_ns_ = after_ns, *this; }
 
@@ -50,12 +52,13 @@ class Error : public std::runtime_error {
     diag.path = path_.empty() ? nullptr : path_.c_str();
     diag.native_code = native_;
     diag.retry_after_ns = after_ns_;
+    diag.rule = rule_.empty() ? nullptr : rule_.c_str();
     return diag;
   }
 
  private:
   hyper_st status_;
-  std::string summary_, detail_, hint_, path_;
+  std::string summary_, detail_, hint_, path_, rule_;
   int64_t native_ = 0;
   uint64_t after_ns_ = 0;
   bool retryable_ = false;
@@ -149,6 +152,17 @@ hyper_st guard(hyper_op* op, F&& f) noexcept {
   } catch (...) {  // out of memory while saying so
     return HYPER_FAIL;
   }
+}
+
+/// The same for a call with flags: a bit that is not `known` ends it before it begins.
+template <class F>
+hyper_st guard(hyper_op* op, uint32_t flags, uint32_t known, F&& f) noexcept {
+  return guard(op, [&] {
+    if ((flags & ~known) != 0)
+      throw Error(HYPER_UNSUPPORTED, "this plugin does not know a flag of the call",
+                  "flags " + std::to_string(flags));
+    f();
+  });
 }
 }  // namespace detail
 }  // namespace hyper

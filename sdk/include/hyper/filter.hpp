@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of the C++17 face: a source or a sink over another one (nbdkit calls this next_ops). A
 // filter names the calls that it changes; every other call goes to the table below, and a slot
-// that is null below stays null. The user's close() closes the table below and ends the filter.
-// Thread-safe as the table below is.
+// that is null below stays null. Abilities (get_ext) are hidden. The user's close() closes the
+// table below and ends the filter. Thread-safe as the table below is.
 //
 //   struct Counted : hyper::Filter<Counted, hyper_sink> {
 //     std::atomic<uint64_t> bytes{0};
 //     void change(hyper_sink& table) { replace<&Counted::write_at>(table.write_at); }
-//     hyper_st write_at(hyper_op* op, uint64_t offset, const void* buf, uint64_t len);
+//     hyper_st write_at(hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
+//                       uint64_t len);
 //   };
 //   *sink.out() = Counted::over(sink.table());
 #ifndef HYPER_FILTER_HPP
@@ -29,8 +30,8 @@ template <auto... kSlots>
 struct SlotList {
   static constexpr std::size_t kBytes = sizeof...(kSlots) * sizeof(void (*)());
 };
-/// Every function of a table but close, and where its functions begin. A slot that is missing here
-/// would be called with the filter's ctx: Filter does not compile then.
+/// Every function of a table but close and get_ext, and where its functions begin. A slot that is
+/// missing here would be called with the filter's ctx: Filter does not compile then.
 template <class Table>
 struct SlotsOf;
 template <>
@@ -93,7 +94,9 @@ void forward_all(Table& table, SlotList<kSlots...>) {
 template <class Self, class Table>
 class Filter {
   using Slots = detail::SlotsOf<Table>;
-  static_assert(Slots::kBegin + Slots::List::kBytes + sizeof(Table::close) == sizeof(Table),
+  static_assert(Slots::kBegin + Slots::List::kBytes + sizeof(Table::close) +
+                        sizeof(Table::get_ext) ==
+                    sizeof(Table),
                 "SlotsOf names every function of the table");
 
  public:
@@ -109,6 +112,7 @@ class Filter {
     detail::forward_all<Self>(table, typename Slots::List());
     table.size = sizeof table;
     table.close = close;
+    table.get_ext = nullptr;  // an ability would go past a filter that does not know it
     self->change(table);
     table.ctx = self.release();
     return table;
@@ -135,7 +139,7 @@ class Filter {
     try {
       detail::fill_table(*out, over(below, std::forward<Args>(args)...));
     } catch (...) {
-      below.close(below.ctx);
+      below.close(below.ctx, nullptr);
       throw;
     }
     return HYPER_OK;
@@ -162,10 +166,10 @@ class Filter {
   }
 
  private:
-  static void close(void* ctx) noexcept {
+  static void close(void* ctx, hyper_op* op) noexcept {
     const std::unique_ptr<Self> self(static_cast<Self*>(ctx));
     [[maybe_unused]] const auto held = self->enter();
-    if (self->below_.close != nullptr) self->below_.close(self->below_.ctx);
+    if (self->below_.close != nullptr) self->below_.close(self->below_.ctx, op);
   }
 
   Table below_{};

@@ -11,20 +11,22 @@ HYPER_EXTERN_C_BEGIN
 
 #define HYPER_IFACE_IMAGE "hyper.image/1"
 
+/* Stateless: what an opened image can do besides is an ability of its source (get_ext). */
 typedef struct hyper_image {
   uint32_t size;
   uint32_t flags; /* 0 */
 
   /* Emits what the content is: {"format": "vmdk", "subformat"?: "streamOptimized",
-   * "virtual_size"?: N, …}. Judged by content, never by a name. HYPER_UNSUPPORTED (not reported)
+   * "virtual_size"?: N, ...}. Judged by content, never by a name. HYPER_UNSUPPORTED (not reported)
    * if it is no image this plugin reads. Only for seekable sources. */
-  hyper_st (*probe)(const hyper_cfg* cfg, hyper_op* op, const hyper_source* source, hyper_emit emit,
-                    void* arg) HYPER_NOEXCEPT;
+  hyper_st (*probe)(hyper_op* op, uint32_t flags, const hyper_doc* options,
+                    const hyper_source* source, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* `out` borrows `source`, which stays open and is used by nobody else until out->close().
-   * request_json: {"format": …?}. out has SEEK and EXTENTS. */
-  hyper_st (*open)(const hyper_cfg* cfg, hyper_op* op, const hyper_source* source,
-                   const char* request_json, hyper_source* out) HYPER_NOEXCEPT;
+  /* `out` borrows `source` and `options`, which live until out->close(); nothing else uses the
+   * source meanwhile. The request: {"format"?: ...}. out has SEEK and EXTENTS. */
+  hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
+                   const hyper_source* source, const hyper_doc* request,
+                   hyper_source* out) HYPER_NOEXCEPT;
 } hyper_image;
 
 HYPER_EXTERN_C_END

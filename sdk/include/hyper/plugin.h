@@ -33,7 +33,8 @@ typedef struct hyper_plugin {
   void (*stop)(void) HYPER_NOEXCEPT;
   /* Optional (NULL): checks of options that a schema cannot say. Offline; any number of
    * report()s; returns the worst. */
-  hyper_st (*validate)(const char* iface_id, const hyper_cfg* cfg, hyper_op* op) HYPER_NOEXCEPT;
+  hyper_st (*validate)(hyper_op* op, uint32_t flags, const char* iface_id,
+                       const hyper_doc* options) HYPER_NOEXCEPT;
   /* The interface's table, or NULL if this plugin has none of that id. Constant. */
   const void* (*get)(const char* iface_id)HYPER_NOEXCEPT;
 } hyper_plugin;

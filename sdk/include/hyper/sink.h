@@ -26,30 +26,37 @@ typedef struct hyper_sink {
   uint32_t block_min;    /* offsets and lengths are multiples of it, but for the end; 1 = any */
   uint32_t max_parallel; /* this many write_at at once; at least 1 */
 
-  hyper_st (*write_at)(void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+  hyper_st (*write_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
                        uint64_t len) HYPER_NOEXCEPT;
   /* RANDOM only: [offset, offset+len) reads as zeros afterwards. What was never written reads as
    * zeros anyway. */
-  hyper_st (*zero_at)(void* ctx, hyper_op* op, uint64_t offset, uint64_t len) HYPER_NOEXCEPT;
+  hyper_st (*zero_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset,
+                      uint64_t len) HYPER_NOEXCEPT;
   /* The temporary file's absolute path, valid until close(). */
   const char* (*path)(void* ctx)HYPER_NOEXCEPT;
-  /* All that was written so far is durable when it returns. */
-  hyper_st (*sync)(void* ctx, hyper_op* op) HYPER_NOEXCEPT;
+  /* All that was written so far is durable when it returns. NULL: commit() is the only way. */
+  hyper_st (*sync)(void* ctx, hyper_op* op, uint32_t flags) HYPER_NOEXCEPT;
   /* Reads back what commit(length) would make, before it; to be closed before it. Writing has
    * ended. */
-  hyper_st (*reopen)(void* ctx, hyper_op* op, uint64_t length, hyper_source* out) HYPER_NOEXCEPT;
+  hyper_st (*reopen)(void* ctx, hyper_op* op, uint32_t flags, uint64_t length,
+                     hyper_source* out) HYPER_NOEXCEPT;
   /* Ends the object at `length` bytes, makes it durable and then visible under its name. Emits
    * {"location": "<path or URL>", "bytes": N, "checksum": …}. Once. After a failure: close(). */
-  hyper_st (*commit)(void* ctx, hyper_op* op, uint64_t length, hyper_emit emit,
+  hyper_st (*commit)(void* ctx, hyper_op* op, uint32_t flags, uint64_t length, hyper_emit emit,
                      void* arg) HYPER_NOEXCEPT;
-  /* Without a successful commit before it: aborts and leaves nothing behind. */
-  void (*close)(void* ctx) HYPER_NOEXCEPT;
-
   /* RESUME only. on not 0: from now on close() without a commit leaves what was written, for as
    * long as the storage can, and a JSON object without secrets is emitted: the token by which
    * put() with "resume" opens it again, in this process or, after any end of it, in a later one.
    * on 0: close() removes it again. */
-  hyper_st (*keep)(void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+  hyper_st (*keep)(void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit emit,
+                   void* arg) HYPER_NOEXCEPT;
+
+  /* Without a successful commit before it: aborts and leaves nothing behind. Ends the sink,
+   * whatever happens; op as for hyper_source.close. */
+  void (*close)(void* ctx, hyper_op* op) HYPER_NOEXCEPT;
+
+  /* Optional (NULL), as in source.h. */
+  const void* (*get_ext)(void* ctx, const char* id, void** self)HYPER_NOEXCEPT;
 } hyper_sink;
 
 HYPER_EXTERN_C_END

@@ -18,8 +18,8 @@ struct SinkTraits {
   uint32_t max_parallel = 1;
 };
 
-/// Base of a storage plugin's sinks. The destructor is close(): without a commit before it, it
-/// aborts and leaves nothing behind.
+/// Base of a storage plugin's sinks. It ends with close(), at once followed by the destructor:
+/// without a commit before them they abort and leave nothing behind.
 class Sink {
  public:
   virtual ~Sink() = default;
@@ -34,6 +34,9 @@ class Sink {
   virtual std::string commit(Op, uint64_t length) = 0;
   /// The token where `on`, as sink.h says.
   virtual std::string keep(Op, bool /*on*/) { unsupported(); }
+  /// As Source::close() and Source::get_ext().
+  virtual void close(Op) {}
+  virtual const void* get_ext(const char* /*id*/, void** /*self*/) noexcept { return nullptr; }
 
  protected:
   [[noreturn]] static void unsupported() {
@@ -49,33 +52,46 @@ inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
   table.part_size = traits.part_size;
   table.block_min = traits.block_min;
   table.max_parallel = traits.max_parallel;
-  table.write_at = [](void* ctx, hyper_op* op, uint64_t offset, const void* buf,
+  table.write_at = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
                       uint64_t len) noexcept {
-    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->write_at(Op(op), offset, buf, len); });
+    return detail::guard(op, flags, 0,
+                         [&] { static_cast<Sink*>(ctx)->write_at(Op(op), offset, buf, len); });
   };
-  table.zero_at = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len) noexcept {
-    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->zero_at(Op(op), offset, len); });
+  table.zero_at = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t offset,
+                     uint64_t len) noexcept {
+    return detail::guard(op, flags, 0,
+                         [&] { static_cast<Sink*>(ctx)->zero_at(Op(op), offset, len); });
   };
   table.path = [](void* ctx) noexcept -> const char* { return static_cast<Sink*>(ctx)->path(); };
-  table.sync = [](void* ctx, hyper_op* op) noexcept {
-    return detail::guard(op, [&] { static_cast<Sink*>(ctx)->sync(Op(op)); });
+  table.sync = [](void* ctx, hyper_op* op, uint32_t flags) noexcept {
+    return detail::guard(op, flags, 0, [&] { static_cast<Sink*>(ctx)->sync(Op(op)); });
   };
-  table.reopen = [](void* ctx, hyper_op* op, uint64_t length, hyper_source* out_source) noexcept {
-    return detail::guard(
-        op, [&] { export_source(static_cast<Sink*>(ctx)->reopen(Op(op), length), out_source); });
+  table.reopen = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t length,
+                    hyper_source* out_source) noexcept {
+    return detail::guard(op, flags, 0, [&] {
+      export_source(static_cast<Sink*>(ctx)->reopen(Op(op), length), out_source);
+    });
   };
-  table.commit = [](void* ctx, hyper_op* op, uint64_t length, hyper_emit emit, void* arg) noexcept {
-    return detail::guard(op, [&] {
+  table.commit = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t length, hyper_emit emit,
+                    void* arg) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       const std::string json = static_cast<Sink*>(ctx)->commit(Op(op), length);
       if (!json.empty()) Emit(emit, arg)(json);
     });
   };
-  table.close = [](void* ctx) noexcept { delete static_cast<Sink*>(ctx); };
-  table.keep = [](void* ctx, hyper_op* op, int32_t on, hyper_emit emit, void* arg) noexcept {
-    return detail::guard(op, [&] {
+  table.keep = [](void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit emit,
+                  void* arg) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       const std::string json = static_cast<Sink*>(ctx)->keep(Op(op), on != 0);
       if (!json.empty()) Emit(emit, arg)(json);
     });
+  };
+  table.close = [](void* ctx, hyper_op* op) noexcept {
+    const std::unique_ptr<Sink> owned(static_cast<Sink*>(ctx));
+    static_cast<void>(detail::guard(op, [&] { owned->close(Op(op)); }));
+  };
+  table.get_ext = [](void* ctx, const char* id, void** self) noexcept {
+    return static_cast<Sink*>(ctx)->get_ext(id, self);
   };
   table.ctx = sink.get();
   detail::fill_table(*out, table);
@@ -91,16 +107,19 @@ class SinkRef {
   uint64_t part_size() const { return sink_->part_size; }
   uint32_t max_parallel() const { return sink_->max_parallel; }
   void write_at(Op op, uint64_t offset, const void* buf, uint64_t len) const {
-    check(sink_->write_at(sink_->ctx, op.raw(), offset, buf, len));
+    check(sink_->write_at(sink_->ctx, op.raw(), 0, offset, buf, len));
   }
   void zero_at(Op op, uint64_t offset, uint64_t len) const {
-    check(sink_->zero_at(sink_->ctx, op.raw(), offset, len));
+    check(sink_->zero_at(sink_->ctx, op.raw(), 0, offset, len));
   }
   std::string path() const {
     const char* text = sink_->path(sink_->ctx);
     return text == nullptr ? std::string() : std::string(text);
   }
-  void sync(Op op) const { check(sink_->sync(sink_->ctx, op.raw())); }
+  /// Nothing where the sink cannot.
+  void sync(Op op) const {
+    if (sink_->sync != nullptr) check(sink_->sync(sink_->ctx, op.raw(), 0));
+  }
 
  private:
   const hyper_sink* sink_;

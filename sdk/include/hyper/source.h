@@ -38,36 +38,45 @@ typedef struct hyper_source {
   char format[16];       /* "vmdk", "qcow2", "raw" …; "" = to be found out from the content */
 
   /* Fills buf whole or fails. Reading beyond length is HYPER_FAIL. */
-  hyper_st (*read_at)(void* ctx, hyper_op* op, uint64_t offset, void* buf,
+  hyper_st (*read_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                       uint64_t len) HYPER_NOEXCEPT;
 
   /* The next bytes, in the plugin's own memory, until release(). len 0 = end of stream. The
    * spans are contiguous. At most one span is out at a time. */
-  hyper_st (*next)(void* ctx, hyper_op* op, hyper_span* out) HYPER_NOEXCEPT;
+  hyper_st (*next)(void* ctx, hyper_op* op, uint32_t flags, hyper_span* out) HYPER_NOEXCEPT;
 
   /* Lends len bytes at offset. Several spans may be out. */
-  hyper_st (*borrow)(void* ctx, hyper_op* op, uint64_t offset, uint64_t len,
+  hyper_st (*borrow)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
                      hyper_span* out) HYPER_NOEXCEPT;
   void (*release)(void* ctx, hyper_span* span) HYPER_NOEXCEPT;
 
   /* The extents of [offset, offset+len), ascending, contiguous, covering it exactly. */
-  hyper_st (*extents)(void* ctx, hyper_op* op, uint64_t offset, uint64_t len,
+  hyper_st (*extents)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
                       hyper_emit_extent emit, void* arg) HYPER_NOEXCEPT;
 
-  hyper_st (*locate)(void* ctx, hyper_file_range* out) HYPER_NOEXCEPT;
+  hyper_st (*locate)(void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out) HYPER_NOEXCEPT;
 
   /* Opens another file of the same package by the name a descriptor gives (an extent of a VMDK).
    * HYPER_NOTFOUND if it is not there, HYPER_AUTH if the name leads out of the package. */
-  hyper_st (*sibling)(void* ctx, hyper_op* op, const char* name,
+  hyper_st (*sibling)(void* ctx, hyper_op* op, uint32_t flags, const char* name,
                       struct hyper_source* out) HYPER_NOEXCEPT;
 
   /* Called once, after the reader has what it needs and before the result is made final: the
    * opener completes its own integrity checks (a package's checksum, a lease's manifest) and
    * emits {"bytes":N, "checksum":"sha256:<hex>", "verified":"<what was checked>"}, all optional.
    * A failure fails the disk. NULL = nothing to check. */
-  hyper_st (*finish)(void* ctx, hyper_op* op, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+  hyper_st (*finish)(void* ctx, hyper_op* op, uint32_t flags, hyper_emit emit,
+                     void* arg) HYPER_NOEXCEPT;
 
-  void (*close)(void* ctx) HYPER_NOEXCEPT;
+  /* Ends the source, whatever happens. The host passes an operation with a name, a log and a time
+   * limit, which is not that of the call that failed or was cancelled. Another plugin may pass
+   * NULL. */
+  void (*close)(void* ctx, hyper_op* op) HYPER_NOEXCEPT;
+
+  /* Optional (NULL): an ability that is no slot of this table, by its id. Returns the ability's
+   * table and puts what its functions get as their object into *self; both live as long as this
+   * object. A NULL answer: there is none. Ids of drafts end in their number ("hyper.x/draft-1"). */
+  const void* (*get_ext)(void* ctx, const char* id, void** self)HYPER_NOEXCEPT;
 } hyper_source;
 
 HYPER_EXTERN_C_END

@@ -13,17 +13,17 @@ namespace zoo {
 
 class Converter : public hyper::ConverterInstance {
  public:
-  static std::unique_ptr<Converter> open(hyper::Config, hyper::Op) {
+  static std::unique_ptr<Converter> open(hyper::Doc, hyper::Op) {
     return std::make_unique<Converter>();
   }
-  std::string plan(hyper::Op, const std::string& request) override {
-    if (request.find(R"("target":{"compression":"none","durability":"none","format":"raw"})") ==
-        std::string::npos)
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    if (request.string("/target/format") != "raw" ||
+        request.string("/target/compression") != "none")
       throw hyper::Error(HYPER_UNSUPPORTED, "only raw");
     return bad("plan-no-sink") ? R"({"source": "stream"})"
                                : R"({"source": "stream", "sink": ["append", "random"]})";
   }
-  std::string convert(hyper::Op op, const std::string& request, hyper::SourceRef from,
+  std::string convert(hyper::Op op, const hyper::Doc& request, hyper::SourceRef from,
                       hyper::SinkRef to) override {
     uint64_t done = 0;
     const auto write = [&](const unsigned char* data, uint64_t size) {
@@ -40,7 +40,7 @@ class Converter : public hyper::ConverterInstance {
     if (from.can(HYPER_SOURCE_STREAM)) {
       while (true) {
         hyper_span span{};
-        const hyper_st status = from.raw()->next(from.raw()->ctx, op.raw(), &span);
+        const hyper_st status = from.raw()->next(from.raw()->ctx, op.raw(), 0, &span);
         if (status != HYPER_OK && bad("swallow-errors")) break;
         if (status == HYPER_CANCELLED && bad("hang-on-cancel"))
           std::this_thread::sleep_for(std::chrono::seconds(3));
@@ -58,11 +58,11 @@ class Converter : public hyper::ConverterInstance {
         write(buffer.data(), size);
       }
     }
-    if (request.find("\"virtual_size\":" + std::to_string(done)) == std::string::npos)
+    if (request.need_size("/virtual_size") != done)
       throw hyper::Error(HYPER_CORRUPT, "the disk has another size");
-    if (bad("close-sink")) to.raw()->close(to.raw()->ctx);
+    if (bad("close-sink")) to.raw()->close(to.raw()->ctx, op.raw());
     if (bad("commit-sink"))
-      static_cast<void>(to.raw()->commit(to.raw()->ctx, op.raw(), done, nullptr, nullptr));
+      static_cast<void>(to.raw()->commit(to.raw()->ctx, op.raw(), 0, done, nullptr, nullptr));
     return R"({"virtual_size": )" + std::to_string(done) + R"(, "bytes_written": )" +
            std::to_string(done) +
            (bad("wrong-digest") ? R"(, "digest": "hyper-tree-sha256:00"})" : "}");
@@ -91,7 +91,7 @@ struct Image {
    private:
     hyper::SourceRef file_;
   };
-  static std::string probe(hyper::Config, hyper::Op op, hyper::SourceRef file) {
+  static std::string probe(hyper::Doc, hyper::Op op, hyper::SourceRef file) {
     if (bad("probe-crashes-on-empty") && file.length() == 0)
       *const_cast<volatile int*>(static_cast<int*>(nullptr)) = 1;
     char head[kHead] = "";
@@ -99,8 +99,8 @@ struct Image {
     file.read_at(op, 0, head, kHead);
     return std::memcmp(head, "ZOOI", kHead) == 0 ? R"({"format": "zoo"})" : std::string();
   }
-  static std::unique_ptr<hyper::Source> open(hyper::Config, hyper::Op, hyper::SourceRef file,
-                                             const std::string&) {
+  static std::unique_ptr<hyper::Source> open(hyper::Doc, hyper::Op, hyper::SourceRef file,
+                                             const hyper::Doc&) {
     return std::make_unique<Reader>(file);
   }
 };

@@ -18,9 +18,26 @@ using Interfaces = hyper::Interfaces<hyper::Provider<Connection>, hyper::Convert
                                      hyper::Storage<Store>, hyper::Image<Image>>;
 
 // What C++ before 17, or C, would let through.
-using Throwing = hyper_st (*)(void*, hyper_op*, const char*, hyper_emit, void*);
-hyper_st throws(void*, hyper_op*, const char*, hyper_emit, void*) {
+using Throwing = hyper_st (*)(void*, hyper_op*, uint32_t, const char*, hyper_emit, void*);
+hyper_st throws(void*, hyper_op*, uint32_t, const char*, hyper_emit, void*) {
   throw std::runtime_error("thrown inside the plugin");
+}
+
+// A plugin in C that does not look at a call's flags.
+decltype(hyper_source::read_at) the_read_at = nullptr;
+hyper_st read_ignoring_flags(void* ctx, hyper_op* op, uint32_t, uint64_t offset, void* buf,
+                             uint64_t len) noexcept {
+  return the_read_at(ctx, op, 0, offset, buf, len);
+}
+hyper_st open_ignoring_flags(void* vm, hyper_op* op, uint32_t flags, const char* disk,
+                             hyper_source* out) noexcept {
+  const auto* provider = static_cast<const hyper_provider*>(Interfaces::get(HYPER_IFACE_PROVIDER));
+  const hyper_st status = provider->open_disk(vm, op, flags, disk, out);
+  if (status == HYPER_OK) {
+    the_read_at = out->read_at;
+    out->read_at = read_ignoring_flags;
+  }
+  return status;
 }
 
 struct Zoo {
@@ -37,7 +54,7 @@ struct Zoo {
       static_cast<void>(beyond[hyper::host().size]);
     }
   }
-  static void validate(const std::string&, hyper::Config config, hyper::Op) {
+  static void validate(const std::string&, hyper::Doc config, hyper::Op) {
     const std::string letter = config.string("/letter");
     if (letter.empty()) {
       hyper::Error error(HYPER_CONFIG, "the letter is empty");
@@ -55,6 +72,7 @@ const void* get(const char* iface) noexcept {
     hyper_provider made = *static_cast<const hyper_provider*>(table);
     if (bad("small-table")) made.size = 16;
     if (bad("empty-slot")) made.describe_vm = nullptr;
+    if (bad("ignore-flags")) made.open_disk = open_ignoring_flags;
     if (bad("throw")) {
       const Throwing evil = throws;
       std::memcpy(&made.list_vms, &evil, sizeof evil);

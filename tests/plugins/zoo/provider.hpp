@@ -106,7 +106,7 @@ class Vm : public hyper::ProviderVm {
 
 class Connection : public hyper::ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(hyper::Config config, hyper::Op op) {
+  static std::unique_ptr<Connection> connect(hyper::Doc config, hyper::Op op) {
     if (bad("log-secret")) op.info("the password is " + config.string("/password"));
     if (bad("no-connection")) throw hyper::Error(HYPER_IO, "nothing listens at acme.example:443");
     if (bad("leak-descriptor")) static_cast<void>(::dup(0));
@@ -127,9 +127,8 @@ class Connection : public hyper::ProviderConnection {
                ? R"({"name": "demo", "disks": [{"id": "../disk"}]})"
                : R"({"name": "demo", "disks": [{"id": "disk-0", "access": ["seek", "stream"]}]})";
   }
-  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const std::string& request) override {
-    if (request.find("\"demo\"") == std::string::npos)
-      throw hyper::Error(HYPER_NOTFOUND, "no such VM");
+  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc& request) override {
+    if (request.string("/vm") != "demo") throw hyper::Error(HYPER_NOTFOUND, "no such VM");
     return std::make_unique<Vm>();
   }
 };

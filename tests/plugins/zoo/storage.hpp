@@ -86,17 +86,15 @@ class Sink : public hyper::Sink {
 
 class Store : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<Store> connect(hyper::Config, hyper::Op) {
-    return std::make_unique<Store>();
-  }
+  static std::unique_ptr<Store> connect(hyper::Doc, hyper::Op) { return std::make_unique<Store>(); }
   std::string info(hyper::Op) override { return R"({"location": "memory", "sink": ["random"]})"; }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const std::string& request) override {
-    const std::string key = member(request, "\"key\":\"");
+  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
+    const std::string key = request.string("/key");
     if (!bad("any-key") &&
         (key.empty() || key[0] == '/' || key.find("..") != std::string::npos ||
          key.find("//") != std::string::npos || key.find("./") != std::string::npos))
       throw hyper::Error(HYPER_CONFIG, "'" + key + "' is no key");
-    return std::make_unique<Sink>(key, request.find("\"overwrite\":true") != std::string::npos);
+    return std::make_unique<Sink>(key, request.boolean("/overwrite"));
   }
   std::unique_ptr<hyper::Source> get(hyper::Op, const std::string& key) override {
     const std::lock_guard lock(Objects::all().mutex);
@@ -125,11 +123,6 @@ class Store : public hyper::StorageConnection {
     return R"({"key": ")" + object.first + R"(", "bytes": )" +
            std::to_string(object.second.size()) + R"(, "location": "memory:)" + object.first +
            "\"}";
-  }
-  static std::string member(const std::string& json, const std::string& mark) {
-    const std::size_t at = json.find(mark);
-    if (at == std::string::npos) return {};
-    return json.substr(at + mark.size(), json.find('"', at + mark.size()) - at - mark.size());
   }
 };
 

@@ -143,13 +143,13 @@ TEST_F(Provider, SiblingsOfATextVmdkAreItsExtentsAndNothingElse) {
   ASSERT_EQ(session.open_disk("disk-0", source), HYPER_OK);
   EXPECT_TRUE(source->flags & HYPER_SOURCE_SIBLING);
   TestSource extent;
-  ASSERT_EQ(source->sibling(source->ctx, session.op.raw(), "disk-f001.vmdk", extent.out()),
+  ASSERT_EQ(source->sibling(source->ctx, session.op.raw(), 0, "disk-f001.vmdk", extent.out()),
             HYPER_OK);
   EXPECT_EQ(extent->length, 5u << 20);
   TestSource none;
-  EXPECT_EQ(source->sibling(source->ctx, session.op.raw(), "other.bin", none.out()),
+  EXPECT_EQ(source->sibling(source->ctx, session.op.raw(), 0, "other.bin", none.out()),
             HYPER_NOTFOUND);
-  EXPECT_EQ(source->sibling(source->ctx, session.op.raw(), "../disk-f001.vmdk", none.out()),
+  EXPECT_EQ(source->sibling(source->ctx, session.op.raw(), 0, "../disk-f001.vmdk", none.out()),
             HYPER_AUTH);
 }
 
@@ -178,7 +178,7 @@ TEST_F(Provider, StreamAndParallelReadsGiveTheSameBytesAndDigest) {
       for (int i = 0; i < 200; ++i) {
         const uint64_t offset = random() % bytes.size();
         part.resize(std::min<uint64_t>(random() % 70'000, bytes.size() - offset));
-        if (seek->read_at(seek->ctx, session.op.raw(), offset, part.data(), part.size()) !=
+        if (seek->read_at(seek->ctx, session.op.raw(), 0, offset, part.data(), part.size()) !=
                 HYPER_OK ||
             bytes.compare(offset, part.size(), part) != 0)
           ++wrong;
@@ -192,7 +192,7 @@ TEST_F(Provider, StreamAndParallelReadsGiveTheSameBytesAndDigest) {
   EXPECT_EQ(sought["checksum"], "sha256:" + sha256_of(path));
   EXPECT_EQ(sought["bytes"], bytes.size());
   char byte = 0;
-  EXPECT_EQ(seek->read_at(seek->ctx, session.op.raw(), bytes.size(), &byte, 1), HYPER_FAIL);
+  EXPECT_EQ(seek->read_at(seek->ctx, session.op.raw(), 0, bytes.size(), &byte, 1), HYPER_FAIL);
 }
 
 TEST_F(Provider, AnUnfinishedStreamIsCheckedToItsEnd) {
@@ -202,7 +202,7 @@ TEST_F(Provider, AnUnfinishedStreamIsCheckedToItsEnd) {
   TestSource source;
   ASSERT_EQ(session.open_disk("disk-0", source), HYPER_OK);
   hyper_span span{};
-  ASSERT_EQ(source->next(source->ctx, session.op.raw(), &span), HYPER_OK);
+  ASSERT_EQ(source->next(source->ctx, session.op.raw(), 0, &span), HYPER_OK);
   source->release(source->ctx, &span);
   Json result;
   ASSERT_EQ(source.finish(session.op, result), HYPER_OK);
@@ -266,7 +266,7 @@ TEST_F(Provider, FinishStopsWhenCancelled) {
   TestSource source;
   ASSERT_EQ(session.open_disk("disk-0", source), HYPER_OK);
   char byte = 0;
-  ASSERT_EQ(source->read_at(source->ctx, session.op.raw(), 0, &byte, 1), HYPER_OK);
+  ASSERT_EQ(source->read_at(source->ctx, session.op.raw(), 0, 0, &byte, 1), HYPER_OK);
   session.op.cancel();
   Json result;
   const auto start = std::chrono::steady_clock::now();
@@ -287,7 +287,8 @@ TEST_F(Provider, ExtentsCoverExactlyWhatWasAskedAndHolesAreZero) {
     return HYPER_OK;
   };
   const uint64_t from = 1000, length = (40u << 20) - 1000 - 17;
-  ASSERT_EQ(source->extents(source->ctx, session.op.raw(), from, length, keep, &found), HYPER_OK);
+  ASSERT_EQ(source->extents(source->ctx, session.op.raw(), 0, from, length, keep, &found),
+            HYPER_OK);
   uint64_t next = from, holes = 0;
   for (const hyper_extent& extent : found) {
     EXPECT_EQ(extent.offset, next);
@@ -296,7 +297,7 @@ TEST_F(Provider, ExtentsCoverExactlyWhatWasAskedAndHolesAreZero) {
   }
   EXPECT_EQ(next, from + length);
   EXPECT_GT(holes, 30u << 20) << "this file system keeps no holes?";
-  EXPECT_EQ(source->extents(source->ctx, session.op.raw(), 0, (40u << 20) + 1, keep, &found),
+  EXPECT_EQ(source->extents(source->ctx, session.op.raw(), 0, 0, (40u << 20) + 1, keep, &found),
             HYPER_FAIL);
 }
 

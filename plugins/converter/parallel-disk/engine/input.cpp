@@ -26,10 +26,10 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Input::Input(const SourceRef& source) : source_(source) {
+Input::Input(Op op, const SourceRef& source) : source_(source) {
   if (!source.can(HYPER_SOURCE_FILE)) return;
   // A file that cannot be opened by its path (a private mount, say) is still read by read_at.
-  const FileRange range = source.locate();
+  const FileRange range = source.locate(op);
   file_ = Descriptor(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
   file_offset_ = range.offset;
 }
@@ -84,7 +84,7 @@ void Input::read_source(Op op, uint64_t offset, uint8_t* to, uint64_t length) co
 
 Forward::Forward(const SourceRef& source) : source_(source) {
   if (source.can(HYPER_SOURCE_SEEK))
-    input_ = std::make_unique<Input>(source);
+    input_ = std::make_unique<Input>(Op(nullptr), source);
   else if (!source.can(HYPER_SOURCE_STREAM))
     throw Error(HYPER_UNSUPPORTED, "the source can neither seek nor stream");
 }

@@ -35,7 +35,7 @@ class Descriptor {
 class Input {
  public:
   /// The source (with SEEK, and safe for any number of calls at once) outlives this.
-  explicit Input(const SourceRef& source);
+  Input(Op op, const SourceRef& source);
   uint64_t length() const { return source_.length(); }
   /// Fills `to` or throws; a range beyond the end is HYPER_CORRUPT: a table of the image names it.
   void read(Op op, uint64_t offset, void* to, uint64_t length) const;

@@ -24,18 +24,20 @@ class LimitedSource final : public Filter<LimitedSource, hyper_source> {
     replace<&LimitedSource::extents>(table.extents);
     replace<&LimitedSource::sibling>(table.sibling);
   }
-  hyper_st read_at(hyper_op* op, uint64_t offset, void* buf, uint64_t len) {
+  hyper_st read_at(hyper_op* op, uint32_t flags, uint64_t offset, void* buf, uint64_t len) {
     const Limiter::Pass pass(*limiter_, Op(op));
-    return below().read_at(below().ctx, op, offset, buf, len);
+    return below().read_at(below().ctx, op, flags, offset, buf, len);
   }
-  hyper_st extents(hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit, void* arg) {
+  hyper_st extents(hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
+                   hyper_emit_extent emit, void* arg) {
     const Limiter::Pass pass(*limiter_, Op(op));
-    return below().extents(below().ctx, op, offset, len, emit, arg);
+    return below().extents(below().ctx, op, flags, offset, len, emit, arg);
   }
-  hyper_st sibling(hyper_op* op, const char* name, hyper_source* out) {
+  hyper_st sibling(hyper_op* op, uint32_t flags, const char* name, hyper_source* out) {
     const Limiter::Pass pass(*limiter_, Op(op));
-    return open_over(
-        out, [&](hyper_source* opened) { return below().sibling(below().ctx, op, name, opened); });
+    return open_over(out, [&](hyper_source* opened) {
+      return below().sibling(below().ctx, op, flags, name, opened);
+    });
   }
 
  private:

@@ -28,9 +28,9 @@ std::string file_beside(const ImageFile& overlay, std::string name) {
 }
 
 /// The name of the image on top, where its source tells.
-std::string own_name(const SourceRef& source) {
+std::string own_name(Op op, const SourceRef& source) {
   if (!source.can(HYPER_SOURCE_FILE)) return {};
-  const std::string path = source.locate().path;
+  const std::string path = source.locate(op).path;
   return path.substr(path.rfind('/') + 1);
 }
 
@@ -83,7 +83,7 @@ std::unique_ptr<BackingImage> open_backing(Op op, const ImageFile& overlay,
   const SourceRef& package = backing.package != nullptr ? *backing.package : overlay.source();
   Backing next = backing;
   next.package = &package;
-  if (next.names.empty()) next.names.push_back(own_name(package));
+  if (next.names.empty()) next.names.push_back(own_name(op, package));
   if (std::find(next.names.begin(), next.names.end(), name) != next.names.end())
     throw overlay.corrupt(8, "the chain of backing files comes back to '" + name + "'");
   if (next.names.size() > Backing::kMost)

@@ -18,9 +18,9 @@ namespace {
 
 class RawMap : public ImageMap {
  public:
-  explicit RawMap(const SourceRef& file) : file_(file) {
+  RawMap(Op op, const SourceRef& file) : file_(file) {
     if (!file.can(HYPER_SOURCE_FILE) || file.can(HYPER_SOURCE_EXTENTS)) return;
-    const FileRange range = file.locate();
+    const FileRange range = file.locate(op);
     fd_ = Descriptor(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
     start_ = range.offset;
   }
@@ -92,8 +92,8 @@ class RawMap : public ImageMap {
 
 }  // namespace
 
-std::unique_ptr<ImageMap> open_raw(Op, const SourceRef& file, const Backing&) {
-  return std::make_unique<RawMap>(file);
+std::unique_ptr<ImageMap> open_raw(Op op, const SourceRef& file, const Backing&) {
+  return std::make_unique<RawMap>(op, file);
 }
 
 }  // namespace hyper::disk

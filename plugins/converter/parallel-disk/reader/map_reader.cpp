@@ -23,10 +23,10 @@ bool is_part(const Piece& piece, const Batch& batch, uint64_t disk_bytes) {
 }
 }  // namespace
 
-const Input& Inputs::of(const SourceRef& file) {
+const Input& Inputs::of(Op op, const SourceRef& file) {
   const std::lock_guard lock(mutex_);
   std::unique_ptr<Input>& input = inputs_[file.raw()];
-  if (!input) input = std::make_unique<Input>(file);
+  if (!input) input = std::make_unique<Input>(op, file);
   return *input;
 }
 
@@ -97,7 +97,7 @@ bool MapReader::next(Op op, Workspace& space) {
     static_cast<Mapped&>(piece) = front;
     piece.length = std::min(front.length, end - front.guest_offset);
     batch.pieces.push_back(piece);
-    inputs_.of(*piece.file);  // before its bytes count
+    inputs_.of(op, *piece.file);  // before its bytes count
     if (piece.codec == Codec::kNone)
       consumed_ += piece.length;
     else
@@ -130,7 +130,7 @@ void MapReader::load(Op op, Workspace& space) {
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
     Piece& piece = batch.pieces[i];
     if (piece.bytes != nullptr) continue;
-    const Input& input = inputs_.of(*piece.file);
+    const Input& input = inputs_.of(op, *piece.file);
     if (piece.codec == Codec::kNone) {
       uint64_t length = piece.length;  // and those that follow in the file as in the disk
       while (i + 1 < batch.pieces.size()) {

@@ -17,7 +17,7 @@ namespace hyper::disk {
 /// The files that an image's bytes lie in, opened once each. Any thread.
 class Inputs {
  public:
-  const Input& of(const SourceRef& file);
+  const Input& of(Op op, const SourceRef& file);
   uint64_t bytes_read() const;
   uint64_t length() const;  ///< of all files seen so far
 

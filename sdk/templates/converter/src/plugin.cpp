@@ -7,44 +7,31 @@
 
 namespace {
 
-/// The text of a member, and whether a request has one: enough for "format". A JSON library does
-/// as well: plugins may use what they like.
-std::string text_after(const std::string& json, const std::string& object, const std::string& key) {
-  const std::size_t from = json.find("\"" + object + "\"");
-  const std::size_t at = from == std::string::npos ? from : json.find("\"" + key + "\"", from);
-  if (at == std::string::npos) return {};
-  const std::size_t begin = json.find('"', at + key.size() + 2);
-  if (begin == std::string::npos) return {};
-  return json.substr(begin + 1, json.find('"', begin + 1) - begin - 1);
-}
-
-uint64_t number_of(const std::string& json, const std::string& key) {
-  const std::size_t at = json.find("\"" + key + "\"");
-  const std::size_t digits = at == std::string::npos ? at : json.find_first_of("0123456789", at);
-  return digits == std::string::npos ? 0 : std::stoull(json.substr(digits, 19));
-}
-
 /// One instance for a run of the host: convert() may be called for several disks at once.
 class Converter final : public hyper::ConverterInstance {
  public:
-  static std::unique_ptr<Converter> open(hyper::Config config, hyper::Op) {
-    return std::make_unique<Converter>(static_cast<uint64_t>(config.integer("/buffer", 1 << 20)));
+  static std::unique_ptr<Converter> open(const hyper::Doc& options, hyper::Op) {
+    return std::make_unique<Converter>(static_cast<uint64_t>(options.integer("/buffer", 1 << 20)));
   }
   explicit Converter(uint64_t buffer) : buffer_(buffer) {}
 
   /// No I/O: can this be done, and what does it need?
-  std::string plan(hyper::Op, const std::string& request) override {
-    const std::string from = text_after(request, "source", "format");
-    const std::string to = text_after(request, "target", "format");
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    const std::string from = request.string("/source/format");
+    const std::string to = request.string("/target/format");
     if (from != "raw" || to != "raw")
       throw hyper::Error(HYPER_UNSUPPORTED, "it does not convert '" + from + "' to '" + to + "'")
           .hint("from raw to raw it does");
-    if (text_after(request, "target", "compression") != "none")
+    if (request.string("/target/compression") != "none")
       throw hyper::Error(HYPER_UNSUPPORTED, "raw disks are not compressed");
-    return R"({"source": "stream", "sink": ["random", "append"], "passes": 1})";
+    return hyper::DocBuilder()
+        .set("/source", "stream")
+        .set("/sink", {"random", "append"})
+        .set("/passes", 1)
+        .json();
   }
 
-  std::string convert(hyper::Op op, const std::string& request, hyper::SourceRef source,
+  std::string convert(hyper::Op op, const hyper::Doc& request, hyper::SourceRef source,
                       hyper::SinkRef sink) override {
     uint64_t done = 0;
     const auto write = [&](const void* data, uint64_t size) {
@@ -69,13 +56,15 @@ class Converter final : public hyper::ConverterInstance {
         write(buffer.data(), size);
       }
     }
-    const uint64_t expected = number_of(request, "virtual_size");
+    const auto expected = static_cast<uint64_t>(request.integer("/virtual_size"));
     if (expected != 0 && expected != done)
       throw hyper::Error(HYPER_CORRUPT, "the disk has " + std::to_string(done) + " bytes, not " +
                                             std::to_string(expected));
-    const std::string bytes = std::to_string(done);
-    return R"({"virtual_size": )" + bytes + R"(, "bytes_written": )" + bytes +
-           R"(, "bytes_read": )" + bytes + "}";
+    return hyper::DocBuilder()
+        .set("/virtual_size", done)
+        .set("/bytes_written", done)
+        .set("/bytes_read", done)
+        .json();
   }
 
  private:

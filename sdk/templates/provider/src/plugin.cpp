@@ -16,33 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// JSON text of a string. A JSON library does as well: plugins may use what they like.
-std::string quoted(const std::string& text) {
-  static const char digits[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20)
-      (out += "\\u00") += {digits[(c >> 4) & 15], digits[c & 15]};
-    else
-      out += c;
-  }
-  return out + '"';
-}
-
-/// The value of "vm" in the request of open_vm and preflight: {"vm": …, "task_id": …}.
-std::string vm_of(const std::string& request) {
-  const std::size_t key = request.find("\"vm\"");
-  std::size_t at = key == std::string::npos ? key : request.find('"', key + 4);
-  if (at == std::string::npos) throw hyper::Error(HYPER_CONFIG, "the request names no VM");
-  std::string out;
-  for (++at; at < request.size() && request[at] != '"'; ++at) {
-    if (request[at] == '\\') ++at;
-    if (at < request.size()) out += request[at];
-  }
-  return out;
-}
-
 /// A disk being read. Offers what traits() says; read_at may be called by several threads.
 class Disk final : public hyper::Source {
  public:
@@ -97,11 +70,13 @@ class Vm final : public hyper::ProviderVm {
   const fs::path disk_;
 };
 
-/// A connection: made by connect(), ended by the destructor. Its calls may come from any thread.
+/// A connection: made by connect(), ended by the destructor. What needs the network to end (a
+/// session) ends in disconnect(Op), which has a log and a time limit. Its calls may come from any
+/// thread.
 class Connection final : public hyper::ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(hyper::Config config, hyper::Op) {
-    const fs::path path = config.string("/path");  // the host has checked it against the schema
+  static std::unique_ptr<Connection> connect(const hyper::Doc& options, hyper::Op) {
+    const fs::path path = options.string("/path");  // the host has checked it against the schema
     if (!fs::is_directory(path))
       throw hyper::Error(HYPER_NOTFOUND, path.string() + " is no directory").at("/path");
     return std::make_unique<Connection>(path);
@@ -114,21 +89,24 @@ class Connection final : public hyper::ProviderConnection {
       const std::string name = entry.path().stem().string();
       if (entry.path().extension() != ".raw" || !entry.is_regular_file()) continue;
       if (pattern != nullptr && ::fnmatch(pattern, name.c_str(), 0) != 0) continue;
-      emit("{\"ref\": " + quoted(name) + ", \"name\": " + quoted(name) +
-           ", \"disks\": 1, \"bytes\": " + std::to_string(entry.file_size()) + "}");
+      emit(hyper::DocBuilder()
+               .set("/ref", name)
+               .set("/name", name)
+               .set("/disks", 1)
+               .set("/bytes", entry.file_size()));
     }
   }
 
   std::string describe_vm(hyper::Op, const std::string& vm) override {
     const uint64_t size = fs::file_size(disk_of(vm));
-    return "{\"ref\": " + quoted(vm) + ", \"name\": " + quoted(vm) +
-           ", \"disks\": [{\"id\": \"disk-0\", \"format\": \"raw\", \"capacity_bytes\": " +
-           std::to_string(size) + ", \"bytes\": " + std::to_string(size) +
-           ", \"access\": [\"seek\"]}]}";
+    hyper::DocBuilder disk;
+    disk.set("/id", "disk-0").set("/format", "raw").set("/access", {"seek"});
+    disk.set("/capacity_bytes", size).set("/bytes", size);
+    return hyper::DocBuilder().set("/ref", vm).set("/name", vm).append("/disks", disk).json();
   }
 
-  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const std::string& request) override {
-    return std::make_unique<Vm>(disk_of(vm_of(request)));
+  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc& request) override {
+    return std::make_unique<Vm>(disk_of(request.need_string("/vm")));
   }
 
  private:

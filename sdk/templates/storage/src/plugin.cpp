@@ -16,39 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// JSON text of a string. A JSON library does as well: plugins may use what they like.
-std::string quoted(const std::string& text) {
-  static const char digits[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20)
-      (out += "\\u00") += {digits[(c >> 4) & 15], digits[c & 15]};
-    else
-      out += c;
-  }
-  return out + '"';
-}
-
-std::string key_of(const std::string& request) {
-  const std::size_t key = request.find("\"key\"");
-  std::size_t at = key == std::string::npos ? key : request.find('"', key + 5);
-  if (at == std::string::npos) throw hyper::Error(HYPER_CONFIG, "the request names no key");
-  std::string out;
-  for (++at; at < request.size() && request[at] != '"'; ++at) {
-    if (request[at] == '\\') ++at;
-    if (at < request.size()) out += request[at];
-  }
-  return out;
-}
-
-bool true_in(const std::string& request, const std::string& key) {
-  const std::size_t at = request.find("\"" + key + "\"");
-  if (at == std::string::npos) return false;
-  const std::size_t value = request.find_first_not_of(": ", at + key.size() + 2);
-  return value != std::string::npos && request.compare(value, 4, "true") == 0;
-}
-
 /// A file: what get() and reopen() read.
 class File final : public hyper::Source {
  public:
@@ -133,8 +100,7 @@ class Sink final : public hyper::Sink {
     const int done = overwrite_ ? ::rename(part_.c_str(), target_.c_str())
                                 : ::link(part_.c_str(), target_.c_str());
     if (done != 0) throw hyper::errno_error(errno, "name " + target_.string());
-    return "{\"location\": " + quoted(target_.string()) + ", \"bytes\": " + std::to_string(length) +
-           "}";
+    return hyper::DocBuilder().set("/location", target_.string()).set("/bytes", length).json();
   }
 
  private:
@@ -150,21 +116,22 @@ class Sink final : public hyper::Sink {
 
 class Store final : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<Store> connect(hyper::Config config, hyper::Op) {
-    return std::make_unique<Store>(config.string("/path"));
+  static std::unique_ptr<Store> connect(const hyper::Doc& options, hyper::Op) {
+    return std::make_unique<Store>(options.string("/path"));
   }
   explicit Store(fs::path root) : root_(std::move(root)) {}
 
   std::string info(hyper::Op) override {
     std::error_code error;
     const fs::space_info space = fs::space(root_, error);
-    return "{\"location\": " + quoted(root_.string()) + ", \"sink\": [\"random\", \"append\"" +
-           ", \"readback\"]" +
-           (error ? "}" : ", \"free_bytes\": " + std::to_string(space.available) + "}");
+    hyper::DocBuilder answer;
+    answer.set("/location", root_.string()).set("/sink", {"random", "append", "readback"});
+    if (!error) answer.set("/free_bytes", space.available);
+    return answer.json();
   }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const std::string& request) override {
-    const std::string key = key_of(request);
-    const bool overwrite = true_in(request, "overwrite");
+  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
+    const std::string key = request.need_string("/key");
+    const bool overwrite = request.boolean("/overwrite");
     if (!overwrite && fs::exists(path_of(key)))
       throw hyper::Error(HYPER_EXISTS, "there is an object '" + key + "'");
     return std::make_unique<Sink>(root_, path_of(key), overwrite);
@@ -207,8 +174,11 @@ class Store final : public hyper::StorageConnection {
     return root_ / key;
   }
   static std::string document(const std::string& key, const fs::path& path) {
-    return "{\"key\": " + quoted(key) + ", \"bytes\": " + std::to_string(fs::file_size(path)) +
-           ", \"location\": " + quoted(path.string()) + "}";
+    return hyper::DocBuilder()
+        .set("/key", key)
+        .set("/bytes", fs::file_size(path))
+        .set("/location", path.string())
+        .json();
   }
   const fs::path root_;
 };

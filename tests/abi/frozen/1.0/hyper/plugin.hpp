@@ -8,8 +8,8 @@
 //   HYPER_PLUGIN(Acme)
 //
 // It may also have the static functions start(Op), stop() and
-// validate(const std::string& iface, Config, Op). Its id, version and options come from the
-// manifest that hyperhost_add_plugin() (CMake) compiles in.
+// validate(const std::string& iface, const Doc& options, Op). Its id, version and options come from
+// the manifest that hyperhost_add_plugin() (CMake) compiles in.
 #ifndef HYPER_PLUGIN_HPP
 #define HYPER_PLUGIN_HPP
 
@@ -60,9 +60,10 @@ struct ValidateHook {
   static constexpr decltype(hyper_plugin::validate) kCall = nullptr;
 };
 template <class P>
-struct ValidateHook<P, decltype(P::validate(std::string(), Config(nullptr), Op(nullptr)))> {
-  static hyper_st call(const char* iface, const hyper_cfg* cfg, hyper_op* op) noexcept {
-    return guard(op, [&] { P::validate(iface, Config(cfg), Op(op)); });
+struct ValidateHook<P, decltype(P::validate(std::string(), Doc(), Op(nullptr)))> {
+  static hyper_st call(hyper_op* op, uint32_t flags, const char* iface,
+                       const hyper_doc* options) noexcept {
+    return guard(op, flags, 0, [&] { P::validate(iface, Doc(options), Op(op)); });
   }
   static constexpr decltype(hyper_plugin::validate) kCall = &call;
 };

@@ -43,7 +43,8 @@ struct FileRange {
   uint64_t offset = 0, length = 0;
 };
 
-/// Base of a plugin's sources. Override what traits().flags promises; the destructor is close().
+/// Base of a plugin's sources. Override what traits().flags promises. It ends with close(), at once
+/// followed by the destructor.
 class Source {
  public:
   virtual ~Source() = default;
@@ -60,10 +61,14 @@ class Source {
   virtual void extents(Op, uint64_t /*offset*/, uint64_t /*len*/, const EmitExtent&) {
     unsupported();
   }
-  virtual FileRange locate() { unsupported(); }
+  virtual FileRange locate(Op) { unsupported(); }
   virtual std::unique_ptr<Source> sibling(Op, const std::string& /*name*/) { unsupported(); }
   /// Completes integrity checks; a JSON object as source.h says, or "".
   virtual std::string finish(Op) { return {}; }
+  /// For what needs an operation to end: its log, its time limit. Failures are only reported.
+  virtual void close(Op) {}
+  /// An ability by its id, as source.h says; *self goes to the functions of the table.
+  virtual const void* get_ext(const char* /*id*/, void** /*self*/) noexcept { return nullptr; }
 
  protected:
   [[noreturn]] static void unsupported() {
@@ -102,8 +107,9 @@ inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
   table.block_max = traits.block_max;
   table.max_parallel = traits.max_parallel;
   traits.format.copy(table.format, sizeof table.format - 1);  // the table is zero: NUL-terminated
-  table.read_at = [](void* ctx, hyper_op* op, uint64_t offset, void* buf, uint64_t len) noexcept {
-    return detail::guard(op, [&] {
+  table.read_at = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
+                     uint64_t len) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       Source& self = detail::source_of(ctx);
       const uint64_t length = self.traits().length;
       if (length != HYPER_LENGTH_UNKNOWN && (offset > length || len > length - offset))
@@ -111,15 +117,15 @@ inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
       self.read_at(Op(op), offset, buf, len);
     });
   };
-  table.next = [](void* ctx, hyper_op* op, hyper_span* out_span) noexcept {
-    return detail::guard(op, [&] {
+  table.next = [](void* ctx, hyper_op* op, uint32_t flags, hyper_span* out_span) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       const auto [data, len] = detail::source_of(ctx).next(Op(op));
       *out_span = hyper_span{data, len, 0, nullptr};
     });
   };
-  table.borrow = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len,
+  table.borrow = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
                     hyper_span* out_span) noexcept {
-    return detail::guard(op, [&] {
+    return detail::guard(op, flags, 0, [&] {
       void* token = nullptr;
       const void* data = detail::source_of(ctx).borrow(Op(op), offset, len, &token);
       *out_span = hyper_span{data, len, offset, token};
@@ -128,15 +134,16 @@ inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
   table.release = [](void* ctx, hyper_span* span) noexcept {
     detail::source_of(ctx).release(span->token);
   };
-  table.extents = [](void* ctx, hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
-                     void* arg) noexcept {
-    return detail::guard(
-        op, [&] { detail::source_of(ctx).extents(Op(op), offset, len, EmitExtent(emit, arg)); });
+  table.extents = [](void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
+                     hyper_emit_extent emit, void* arg) noexcept {
+    return detail::guard(op, flags, 0, [&] {
+      detail::source_of(ctx).extents(Op(op), offset, len, EmitExtent(emit, arg));
+    });
   };
-  table.locate = [](void* ctx, hyper_file_range* out_range) noexcept {
-    return detail::guard(nullptr, [&] {
+  table.locate = [](void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out_range) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       auto& box_ref = *static_cast<detail::SourceBox*>(ctx);
-      box_ref.range = box_ref.source->locate();
+      box_ref.range = box_ref.source->locate(Op(op));
       hyper_file_range range{};
       range.path = box_ref.range.path.c_str();
       range.offset = box_ref.range.offset;
@@ -144,17 +151,25 @@ inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
       detail::fill_table(*out_range, range);
     });
   };
-  table.sibling = [](void* ctx, hyper_op* op, const char* name, hyper_source* out_source) noexcept {
-    return detail::guard(
-        op, [&] { export_source(detail::source_of(ctx).sibling(Op(op), name), out_source); });
+  table.sibling = [](void* ctx, hyper_op* op, uint32_t flags, const char* name,
+                     hyper_source* out_source) noexcept {
+    return detail::guard(op, flags, 0, [&] {
+      export_source(detail::source_of(ctx).sibling(Op(op), name), out_source);
+    });
   };
-  table.finish = [](void* ctx, hyper_op* op, hyper_emit emit, void* arg) noexcept {
-    return detail::guard(op, [&] {
+  table.finish = [](void* ctx, hyper_op* op, uint32_t flags, hyper_emit emit, void* arg) noexcept {
+    return detail::guard(op, flags, 0, [&] {
       const std::string json = detail::source_of(ctx).finish(Op(op));
       if (!json.empty()) Emit(emit, arg)(json);
     });
   };
-  table.close = [](void* ctx) noexcept { delete static_cast<detail::SourceBox*>(ctx); };
+  table.close = [](void* ctx, hyper_op* op) noexcept {
+    const std::unique_ptr<detail::SourceBox> owned(static_cast<detail::SourceBox*>(ctx));
+    static_cast<void>(detail::guard(op, [&] { owned->source->close(Op(op)); }));
+  };
+  table.get_ext = [](void* ctx, const char* id, void** self) noexcept {
+    return detail::source_of(ctx).get_ext(id, self);
+  };
   table.ctx = box.get();
   detail::fill_table(*out, table);
   static_cast<void>(box.release());
@@ -190,6 +205,14 @@ class SourceRef {
  public:
   explicit SourceRef(const hyper_source* source) : source_(source) {}
   const hyper_source* raw() const { return source_; }
+  /// An ability of the source: its table, and the object for the table's functions; null = none.
+  template <class Table>
+  std::pair<const Table*, void*> ext(const char* id) const {
+    void* self = nullptr;
+    const void* table =
+        source_->get_ext == nullptr ? nullptr : source_->get_ext(source_->ctx, id, &self);
+    return {static_cast<const Table*>(table), self};
+  }
   bool can(uint32_t flags) const { return (source_->flags & flags) == flags; }
   uint64_t length() const { return source_->length; }
   uint32_t max_parallel() const { return source_->max_parallel; }
@@ -199,16 +222,16 @@ class SourceRef {
                           : std::string(source_->format);
   }
   void read_at(Op op, uint64_t offset, void* buf, uint64_t len) const {
-    check(source_->read_at(source_->ctx, op.raw(), offset, buf, len));
+    check(source_->read_at(source_->ctx, op.raw(), 0, offset, buf, len));
   }
   Span next(Op op) const {
     hyper_span span{};
-    check(source_->next(source_->ctx, op.raw(), &span));
+    check(source_->next(source_->ctx, op.raw(), 0, &span));
     return span.len == 0 ? Span() : Span(source_, span);
   }
   Span borrow(Op op, uint64_t offset, uint64_t len) const {
     hyper_span span{};
-    check(source_->borrow(source_->ctx, op.raw(), offset, len, &span));
+    check(source_->borrow(source_->ctx, op.raw(), 0, offset, len, &span));
     return Span(source_, span);
   }
   /// f(const hyper_extent&) for each extent; what f throws ends the listing and is rethrown.
@@ -219,7 +242,7 @@ class SourceRef {
       std::exception_ptr error;
     } call{f, nullptr};
     const hyper_st status = source_->extents(
-        source_->ctx, op.raw(), offset, len,
+        source_->ctx, op.raw(), 0, offset, len,
         [](void* arg, const hyper_extent* extent) noexcept -> hyper_st {
           auto& self = *static_cast<Call*>(arg);
           try {
@@ -234,10 +257,10 @@ class SourceRef {
     if (call.error) std::rethrow_exception(call.error);
     check(status);
   }
-  FileRange locate() const {
+  FileRange locate(Op op) const {
     hyper_file_range range{};
     range.size = sizeof range;
-    check(source_->locate(source_->ctx, &range));
+    check(source_->locate(source_->ctx, op.raw(), 0, &range));
     return {range.path, range.offset, range.length};
   }
   /// The JSON that finish() emits, or "".
@@ -245,7 +268,7 @@ class SourceRef {
     if (source_->finish == nullptr) return {};
     std::string json;
     auto take = [&](std::string text) { json = std::move(text); };
-    check(source_->finish(source_->ctx, op.raw(), &detail::emit_to<decltype(take)>, &take));
+    check(source_->finish(source_->ctx, op.raw(), 0, &detail::emit_to<decltype(take)>, &take));
     return json;
   }
 
@@ -258,20 +281,24 @@ class OwnedSource : public SourceRef {
   OwnedSource() : SourceRef(&table_) { table_.size = sizeof table_; }
   OwnedSource(const OwnedSource&) = delete;
   OwnedSource& operator=(const OwnedSource&) = delete;
-  ~OwnedSource() {
-    if (table_.close != nullptr) table_.close(table_.ctx);
-  }
+  ~OwnedSource() { end(nullptr); }
+  /// With the operation's log and time limit; the destructor has none.
+  void close(Op op) { end(op.raw()); }
   /// To be filled by an opener.
   hyper_source* out() { return &table_; }
 
  private:
+  void end(hyper_op* op) {
+    if (table_.close != nullptr) table_.close(table_.ctx, op);
+    table_.close = nullptr;
+  }
   hyper_source table_{};
 };
 
 inline std::unique_ptr<OwnedSource> open_sibling(const SourceRef& source, Op op,
                                                  const std::string& name) {
   auto opened = std::make_unique<OwnedSource>();
-  check(source.raw()->sibling(source.raw()->ctx, op.raw(), name.c_str(), opened->out()));
+  check(source.raw()->sibling(source.raw()->ctx, op.raw(), 0, name.c_str(), opened->out()));
   return opened;
 }
 

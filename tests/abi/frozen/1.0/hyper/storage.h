@@ -16,36 +16,48 @@ typedef struct hyper_storage {
   uint32_t size;
   uint32_t flags; /* 0 */
 
-  hyper_st (*connect)(const hyper_cfg* cfg, hyper_op* op, void** connection) HYPER_NOEXCEPT;
-  void (*disconnect)(void* connection) HYPER_NOEXCEPT;
+  hyper_st (*connect)(hyper_op* op, uint32_t flags, const hyper_doc* options,
+                      void** connection) HYPER_NOEXCEPT;
+  /* Ends the connection, whatever happens. */
+  void (*disconnect)(void* connection, hyper_op* op) HYPER_NOEXCEPT;
 
   /* Emits {"location": …, "sink": ["random","path","readback", …], "free_bytes"?: N,
    * "max_object_bytes"?: N}. Changes nothing; fails if the place cannot be written to. */
-  hyper_st (*info)(void* connection, hyper_op* op, hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+  hyper_st (*info)(void* connection, hyper_op* op, uint32_t flags, hyper_emit emit,
+                   void* arg) HYPER_NOEXCEPT;
 
-  /* request_json: {"key": …, "length"?: N (final), "expected_bytes"?: N (a guess, for space
+  /* The request: {"key": …, "length"?: N (final), "expected_bytes"?: N (a guess, for space
    * checks and part sizes), "overwrite": false, "durability": "none|file",
-   * "content_type"?: …, "metadata"?: {…}, "resume"?: {…}, "resume_length"?: N}. HYPER_EXISTS,
-   * HYPER_NOSPACE. resume: not a new object but the unfinished one of that token (hyper_sink.keep),
-   * kept as it was; what lies beyond resume_length bytes is dropped. HYPER_NOTFOUND (reported) if
-   * there is none any more; a storage whose sinks have no RESUME is never asked. */
-  hyper_st (*put)(void* connection, hyper_op* op, const char* request_json,
+   * "content_type"?: …, "metadata"?: {…}, "resume"?: {…}, "resume_length"?: N,
+   * "adopt"?: true, "presign_seconds"?: N}. HYPER_EXISTS, HYPER_NOSPACE.
+   * resume: not a new object but the unfinished one of that token (hyper_sink.keep), kept as it
+   * was; what lies beyond resume_length bytes is dropped. HYPER_NOTFOUND (reported) if there is
+   * none any more; a storage whose sinks have no RESUME is never asked.
+   * adopt: what is there will do if it turns out to be the same; commit() emits "adopted": true
+   * then. A store may refuse at once instead.
+   * presign_seconds: commit() emits "url", which gives anybody the object for so long. */
+  hyper_st (*put)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                   hyper_sink* out) HYPER_NOEXCEPT;
-  hyper_st (*get)(void* connection, hyper_op* op, const char* key,
+  hyper_st (*get)(void* connection, hyper_op* op, uint32_t flags, const char* key,
                   hyper_source* out) HYPER_NOEXCEPT;
   /* Emits {"key", "bytes", "location", "checksum"?, "modified"?}. HYPER_NOTFOUND (not reported). */
-  hyper_st (*stat)(void* connection, hyper_op* op, const char* key, hyper_emit emit,
+  hyper_st (*stat)(void* connection, hyper_op* op, uint32_t flags, const char* key, hyper_emit emit,
                    void* arg) HYPER_NOEXCEPT;
   /* Emits one such object for each key that begins with prefix. */
-  hyper_st (*list)(void* connection, hyper_op* op, const char* prefix, hyper_emit emit,
-                   void* arg) HYPER_NOEXCEPT;
-  hyper_st (*remove)(void* connection, hyper_op* op, const char* key) HYPER_NOEXCEPT;
+  hyper_st (*list)(void* connection, hyper_op* op, uint32_t flags, const char* prefix,
+                   hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+  hyper_st (*remove)(void* connection, hyper_op* op, uint32_t flags,
+                     const char* key) HYPER_NOEXCEPT;
 
-  /* Optional (NULL): undoes what a journal entry of this plugin says ("hyper.journal/1"; the JSON
+  /* Optional (NULL): undoes what a journal entry of this plugin says ("hyper.journal/1"; the entry
    * as listed). HYPER_OK: nothing of it is left, whoever removed it; the host closes the entry.
    * HYPER_UNSUPPORTED: the entry belongs to another place than this connection. Never touches
    * what the entry does not name. */
-  hyper_st (*undo)(void* connection, hyper_op* op, const char* entry_json) HYPER_NOEXCEPT;
+  hyper_st (*undo)(void* connection, hyper_op* op, uint32_t flags,
+                   const hyper_doc* entry) HYPER_NOEXCEPT;
+
+  /* Optional (NULL), as in source.h. */
+  const void* (*get_ext)(void* connection, const char* id, void** self)HYPER_NOEXCEPT;
 } hyper_storage;
 
 HYPER_EXTERN_C_END

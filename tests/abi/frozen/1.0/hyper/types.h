@@ -26,7 +26,12 @@
 
 HYPER_EXTERN_C_BEGIN
 
-/* Status of every call: 0 is success, negative a failure that has been report()ed with a
+/* Every function that does work has its arguments in this order: the object, the operation, flags,
+ * what is asked, where the answer goes. flags is 0 in this version; a later minor defines bits. A
+ * callee answers HYPER_UNSUPPORTED to a bit that it does not know, before it does anything. What
+ * ends an object (close, disconnect, close_vm) has no flags.
+ *
+ * Status of every call: 0 is success, negative a failure that has been report()ed with a
  * diagnostic. A reader treats a negative number it does not know as HYPER_FAIL. */
 typedef int32_t hyper_st;
 #define HYPER_OK 0
@@ -58,9 +63,17 @@ typedef int32_t hyper_st;
  * and any thread that call starts and joins. Thread-safe. */
 typedef struct hyper_op hyper_op;
 
-/* A plugin's options: validated against its schema, defaults applied, secrets resolved.
- * Owned by the host, immutable, valid for the call. Thread-safe. */
-typedef struct hyper_cfg hyper_cfg;
+/* A JSON document: a plugin's options (validated against its schema, defaults applied, secrets
+ * resolved), a request, an answer that is being built. Read and built with the doc_ functions of
+ * hyper_host, so that a plugin needs neither a JSON parser nor a printer. One that is passed to a
+ * call is the host's, immutable, valid for the call and thread-safe. One that a plugin makes
+ * (doc_new, doc_parse) is the plugin's until doc_free, and used by one thread at a time while it
+ * is written to.
+ *
+ * Any document may carry "must_understand": ["/pointer", ...]: members without which the rest is
+ * misread. A reader that does not know one of them answers HYPER_UNSUPPORTED, with the pointer as
+ * the diagnostic's path. */
+typedef struct hyper_doc hyper_doc;
 
 #define HYPER_DIAG_RETRYABLE 1u /* the same call may succeed later */
 
@@ -76,13 +89,14 @@ typedef struct hyper_diag {
   const char* path;    /* JSON Pointer into the options ("/endpoint") or "vm/NAME/disk/ID"; NULL */
   int64_t native_code; /* errno, HTTP status, exit status …; 0 = none */
   uint64_t retry_after_ns; /* 0 = as the host sees fit */
+  const char* rule; /* stable id of a finding, e.g. "guest.fstab-by-name"; NULL if it has none */
 } hyper_diag;
 
 #define HYPER_VAL_NULL 0
-#define HYPER_VAL_BOOL 1 /* i64 is 0 or 1 */
-#define HYPER_VAL_INT 2
-#define HYPER_VAL_FLOAT 3
-#define HYPER_VAL_STRING 4 /* str, len; valid as long as the hyper_cfg */
+#define HYPER_VAL_BOOL 1   /* i64 is 0 or 1 */
+#define HYPER_VAL_INT 2    /* i64; f64 is the same number */
+#define HYPER_VAL_FLOAT 3  /* f64; also an integer that i64 cannot hold */
+#define HYPER_VAL_STRING 4 /* str, len; valid as long as the hyper_doc is and is not changed */
 #define HYPER_VAL_ARRAY 5  /* len = number of elements, at "/pointer/0" … */
 #define HYPER_VAL_OBJECT 6 /* len = number of members */
 

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * DRAFT, not part of ABI 1.0: it may change or go until the kinds that use it lose "/draft-1".
+ * A disk as its guest sees it, to be read in any order and, with WRITE, written. Owned by the host,
+ * valid for the call it was passed to. What is written is seen by later reads and reaches the
+ * delivered disk only if the call returns HYPER_OK and the host keeps it. */
+#ifndef HYPER_DRAFT_BLOCK_H
+#define HYPER_DRAFT_BLOCK_H
+
+#include "../types.h"
+
+HYPER_EXTERN_C_BEGIN
+
+#define HYPER_BLOCK_WRITE 1u
+#define HYPER_BLOCK_EXTENTS 2u
+#define HYPER_BLOCK_ATTACH 4u
+
+#define HYPER_ATTACH_NBD_UNIX 1 /* emits {"uri", "socket", "export"} */
+#define HYPER_ATTACH_NBD_TCP 2  /* emits {"host", "port"}, loopback: for programs without sockets \
+                                 */
+#define HYPER_ATTACH_QCOW2 3 /* emits {"path"}: a file over the base; other slots wait for detach \
+                              */
+
+typedef struct hyper_block {
+  uint32_t size;
+  uint32_t flags; /* HYPER_BLOCK_... */
+  void* ctx;
+  const char* id; /* "disk-0" */
+  uint64_t length;
+  uint32_t block_min; /* offsets and lengths are multiples of it */
+  uint32_t block_pref;
+  uint32_t max_parallel;
+  uint32_t reserved;
+  hyper_st (*read_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
+                      uint64_t len) HYPER_NOEXCEPT;
+  hyper_st (*write_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
+                       uint64_t len) HYPER_NOEXCEPT;
+  hyper_st (*zero_at)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset,
+                      uint64_t len) HYPER_NOEXCEPT;
+  hyper_st (*flush)(void* ctx, hyper_op* op, uint32_t flags) HYPER_NOEXCEPT;
+  hyper_st (*extents)(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
+                      hyper_emit_extent emit, void* arg) HYPER_NOEXCEPT;
+  hyper_st (*attach)(void* ctx, hyper_op* op, uint32_t flags, int32_t how, hyper_emit emit,
+                     void* arg) HYPER_NOEXCEPT;
+  hyper_st (*detach)(void* ctx, hyper_op* op,
+                     uint32_t flags) HYPER_NOEXCEPT; /* the call's end does it */
+  const void* (*get_ext)(void* ctx, const char* id, void** self)HYPER_NOEXCEPT;
+} hyper_block;
+
+HYPER_EXTERN_C_END
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * DRAFT, not part of ABI 1.0: it may change or go until its id loses "/draft-1".
+ * Interface "hyper.boot/draft-1": starts a machine and says how far it came. */
+#ifndef HYPER_DRAFT_BOOT_H
+#define HYPER_DRAFT_BOOT_H
+
+#include "block.h"
+
+HYPER_EXTERN_C_BEGIN
+
+#define HYPER_IFACE_BOOT "hyper.boot/draft-1"
+
+typedef struct hyper_boot {
+  uint32_t size;
+  uint32_t flags; /* 0 */
+
+  hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
+                   void** self) HYPER_NOEXCEPT;
+  void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
+  hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                   hyper_emit emit, void* arg) HYPER_NOEXCEPT;
+
+  /* Starts "machine" (guest.h) with the disks, whose writes are always thrown away, until "require"
+   * is reached or "timeout_ms" is over; leaves nothing running. Emits {"grade", "failed"?:
+   * "no-boot-device|efi-shell|grub-rescue|panic|emergency|bsod|reboot-loop", "reached": [{"grade",
+   * "ms","evidence"}], "stopped": "guest|off", "accel", "console_tail", "screens": [path],
+   * "resets"}. A guest that does not boot is a result (HYPER_OK), judged by the host.
+   * HYPER_UNSUPPORTED where nothing can be started here. */
+  hyper_st (*check)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
+                    const hyper_block* disks, uint32_t count, hyper_emit emit,
+                    void* arg) HYPER_NOEXCEPT;
+
+  const void* (*get_ext)(void* self, const char* id, void** ext_self)HYPER_NOEXCEPT;
+} hyper_boot;
+
+HYPER_EXTERN_C_END
+
+#endif
