@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "core/config/secret.hpp"
+#include "core/migrate/session.hpp"
 
 namespace hyperhost {
 namespace {
