@@ -8,6 +8,7 @@
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
+#include "core/run/watchers.hpp"
 
 namespace hyperhost {
 namespace {
@@ -217,6 +218,16 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       place_storage(spec.upload->destination, storage);
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
+    }
+    for (const WebhookSpec& hook : spec.webhooks) {
+      try {
+        config.webhook_configs.push_back(webhook_config(hook, plan.base_dir));
+        out.orchestrator.enable_webhooks = true;
+      } catch (const Error& failure) {
+        Diagnostic diagnostic = failure.diagnostic();
+        if (diagnostic.path.empty()) diagnostic.path = hook.pointer;
+        binder.add(std::move(diagnostic));
+      }
     }
     out.migrations.push_back(std::move(config));
     out.specs.push_back(&spec);
