@@ -260,9 +260,15 @@ void WebhookManager::add(const std::vector<WebhookConfig>& configs, const std::s
       return other == config && hook->add_task(task_id);
     });
     if (shared != hooks_.end()) continue;
-    if (config.name.empty())
-      config.name =
-          std::string(webhook_type_name(config.type)) + "-" + std::to_string(hooks_.size());
+    const auto taken = [&](const std::string& name) {
+      return std::any_of(hooks_.begin(), hooks_.end(),
+                         [&](const auto& hook) { return hook->config().name == name; });
+    };
+    for (size_t i = hooks_.size(); config.name.empty(); ++i) {
+      const std::string name =
+          std::string(webhook_type_name(config.type)) + "-" + std::to_string(i);
+      if (!taken(name)) config.name = name;
+    }
     hooks_.push_back(
         std::make_shared<Hook>(std::move(config), options_, std::set<std::string>{task_id}));
     if (collector_ != nullptr) expose(*collector_, hooks_.back());
