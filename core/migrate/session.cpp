@@ -10,8 +10,14 @@ Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> p
     : registry_(registry), choices_(std::move(providers)) {}
 
 std::string Session::provider_plugin(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
   const auto found = choices_.find(name);
   return found == choices_.end() ? std::string() : found->second.plugin;
+}
+
+void Session::add_provider(const std::string& name, PluginChoice choice) {
+  const std::lock_guard lock(mutex_);
+  choices_.try_emplace(name, std::move(choice));
 }
 
 template <class Handle>
@@ -24,9 +30,14 @@ Handle& Session::cached(std::map<std::string, std::unique_ptr<Handle>>& cache,
 }
 
 ProviderHandle& Session::provider(const std::string& name, Operation& op) {
-  const auto found = choices_.find(name);
-  if (found == choices_.end()) throw Error(Code::kConfig, "there is no provider '" + name + "'");
-  return cached(providers_, name, found->second, op);
+  const PluginChoice* choice = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = choices_.find(name);
+    if (found == choices_.end()) throw Error(Code::kConfig, "there is no provider '" + name + "'");
+    choice = &found->second;
+  }
+  return cached(providers_, name, *choice, op);
 }
 
 ConverterHandle& Session::converter(const PluginChoice& choice, Operation& op) {

@@ -30,6 +30,8 @@ class Session {
   DiskSlots& disk_slots() { return disk_slots_; }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
+  /// One more name for MigrationConfig::provider; a name that is known stays what it is.
+  void add_provider(const std::string& name, PluginChoice choice);
 
   ProviderHandle& provider(const std::string& name, Operation& op);
   ConverterHandle& converter(const PluginChoice& choice, Operation& op);
@@ -49,10 +51,10 @@ class Session {
                  const PluginChoice& choice, Operation& op);
 
   PluginRegistry& registry_;
-  const std::map<std::string, PluginChoice> choices_;
+  std::map<std::string, PluginChoice> choices_;  ///< guarded by mutex_; nothing is ever removed
   const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
   DiskSlots disk_slots_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, Options> converter_options_;
   std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;
   std::map<std::string, std::unique_ptr<ConverterHandle>> converters_;

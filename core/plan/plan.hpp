@@ -59,6 +59,19 @@ struct DiskSelection {
   bool selects(std::string_view disk_id) const;
 };
 
+struct WebhookSpec {
+  WebhookType type = WebhookType::kGeneric;
+  ConfigValue url;  ///< a text or a reference: resolve_text
+  bool on_start = false, on_complete = true, on_error = true, on_warning = false;
+  std::chrono::nanoseconds timeout{0};
+  uint32_t max_retries = 0;
+  std::optional<ConfigValue> secret;  ///< of the signature: a reference
+  std::string from, username;         ///< email
+  std::vector<std::string> to;        ///< email
+  std::optional<ConfigValue> password;
+  std::string pointer;
+};
+
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
 struct MigrationSpec {
   std::string id;  ///< unique in the plan
@@ -87,6 +100,7 @@ struct MigrationSpec {
   std::filesystem::path output_dir;  ///< absolute; the VM's directory lies in it
   std::string output_name;           ///< instead of the VM's name; may be empty
   std::optional<UploadSpec> upload;
+  std::vector<WebhookSpec> webhooks;  ///< for this VM's news only, beside the plan's
   Mark mark;
   std::string pointer;  ///< "/migrations/0"
 
@@ -131,19 +145,6 @@ struct AuditLogSpec {
   uint32_t keep = 0;
   bool fsync = true;                 ///< after every event
   std::vector<std::string> copy_to;  ///< "syslog", "journald"
-};
-
-struct WebhookSpec {
-  WebhookType type = WebhookType::kGeneric;
-  ConfigValue url;  ///< a text or a reference: resolve_text
-  bool on_start = false, on_complete = true, on_error = true, on_warning = false;
-  std::chrono::nanoseconds timeout{0};
-  uint32_t max_retries = 0;
-  std::optional<ConfigValue> secret;  ///< of the signature: a reference
-  std::string from, username;         ///< email
-  std::vector<std::string> to;        ///< email
-  std::optional<ConfigValue> password;
-  std::string pointer;
 };
 
 struct ObservabilitySpec {

@@ -206,9 +206,9 @@ std::optional<ListenSpec> listener(const ConfigValue* value, const char* pointer
   return spec;
 }
 
-WebhookSpec webhook(const ConfigValue& value, size_t index) {
+WebhookSpec webhook(const ConfigValue& value, std::string pointer) {
   WebhookSpec spec;
-  spec.pointer = pointer_join("/observability/webhooks", index);
+  spec.pointer = std::move(pointer);
   read(value.find("type"), webhook_type_name,
        {WebhookType::kSlack, WebhookType::kDiscord, WebhookType::kGeneric, WebhookType::kEmail},
        spec.type);
@@ -227,6 +227,15 @@ WebhookSpec webhook(const ConfigValue& value, size_t index) {
   return spec;
 }
 
+void read_webhooks(const ConfigValue& section, const std::string& pointer,
+                   std::vector<WebhookSpec>& out) {
+  const ConfigValue* hooks = section.find("webhooks");
+  if (hooks == nullptr || hooks->sequence() == nullptr) return;
+  for (size_t i = 0; i < hooks->sequence()->size(); ++i)
+    out.push_back(
+        webhook((*hooks->sequence())[i], pointer_join(pointer_join(pointer, "webhooks"), i)));
+}
+
 void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
   spec.progress_api = listener(section.find("progress_api"), "/observability/progress_api");
   spec.metrics_api = listener(section.find("metrics_api"), "/observability/metrics_api");
@@ -241,11 +250,7 @@ void read_observability(const ConfigValue& section, ObservabilitySpec& spec) {
     const ConfigValue* fsync = log->find("fsync");
     audit.fsync = fsync == nullptr || fsync->string() == nullptr || *fsync->string() != "never";
   }
-  const ConfigValue* hooks = section.find("webhooks");
-  if (hooks == nullptr || hooks->sequence() == nullptr) return;
-  for (size_t i = 0; i < hooks->sequence()->size(); ++i) {
-    spec.webhooks.push_back(webhook((*hooks->sequence())[i], i));
-  }
+  read_webhooks(section, "/observability", spec.webhooks);
 }
 
 }  // namespace
@@ -325,8 +330,11 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read_observability(*section, plan.observability);
   const ConfigValue* migrations = document.find("migrations");
   if (migrations == nullptr || migrations->sequence() == nullptr) return;
-  for (size_t i = 0; i < migrations->sequence()->size(); ++i)
-    plan.migrations.push_back(migration(document, i, plan));
+  for (size_t i = 0; i < migrations->sequence()->size(); ++i) {
+    MigrationSpec spec = migration(document, i, plan);
+    read_webhooks((*migrations->sequence())[i], spec.pointer, spec.webhooks);
+    plan.migrations.push_back(std::move(spec));
+  }
 }
 
 }  // namespace hyperhost

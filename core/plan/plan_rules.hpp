@@ -52,6 +52,8 @@ void check(const ConfigValue& document, const Plan& plan, std::vector<Diagnostic
 void check_settings(const ConfigValue& document, const Plan& plan, Findings& findings);
 void check_order(const ConfigValue& document, const Plan& plan, Findings& findings);
 void check_uploads(const ConfigValue& document, const Plan& plan, Findings& findings);
+void check_webhooks(const ConfigValue& section, const std::vector<WebhookSpec>& specs,
+                    Findings& findings);
 void check_observability(const ConfigValue& document, const Plan& plan, Findings& findings);
 
 }  // namespace hyperhost::plan_rules

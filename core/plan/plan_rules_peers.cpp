@@ -182,7 +182,16 @@ void check_uploads(const ConfigValue& document, const Plan& plan, Findings& find
   }
 }
 
+void check_webhooks(const ConfigValue& section, const std::vector<WebhookSpec>& specs,
+                    Findings& findings) {
+  for (size_t i = 0; i < specs.size(); ++i)
+    check_webhook((*section.find("webhooks")->sequence())[i], specs[i], findings);
+}
+
 void check_observability(const ConfigValue& document, const Plan& plan, Findings& findings) {
+  for (size_t i = 0; i < plan.migrations.size(); ++i)
+    check_webhooks((*document.find("migrations")->sequence())[i], plan.migrations[i].webhooks,
+                   findings);
   const ConfigValue* section = document.find("observability");
   if (section == nullptr) return;
   const ObservabilitySpec& spec = plan.observability;
@@ -201,9 +210,7 @@ void check_observability(const ConfigValue& document, const Plan& plan, Findings
     findings.error(section->find("audit_log")->find("max_size")->mark(),
                    "/observability/audit_log/max_size", "max_size must be at least 4KiB");
   }
-  const ConfigValue* hooks = section->find("webhooks");
-  for (size_t i = 0; i < spec.webhooks.size(); ++i)
-    check_webhook((*hooks->sequence())[i], spec.webhooks[i], findings);
+  check_webhooks(*section, spec.webhooks, findings);
 }
 
 }  // namespace hyperhost::plan_rules

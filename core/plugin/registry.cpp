@@ -13,6 +13,7 @@
 #include <regex>
 
 #include "core/base/near_miss.hpp"
+#include "core/os/own_library.hpp"
 #include "core/plugin/elf_section.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
 
@@ -133,6 +134,8 @@ std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs,
   if (!error)
     dirs.push_back({(program.parent_path().parent_path() / "lib/hyperhost/plugins").string(),
                     kBuiltIn, false});
+  if (const fs::path library = own_library_dir(); !library.empty())
+    dirs.push_back({(library / "hyperhost/plugins").string(), kBuiltIn, false});
   return dirs;
 }
 

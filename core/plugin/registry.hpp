@@ -46,7 +46,8 @@ class PluginRegistry {
   ~PluginRegistry();
 
   /// `first`, the directories of HYPERHOST_PLUGIN_PATH (colon-separated), `then`, and the built-in
-  /// one: beside the program ("../lib/hyperhost/plugins").
+  /// one: beside the program ("../lib/hyperhost/plugins"), and for a program that uses this as a
+  /// shared library beside the library ("hyperhost/plugins").
   static std::vector<SearchDir> search_path(std::vector<SearchDir> first,
                                             const std::vector<SearchDir>& then = {});
 

@@ -6,6 +6,8 @@
 #include <random>
 #include <thread>
 
+#include "core/vm/route.hpp"
+
 namespace hyperhost {
 namespace {
 

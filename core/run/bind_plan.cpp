@@ -7,6 +7,8 @@
 #include "core/config/schema.hpp"
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
+#include "core/migrate/session.hpp"
+#include "core/run/watchers.hpp"
 
 namespace hyperhost {
 namespace {
@@ -217,6 +219,16 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
         config.storage = std::move(*choice);
     }
+    for (const WebhookSpec& hook : spec.webhooks) {
+      try {
+        config.webhook_configs.push_back(webhook_config(hook, plan.base_dir));
+        out.orchestrator.enable_webhooks = true;
+      } catch (const Error& failure) {
+        Diagnostic diagnostic = failure.diagnostic();
+        if (diagnostic.path.empty()) diagnostic.path = hook.pointer;
+        binder.add(std::move(diagnostic));
+      }
+    }
     out.migrations.push_back(std::move(config));
     out.specs.push_back(&spec);
   }
@@ -313,21 +325,6 @@ AuditOptions audit_options(const AuditLogSpec& spec) {
   for (const std::string& copy : spec.copy_to)
     (copy == "syslog" ? options.to_syslog : options.to_journald) = true;
   return options;
-}
-
-PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
-                            const ConfigValue& given) {
-  registry.load(plugin);  // says why there is none
-  const PluginFile* file = registry.find(plugin);
-  const nlohmann::json schema = file->manifest.value("options", nlohmann::json{{"type", "object"}});
-  OptionsResult options = validate_options(given, schema, "", {});
-  std::vector<Diagnostic> problems = options.diagnostics;
-  std::optional<nlohmann::json> resolved;
-  if (options.ok) resolved = resolve_secrets(options.options, "", {}, problems);
-  if (!resolved)
-    throw Error(Code::kConfig, "plugin '" + plugin + "' cannot run without options",
-                problems.empty() ? "" : to_string(problems.front()));
-  return {plugin, Options(std::move(*resolved))};
 }
 
 }  // namespace hyperhost

@@ -38,8 +38,4 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
 /// What the orchestrator's audit log is to be, as the plan says it.
 AuditOptions audit_options(const AuditLogSpec& spec);
 
-/// A plugin by name with its default options: for hosts that run without a plan.
-PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
-                            const ConfigValue& given = ConfigValue::mapping());
-
 }  // namespace hyperhost

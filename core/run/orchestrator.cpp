@@ -10,8 +10,10 @@
 
 #include "core/base/file_name.hpp"
 #include "core/base/redactor.hpp"
+#include "core/migrate/session.hpp"
 #include "core/migrate/vm_migration.hpp"
 #include "core/run/batch_orchestrator.hpp"
+#include "core/run/plugin_defaults.hpp"
 
 namespace hyperhost {
 namespace {
@@ -54,11 +56,23 @@ std::string make_task_id(const std::string& vm_name) {
 }
 
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry)
+    : MigrationOrchestrator(std::move(config), nullptr, &registry) {}
+
+MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config)
+    : MigrationOrchestrator(std::move(config),
+                            std::make_unique<PluginRegistry>(PluginRegistry::search_path({})),
+                            nullptr) {}
+
+MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
+                                             std::unique_ptr<PluginRegistry> own,
+                                             PluginRegistry* registry)
     : config_(std::move(config)),
-      session_(registry, config_.providers),
+      own_registry_(std::move(own)),
+      registry_(registry != nullptr ? *registry : *own_registry_),
+      session_(std::make_unique<Session>(registry_, config_.providers)),
       run_id_(now_compact() + "-" + random_hex(3)) {
-  session_.bandwidth()->whole().set(config_.bandwidth_limit);
-  session_.bandwidth()->sources().set(config_.source_bandwidth_limit);
+  session_->bandwidth()->whole().set(config_.bandwidth_limit);
+  session_->bandwidth()->sources().set(config_.source_bandwidth_limit);
   if (config_.enable_audit_logging) {
     if (!config_.audit.on_failure)
       config_.audit.on_failure = [](const Diagnostic& failure) {
@@ -78,11 +92,11 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRe
     metrics_ = std::make_unique<MetricsCollector>(options);
     events_.subscribe(metrics_.get(), Watch::kMetrics);
   }
-  if (config_.enable_webhooks && !config_.webhook_configs.empty())
-    add_webhooks(std::move(config_.webhook_configs));
+  if (config_.enable_webhooks) add_webhooks(std::move(config_.webhook_configs));
 }
 
 void MigrationOrchestrator::add_webhooks(std::vector<WebhookConfig> hooks) {
+  finish_webhooks();
   WebhookManager::Options options;
   options.user_agent = std::string("hyperhost/") + version();
   options.on_failure = [](const Diagnostic& failure) {
@@ -99,15 +113,49 @@ void MigrationOrchestrator::finish_webhooks() {
   webhooks_->stop();
 }
 
-MigrationOrchestrator::~MigrationOrchestrator() = default;
+void MigrationOrchestrator::close() {
+  if (closed_.exchange(true)) return;
+  finish_webhooks();
+  if (audit_) events_.unsubscribe(audit_.get());
+  audit_.reset();
+}
 
-std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(
-    const MigrationConfig& config) const {
+MigrationOrchestrator::~MigrationOrchestrator() {
+  close();
+}
+
+MigrationConfig MigrationOrchestrator::completed(const MigrationConfig& original) {
+  if (closed_) throw Error(Code::kConfig, "the orchestrator is closed");
+  MigrationConfig config = original;
+  config.output_dir = std::filesystem::absolute(config.output_dir);
+  if (config.enable_conversion && config.converter.plugin.empty())
+    config.converter = default_converter(registry_);
+  if (session_->provider_plugin(config.provider).empty() &&
+      registry_.find(config.provider) != nullptr)
+    session_->add_provider(config.provider,
+                           default_choice(registry_, config.provider,
+                                          environment_options(registry_, config.provider)));
+  return config;
+}
+
+void MigrationOrchestrator::add_task_webhooks(const MigrationConfig& config,
+                                              const std::string& task_id) {
+  if (webhooks_ && config_.enable_webhooks && config.enable_webhooks)
+    webhooks_->add(config.webhook_configs, task_id);
+}
+
+std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(const MigrationConfig& original) {
+  MigrationConfig config = original;
+  try {
+    config = completed(original);
+  } catch (const std::exception&) {
+    // The attempt will fail for the same reason, and say it.
+  }
   auto task = std::make_shared<TaskInfo>();
   task->task_id = config.task_id.empty() ? make_task_id(config.vm_name) : config.task_id;
   task->run_id = run_id_;
   task->vm_name = config.vm_name;
-  task->provider = session_.provider_plugin(config.provider);
+  task->provider = session_->provider_plugin(config.provider);
   task->provider_name = config.provider;
   task->converter = config.converter.plugin;
   task->user = config.user.empty() ? config_.user : config.user;
@@ -120,11 +168,17 @@ std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(
                                             {config.enable_webhooks, Watch::kWebhooks}};
   for (const auto& [told, as] : watched)
     if (!told) task->unwatched |= static_cast<uint32_t>(as);
+  try {
+    add_task_webhooks(config, task->task_id);  // a VM that never begins is news too
+  } catch (const std::exception&) {
+    // As above.
+  }
   return task;
 }
 
 MigrationResult MigrationOrchestrator::migrate(const MigrationConfig& config,
-                                               const std::shared_ptr<CancelSource>& cancel) {
+                                               std::shared_ptr<CancelSource> cancel) {
+  if (!cancel) cancel = CancelSource::create();
   const auto task = task_info(config);
   MigrationResult result = attempt(config, task, cancel);
   finish(result, task);
@@ -167,9 +221,11 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
     }
   };
   try {
+    config = completed(config);
+    add_task_webhooks(config, task->task_id);
     // A cancel of its own: a disk that fails stops the VM's other disks and nothing else.
     VmMigration(
-        session_, events_, config, task, cancel->child(), result,
+        *session_, events_, config, task, cancel->child(), result,
         [&](const VmRoute& route) { start(&route); }, *draining_)
         .run();
     result.success = true;
@@ -211,14 +267,15 @@ void MigrationOrchestrator::finish(MigrationResult& result,
   finished.manifest_path = result.manifest_path;
   finished.files = result.converted_files;
   events_.publish(task, finished);
-  session_.bandwidth()->forget(task->task_id);
+  session_->bandwidth()->forget(task->task_id);
 }
 
 VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,
-                                         const std::shared_ptr<CancelSource>& cancel) {
+                                         std::shared_ptr<CancelSource> cancel) {
+  if (!cancel) cancel = CancelSource::create();
   Operation op(config.vm_name, cancel);
   try {
-    return plan_route(session_, config, op);
+    return plan_route(*session_, completed(config), op);
   } catch (const Error& failure) {
     VmRoute route;
     route.vm.name = config.vm_name;
@@ -260,11 +317,12 @@ bool MigrationOrchestrator::task_cancelled(const std::string& task_id) {
 
 std::vector<MigrationResult> MigrationOrchestrator::migrate_batch(
     const std::vector<MigrationConfig>& configs, const BatchOptions& batch,
-    const std::shared_ptr<CancelSource>& cancel,
+    std::shared_ptr<CancelSource> cancel,
     const std::function<void(const MigrationResult&)>& on_result) {
+  if (!cancel) cancel = CancelSource::create();
   BatchOptions options = batch;
   if (!config_.enable_batch_orchestration) options.max_parallel = 1;
-  session_.disk_slots().limit(options.max_parallel_disks);
+  session_->disk_slots().limit(options.max_parallel_disks);
   return BatchOrchestrator(*this, options).run(configs, cancel, on_result);
 }
 

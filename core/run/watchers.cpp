@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include "core/config/secret.hpp"
+#include "core/migrate/session.hpp"
 
 namespace hyperhost {
 namespace {
@@ -88,8 +89,7 @@ Watchers::on_bandwidth() const {
   };
 }
 
-WebhookConfig Watchers::webhook_config(const WebhookSpec& hook,
-                                       const std::filesystem::path& base_dir) {
+WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::path& base_dir) {
   WebhookConfig config;
   config.type = hook.type;
   config.url = resolved(hook.url, hook.pointer + "/url", base_dir);

@@ -16,6 +16,9 @@
 
 namespace hyperhost {
 
+/// A hook of the plan with its secrets resolved. Throws Error. base_dir: of relative {file: PATH}.
+WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::path& base_dir);
+
 class Watchers {
  public:
   /// Binds and starts. Throws Error with the plan's key in its path: an address that is taken, a
@@ -41,8 +44,6 @@ class Watchers {
   std::function<void(const HttpRequest&, const std::string&, uint64_t, uint64_t)> on_bandwidth()
       const;
   HttpServerOptions http_options(const ListenSpec& listen, const std::filesystem::path& base_dir);
-  static WebhookConfig webhook_config(const WebhookSpec& hook,
-                                      const std::filesystem::path& base_dir);
 
   MigrationOrchestrator& orchestrator_;
   std::unique_ptr<ProgressApiServer> progress_;

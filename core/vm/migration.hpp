@@ -16,6 +16,7 @@
 #include "core/events/event.hpp"
 #include "core/plan/plan.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/watch/webhook/webhook_config.hpp"
 
 namespace hyperhost {
 
@@ -72,6 +73,8 @@ struct MigrationConfig {
   /// Whether the observers that the orchestrator has get the events of this VM.
   bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
   bool enable_webhooks = true;
+  /// Hooks that get this VM's news only, beside the orchestrator's; where both enable webhooks.
+  std::vector<WebhookConfig> webhook_configs;
 
   std::map<std::string, std::string> tags;  ///< into the manifest
   int64_t priority = 0;

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/migrate/session.hpp"
 #include "core/plan/plan.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/run/bind_plan.hpp"

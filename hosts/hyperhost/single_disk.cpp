@@ -11,7 +11,7 @@
 #include "core/config/read_yaml.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/plan_route.hpp"
-#include "core/run/bind_plan.hpp"
+#include "core/run/plugin_defaults.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/vm_description.hpp"
 

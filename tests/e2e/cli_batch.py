@@ -3,6 +3,7 @@
 """A plan of many VMs: order, limits, dependencies, failures, and what status tells meanwhile."""
 
 import datetime
+import http.server
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import signal
 import sqlite3
 import statistics
 import subprocess
+import threading
 import time
 import unittest
 
@@ -50,6 +52,32 @@ class Batch(CliTest):
         plan = self.batch_plan([{"vm": "a", "depends_on": ["b"]}, {"vm": "b", "depends_on": ["a"]}])
         done = self.host("validate", plan, status=USAGE)
         self.assertIn("'a' needs 'b' needs 'a'", done.err)
+
+    def test_a_vm_s_own_webhooks_get_its_news_only(self):
+        news = []
+
+        class Receiver(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                news.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        hook = {"type": "generic", "url": {"env": "HOOK_URL"}, "on_start": True}
+        plan = self.batch_plan([{"vm": "web", "webhooks": [hook]}, {"vm": "db"}, {"vm": "app", "webhooks": [hook]}])
+        done = self.host("--output", "json", "run", plan, env={"HOOK_URL": f"http://127.0.0.1:{server.server_port}/secret-path"})
+        self.assertEqual(sorted((one["event"], one["vm_name"]) for one in news),
+                         [("migration_complete", "app"), ("migration_complete", "web"), ("migration_start", "app"), ("migration_start", "web")])
+        self.assertEqual([hook["delivered"] for hook in done.json["webhooks"]], [4])
+        self.assertNotIn("secret-path", done.out + done.err)
+        done = self.host("validate", plan, status=USAGE)
+        self.assertIn("/migrations/0/webhooks/0/url", done.err)
 
     def failing(self, name):
         """A package whose checksum is wrong: found while it is read, not before."""

@@ -44,13 +44,15 @@ class Packages(unittest.TestCase):
     def field(self, package, name):
         return run("dpkg-deb", "-f", self.debs[package], name).strip()
 
-    def test_three_packages_with_what_they_need(self):
-        self.assertEqual(set(self.debs), {"hyperhost", "hyperhost-plugins", "hyperhost-sdk"})
+    def test_the_packages_and_what_they_need(self):
+        self.assertEqual(set(self.debs), {"hyperhost", "hyperhost-plugins", "hyperhost-sdk", "libhyperhost", "libhyperhost-dev"})
         self.assertRegex(self.field("hyperhost", "Depends"), r"libc6 .*hyperhost-plugins \(= \d|hyperhost-plugins \(= \d.*libc6")
         self.assertIn("libssl3", self.field("hyperhost-plugins", "Depends"))
         self.assertIn("qemu-utils", self.field("hyperhost-plugins", "Recommends"))
         self.assertEqual(self.field("hyperhost-sdk", "Architecture"), "all")
-        for package in self.debs:
+        self.assertRegex(self.field("libhyperhost", "Depends"), "libcurl4.*libssl3")
+        self.assertRegex(self.field("libhyperhost-dev", "Depends"), r"libhyperhost \(= \d.*hyperhost-sdk.*nlohmann-json3-dev")
+        for package in set(self.debs) - {"libhyperhost-dev"}:
             self.assertNotRegex(self.field(package, "Depends"), r"-dev\b|libasan.*libasan.*libasan")
 
     def test_everything_has_its_place(self):
@@ -61,6 +63,8 @@ class Packages(unittest.TestCase):
                      "usr/share/fish/vendor_completions.d/hyperhost.fish", "lib/systemd/system/hyperhost@.service",
                      "etc/hyperhost/hyperhost.yaml", "etc/hyperhost/plans", "etc/logrotate.d/hyperhost",
                      "usr/share/hyperhost/schema/vm.description.json",
+                     "usr/lib/libhyperhost.so", "usr/lib/cmake/hyperhost/hyperhost-config.cmake", "usr/lib/pkgconfig/hyperhost.pc",
+                     "usr/include/hyperhost/core/run/orchestrator.hpp", "usr/share/doc/libhyperhost-dev/examples/migrate.cpp",
                      "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost/copyright"):
             self.assertTrue((self.root / path).exists(), path)
         shipped = {path.name for path in (BUILD / "lib/hyperhost/plugins").glob("*.so")}
@@ -120,7 +124,7 @@ class Packages(unittest.TestCase):
         (system / "var/log/hyperhost/runs/tour.log").write_text("what a service wrote")
         (system / "var/lib/hyperhost").mkdir(parents=True, exist_ok=True)
         (system / "var/lib/hyperhost/state.db").write_text("what a run left")
-        run(*dpkg, "--purge", "hyperhost", "hyperhost-plugins", "hyperhost-sdk")
+        run(*dpkg, "--purge", *self.debs)
         left = {path for path in system.rglob("*") if admin not in path.parents} - before
         self.assertEqual({path for path in left if not path.is_dir()}, set())
         self.assertEqual([path for path in left if "hyper" in path.name], [])

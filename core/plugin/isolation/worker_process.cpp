@@ -15,6 +15,7 @@
 
 #include "core/base/redactor.hpp"
 #include "core/os/blocked_signals.hpp"
+#include "core/os/own_library.hpp"
 #include "core/plugin/isolation/call.hpp"
 #include "core/plugin/isolation/offered.hpp"
 
@@ -24,13 +25,17 @@ namespace {
 constexpr std::size_t kLastLines = 6;
 constexpr auto kDeathPatience = std::chrono::seconds(10);
 
-/// This program, or the one beside it (a test's).
+/// This program, the one beside it (a test's), or the one installed with the library in use.
 std::string worker_program() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (!error && self.filename() == "hyperhost") return "/proc/self/exe";
   const auto beside = self.parent_path() / "hyperhost";
   if (!error && std::filesystem::exists(beside)) return beside.string();
+  if (const auto library = own_library_dir(); !library.empty()) {
+    const auto installed = library.parent_path() / "bin/hyperhost";
+    if (std::filesystem::exists(installed)) return installed.string();
+  }
   throw Error(Code::kFail, "there is no program hyperhost beside " + self.string() +
                                " to run a plugin in a process of its own");
 }

@@ -59,8 +59,7 @@ struct HttpServer::Impl {
   void accept();
   void tick();
   void make_room();
-  template <class Stream>
-  void add_session(Stream stream, std::string peer_ip);
+  void add_session(std::unique_ptr<Transport> transport, std::string peer_ip);
   void remove(uint64_t id) {
     sessions.erase(id);
     connection_count = sessions.size();
@@ -81,7 +80,7 @@ struct HttpServer::Impl {
   std::optional<asio::ssl::context> tls;
   tcp::acceptor acceptor{io};
   asio::steady_timer tick_timer{io}, accept_timer{io}, drain_timer{io};
-  std::map<uint64_t, std::shared_ptr<SessionBase>> sessions;  // by age
+  std::map<uint64_t, std::shared_ptr<Session>> sessions;  // by age
   std::map<std::string, SteadyTime> peers_noted;
   uint64_t next_id = 0;
   size_t denials_this_second = 0;
@@ -204,7 +203,7 @@ void HttpServer::Impl::note_access(const HttpRequest& request, unsigned status) 
 void HttpServer::Impl::make_room() {
   if (sessions.size() < max_connections) return;
   for (const auto& [id, session] : sessions) {
-    if (session->state() != SessionBase::State::kReading) continue;
+    if (session->state() != Session::State::kReading) continue;
     const auto keep = session;
     ++refused_count;
     keep->close();
@@ -212,11 +211,9 @@ void HttpServer::Impl::make_room() {
   }
 }
 
-template <class Stream>
-void HttpServer::Impl::add_session(Stream stream, std::string peer_ip) {
+void HttpServer::Impl::add_session(std::unique_ptr<Transport> transport, std::string peer_ip) {
   const uint64_t id = next_id++;
-  auto session =
-      std::make_shared<Session<Stream>>(std::move(stream), std::move(peer_ip), *this, id);
+  auto session = std::make_shared<Session>(std::move(transport), std::move(peer_ip), *this, id);
   sessions.emplace(id, session);
   connection_count = sessions.size();
   session->start();
@@ -239,9 +236,9 @@ void HttpServer::Impl::accept() {
       socket.set_option(asio::socket_base::send_buffer_size(kSendBuffer), ignored);
       socket.set_option(tcp::no_delay(true), ignored);
       if (tls)
-        add_session(beast::ssl_stream<beast::tcp_stream>(std::move(socket), *tls), peer);
+        add_session(std::make_unique<TlsTransport>(std::move(socket), *tls), peer);
       else
-        add_session(beast::tcp_stream(std::move(socket)), peer);
+        add_session(std::make_unique<PlainTransport>(std::move(socket)), peer);
     } else {
       ++refused_count;  // all are being served: this one is closed
     }

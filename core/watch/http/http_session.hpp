@@ -4,59 +4,34 @@
 // waits for.
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <boost/asio.hpp>
-#include <boost/asio/ssl.hpp>
-#include <boost/beast/core.hpp>
-#include <boost/beast/http.hpp>
-#include <boost/beast/ssl.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
-#include <type_traits>
 
 #include "core/watch/http/http_server.hpp"
+#include "core/watch/http/http_transport.hpp"
 
 namespace hyperhost::http_detail {
 
-namespace asio = boost::asio;
-namespace beast = boost::beast;
 namespace http = boost::beast::http;
-using tcp = asio::ip::tcp;
-using boost::system::error_code;
 using SteadyTime = std::chrono::steady_clock::time_point;
 
 constexpr size_t kHeadLimit = 8192;
 constexpr std::chrono::seconds kLinger{1};
 constexpr size_t kLingerLimit = 256 << 10;
 
-class SessionBase {
+class Session final : public std::enable_shared_from_this<Session> {
  public:
   enum class State { kReading, kWriting, kStreaming, kClosing };
-  virtual ~SessionBase() = default;
-  virtual void start() = 0;
-  virtual void close() = 0;
-  /// Streams only: sends what is new, a heartbeat, or closes a client that is stuck.
-  virtual void poll(SteadyTime now) = 0;
-  /// The server stops: finishes what is being written, with the newest state for a stream.
-  virtual void drain() = 0;
-  State state() const { return state_; }
-
- protected:
-  State state_ = State::kReading;
-};
-
-template <class Stream>
-class Session final : public SessionBase, public std::enable_shared_from_this<Session<Stream>> {
- public:
-  static constexpr bool kTls = !std::is_same_v<Stream, beast::tcp_stream>;
-  using Server = HttpServer;
 
   template <class Impl>
-  Session(Stream stream, std::string peer_ip, Impl& server, uint64_t id)
-      : stream_(std::move(stream)),
+  Session(std::unique_ptr<Transport> transport, std::string peer_ip, Impl& server, uint64_t id)
+      : transport_(std::move(transport)),
         peer_ip_(std::move(peer_ip)),
         request_timeout_(server.options.request_timeout),
         write_timeout_(server.options.write_timeout),
@@ -68,24 +43,21 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
         stream_opened_([&server](int by) { server.stream_count += static_cast<uint64_t>(by); }),
         refused_([&server] { ++server.refused_count; }),
         gone_([&server, id] { server.remove(id); }) {}
-  ~Session() override {
+  ~Session() {
     if (events_) stream_opened_(-1);
   }
 
-  void start() override {
-    if constexpr (kTls) {
-      lowest().expires_after(request_timeout_);
-      stream_.async_handshake(asio::ssl::stream_base::server,
-                              [self = this->shared_from_this()](error_code error) {
-                                if (error) return self->close();
-                                self->read();
-                              });
-    } else {
-      read();
-    }
+  State state() const { return state_; }
+
+  void start() {
+    lowest().expires_after(request_timeout_);
+    transport_->handshake([self = shared_from_this()](error_code error, size_t) {
+      if (error) return self->close();
+      self->read();
+    });
   }
 
-  void close() override {
+  void close() {
     if (std::exchange(gone_called_, true)) return;
     state_ = State::kClosing;
     error_code ignored;
@@ -93,7 +65,8 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     gone_();
   }
 
-  void poll(SteadyTime now) override {
+  /// Streams only: sends what is new, a heartbeat, or closes a client that is stuck.
+  void poll(SteadyTime now) {
     if (state_ != State::kStreaming) return;
     if (writing_) {
       if (now - write_began_ > write_timeout_) close();
@@ -108,7 +81,8 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     send(std::move(text), end, now);
   }
 
-  void drain() override {
+  /// The server stops: finishes what is being written, with the newest state for a stream.
+  void drain() {
     if (state_ == State::kReading) return close();
     if (state_ != State::kStreaming) return;
     if (writing_) {
@@ -120,7 +94,7 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
   }
 
  private:
-  auto& lowest() { return beast::get_lowest_layer(stream_); }
+  beast::tcp_stream& lowest() { return transport_->lowest(); }
 
   void read() {
     state_ = State::kReading;
@@ -128,9 +102,27 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     parser_->header_limit(kHeadLimit);
     parser_->body_limit(boost::none);  // no body is ever read
     lowest().expires_after(request_timeout_);
-    http::async_read_header(
-        stream_, buffer_, *parser_,
-        [self = this->shared_from_this()](error_code error, size_t) { self->on_head(error); });
+    parse();
+  }
+
+  /// Takes what is there of a request head and waits for the rest.
+  void parse() {
+    error_code error;
+    if (buffer_.size() != 0) {
+      buffer_.consume(parser_->put(buffer_.data(), error));
+      if (error && error != http::error::need_more) return on_head(error);
+      if (parser_->is_header_done()) return on_head({});
+    }
+    const size_t space = buffer_.max_size() - buffer_.size();
+    if (space == 0) return on_head(http::error::buffer_overflow);
+    transport_->read_some(buffer_.prepare(space),
+                          [self = shared_from_this()](error_code failure, size_t got) {
+                            if (failure == asio::error::eof && self->parser_->got_some())
+                              failure = http::error::partial_message;
+                            if (failure) return self->on_head(failure);
+                            self->buffer_.commit(got);
+                            self->parse();
+                          });
   }
 
   void on_head(error_code error) {
@@ -173,35 +165,41 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     if (response.stream && !head_only_) return begin_stream(std::move(response));
     state_ = State::kWriting;
     if (response.stream) response.content_type = "text/event-stream";
-    response_ = {};
-    response_.version(version_);
-    response_.result(response.status);
-    set_headers(response_, response);
-    response_.keep_alive(keep_alive_);
-    if (response.status != 204) response_.content_length(response.body.size());
-    if (!head_only_) response_.body() = std::move(response.body);
-    serializer_.emplace(response_);
+    text_ = head_text(response, keep_alive_, response.body.size());
+    if (!head_only_) text_ += response.body;
     lowest().expires_after(write_timeout_);
-    auto done = [self = this->shared_from_this()](error_code error, size_t) {
+    transport_->write(asio::buffer(text_), [self = shared_from_this()](error_code error, size_t) {
       if (error) return self->close();
       if (!self->keep_alive_) return self->finish();
       self->read();
-    };
-    if (head_only_)
-      http::async_write_header(stream_, *serializer_, std::move(done));
-    else
-      http::async_write(stream_, *serializer_, std::move(done));
+    });
   }
 
-  template <class Message>
-  static void set_headers(Message& message, const HttpResponse& response) {
-    message.set(http::field::server, "hyperhost");
-    if (response.status != 204) message.set(http::field::content_type, response.content_type);
-    message.set("X-Content-Type-Options", "nosniff");
-    message.set("Cross-Origin-Resource-Policy", "same-origin");
-    message.set("Referrer-Policy", "no-referrer");
-    message.set(http::field::cache_control, "no-store");
-    for (const auto& [name, value] : response.headers) message.set(name, value);
+  /// length: nothing for a body without end.
+  std::string head_text(const HttpResponse& response, bool keep_alive,
+                        std::optional<size_t> length) const {
+    const auto reason = http::obsolete_reason(http::int_to_status(response.status));
+    std::string text = std::string(version_ == 10 ? "HTTP/1.0 " : "HTTP/1.1 ") +
+                       std::to_string(response.status) + " " +
+                       std::string(reason.data(), reason.size()) + "\r\n";
+    const auto add = [&](const std::string& name, const std::string& value) {
+      text += name + ": " + value + "\r\n";
+    };
+    add("Server", "hyperhost");
+    if (response.status != 204) {
+      add("Content-Type", response.content_type);
+      if (length) add("Content-Length", std::to_string(*length));
+    }
+    add("X-Content-Type-Options", "nosniff");
+    add("Cross-Origin-Resource-Policy", "same-origin");
+    add("Referrer-Policy", "no-referrer");
+    const auto& more = response.headers;
+    if (std::none_of(more.begin(), more.end(),
+                     [](const auto& header) { return header.first == "Cache-Control"; }))
+      add("Cache-Control", "no-store");
+    if (keep_alive != (version_ != 10)) add("Connection", keep_alive ? "keep-alive" : "close");
+    for (const auto& [name, value] : more) add(name, value);
+    return text + "\r\n";
   }
 
   void begin_stream(HttpResponse response) {
@@ -209,38 +207,33 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
     events_ = std::move(response.stream);
     stream_opened_(1);
     response.content_type = "text/event-stream";
-    http::response<http::empty_body> head;
-    head.version(version_);
-    set_headers(head, response);
-    head.keep_alive(false);
-    std::ostringstream text;
-    text << head.base() << "retry: 2000\n\n";
+    const std::string head = head_text(response, false, std::nullopt) + "retry: 2000\n\n";
     lowest().expires_never();
     bool end = false;
-    std::string first = events_->poll(end);
-    send(text.str() + first, end, std::chrono::steady_clock::now());
+    const std::string first = events_->poll(end);
+    send(head + first, end, std::chrono::steady_clock::now());
     watch_for_close();
   }
 
   /// A client that goes away is noticed at once; what it sends is dropped.
   void watch_for_close() {
     watching_ = true;
-    stream_.async_read_some(asio::buffer(dropped_),
-                            [self = this->shared_from_this()](error_code error, size_t) {
-                              self->watching_ = false;
-                              if (self->gone_called_) return;
-                              if (self->state_ == State::kClosing) return self->end_connection();
-                              if (error) return self->close();
-                              self->watch_for_close();
-                            });
+    transport_->read_some(asio::buffer(dropped_),
+                          [self = shared_from_this()](error_code error, size_t) {
+                            self->watching_ = false;
+                            if (self->gone_called_) return;
+                            if (self->state_ == State::kClosing) return self->end_connection();
+                            if (error) return self->close();
+                            self->watch_for_close();
+                          });
   }
 
   void send(std::string text, bool end, SteadyTime now) {
     writing_ = true;
     write_began_ = now;
     text_ = std::move(text);
-    asio::async_write(stream_, asio::buffer(text_),
-                      [self = this->shared_from_this(), end](error_code error, size_t) {
+    transport_->write(asio::buffer(text_),
+                      [self = shared_from_this(), end](error_code error, size_t) {
                         self->writing_ = false;
                         if (error) return self->close();
                         if (end) return self->finish();
@@ -261,25 +254,21 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
   /// reset the connection and may discard what is under way.
   void end_connection() {
     lowest().expires_after(kLinger);
-    if constexpr (kTls) {
-      stream_.async_shutdown([self = this->shared_from_this()](error_code) { self->close(); });
-    } else {
-      error_code ignored;
-      lowest().socket().shutdown(tcp::socket::shutdown_send, ignored);
+    if (!transport_->shutdown([self = shared_from_this()](error_code, size_t) { self->close(); }))
       linger();
-    }
   }
 
   void linger() {
-    stream_.async_read_some(asio::buffer(dropped_),
-                            [self = this->shared_from_this()](error_code error, size_t got) {
-                              self->lingered_ += got;
-                              if (error || self->lingered_ > kLingerLimit) return self->close();
-                              self->linger();
-                            });
+    transport_->read_some(asio::buffer(dropped_),
+                          [self = shared_from_this()](error_code error, size_t got) {
+                            self->lingered_ += got;
+                            if (error || self->lingered_ > kLingerLimit) return self->close();
+                            self->linger();
+                          });
   }
 
-  Stream stream_;
+  const std::unique_ptr<Transport> transport_;
+  State state_ = State::kReading;
   const std::string peer_ip_;
   const std::chrono::milliseconds request_timeout_, write_timeout_, heartbeat_;
   const std::function<HttpResponse(const HttpRequest&, std::string_view, std::string_view,
@@ -289,8 +278,6 @@ class Session final : public SessionBase, public std::enable_shared_from_this<Se
   const std::function<void()> refused_, gone_;
   beast::flat_static_buffer<kHeadLimit> buffer_;
   std::optional<http::request_parser<http::empty_body>> parser_;
-  http::response<http::string_body> response_;
-  std::optional<http::response_serializer<http::string_body>> serializer_;
   std::unique_ptr<EventStream> events_;
   std::string text_;
   std::array<char, 512> dropped_{};

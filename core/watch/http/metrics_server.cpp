@@ -8,6 +8,13 @@ namespace hyperhost {
 MetricsServer::MetricsServer(MetricsCollector& collector, HttpServerOptions options)
     : collector_(collector), server_(*this, std::move(options)) {}
 
+MetricsServer::MetricsServer(MetricsCollector& collector, std::string address)
+    : MetricsServer(collector, [&] {
+        HttpServerOptions options;
+        options.address = std::move(address);
+        return options;
+      }()) {}
+
 MetricsServer::~MetricsServer() {
   server_.stop();
 }

@@ -12,7 +12,8 @@ namespace hyperhost {
 
 class MetricsServer final : private HttpHandler {
  public:
-  /// Binds; throws Error.
+  /// Binds; throws Error. address: see HttpServerOptions.
+  explicit MetricsServer(MetricsCollector& collector, std::string address = ":9090");
   MetricsServer(MetricsCollector& collector, HttpServerOptions options);
   ~MetricsServer() override;
 

@@ -132,6 +132,13 @@ ProgressApiServer::ProgressApiServer(const ProgressTracker& tracker, Options opt
       frames_(std::make_shared<Frames>(tracker)),
       server_(*this, options_.http) {}
 
+ProgressApiServer::ProgressApiServer(const ProgressTracker& tracker, std::string address)
+    : ProgressApiServer(tracker, [&] {
+        Options options;
+        options.http.address = std::move(address);
+        return options;
+      }()) {}
+
 ProgressApiServer::~ProgressApiServer() {
   server_.stop();
 }

@@ -31,7 +31,8 @@ class ProgressApiServer final : private HttpHandler {
                        uint64_t after)>
         on_bandwidth;
   };
-  /// Binds; throws Error.
+  /// Binds; throws Error. address: see HttpServerOptions.
+  explicit ProgressApiServer(const ProgressTracker& tracker, std::string address = ":8080");
   ProgressApiServer(const ProgressTracker& tracker, Options options);
   ~ProgressApiServer() override;
 

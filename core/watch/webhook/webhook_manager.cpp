@@ -6,6 +6,7 @@
 #include <deque>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "core/base/random_id.hpp"
@@ -34,15 +35,27 @@ class WebhookManager::Hook {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Hook(WebhookConfig config, const Options& options) : config_(std::move(config)) {
+  /// tasks: whose news it gets; empty = all.
+  Hook(WebhookConfig config, const Options& options, std::set<std::string> tasks = {})
+      : config_(std::move(config)), tasks_(std::move(tasks)) {
     stats_.name = config_.name;
     stats_.type = config_.type;
     on_failure_ = options.on_failure;
     thread_ = std::jthread([this, agent = options.user_agent] { run(agent); });
   }
 
-  bool wants(Notification::Kind kind) const {
-    switch (kind) {
+  const WebhookConfig& config() const { return config_; }
+  /// False: it gets the news of all tasks, or takes no more.
+  bool add_task(const std::string& task_id) {
+    std::lock_guard lock(mutex_);
+    if (tasks_.empty() || draining_) return false;
+    tasks_.insert(task_id);
+    return true;
+  }
+
+  bool wants(const Notification& notification) const {
+    if (!hears(notification.task.get())) return false;
+    switch (notification.kind) {
       case Notification::Kind::kStart:
         return config_.on_start;
       case Notification::Kind::kComplete:
@@ -94,6 +107,11 @@ class WebhookManager::Hook {
   }
 
  private:
+  bool hears(const TaskInfo* task) const {
+    std::lock_guard lock(mutex_);
+    return tasks_.empty() || (task != nullptr && tasks_.contains(task->task_id));
+  }
+
   void run(const std::string& user_agent) {
     try {
       WebhookDelivery delivery(config_, user_agent, abort_);
@@ -187,6 +205,7 @@ class WebhookManager::Hook {
   std::atomic<bool> abort_{false};
   mutable std::mutex mutex_;  // guards everything below
   std::condition_variable changed_;
+  std::set<std::string> tasks_;
   std::deque<Notification> queue_;
   WebhookStats stats_;
   bool busy_ = false, failing_ = false, draining_ = false, done_ = false;
@@ -219,8 +238,8 @@ void WebhookManager::on_event(const Event& event) noexcept {
   try {
     auto notification = make_notification(event);
     if (!notification) return;
-    for (const auto& hook : hooks_) {
-      if (!hook->wants(notification->kind)) continue;
+    for (const auto& hook : hooks()) {
+      if (!hook->wants(*notification)) continue;
       notification->delivery_id = random_id();
       hook->push(*notification);
     }
@@ -229,37 +248,77 @@ void WebhookManager::on_event(const Event& event) noexcept {
   }
 }
 
+void WebhookManager::add(const std::vector<WebhookConfig>& configs, const std::string& task_id) {
+  for (const WebhookConfig& config : configs) check_webhook(config);
+  std::lock_guard lock(mutex_);
+  if (stopped_) return;
+  for (WebhookConfig config : configs) {
+    if (!config.enabled) continue;
+    const auto shared = std::find_if(hooks_.begin(), hooks_.end(), [&](const auto& hook) {
+      WebhookConfig other = hook->config();
+      if (config.name.empty()) other.name.clear();
+      return other == config && hook->add_task(task_id);
+    });
+    if (shared != hooks_.end()) continue;
+    const auto taken = [&](const std::string& name) {
+      return std::any_of(hooks_.begin(), hooks_.end(),
+                         [&](const auto& hook) { return hook->config().name == name; });
+    };
+    for (size_t i = hooks_.size(); config.name.empty(); ++i) {
+      const std::string name =
+          std::string(webhook_type_name(config.type)) + "-" + std::to_string(i);
+      if (!taken(name)) config.name = name;
+    }
+    hooks_.push_back(
+        std::make_shared<Hook>(std::move(config), options_, std::set<std::string>{task_id}));
+    if (collector_ != nullptr) expose(*collector_, hooks_.back());
+  }
+}
+
+std::vector<std::shared_ptr<WebhookManager::Hook>> WebhookManager::hooks() const {
+  std::lock_guard lock(mutex_);
+  return hooks_;
+}
+
 void WebhookManager::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
   const auto deadline = std::chrono::steady_clock::now() + options_.drain_timeout;
-  for (const auto& hook : hooks_) hook->begin_drain(deadline);
-  for (const auto& hook : hooks_) hook->finish_drain();
+  for (const auto& hook : hooks()) hook->begin_drain(deadline);
+  for (const auto& hook : hooks()) hook->finish_drain();
 }
 
 std::vector<WebhookStats> WebhookManager::stats() const {
   std::vector<WebhookStats> result;
-  for (const auto& hook : hooks_) result.push_back(hook->stats());
+  for (const auto& hook : hooks()) result.push_back(hook->stats());
   return result;
 }
 
-void WebhookManager::expose(MetricsCollector& collector) const {
-  for (const auto& hook : hooks_) {
-    const WebhookStats about = hook->stats();
-    const auto count = [&](const char* result, uint64_t WebhookStats::*member) {
-      collector.add_counter(
-          "hypersdk_webhook_deliveries_total", "Webhook notifications, by what became of them.",
-          {{"hook", about.name}, {"type", webhook_type_name(about.type)}, {"result", result}},
-          [hook, member] { return static_cast<double>(hook->stats().*member); });
-    };
-    count("delivered", &WebhookStats::delivered);
-    count("failed", &WebhookStats::failed);
-    count("dropped", &WebhookStats::dropped);
-    collector.add_counter("hypersdk_webhook_retries_total", "Webhook attempts that were repeated.",
-                          {{"hook", about.name}},
-                          [hook] { return static_cast<double>(hook->stats().retries); });
-    collector.add_gauge("hypersdk_queue_length", "Entries waiting, by queue.",
-                        {{"queue", "webhook-" + about.name}},
-                        [hook] { return static_cast<double>(hook->stats().queued); });
-  }
+void WebhookManager::expose(MetricsCollector& collector) {
+  std::lock_guard lock(mutex_);
+  collector_ = &collector;
+  for (const auto& hook : hooks_) expose(collector, hook);
+}
+
+void WebhookManager::expose(MetricsCollector& collector, const std::shared_ptr<Hook>& hook) {
+  const WebhookStats about = hook->stats();
+  const auto count = [&](const char* result, uint64_t WebhookStats::*member) {
+    collector.add_counter(
+        "hypersdk_webhook_deliveries_total", "Webhook notifications, by what became of them.",
+        {{"hook", about.name}, {"type", webhook_type_name(about.type)}, {"result", result}},
+        [hook, member] { return static_cast<double>(hook->stats().*member); });
+  };
+  count("delivered", &WebhookStats::delivered);
+  count("failed", &WebhookStats::failed);
+  count("dropped", &WebhookStats::dropped);
+  collector.add_counter("hypersdk_webhook_retries_total", "Webhook attempts that were repeated.",
+                        {{"hook", about.name}},
+                        [hook] { return static_cast<double>(hook->stats().retries); });
+  collector.add_gauge("hypersdk_queue_length", "Entries waiting, by queue.",
+                      {{"queue", "webhook-" + about.name}},
+                      [hook] { return static_cast<double>(hook->stats().queued); });
 }
 
 }  // namespace hyperhost

@@ -14,37 +14,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/events/event.hpp"
-#include "core/plan/webhook_type.hpp"
+#include "core/watch/webhook/webhook_config.hpp"
 
 namespace hyperhost {
 
 class MetricsCollector;
-
-struct WebhookConfig {
-  WebhookType type = WebhookType::kGeneric;
-  std::string name;  ///< how it is called in metrics and messages; default "<type>-<position>"
-  std::string url;   ///< secret. https://, http://; for email smtps://HOST, smtp://HOST:PORT
-  bool enabled = true;
-  bool on_start = true, on_complete = true, on_error = true, on_warning = false;
-  std::string secret;                                        ///< signs generic payloads
-  std::vector<std::pair<std::string, std::string>> headers;  ///< more of them, e.g. Authorization
-  std::string ca_file;                                       ///< PEM; empty: the system's
-  std::chrono::milliseconds timeout{10'000};                 ///< of one attempt
-  unsigned max_attempts = 5;
-  std::chrono::milliseconds retry_delay{1'000};  ///< doubles with each attempt, minus up to half
-  std::chrono::milliseconds max_delay{60'000};  ///< also bounds what a Retry-After may ask for ×10
-  size_t queue_limit = 256;                     ///< the oldest are dropped beyond
-  // Email:
-  std::string from;
-  std::vector<std::string> to;
-  std::string username, password;
-  bool require_tls = true;  ///< false: STARTTLS only where the server offers it
-};
 
 struct WebhookStats {
   std::string name;
@@ -69,18 +49,27 @@ class WebhookManager final : public Observer {
   ~WebhookManager() override;
 
   void on_event(const Event& event) noexcept override;
+  /// These hooks get the news of this task only. Tasks with equal hooks share their threads and
+  /// queues. Throws Error as the constructor does.
+  void add(const std::vector<WebhookConfig>& hooks, const std::string& task_id);
   /// Delivers what is queued for drain_timeout at most; what is left then counts as dropped.
   void stop();
 
   std::vector<WebhookStats> stats() const;
   /// hypersdk_webhook_deliveries_total{hook,type,result}, hypersdk_webhook_retries_total and
-  /// hypersdk_queue_length{queue}. The collector may outlive this.
-  void expose(MetricsCollector& collector) const;
+  /// hypersdk_queue_length{queue}, also of hooks that are added later. The collector outlives this.
+  void expose(MetricsCollector& collector);
 
  private:
   class Hook;
+  std::vector<std::shared_ptr<Hook>> hooks() const;
+  static void expose(MetricsCollector& collector, const std::shared_ptr<Hook>& hook);
+
   const Options options_;
+  mutable std::mutex mutex_;  // guards everything below
   std::vector<std::shared_ptr<Hook>> hooks_;
+  MetricsCollector* collector_ = nullptr;
+  bool stopped_ = false;
 };
 
 }  // namespace hyperhost

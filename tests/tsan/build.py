@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Builds what tests/tsan/CMakeLists.txt runs, with preset tsan."""
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+for command in (["cmake", "--preset", "tsan", "-DHYPERHOST_TESTS=ON"],
+                ["cmake", "--build", "--preset", "tsan", "-j", str(os.cpu_count()), "--target", "hyperhost_thread_tests"]):
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stdout[-8000:])
