@@ -32,53 +32,6 @@ unsigned hardware_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-std::unique_ptr<SourceHandle> open_image(Session& session,
-                                         const std::shared_ptr<SourceHandle>& file,
-                                         const std::string& format, const std::string& first,
-                                         const std::string& except, Operation& op,
-                                         std::string& used) {
-  std::string tried;
-  std::unique_ptr<SourceHandle> image;
-  session.find_reader(first, except, [&](const ImageReader& reader) {
-    try {
-      image = reader.open(op, file, format);
-      used = reader.plugin().id();
-      return true;
-    } catch (const Error& failure) {
-      if (failure.code() != Code::kUnsupported) throw;
-      tried += (tried.empty() ? "" : "; ") + reader.plugin().id() + ": " + failure.what();
-      return false;
-    }
-  });
-  if (image) return image;
-  throw Error(Code::kUnsupported,
-              "no plugin can read this " +
-                  (format.empty() ? std::string("image") : format + " image") +
-                  (except.empty() ? "" : " besides '" + except + "'"),
-              tried.empty() ? "no plugin offers an image reader" : tried);
-}
-
-void require_independent_reader(Session& session, const std::string& converter, Operation& op) {
-  // One that works either reads a blank disk or says that it reads files only.
-  const std::shared_ptr<SourceHandle> blank = open_blank_source(1u << 20);
-  bool any = false;
-  session.find_reader("", converter, [&](const ImageReader& reader) {
-    any = true;
-    try {
-      static_cast<void>(reader.open(op, blank, "raw"));
-      return true;
-    } catch (const Error& failure) {
-      if (failure.code() != Code::kUnsupported) throw;
-      return false;
-    }
-  });
-  if (!any)
-    throw Error(Code::kUnsupported,
-                "verify: independent needs another plugin than '" + converter +
-                    "' that reads images, and there is none",
-                "", "set verify: target");
-}
-
 StorageHandle& ConversionManager::store_of(const MigrationConfig& config, const DiskRoute& route,
                                            Operation& op) {
   return route.direct_upload ? session_.storage(config.storage, op)
@@ -129,6 +82,10 @@ nlohmann::json ConversionManager::run_converter(const MigrationConfig& config,
   nlohmann::json request = route.request;
   request["source"]["format"] =
       source.format().empty() ? disk.result.source_format : source.format();
+  if (!disk.decoded_by.empty())
+    request["source"] = {{"format", "raw"}, {"length", source.length()}, {"access", {"seek"}}};
+  if (source.can(HYPER_SOURCE_FILE) && !disk.decoded_by.empty())
+    request["source"]["access"].push_back("file");
   ConverterHandle& converter = session_.converter(config.converter, op);
   const auto found = log == nullptr ? std::nullopt : log->disk(id);
   const nlohmann::json* state = found && found->phase == "writing" ? &found->state : nullptr;
@@ -237,6 +194,34 @@ void ConversionManager::discard(const MigrationConfig& config, const ResumeRecor
   }
 }
 
+std::shared_ptr<SourceHandle> ConversionManager::decode(const MigrationConfig& config,
+                                                        const DiskRoute& route,
+                                                        std::shared_ptr<SourceHandle> source,
+                                                        const std::filesystem::path& staging,
+                                                        PendingDisk& disk, Operation& op) {
+  const ImageReaders& images = session_.images();
+  DiskResult& result = disk.result;
+  // A stream cannot be looked at before it is read; its converter finds the format out.
+  if (result.source_format.empty() && source->can(HYPER_SOURCE_SEEK))
+    result.source_format = images.detect(*source, route.disk.id, op);
+  const std::string decoder = images.decoder_for(config.converter.plugin, result.source_format);
+  if (decoder.empty()) return source;
+  if (!source->can(HYPER_SOURCE_SEEK))
+    throw Error(Code::kUnsupported, "the reader '" + decoder + "' needs to seek in this " +
+                                        result.source_format +
+                                        " image, and the source is a stream");
+  std::shared_ptr<SourceHandle> image =
+      images.open(source, result.source_format, {decoder, ""}, op, disk.decoded_by);
+  if (route.needs_file) {
+    const auto begin = Clock::now();
+    image = stage_source(*image, staging.string(), route.file_name, op, [](uint64_t) {});
+    result.staged = true;
+    result.stage_duration += Clock::now() - begin;
+  }
+  result.notes.push_back("read by " + disk.decoded_by + " as " + result.source_format);
+  return image;
+}
+
 PendingDisk ConversionManager::convert(const MigrationConfig& config, const DiskRoute& route,
                                        const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op,
@@ -261,14 +246,16 @@ PendingDisk ConversionManager::convert(const MigrationConfig& config, const Disk
   // The source as the provider gives it stays open to the end: finish() needs it.
   std::shared_ptr<SourceHandle> source = delivered;
   const uint64_t export_total = route.disk.source_bytes.value_or(0);
+  const auto& place = config.staging_dir.empty() ? directory : config.staging_dir;
   if (route.staged) {
     const auto begin = Clock::now();
-    const auto& place = config.staging_dir.empty() ? directory : config.staging_dir;
     source = stage_source(*delivered, place.string(), route.file_name, op, [&](uint64_t bytes) {
       on_progress(Stage::kExport, bytes, export_total);
     });
     result.stage_duration = Clock::now() - begin;
   }
+  if (route.converted && !route.disk.blank)
+    source = decode(config, route, std::move(source), place, disk, op);
 
   disk.key = route.key;
   nlohmann::json token;
@@ -376,19 +363,20 @@ void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
   const std::string& converter_id = config.converter.plugin;
   std::string source_reader;
   const bool rereadable = source != nullptr && source->can(HYPER_SOURCE_SEEK);
+  const std::string source_format = disk.decoded_by.empty() ? result.source_format : "raw";
   if (result.digest.empty()) {
     if (!rereadable)
       throw Error(Code::kUnsupported,
                   "converter '" + converter_id + "' computes no digest and the source is a stream",
                   "the result cannot be compared with it", "use verify: none or another converter");
-    const auto image =
-        open_image(session_, source, result.source_format, "parallel-disk", "", op, source_reader);
+    const auto image = session_.images().open(source, source_format, {}, op, source_reader);
     result.digest = content_digest(*image, op, hardware_threads());
   }
   const bool independent = config.verify_export == Verify::kIndependent;
-  const auto target =
-      open_image(session_, written, result.target_format, independent ? "" : converter_id,
-                 independent ? converter_id : "", op, result.verified_by);
+  const auto target = session_.images().open(
+      written, result.target_format,
+      independent ? ReaderChoice{"", converter_id} : ReaderChoice{converter_id, ""}, op,
+      result.verified_by);
   if (target->length() != result.virtual_size)
     throw Error(Code::kCorrupt,
                 "verification failed: the written image has " + std::to_string(target->length()) +
@@ -399,8 +387,7 @@ void ConversionManager::verify(const MigrationConfig& config, PendingDisk& disk,
   if (digest != result.digest) {
     std::string where = "the source is a stream, so the place is not known";
     if (rereadable) {
-      const auto image = open_image(session_, source, result.source_format, "parallel-disk", "", op,
-                                    source_reader);
+      const auto image = session_.images().open(source, source_format, {}, op, source_reader);
       const auto difference = compare_content(*image, *target, op, hardware_threads(), false);
       where = difference
                   ? "first difference at " + hex_range(difference->offset, difference->length)

@@ -25,6 +25,7 @@ struct PendingDisk {
   std::unique_ptr<SinkHandle> sink;
   uint64_t length = 0;
   std::string key;
+  std::string decoded_by;  ///< the reader that made the source a raw disk; "" = none did
   StorageHandle* store = nullptr;
   bool adopted = false;  ///< committed as what was there before: not this run's to remove
 };
@@ -70,6 +71,11 @@ class ConversionManager {
                                const SourceHandle& source, PendingDisk& disk, Operation& op,
                                ResumeLog* log, nlohmann::json& token,
                                const OnStageProgress& on_progress);
+  /// The source as the converter gets it: a format that it does not read becomes a raw disk.
+  std::shared_ptr<SourceHandle> decode(const MigrationConfig& config, const DiskRoute& route,
+                                       std::shared_ptr<SourceHandle> source,
+                                       const std::filesystem::path& staging, PendingDisk& disk,
+                                       Operation& op);
   void verify(const MigrationConfig& config, PendingDisk& disk,
               const std::shared_ptr<SourceHandle>& written,
               const std::shared_ptr<SourceHandle>& source, Operation& op,
@@ -77,18 +83,6 @@ class ConversionManager {
 
   Session& session_;
 };
-
-/// Guest-visible bytes of `file`, by the first of the session's readers that knows it. `first` and
-/// `except` as for Session::find_reader. used: the reader's plugin id.
-std::unique_ptr<SourceHandle> open_image(Session& session,
-                                         const std::shared_ptr<SourceHandle>& file,
-                                         const std::string& format, const std::string& first,
-                                         const std::string& except, Operation& op,
-                                         std::string& used);
-
-/// Throws unless another plugin than `converter` can re-read images here: asked before a disk is
-/// converted, because a missing program would be noticed behind hours of work.
-void require_independent_reader(Session& session, const std::string& converter, Operation& op);
 
 /// Threads for hashing and copying: what the machine has.
 unsigned hardware_threads();

@@ -71,7 +71,13 @@ std::string common_sink(const nlohmann::json& converter_plan, const nlohmann::js
 /// Decides how the converter gets at the source's bytes.
 void choose_source(DiskRoute& route, const std::string& need, const std::string& converter) {
   const DiskDescription& disk = route.disk;
-  if (need == "file" && (!disk.local_file || disk.blank)) {
+  if (!route.decoder.empty()) {
+    route.staged = !disk.seekable;
+    route.open_flags = disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
+    route.why = (route.staged ? "staged, then read by " : "read by ") + route.decoder + " as " +
+                disk.format + ", one pass through " + converter +
+                (route.needs_file ? ", which gets a raw file" : "");
+  } else if (need == "file" && (!disk.local_file || disk.blank)) {
     route.staged = true;
     route.open_flags = disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
     route.why = disk.blank ? "blank disk: an empty file is made for " + converter
@@ -98,12 +104,23 @@ void choose_source(DiskRoute& route, const std::string& need, const std::string&
 
 nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, DiskRoute& route,
                                Operation& op) {
-  route.request = convert_request(config, route.disk);
+  DiskDescription seen = route.disk;  // by the converter
+  route.decoder = seen.blank ? std::string()
+                             : session.images().decoder_for(config.converter.plugin, seen.format);
+  if (!route.decoder.empty()) {
+    seen.format = "raw";
+    seen.source_bytes.reset();
+    seen.seekable = true;
+    seen.streamable = seen.local_file = false;
+  }
+  route.request = convert_request(config, seen);
   nlohmann::json plan = session.converter(config.converter, op).plan(op, route.request);
   for (const auto& note : plan.value("notes", nlohmann::json::array()))
     if (note.is_string()) route.notes.push_back(note.get<std::string>());
   route.digest_in_pass = plan.value("digest", false);
-  choose_source(route, plan.value("source", "file"), config.converter.plugin);
+  const std::string need = plan.value("source", "file");
+  route.needs_file = need == "file";
+  choose_source(route, need, config.converter.plugin);
   return plan;
 }
 
@@ -170,13 +187,14 @@ class RoutePlanner {
   }
 
   DiskRoute made_of(const DiskDescription& disk) const {
+    const FormatCatalog& formats = session_.images().formats();
     DiskRoute route;
     route.disk = disk;
     route.converted = config_.enable_conversion;
     route.target_format = route.converted                     ? config_.target_format
                           : disk.blank || disk.format.empty() ? "raw"
-                                                              : disk.format;
-    route.file_name = out_.stem + "-" + disk.id + file_extension(route.target_format);
+                                                              : formats.canonical(disk.format);
+    route.file_name = out_.stem + "-" + disk.id + formats.extension(route.target_format);
     route.key = out_.stem + "/" + route.file_name;
     return route;
   }
@@ -198,7 +216,7 @@ class RoutePlanner {
   void check_verifier() {
     if (!config_.enable_conversion || config_.verify_export != Verify::kIndependent) return;
     try {
-      require_independent_reader(session_, config_.converter.plugin, op_);
+      session_.images().require_independent(config_.converter.plugin, config_.target_format, op_);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
       diagnostic.path = "verify: independent";

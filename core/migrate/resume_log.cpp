@@ -49,8 +49,8 @@ std::string text_of(const json& object, const char* key) {
 std::string differs(Session& session, const DiskResult& disk, Operation& op) {
   if (disk.digest.empty()) return "was changed since";
   std::string used;
-  const auto image = open_image(session, open_file_source(disk.path), disk.target_format,
-                                "parallel-disk", "", op, used);
+  const auto image =
+      session.images().open(open_file_source(disk.path), disk.target_format, {}, op, used);
   return content_digest(*image, op, hardware_threads()) == disk.digest ? "" : "was changed since";
 }
 

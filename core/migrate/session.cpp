@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/migrate/session.hpp"
 
-#include <algorithm>
-#include <optional>
+#include <nlohmann/json.hpp>
+
+#include "core/plugin/format_catalog.hpp"
 
 namespace hyperhost {
 
 Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers)
-    : registry_(registry), choices_(std::move(providers)) {}
+    : registry_(registry),
+      choices_(std::move(providers)),
+      images_(registry, [this](const auto& id) {
+        const std::lock_guard lock(mutex_);
+        const auto found = converter_options_.find(id);
+        return found == converter_options_.end() ? Options() : found->second;
+      }) {}
 
 std::string Session::provider_plugin(const std::string& name) const {
   const std::lock_guard lock(mutex_);
@@ -52,34 +59,19 @@ StorageHandle& Session::storage(const PluginChoice& choice, Operation& op) {
   return cached(storages_, choice.key(), choice, op);
 }
 
-StorageHandle& Session::local_storage(const std::filesystem::path& directory, Operation& op) {
-  return storage({"local", Options(nlohmann::json{{"path", directory.string()}})}, op);
+StorageHandle& Session::local_storage(const std::filesystem::path& path, Operation& op) {
+  return directory(registry_.storage_for("file"), path.string(), op);
 }
 
-bool Session::find_reader(const std::string& first, const std::string& except,
-                          const std::function<bool(const ImageReader&)>& use) {
-  auto ids = registry_.ids_with(HYPER_IFACE_IMAGE);
-  std::stable_partition(ids.begin(), ids.end(),
-                        [&](const auto& id) { return id == plugin_id(first); });
-  for (const std::string& id : ids) {
-    if (id == plugin_id(except)) continue;
-    Options options;
-    {
-      const std::lock_guard lock(mutex_);
-      if (const auto found = converter_options_.find(id); found != converter_options_.end())
-        options = found->second;
-    }
-    std::optional<ImageReader> reader;
-    try {
-      reader.emplace(registry_.load(id), std::move(options));
-    } catch (const Error&) {
-      // A reader that does not start (a missing qemu-img) is one reader less; who needs it says so.
-      if (id == plugin_id(first)) throw;
-      continue;
-    }
-    if (use(*reader)) return true;
-  }
-  return false;
+StorageHandle& Session::directory(const std::string& plugin, const std::string& path,
+                                  Operation& op) {
+  const Destination* how = offers_of(registry_, plugin).destination("file");
+  if (how == nullptr || how->path.empty())
+    throw Error(Code::kUnsupported, "the plugin '" + plugin + "' does not store to directories", "",
+                "its manifest's destinations name no option for the path of file://");
+  nlohmann::json options = nlohmann::json::object();
+  options[nlohmann::json::json_pointer(how->path)] = path;
+  return storage({plugin, Options(std::move(options))}, op);
 }
 
 }  // namespace hyperhost

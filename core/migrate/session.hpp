@@ -4,7 +4,6 @@
 // Thread-safe; what it returns lives as long as the session.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "core/base/bandwidth.hpp"
+#include "core/disk/image_readers.hpp"
 #include "core/migrate/disk_slots.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
@@ -36,14 +36,13 @@ class Session {
   ProviderHandle& provider(const std::string& name, Operation& op);
   ConverterHandle& converter(const PluginChoice& choice, Operation& op);
   StorageHandle& storage(const PluginChoice& choice, Operation& op);
-  /// The embedded default: files below a directory.
-  StorageHandle& local_storage(const std::filesystem::path& directory, Operation& op);
+  /// Files below a directory, through the plugin whose manifest claims file:// URLs.
+  StorageHandle& local_storage(const std::filesystem::path& path, Operation& op);
+  /// The same through that plugin. Throws Error if its manifest does not claim file://.
+  StorageHandle& directory(const std::string& plugin, const std::string& path, Operation& op);
 
-  /// Offers the plugins that read disk images to `use`, best first, until it takes one (true):
-  /// `first` if it does, then the others by id, `except` left out. Each is loaded when it is its
-  /// turn.
-  bool find_reader(const std::string& first, const std::string& except,
-                   const std::function<bool(const ImageReader&)>& use);
+  /// Readers of disk images, with the options of the session's converters.
+  const ImageReaders& images() const { return images_; }
 
  private:
   template <class Handle>
@@ -55,7 +54,8 @@ class Session {
   const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
   DiskSlots disk_slots_;
   mutable std::mutex mutex_;
-  std::map<std::string, Options> converter_options_;
+  std::map<std::string, Options> converter_options_;  // by plugin id
+  const ImageReaders images_;
   std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;
   std::map<std::string, std::unique_ptr<ConverterHandle>> converters_;
   std::map<std::string, std::unique_ptr<StorageHandle>> storages_;

@@ -84,7 +84,8 @@ void VmMigration::remove_orphans() {
         continue;
       }
       std::vector<StorageHandle*> places;
-      if (entry.plugin == "local" && text(entry, "where") == config_.output_dir.string())
+      if (entry.plugin == plugin_id(session_.registry().storage_for("file")) &&
+          text(entry, "where") == config_.output_dir.string())
         places.push_back(&session_.local_storage(config_.output_dir, op_));
       if (config_.upload_to_cloud && entry.plugin == plugin_id(config_.storage.plugin))
         places.push_back(&session_.storage(config_.storage, op_));

@@ -11,6 +11,7 @@
 
 #include "core/config/read_yaml.hpp"
 #include "core/config/schema.hpp"
+#include "core/plan/destination_url.hpp"
 
 namespace hyperhost {
 namespace {
@@ -51,17 +52,12 @@ void throw_problems(const std::string& path, const std::vector<Diagnostic>& prob
   throw Error(first);
 }
 
-/// The scheme of "s3://bucket/prefix".
-std::string scheme_of(const ConfigValue* destination) {
-  if (destination == nullptr || destination->string() == nullptr) return {};
-  const std::size_t end = destination->string()->find("://");
-  return end == std::string::npos ? std::string() : destination->string()->substr(0, end);
-}
-
 void add_storage(ConfigValue* upload, const ConfigValue& storages) {
   if (upload == nullptr || upload->members() == nullptr || upload->find("storage") != nullptr)
     return;
-  const ConfigValue* storage = storages.find(scheme_of(upload->find("destination")));
+  const ConfigValue* destination = upload->find("destination");
+  if (destination == nullptr || destination->string() == nullptr) return;
+  const ConfigValue* storage = storages.find(scheme_of(*destination->string()));
   if (storage != nullptr) upload->set("storage", *storage);
 }
 

@@ -47,7 +47,9 @@ struct ProviderSpec {
 
 struct UploadSpec {
   std::string destination;  ///< "s3://bucket/prefix"
-  PluginSpec storage;
+  Mark destination_mark;
+  std::string destination_pointer;
+  PluginSpec storage;      ///< without a plugin where the plan names none: the destination decides
   bool keep_local = true;  ///< false: nothing that is uploaded and verified stays in output_dir
   bool overwrite = false;
   uint64_t bandwidth_limit = 0;         ///< bytes a second of each VM; 0 = no limit
@@ -79,9 +81,11 @@ struct MigrationSpec {
   bool vm_is_pattern = false;    ///< has *, ? or [
   std::string provider;          ///< a name in Plan::providers
   ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
-  PluginSpec converter;
-  bool convert = true;        ///< false: the disks as they are delivered
-  std::string target_format;  ///< "qcow2" …
+  PluginSpec converter;          ///< without a plugin where the plan names none: the preferred one
+  bool convert = true;           ///< false: the disks as they are delivered
+  std::string target_format;     ///< "qcow2" …, any that a plugin may know
+  Mark target_format_mark;
+  std::string target_format_pointer;
   Compression compression = Compression::kNone;
   std::optional<int> compression_level;  ///< fits `compression`
   std::optional<uint64_t> cluster_size;  ///< bytes; qcow2 only

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "core/plan/destination_url.hpp"
 #include "core/plan/plan_rules.hpp"
 
 namespace hyperhost {
@@ -91,13 +92,12 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
     read(from->find("presign"), spec.presign);
     if (from->find("destination") != nullptr) {
       // Another scheme is another storage: the plan's own options would not fit it.
-      if (destination != nullptr &&
-          storage_plugin_for(spec.destination) !=
-              storage_plugin_for(destination->string() != nullptr ? *destination->string()
-                                                                  : std::string())) {
+      if (destination != nullptr && destination->string() != nullptr &&
+          scheme_of(spec.destination) != scheme_of(*destination->string()))
         storage = nullptr;
-      }
       destination = from->find("destination");
+      spec.destination_mark = destination->mark();
+      spec.destination_pointer = pointer_join(at, "destination");
     }
     if (from->find("storage") != nullptr) {
       storage = from->find("storage");
@@ -110,8 +110,7 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
     spec.storage = flat_plugin(*storage, pointer);
   } else {
     const Mark mark = destination != nullptr ? destination->mark() : Mark{};
-    spec.storage = {storage_plugin_for(spec.destination), ConfigValue::mapping(mark), pointer,
-                    mark};
+    spec.storage = {"", ConfigValue::mapping(mark), pointer, mark};
   }
   return spec;
 }
@@ -134,9 +133,15 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
     spec.converter = read_converter(*shared, "/converter");
+  } else {
+    spec.converter.options = ConfigValue::mapping(own.mark());
+    spec.converter.mark = own.mark();
   }
   read(at("convert"), spec.convert);
-  read(at("target_format"), spec.target_format);
+  const Setting format = plan_rules::setting(document, index, "target_format");
+  read(format.value, spec.target_format);
+  spec.target_format_pointer = format.pointer;
+  if (format.value != nullptr) spec.target_format_mark = format.value->mark();
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
        spec.compression);
@@ -273,14 +278,6 @@ PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) 
     spec.options = *options;
   }
   return spec;
-}
-
-std::string storage_plugin_for(std::string_view destination) {
-  if (destination.starts_with("s3://")) return "s3";
-  if (destination.starts_with("azure://")) return "azure-blob";
-  if (destination.starts_with("gs://")) return "gcs";
-  if (destination.starts_with("file://")) return "local";
-  return {};
 }
 
 void read_plan(const ConfigValue& document, Plan& plan) {

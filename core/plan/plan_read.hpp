@@ -14,7 +14,4 @@ void read_plan(const ConfigValue& document, Plan& plan);
 /// NAME or {plugin: NAME, options: {…}}
 PluginSpec read_converter(const ConfigValue& value, const std::string& pointer);
 
-/// The plugin that serves a destination's scheme; empty where only the plan can name it.
-std::string storage_plugin_for(std::string_view destination);
-
 }  // namespace hyperhost

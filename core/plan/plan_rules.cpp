@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/base/near_miss.hpp"
 
@@ -60,7 +61,10 @@ void check_compression(const ConfigValue& document, size_t index, Findings& find
   const Setting cluster = setting(document, index, "cluster_size");
   if (format.string() == nullptr || compression.string() == nullptr) return;
   const std::string &target = *format.string(), &kind = *compression.string();
-  const bool fits = kind == "none" || target == "qcow2" || (target == "vmdk" && kind == "zlib");
+  // Of the formats that are known here. What another one can do, its converter says.
+  static const std::set<std::string> known{"qcow2", "raw", "vmdk", "vhd", "vhdx", "vdi"};
+  const bool fits = kind == "none" || target == "qcow2" || (target == "vmdk" && kind == "zlib") ||
+                    !known.contains(target);
   if (!fits) {
     const Setting& at = nearer(compression, format);
     findings.error(

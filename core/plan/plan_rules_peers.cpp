@@ -3,7 +3,7 @@
 #include <charconv>
 #include <string_view>
 
-#include "core/plan/plan_read.hpp"
+#include "core/plan/destination_url.hpp"
 #include "core/plan/plan_rules.hpp"
 
 namespace hyperhost::plan_rules {
@@ -21,9 +21,11 @@ bool has_user_info(std::string_view url) {
 void check_destination(const ConfigValue* at, const std::string& pointer, const UploadSpec& upload,
                        const std::filesystem::path& output_dir, Findings& findings) {
   const Mark mark = at != nullptr ? at->mark() : Mark{};
-  if (has_user_info(upload.destination)) {
-    findings.error(mark, pointer, "a destination may not carry a user or password",
-                   "they belong to the storage's options, as {env: NAME} or {file: PATH}");
+  try {
+    split_destination(upload.destination);
+  } catch (const Error& failure) {
+    if (!scheme_of(upload.destination).empty())  // the schema has said so
+      findings.error(mark, pointer, failure.diagnostic().summary, failure.diagnostic().hint);
     return;
   }
   if (upload.destination.starts_with("file://")) {
@@ -36,12 +38,6 @@ void check_destination(const ConfigValue* at, const std::string& pointer, const 
       findings.error(mark, pointer, "the destination is the output_dir itself",
                      "drop upload, or name another directory");
     }
-  }
-  if (upload.storage.plugin.empty() && storage_plugin_for(upload.destination).empty() &&
-      upload.destination.find("://") != std::string::npos) {
-    findings.error(
-        mark, pointer, "no storage plugin is known for this destination",
-        "name it: storage: {plugin: NAME}; known by themselves are s3, azure, gs and file");
   }
 }
 

@@ -105,7 +105,8 @@ std::string PluginRegistry::manifest_problem(const nlohmann::json& manifest) {
   if (minor > HYPER_ABI_MINOR)
     return "it needs plugin ABI 1." + std::to_string(minor) + " and this host offers 1." +
            std::to_string(HYPER_ABI_MINOR);
-  return {};
+  Offers offers;
+  return read_offers(manifest, offers);
 }
 
 std::string plugin_id(const std::string& reference) {
@@ -172,6 +173,7 @@ void PluginRegistry::scan(const SearchDir& dir) {
         while (!section->empty() && section->back() == '\0') section->pop_back();
         file.manifest = nlohmann::json::parse(*section, nullptr, false);
         file.refusal = manifest_problem(file.manifest);
+        if (file.refusal.empty()) read_offers(file.manifest, file.offers);
         if (file.manifest.is_object()) {
           file.id = file.manifest.value("id", nlohmann::json()).is_string()
                         ? file.manifest["id"].get<std::string>()
@@ -242,14 +244,52 @@ Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
 }
 
 std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
-  std::vector<std::string> ids;
+  std::vector<std::pair<int, std::string>> found;  // what sorts first is preferred
   for (const PluginFile& file : files_) {
     if (!file.chosen) continue;
     const auto& names = file.manifest["interfaces"];
-    if (std::find(names.begin(), names.end(), iface) != names.end()) ids.push_back(file.id);
+    if (std::find(names.begin(), names.end(), iface) != names.end())
+      found.emplace_back(-file.offers.preference_of(iface), file.id);
   }
-  std::sort(ids.begin(), ids.end());
+  std::sort(found.begin(), found.end());
+  std::vector<std::string> ids;
+  for (auto& [unused, id] : found) ids.push_back(std::move(id));
   return ids;
+}
+
+std::string PluginRegistry::default_for(const std::string& iface) const {
+  const auto ids = ids_with(iface);
+  if (ids.empty())
+    throw Error(Code::kNotFound, "no plugin offers " + iface, "",
+                "hyperhost plugins list shows what there is, and why one is not used");
+  return ids.front();
+}
+
+std::string PluginRegistry::storage_for(const std::string& scheme) const {
+  if (const auto found = preferred_storage_.find(scheme); found != preferred_storage_.end())
+    return found->second;
+  std::vector<std::string> claimants, forms;
+  for (const PluginFile& file : files_) {
+    if (!file.chosen) continue;
+    if (file.offers.destination(scheme) != nullptr) claimants.push_back(file.id);
+    for (const Destination& one : file.offers.destinations) forms.push_back(one.form);
+  }
+  if (claimants.size() == 1) return claimants.front();
+  std::sort(claimants.begin(), claimants.end());
+  std::sort(forms.begin(), forms.end());
+  const auto list = [](const std::vector<std::string>& texts, const char* between) {
+    std::string out;
+    for (const std::string& text : texts) out += (out.empty() ? "" : between) + text;
+    return out;
+  };
+  if (claimants.empty())
+    throw Error(Code::kConfig, "no plugin stores to " + scheme + "://", "",
+                forms.empty() ? "no plugin here stores anything" : "known: " + list(forms, ", "));
+  throw Error(Code::kConfig,
+              scheme + ":// is claimed by the plugins '" + list(claimants, "' and '") + "'", "",
+              "name one in the plan, storage: {plugin: " + claimants.front() +
+                  "}, or in hyperhost.yaml, storage: {" + scheme +
+                  ": {plugin: " + claimants.front() + "}}");
 }
 
 Plugin& PluginRegistry::load(const std::string& reference) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/plugin/offers.hpp"
 #include "core/plugin/plugin.hpp"
 
 namespace hyperhost {
@@ -28,6 +29,7 @@ struct PluginFile {
   std::string refusal;      ///< why it is not used; empty = usable
   bool chosen = false;      ///< the one used for its id
   bool superseded = false;  ///< good, but another version is used unless this one is asked for
+  Offers offers{};          ///< of its manifest; empty where that is refused
 };
 
 /// Where a plugin's code runs.
@@ -58,8 +60,19 @@ class PluginRegistry {
   /// reference: an id for the chosen file of that id, or ID@VERSION for the newest that begins with
   /// that version ("1.2": 1.2.0, 1.2.9, not 1.20.0). nullptr if there is none.
   const PluginFile* find(const std::string& reference) const;
-  /// All usable ids whose manifest names that interface, sorted.
+  /// All usable ids whose manifest names that interface: the most preferred first, equal ones by
+  /// id.
   std::vector<std::string> ids_with(const std::string& iface) const;
+  /// The first of them. Throws Error if no plugin has that interface.
+  std::string default_for(const std::string& iface) const;
+
+  /// The plugin that stores to URLs of that scheme: the one that prefer_storage named, or the only
+  /// one whose manifest claims it. Throws Error that names those that could be meant.
+  std::string storage_for(const std::string& scheme) const;
+  /// Decides which of several plugins takes a scheme. Before the registry is shared.
+  void prefer_storage(const std::string& scheme, const std::string& id) {
+    preferred_storage_[scheme] = id;
+  }
 
   /// Loads and starts it at the first call. Throws Error naming the reason: not found (with near
   /// names and where was looked), refused, failed to start.
@@ -81,6 +94,7 @@ class PluginRegistry {
   std::vector<PluginFile> files_;
   Isolation default_isolation_ = Isolation::kAuto;
   std::map<std::string, Isolation> isolation_;
+  std::map<std::string, std::string> preferred_storage_;  // by scheme
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Plugin>> loaded_;  // by path
 };

@@ -9,6 +9,8 @@
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
 #include "core/run/watchers.hpp"
+#include "core/plugin/format_catalog.hpp"
+#include "core/run/bind_destination.hpp"
 
 namespace hyperhost {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 class Binder {
  public:
   Binder(const Plan& plan, PluginRegistry& registry, BoundPlan& out)
-      : plan_(plan), registry_(registry), out_(out) {}
+      : plan_(plan), registry_(registry), formats_(registry), out_(out) {}
 
   /// Finds the plugin and completes its options; problems become diagnostics.
   std::optional<PluginChoice> bind(const PluginSpec& spec, const char* iface) {
@@ -94,6 +96,51 @@ class Binder {
     return options.options.to_json();
   }
 
+  /// Of a migration that names none: the preferred one that writes its format.
+  std::string default_converter(const MigrationSpec& spec) {
+    const auto writers = formats_.writers(spec.target_format);
+    if (!writers.empty()) return writers.front();
+    try {
+      return registry_.default_for(HYPER_IFACE_CONVERTER);
+    } catch (const Error& failure) {
+      add(failure.diagnostic());
+      return {};
+    }
+  }
+
+  /// Whether the converter's manifest lists the format that it is to write.
+  void check_target(const MigrationSpec& spec, const std::string& converter) {
+    if (!spec.convert || spec.target_format.empty() ||
+        offers_of(registry_, converter).writes(spec.target_format).value_or(true))
+      return;
+    std::string able;
+    for (const std::string& id : formats_.writers(spec.target_format))
+      able += (able.empty() ? "" : ", ") + id;
+    Diagnostic diagnostic =
+        able.empty() ? formats_.unknown_target(spec.target_format).diagnostic()
+                     : Error(Code::kConfig,
+                             "converter '" + converter + "' does not write " + spec.target_format,
+                             "", "converters that do: " + able)
+                           .diagnostic();
+    diagnostic.where = spec.target_format_mark.where();
+    diagnostic.path = spec.target_format_pointer;
+    add(std::move(diagnostic));
+  }
+
+  /// The storage of an upload, with what its destination says.
+  std::optional<PluginChoice> bind_storage(const UploadSpec& upload) {
+    PluginSpec storage = upload.storage;
+    try {
+      place_storage(upload, registry_, storage);
+    } catch (const Error& failure) {
+      add(failure.diagnostic());
+      return std::nullopt;
+    }
+    return bind(storage, HYPER_IFACE_STORAGE);
+  }
+
+  const FormatCatalog& formats() const { return formats_; }
+
   void add(Diagnostic diagnostic) {
     // One mistake under `defaults` would be said again for each migration that inherits it.
     const std::string text = to_string(diagnostic);
@@ -128,6 +175,7 @@ class Binder {
 
   const Plan& plan_;
   PluginRegistry& registry_;
+  const FormatCatalog formats_;
   BoundPlan& out_;
   std::vector<std::string> said_;
   bool failed_ = false;
@@ -164,25 +212,6 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   return config;
 }
 
-/// What the destination says of the place goes into the storage's options, unless they say it
-/// themselves.
-void place_storage(const std::string& destination, PluginSpec& storage) {
-  if (storage.options.members() == nullptr) return;
-  const std::size_t scheme_end = destination.find("://");
-  if (scheme_end == std::string::npos) return;
-  const std::string scheme = destination.substr(0, scheme_end);
-  const std::string place = destination.substr(scheme_end + 3);
-  const auto set = [&](const char* option, const std::string& value) {
-    if (!value.empty() && storage.options.find(option) == nullptr)
-      storage.options.set(option, ConfigValue(value, storage.mark));
-  };
-  if (scheme == "file" && storage.plugin == "local") return set("path", place);
-  if (scheme != "s3" && scheme != "gs" && scheme != "azure") return;
-  const std::size_t slash = std::min(place.find('/'), place.size());
-  set(scheme == "azure" ? "container" : "bucket", place.substr(0, slash));
-  if (slash < place.size()) set("prefix", place.substr(slash + 1));
-}
-
 }  // namespace
 
 BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
@@ -194,7 +223,10 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       out.orchestrator.providers[name] = std::move(*choice);
   for (const MigrationSpec& spec : plan.migrations) {
     MigrationConfig config = config_of(spec, plan);
+    config.target_format = config.convert_options.output_format =
+        binder.formats().canonical(spec.target_format);
     PluginSpec wanted = spec.converter;
+    if (wanted.plugin.empty()) wanted.plugin = binder.default_converter(spec);
     if (converter && wanted.plugin != *converter) {
       wanted.plugin = *converter;
       wanted.options =
@@ -202,6 +234,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       wanted.mark = wanted.options.mark();
       wanted.pointer.clear();
     }
+    binder.check_target(spec, wanted.plugin);
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
     if (spec.provider_options.members() != nullptr)
@@ -214,10 +247,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
       config.upload_overwrite = spec.upload->overwrite;
       config.bandwidth_limit = spec.upload->bandwidth_limit;
       config.presign = std::chrono::ceil<std::chrono::seconds>(spec.upload->presign);
-      PluginSpec storage = spec.upload->storage;
-      place_storage(spec.upload->destination, storage);
-      if (auto choice = binder.bind(storage, HYPER_IFACE_STORAGE))
-        config.storage = std::move(*choice);
+      if (auto choice = binder.bind_storage(*spec.upload)) config.storage = std::move(*choice);
     }
     for (const WebhookSpec& hook : spec.webhooks) {
       try {

@@ -5,12 +5,11 @@
 #include <map>
 
 #include "core/os/process_identity.hpp"
+#include "core/plugin/format_catalog.hpp"
 #include "core/state/host_entries.hpp"
 
 namespace hyperhost {
 namespace {
-
-constexpr const char* kLocal = "local";
 
 std::string member(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
@@ -89,6 +88,10 @@ class Cleaner {
     std::function<Call(Operation&)> connect;
   };
 
+  static Call undo_in(StorageHandle& storage) {
+    return [&storage](Operation& op, const nlohmann::json& what) { return storage.undo(op, what); };
+  }
+
   std::vector<Way> ways_for(const JournalEntry& entry) {
     std::vector<Way> ways;
     for (const std::string& name : places_.providers)
@@ -99,22 +102,20 @@ class Cleaner {
                             return provider.undo(undo_op, what);
                           };
                         }});
-    const auto add_storage = [&](const PluginChoice& choice, const std::string& name) {
-      ways.push_back({name, [this, choice](Operation& op) -> Call {
-                        StorageHandle& storage = session_.storage(choice, op);
-                        return [&storage](Operation& undo_op, const nlohmann::json& what) {
-                          return storage.undo(undo_op, what);
-                        };
-                      }});
-    };
     const std::string where = member(entry.what, "where");
-    if (entry.plugin == kLocal && !where.empty() && where.front() == '/') {
-      add_storage({kLocal, Options(nlohmann::json{{"path", where}})}, "directory " + where);
+    const bool to_directories =
+        offers_of(session_.registry(), entry.plugin).destination("file") != nullptr;
+    if (to_directories && !where.empty() && where.front() == '/') {
+      ways.push_back({"directory " + where, [this, where, plugin = entry.plugin](Operation& op) {
+                        return undo_in(session_.directory(plugin, where, op));
+                      }});
       return ways;
     }
     for (std::size_t i = 0; i < places_.storages.size(); ++i)
       if (plugin_id(places_.storages[i].plugin) == entry.plugin)
-        add_storage(places_.storages[i], "storage " + std::to_string(i));
+        ways.push_back({"storage " + std::to_string(i), [this, i](Operation& op) {
+                          return undo_in(session_.storage(places_.storages[i], op));
+                        }});
     return ways;
   }
 

@@ -23,15 +23,10 @@ bool one_of(const std::string& text, std::initializer_list<const char*> choices)
   return std::find(choices.begin(), choices.end(), text) != choices.end();
 }
 
-/// The manifest's word for a format: its own list has no "vpc".
-std::string manifest_format(const std::string& format) {
-  return format == "vpc" ? "vhd" : format;
-}
-
 Json disk_entry(const DiskResult& disk, const std::string& path) {
   Json entry;
   entry["id"] = disk.id;
-  entry["source_format"] = manifest_format(disk.target_format);
+  entry["source_format"] = disk.target_format;
   entry["bytes"] = disk.target_bytes;
   entry["local_path"] = path;
   if (!disk.target_checksum.empty()) entry["checksum"] = disk.target_checksum;
@@ -87,8 +82,8 @@ std::string text_of(const nlohmann::json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-void check_disk(const nlohmann::json& disk, const std::string& at, std::set<std::string>& ids,
-                std::vector<std::string>& problems) {
+void check_disk(const nlohmann::json& disk, const std::string& at, const FormatCatalog& formats,
+                std::set<std::string>& ids, std::vector<std::string>& problems) {
   static const std::regex id_pattern("^[a-zA-Z0-9_-]+$");
   static const std::regex checksum_pattern("^sha256:[0-9a-f]{64}$");
   if (!disk.is_object()) {
@@ -99,8 +94,12 @@ void check_disk(const nlohmann::json& disk, const std::string& at, std::set<std:
   if (!std::regex_match(id, id_pattern))
     problems.push_back(at + "/id is not of the form a-z A-Z 0-9 _ -");
   if (!ids.insert(id).second) problems.push_back(at + "/id stands twice");
-  if (!one_of(text_of(disk, "source_format"), {"vmdk", "qcow2", "raw", "vhd", "vhdx", "vdi"}))
-    problems.push_back(at + "/source_format is not a known format");
+  if (const std::string format = text_of(disk, "source_format"); !formats.knows(format)) {
+    std::string known;
+    for (const std::string& one : formats.names()) known += (known.empty() ? "" : ", ") + one;
+    problems.push_back(at + "/source_format '" + format +
+                       "' is a format of no plugin here; known: " + known);
+  }
   if (disk.find("bytes") == disk.end() || !disk["bytes"].is_number_unsigned())
     problems.push_back(at + "/bytes is not a number");
   const std::string path = text_of(disk, "local_path");
@@ -159,14 +158,15 @@ Json make_manifest(const MigrationConfig& config, const VmRoute& route,
   const bool any = !result.disks.empty();
   manifest["output"] = {
       {"directory", route.directory.string()},
-      {"format", manifest_format(any ? result.disks[0].target_format : config.target_format)},
+      {"format", any ? result.disks[0].target_format : config.target_format},
       {"filename", any ? std::filesystem::path(result.disks[0].key).filename().string() : ""}};
   manifest["options"] = Json::object();
   manifest["hyperhost"] = own_section(config, vm, result);
   return manifest;
 }
 
-std::vector<std::string> check_manifest(const nlohmann::json& manifest) {
+std::vector<std::string> check_manifest(const nlohmann::json& manifest,
+                                        const FormatCatalog& formats) {
   if (!manifest.is_object()) return {"the document is not an object"};
   std::vector<std::string> problems;
   if (text_of(manifest, "manifest_version") != "1.0")
@@ -178,11 +178,11 @@ std::vector<std::string> check_manifest(const nlohmann::json& manifest) {
   }
   std::set<std::string> ids;
   for (std::size_t i = 0; i < disks->size(); ++i)
-    check_disk((*disks)[i], "/disks/" + std::to_string(i), ids, problems);
+    check_disk((*disks)[i], "/disks/" + std::to_string(i), formats, ids, problems);
   return problems;
 }
 
-std::vector<ManifestDisk> read_manifest(const std::string& path) {
+std::vector<ManifestDisk> read_manifest(const std::string& path, const FormatCatalog& formats) {
   constexpr std::uintmax_t kMaxBytes = 16u << 20;
   std::error_code error;
   if (const auto size = std::filesystem::file_size(path, error); error || size > kMaxBytes)
@@ -191,7 +191,7 @@ std::vector<ManifestDisk> read_manifest(const std::string& path) {
   std::ifstream file(path);
   const auto manifest = nlohmann::json::parse(file, nullptr, false);
   if (manifest.is_discarded()) throw Error(Code::kCorrupt, path + " is not JSON");
-  if (const auto problems = check_manifest(manifest); !problems.empty()) {
+  if (const auto problems = check_manifest(manifest, formats); !problems.empty()) {
     std::string list;
     for (const std::string& problem : problems) list += (list.empty() ? "" : "; ") + problem;
     throw Error(Code::kCorrupt, path + " is not a valid artifact manifest", list);

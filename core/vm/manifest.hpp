@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/plugin/format_catalog.hpp"
 #include "core/vm/migration.hpp"
 #include "core/vm/route.hpp"
 
@@ -17,8 +18,10 @@ namespace hyperhost {
 nlohmann::ordered_json make_manifest(const MigrationConfig& config, const VmRoute& route,
                                      const MigrationResult& result);
 
-/// What is wrong with a manifest, by JSON Pointer; empty = it is a valid 1.0 manifest.
-std::vector<std::string> check_manifest(const nlohmann::json& manifest);
+/// What is wrong with a manifest, by JSON Pointer; empty = it is a valid 1.0 manifest whose disks
+/// have formats of `formats`.
+std::vector<std::string> check_manifest(const nlohmann::json& manifest,
+                                        const FormatCatalog& formats);
 
 /// A disk of a manifest, as verify needs it.
 struct ManifestDisk {
@@ -28,6 +31,6 @@ struct ManifestDisk {
 };
 
 /// Reads a manifest file (at most 16 MiB). Throws Error naming what is wrong with it.
-std::vector<ManifestDisk> read_manifest(const std::string& path);
+std::vector<ManifestDisk> read_manifest(const std::string& path, const FormatCatalog& formats);
 
 }  // namespace hyperhost

@@ -5,12 +5,6 @@
 
 namespace hyperhost {
 
-std::string file_extension(const std::string& format) {
-  return "." + (format == "vpc"  ? std::string("vhd")
-                : format.empty() ? std::string("raw")
-                                 : format);
-}
-
 bool VmRoute::possible() const {
   return std::none_of(findings.begin(), findings.end(),
                       [](const Diagnostic& one) { return one.severity == Severity::kError; });

@@ -19,6 +19,8 @@ struct DiskRoute {
   uint32_t open_flags = 0;     ///< HYPER_OPEN_…
   bool staged = false;         ///< the source goes to a local file first
   bool in_place = false;       ///< the converter opens the source's file itself
+  bool needs_file = false;     ///< the converter reads files only
+  std::string decoder;         ///< the reader that makes it a raw disk; "" = the converter reads it
   bool direct_upload = false;  ///< the converter writes into the store
   bool converted = true;       ///< false: copied as delivered
   std::string why;             ///< one sentence for --dry-run
@@ -44,8 +46,5 @@ struct VmRoute {
   bool possible() const;
   nlohmann::json to_json() const;
 };
-
-/// ".qcow2", ".raw", ".vhd" …
-std::string file_extension(const std::string& format);
 
 }  // namespace hyperhost

@@ -3,8 +3,6 @@
 
 #include <cstdlib>
 
-#include "core/plan/plan_read.hpp"
-
 namespace hyperhost {
 namespace {
 
@@ -193,12 +191,8 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
   text("--upload", "upload.destination", flags.upload);
   if (flags.upload.empty() && !flags.storage_options.empty())
     throw Error(Code::kConfig, "--storage-option needs --upload DESTINATION beside it");
-  if (!flags.storage_options.empty()) {
-    const std::string plugin = storage_plugin_for(flags.upload);
-    if (!plugin.empty()) text("--upload", "upload.storage.plugin", plugin);
-    for (const std::string& option : flags.storage_options)
-      plan.push_back(option_flag("--storage-option", "upload.storage.", option));
-  }
+  for (const std::string& option : flags.storage_options)
+    plan.push_back(option_flag("--storage-option", "upload.storage.", option));
   if (!flags.upload.empty() && !flags.keep_local)
     plan.push_back({"--keep-local", "upload.keep_local", "false"});
   add_plan_flags(flags.watch, plan);

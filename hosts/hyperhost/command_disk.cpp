@@ -73,7 +73,7 @@ std::unique_ptr<SourceHandle> open_disk(Session& session, const std::string& pat
     throw Error(Code::kUnsupported, path + " is a package (OVA or OVF) and no disk image", "",
                 "name the image itself; hyperhost convert takes a disk out of a package");
   const std::string known = format.empty() ? detect_format(session, *file, path, op) : format;
-  return open_image(session, std::move(file), known, reader, "", op, used);
+  return session.images().open(std::move(file), known, {reader, ""}, op, used);
 }
 
 int compare(Context& context, const std::string& a, const std::string& b, bool strict,
@@ -82,8 +82,8 @@ int compare(Context& context, const std::string& a, const std::string& b, bool s
   Operation op("compare", context.cancel());
   if (backing) allow_backing(session, context.registry(), op);
   std::string reader_a, reader_b;
-  const auto left = open_disk(session, a, "", "parallel-disk", op, reader_a);
-  const auto right = open_disk(session, b, "", "parallel-disk", op, reader_b);
+  const auto left = open_disk(session, a, "", "", op, reader_a);
+  const auto right = open_disk(session, b, "", "", op, reader_b);
   const auto difference = compare_content(*left, *right, op, hardware_threads(), !strict);
   if (context.json()) {
     nlohmann::json out = {
@@ -113,8 +113,7 @@ Checked check_image(Session& session, const std::string& path, const std::string
                     const std::string& expected, uint64_t virtual_size, const std::string& reader,
                     Operation& op) {
   Checked out{path, "", expected, "", "", 0, false};
-  const auto image =
-      open_disk(session, path, format, reader.empty() ? "parallel-disk" : reader, op, out.reader);
+  const auto image = open_disk(session, path, format, reader, op, out.reader);
   if (!reader.empty() && out.reader != reader)  // asked for as a second opinion, not as a wish
     throw Error(Code::kUnsupported, "'" + reader + "' cannot read " + path);
   out.virtual_size = image->length();
@@ -179,7 +178,7 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
             [&] { tell(check_image(session, path, format, expected, virtual_size, reader, op)); });
   };
   const auto check_manifest = [&](const std::string& path) {
-    for (const ManifestDisk& disk : read_manifest(path)) {
+    for (const ManifestDisk& disk : read_manifest(path, session.images().formats())) {
       // Beside the manifest first: a set that was moved or copied is meant where it is now.
       std::string at = disk.path;
       const auto beside =
@@ -208,8 +207,10 @@ void add_convert(CLI::App& app, Context& context, int& status) {
       "convert", "Convert one disk image; formats are found out from the content");
   command->add_option("IN", options->input, "The disk image, or an OVA or OVF")->required();
   command->add_option("OUT", options->output, "The new image")->required();
-  command->add_option("-O,--format", options->format,
-                      "Of OUT: qcow2, raw, vmdk, vhd, vhdx, vdi (default: by OUT's extension)");
+  command->add_option(
+      "-O,--format", options->format,
+      "Of OUT, one that a plugin writes: qcow2, raw, vmdk, vhd, vhdx, vdi … (default: "
+      "by OUT's extension)");
   command->add_option("-f,--source-format", options->source_format,
                       "Of IN, where it must not be guessed");
   command->add_option("--disk", options->disk, "Of a package with several: disk-0, disk-1 …");
@@ -220,7 +221,7 @@ void add_convert(CLI::App& app, Context& context, int& status) {
                       "1 to 12 (zlib), 1 to 22 (zstd); qemu-img ignores it");
   command->add_option("--cluster-size", *cluster, "qcow2: e.g. 64KiB, 2MiB");
   command->add_option("--converter", options->converter,
-                      "The converter plugin (default: parallel-disk, else qemu-img)");
+                      "The converter plugin (default: the first that can, by preference)");
   command
       ->add_option("--verify", options->verify,
                    "Re-read OUT and compare: none, target, independent")

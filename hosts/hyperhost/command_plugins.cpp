@@ -4,6 +4,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/plugin/format_catalog.hpp"
 #include "core/plugin/isolation/worker.hpp"
 #include "hosts/hyperhost/command_plugins.hpp"
 #include "hosts/hyperhost/table.hpp"
@@ -23,6 +24,48 @@ std::string kinds(const nlohmann::json& manifest) {
     out += (out.empty() ? "" : ", ") + name;
   }
   return out;
+}
+
+std::string names_of(const Offers& offers, bool write) {
+  std::string out;
+  if (!offers.formats) return out;
+  for (const ImageFormat& one : *offers.formats)
+    if (write ? one.write : one.read) out += (out.empty() ? "" : " ") + one.name;
+  return out;
+}
+
+std::string forms_of(const Offers& offers) {
+  std::string out;
+  for (const Destination& one : offers.destinations) out += (out.empty() ? "" : ", ") + one.form;
+  return out;
+}
+
+/// What plans and `convert` may say because these plugins are there.
+void print_offers(const PluginRegistry& registry) {
+  Table formats({"Format", "Extension", "Read by", "Written by"});
+  const FormatCatalog catalog(registry);
+  const auto plugins_that = [&](const std::string& iface, auto does) {
+    std::string out;
+    for (const std::string& id : registry.ids_with(iface))
+      if (does(offers_of(registry, id))) out += (out.empty() ? "" : ", ") + id;
+    return out;
+  };
+  for (const std::string& name : catalog.names())
+    formats.row({name, catalog.extension(name),
+                 plugins_that(HYPER_IFACE_IMAGE,
+                              [&](const Offers& one) { return one.reads(name).value_or(false); }),
+                 plugins_that(HYPER_IFACE_CONVERTER, [&](const Offers& one) {
+                   return one.writes(name).value_or(false);
+                 })});
+  if (!catalog.names().empty()) std::cout << "\n" << formats.text();
+  Table destinations({"Destination", "Stored by"});
+  bool any = false;
+  for (const std::string& id : registry.ids_with(HYPER_IFACE_STORAGE))
+    for (const Destination& one : offers_of(registry, id).destinations) {
+      destinations.row({one.form, id});
+      any = true;
+    }
+  if (any) std::cout << "\n" << destinations.text();
 }
 
 int list(Context& context) {
@@ -49,6 +92,7 @@ int list(Context& context) {
     if (file.chosen)
       table.row({file.id, file.version, kinds(file.manifest), file.origin, file.path});
   std::cout << table.text();
+  print_offers(context.registry());
   for (const PluginFile& file : files)
     if (!file.chosen)
       std::cout << "\nnot used: " << file.path << " (" << file.origin << "): " << file.refusal
@@ -108,6 +152,11 @@ int info(Context& context, const std::string& id) {
   if (file->manifest.value("summary", nlohmann::json()).is_string())
     std::cout << file->manifest["summary"].get<std::string>() << "\n";
   std::cout << "file: " << file->path << " (" << file->origin << ")\n";
+  const std::pair<const char*, std::string> offers[] = {{"reads", names_of(file->offers, false)},
+                                                        {"writes", names_of(file->offers, true)},
+                                                        {"stores to", forms_of(file->offers)}};
+  for (const auto& [verb, what] : offers)
+    if (!what.empty()) std::cout << verb << ": " << what << "\n";
   if (file->manifest.contains("options")) {
     std::cout << "\nOptions:\n";
     print_options(file->manifest["options"], "");

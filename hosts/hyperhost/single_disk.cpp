@@ -18,24 +18,18 @@
 namespace hyperhost {
 namespace {
 
-/// The format that the name says, "" if none.
-std::string format_of_name(const std::filesystem::path& path) {
-  static const std::map<std::string, std::string> formats = {
-      {".qcow2", "qcow2"}, {".raw", "raw"}, {".img", "raw"},   {".vmdk", "vmdk"},
-      {".vhd", "vhd"},     {".vpc", "vhd"}, {".vhdx", "vhdx"}, {".vdi", "vdi"}};
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  const auto found = formats.find(extension);
-  return found == formats.end() ? "" : found->second;
-}
-
-std::string target_format(const std::filesystem::path& output) {
-  std::string format = format_of_name(output);
-  if (format.empty())
+/// The format of OUT: the asked-for one, or that of its name. One that some plugin here writes.
+std::string target_format(const FormatCatalog& formats, const std::string& asked,
+                          const std::filesystem::path& output) {
+  const std::string format =
+      asked.empty() ? formats.of_extension(output.extension().string()) : formats.canonical(asked);
+  if (format.empty()) {
+    std::string known;
+    for (const std::string& one : formats.targets()) known += (known.empty() ? "" : ", ") + one;
     throw Error(Code::kConfig, "the format of " + output.string() + " is not clear from its name",
-                "", "say it with --format");
+                "", "say it with --format: " + known);
+  }
+  if (formats.writers(format).empty()) throw formats.unknown_target(format);
   return format;
 }
 
@@ -46,10 +40,11 @@ Enum named(const std::string& text, std::initializer_list<Enum> all, const char*
   throw Error(Code::kConfig, "'" + text + "' is not a choice here");
 }
 
-MigrationConfig config_of(const SingleDiskOptions& options, const std::filesystem::path& output) {
+MigrationConfig config_of(const SingleDiskOptions& options, const FormatCatalog& formats,
+                          const std::filesystem::path& output) {
   MigrationConfig config;
   config.output_dir = output.parent_path();
-  config.target_format = options.format.empty() ? target_format(output) : options.format;
+  config.target_format = target_format(formats, options.format, output);
   config.overwrite = options.overwrite;
   config.verify_export =
       options.no_digest
@@ -67,10 +62,13 @@ MigrationConfig config_of(const SingleDiskOptions& options, const std::filesyste
   return config;
 }
 
+/// A plugin with its defaults, and with `allow_backing` where its schema has such an option. One
+/// without it refuses overlays in any case.
 PluginChoice choice_of(PluginRegistry& registry, const std::string& plugin, bool allow_backing,
                        const ConfigValue& given = ConfigValue::mapping()) {
   PluginChoice choice = default_choice(registry, plugin, given);
-  if (allow_backing && plugin == "parallel-disk") {  // qemu-img's refuses overlays in any case
+  const auto able = nlohmann::json::json_pointer("/options/properties/allow_backing");
+  if (allow_backing && registry.find(plugin)->manifest.contains(able)) {
     nlohmann::json options = choice.options.value();
     options["allow_backing"] = true;
     choice.options = Options(std::move(options));
@@ -86,7 +84,7 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
   std::vector<std::string> candidates{options.converter};
   ConfigValue given = ConfigValue::mapping();
   if (options.converter.empty()) {
-    candidates = {"parallel-disk", "qemu-img"};
+    candidates = session.images().formats().writers(config.target_format);
     if (!options.host_converter.plugin.empty()) {
       candidates.insert(candidates.begin(), options.host_converter.plugin);
       given = options.host_converter.options;
@@ -185,25 +183,23 @@ bool is_package(const SourceHandle& source, Operation& op) {
 // is cut off that has it, and the disk would be garbage.
 std::string detect_format(Session& session, const SourceHandle& source, const std::string& path,
                           Operation& op) {
-  std::string format;
-  const bool found = session.find_reader("parallel-disk", "", [&](const ImageReader& reader) {
-    const nlohmann::json answer = reader.probe(op, source);
-    if (!answer.is_null()) format = answer.value("format", "");
-    return !answer.is_null();
-  });
-  if (!found)
-    throw Error(Code::kUnsupported, path + " is no disk image that any plugin here reads");
-  const std::string named = format_of_name(path);
-  if (format == "raw" && named != "raw" && !named.empty())
+  const FormatCatalog& formats = session.images().formats();
+  const std::string format = session.images().detect(source, path, op);
+  const std::string named = formats.of_extension(std::filesystem::path(path).extension().string());
+  if (formats.is_plain(format) && !named.empty() && !formats.is_plain(named))
     throw Error(Code::kCorrupt,
                 path + " is named as a " + named + " image and has no signature of one", "",
-                "copy or export it again; if it is a raw disk, say so (--source-format raw, or "
-                "its name)");
+                "copy or export it again; if it is a raw disk, say so (--source-format " + format +
+                    ", or its name)");
   return format;
 }
 
 void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
-  session.converter(choice_of(registry, "parallel-disk", true), op);
+  for (const std::string& id : registry.ids_with(HYPER_IFACE_CONVERTER)) {
+    const auto able = nlohmann::json::json_pointer("/options/properties/allow_backing");
+    if (registry.find(id)->manifest.contains(able))
+      session.converter(choice_of(registry, id, true), op);
+  }
 }
 
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
@@ -229,8 +225,8 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   } catch (const Error& failure) {
     spdlog::debug("no journal is kept: {}", failure.what());
   }
-  MigrationConfig config = config_of(options, output);
   Session session(registry, {});
+  MigrationConfig config = config_of(options, session.images().formats(), output);
   Operation op(output.filename().string(), cancel);
   if (options.allow_backing) allow_backing(session, registry, op);
   std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
@@ -262,7 +258,7 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   choose_converter(session, registry, options, config, route, op);
   if (!options.no_digest) route.request["digest"] = true;
   if (config.verify_export == Verify::kIndependent)
-    require_independent_reader(session, config.converter.plugin, op);
+    session.images().require_independent(config.converter.plugin, config.target_format, op);
 
   if (package) source = package->open(route, op);
   ConversionManager conversions(session);

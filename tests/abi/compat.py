@@ -79,7 +79,7 @@ class Compat(unittest.TestCase):
         for isolation in ("none", "process"):
             run(HOST, "--plugin-dir", "build", "--isolation", isolation, "run", "plan.yaml", "--set",
                 "defaults.target_format=raw", "--set", f"output_dir=out-{isolation}",
-                *(["--set", f"upload.destination=acme://{isolation}", "--set", f"upload.storage.path=store-{isolation}"]
+                *(["--set", f"upload.destination=acme://store-{isolation}"]
                   if kind == "storage" else []), cwd=project)
             self.assertEqual((project / f"out-{isolation}/demo/demo-disk-0.raw").read_bytes(), DISK)
 

@@ -80,7 +80,7 @@ class Export(CliTest):
                                             "export_manifest": True})
         self.assertEqual(plan["converter"], "qemu-img")
         self.assertEqual(plan["upload"], {"destination": "s3://bucket/prefix",
-                                          "storage": {"plugin": "s3", "region": "eu-west-1"}})
+                                          "storage": {"region": "eu-west-1"}})
         self.assertEqual(plan["observability"], {
             "progress_api": "127.0.0.1:8080", "metrics_api": ":9090", "audit_log": {"path": str(self.work / "audit.log")},
             "webhooks": [{"type": "slack", "url": {"env": "SLACK_URL"}, "on_start": True, "on_complete": False,

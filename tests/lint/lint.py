@@ -3,7 +3,7 @@
 """The source tree's own rules:  lint.py format | layering | rooms | licence | names | scripts | english
 
 format    clang-format-14 has nothing to change
-layering  sdk uses the standard library only; plugins never core or hosts; core never plugins or hosts
+layering  sdk uses the standard library only; plugins never core or hosts; core never plugins or hosts, nor a plugin's id
 rooms     core's rooms include only themselves and the rooms below them
 licence   every source file names its licence in its first three lines
 names     no file is a place to put things (util, helper, common, manager)
@@ -71,8 +71,33 @@ def _sdk_may_include(name, target):
     return target in _STANDARD or target.startswith("hyper/") or os.path.isfile(beside)
 
 
+def plugin_ids(names):
+    ids = set()
+    for name in names:
+        if re.fullmatch(r"plugins/[^/]+/[^/]+/manifest\.json", name):
+            match = re.search(r'"id"\s*:\s*"([^"]+)"', read(name))
+            if match:
+                ids.add(match[1])
+    return ids
+
+
+def check_plugin_names(names):
+    """Core finds plugins by what their manifests offer: no text in it is a plugin's id, nor ID@VERSION."""
+    ids, found = plugin_ids(names), []
+    if not ids:
+        return found
+    literal = re.compile(r'"(' + "|".join(map(re.escape, sorted(ids))) + r')(@[^"]*)?"')
+    for name in names:
+        if name.startswith("core/") and name.endswith(SOURCE):
+            for number, line in enumerate(read(name).splitlines(), 1):
+                match = literal.search(re.sub(r"(^|\s)//.*", "", line))
+                if match:
+                    found.append(f"{name}:{number}: core must not name the plugin '{match[1]}'")
+    return found
+
+
 def check_layering(names):
-    found = []
+    found = check_plugin_names(names)
     for name in names:
         layer = name.split("/")[0]
         if layer not in _FORBIDDEN:

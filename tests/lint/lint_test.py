@@ -45,6 +45,15 @@ class Lints(unittest.TestCase):
         name = self.put("plugins/x/CMakeLists.txt", "target_link_libraries(x hyperhost_core)\n")
         self.assertEqual(len(lint.check_layering([name])), 1)
 
+    def test_a_plugin_that_core_names_is_found(self):
+        manifest = self.put("plugins/storage/shelf/manifest.json", '{\n  "id": "shelf",\n  "version": "1.0.0"\n}\n')
+        name = self.put("core/a/a.cpp", LICENCE + 'int a(const char* = "shelf");\nint b(const char* = "shelf@1.2");\n'
+                        '/// e.g. "shelf"\nint c(const char* = "shelves");  // "shelf"\n')
+        host = self.put("hosts/a/a.cpp", LICENCE + 'int a(const char* = "shelf");\n')
+        self.assertEqual(lint.check_layering([manifest, name, host]),
+                         [f"{name}:2: core must not name the plugin 'shelf'", f"{name}:3: core must not name the plugin 'shelf'"])
+        self.assertEqual(lint.check_layering([name]), [])
+
     def test_core_may_include_core_and_sdk(self):
         name = self.put("core/a/a.cpp", '#include "core/a/a.hpp"\n#include <hyper/hyper.h>\n#include <spdlog/spdlog.h>\n')
         self.assertEqual(lint.check_layering([name]), [])

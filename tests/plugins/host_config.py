@@ -9,7 +9,7 @@ import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / part) for part in ("support", "e2e")]
 import requirement  # noqa: E402
-from hyperhost_cli import OK, Running, TEST_PLUGINS, USAGE  # noqa: E402
+from hyperhost_cli import FAILED, OK, Running, TEST_PLUGINS, USAGE  # noqa: E402
 
 
 class HostConfig(unittest.TestCase):
@@ -60,11 +60,18 @@ class HostConfig(unittest.TestCase):
         self.assertNotIn('"qemu-img"', json.dumps(self.manifest()))
 
     def test_the_host_s_storage_counts_by_scheme(self):
-        self.plan(upload={"destination": "shelf://results"})
-        self.assertEqual(self.run_("run", "plan.yaml").status, USAGE)
-        done = self.run_("run", "plan.yaml", config={"version": 1, "storage": {"shelf": {"plugin": "local", "path": str(self.work / "store")}}})
+        self.plan(plugin_dirs=[str(TEST_PLUGINS)], upload={"destination": "acmefs://shelf/results"})
+        self.assertEqual(self.run_("run", "plan.yaml", config={"version": 1}).status, FAILED)  # no root
+        done = self.run_("run", "plan.yaml", config={"version": 1, "storage": {
+            "acmefs": {"plugin": "acme", "root": str(self.work / "store")}}})
         self.assertEqual(done.status, OK, done)
-        self.assertTrue(list((self.work / "store").rglob("demo-disk-0.raw")))
+        self.assertTrue((self.work / "store/shelf/results/demo/demo-disk-0.raw").exists())
+
+    def test_a_storage_that_does_not_take_the_scheme_is_refused(self):
+        self.plan(upload={"destination": "shelf://results"})
+        done = self.run_("run", "plan.yaml", config={"version": 1, "storage": {"shelf": {"plugin": "local"}}})
+        self.assertEqual(done.status, USAGE, done)
+        self.assertIn("the plugin 'local' does not store to shelf:// (it takes file:///DIRECTORY)", done.err)
 
     def test_the_host_s_plugin_directories_and_isolation(self):
         self.version("mine", "1.0.0")
@@ -109,15 +116,15 @@ class HostConfig(unittest.TestCase):
         for pin, expected in (("1.2", "1.2.9"), ("1.2.0", "1.2.0"), ("1", "1.20.1")):
             done = self.run_("--output", "json", "--plugin-dir", "many", "plugins", "info", f"good@{pin}")
             self.assertEqual(done.json["manifest"]["version"], expected)
-        self.plan(upload={"destination": "x://y", "storage": {"plugin": "good@1.2"}})
+        self.plan(upload={"destination": "good://y", "storage": {"plugin": "good@1.2"}})
         done = self.run_("--plugin-dir", "many", "--log-level", "debug", "run", "plan.yaml")
         self.assertIn("good-1.2.9.so", done.err)
         self.assertNotIn("good-1.20.1.so in a process", done.err)
-        self.plan(upload={"destination": "x://y", "storage": {"plugin": "good@3"}})
+        self.plan(upload={"destination": "good://y", "storage": {"plugin": "good@3"}})
         done = self.run_("--plugin-dir", "many", "run", "plan.yaml")
         self.assertEqual(done.status, USAGE)
         self.assertIn("versions of good that there are: 1.0.0, 1.2.0, 1.2.9, 1.20.1", done.err)
-        self.plan(upload={"destination": "x://y", "storage": {"plugin": "good@new"}})
+        self.plan(upload={"destination": "good://y", "storage": {"plugin": "good@new"}})
         self.assertIn("NAME@VERSION", self.run_("--plugin-dir", "many", "run", "plan.yaml").err)
 
 

@@ -99,7 +99,8 @@ TEST(Plan, FillsInEveryDefault) {
             nlohmann::json({{"path", "/srv/exports"}}));
   const MigrationSpec& vm = plan.migrations.at(0);
   EXPECT_EQ(vm.id, "shelf:web-server-01");
-  EXPECT_EQ(vm.converter.plugin, "parallel-disk");
+  EXPECT_EQ(vm.converter.plugin, "");  // the preferred one: the registry knows
+  EXPECT_NE(vm.converter.options.members(), nullptr);
   EXPECT_EQ(vm.target_format, "qcow2");
   EXPECT_EQ(vm.compression, Compression::kNone);
   EXPECT_EQ(vm.verify, Verify::kTarget);
@@ -173,7 +174,7 @@ migrations:
 )",
                                        "p.yaml");
   ASSERT_TRUE(result.plan) << messages(result);
-  EXPECT_EQ(result.plan->migrations[0].upload->storage.plugin, "gcs");
+  EXPECT_EQ(result.plan->migrations[0].upload->storage.plugin, "");
   EXPECT_TRUE(result.plan->migrations[0].upload->storage.options.members()->empty());
   EXPECT_EQ(result.plan->migrations[1].upload->storage.options.to_json()["region"], "r");
 }

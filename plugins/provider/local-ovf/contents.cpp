@@ -255,6 +255,12 @@ class Loader {
           throw Error(HYPER_CORRUPT, in_quotes(out_->path) + " is named as a " + format +
                                          " image and has no signature of one")
               .hint("Copy or export it again; if it is a raw disk, name it .raw or .img.");
+    // Neither its content nor its name is known here: another plugin may read such images.
+    if (disk.facts.format == "raw" && !has_extension(disk.file, "raw") &&
+        !has_extension(disk.file, "img")) {
+      disk.facts.format.clear();
+      disk.facts.capacity = disk.capacity = 0;
+    }
     Vm vm;
     vm.ovf.id = vm.ovf.name = stem(out_->path);
     vm.ovf.firmware = "unknown";
