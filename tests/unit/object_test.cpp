@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "plugins/storage/object/digest.hpp"
+#include "plugins/storage/object/modified_time.hpp"
 #include "plugins/storage/object/object_storage.hpp"
 #include "plugins/storage/object/part_sink.hpp"
 #include "plugins/storage/object/sigv4.hpp"
@@ -20,6 +21,15 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1u << 20;
+
+TEST(ModifiedTime, IsRfc3339Always) {
+  EXPECT_EQ(modified_time("Tue, 24 Nov 2026 00:18:43 GMT"), "2026-11-24T00:18:43Z");
+  EXPECT_EQ(modified_time("Sun, 01 Feb 2026 23:59:59 GMT"), "2026-02-01T23:59:59Z");
+  EXPECT_EQ(modified_time("2026-11-24T00:18:43.000Z"), "2026-11-24T00:18:43.000Z");
+  for (const char* other : {"", "yesterday", "Tue, 24 Foo 2026 00:18:43 GMT", "2026-11-24",
+                            "Tue, 24 Nov 2026 00:18:43 CET"})
+    EXPECT_EQ(modified_time(other), "") << other;
+}
 
 // --- signatures ----------------------------------------------------------------------------------
 

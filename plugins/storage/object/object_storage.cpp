@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "plugins/storage/object/modified_time.hpp"
 #include "plugins/storage/object/object_source.hpp"
 #include "plugins/storage/object/part_sink.hpp"
 
@@ -132,7 +133,8 @@ std::string ObjectStorage::entry(const ObjectInfo& object) const {
               {"bytes", object.bytes},
               {"location", service_->location(object.key)}};
   if (!object.checksum.empty()) out["checksum"] = object.checksum;
-  if (!object.modified.empty()) out["modified"] = object.modified;
+  if (const std::string time = modified_time(object.modified); !time.empty())
+    out["modified"] = time;
   return text_of(out);
 }
 
