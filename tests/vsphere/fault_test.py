@@ -62,10 +62,11 @@ class FaultTest(CliTest):
         self.assertEqual(cleaned["entries"], [])
 
 
-def row(faults, *words, vm=None, options=None, retries=0, ok=None, note=()):
-    """words: what the error says; none of them = the migration succeeds. note: what is said on the way."""
+def row(faults, *words, vm=None, options=None, retries=0, ok=None, note=(), power=None):
+    """words: what the error says; none of them = the migration succeeds. note: what is said on the way. power: afterwards, where
+    it is another than before."""
     return {"faults": faults, "words": words, "vm": vm or {}, "options": options or {}, "retries": retries,
-            "ok": not words if ok is None else ok, "note": note}
+            "ok": not words if ok is None else ok, "note": note, "power": power}
 
 
 RUNNING = {"power": "poweredOn"}
@@ -88,6 +89,16 @@ ROWS = {
     "… also of several disks": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3},
                                    vm={**RUNNING, "disks": 3}, retries=1),
     "the session expired between operations": row({"expire_before": "CreateSnapshot_Task"}, vm=RUNNING),
+    "the session ended before the VM is read": row({"expire_before": "RetrievePropertiesEx"}),
+    "the session ended while the snapshot is made": row({"expire_after": "CreateSnapshot_Task"}, vm=RUNNING),
+    "the session ended before the snapshot is removed": row({"expire_after": "HttpNfcLeaseComplete"}, vm=RUNNING),
+    "… and the server says so by a fault": row({"expire_after": "HttpNfcLeaseComplete", "session_fault": True}, vm=RUNNING),
+    "the session ended once the guest was asked to shut down": row(
+        {"expire_after": "ShutdownGuest"}, vm=RUNNING, options={"power": "shutdown", "shutdown_timeout": "3s"}),
+    "the power state cannot be read": row({"missing_after": ["ShutdownGuest", {"runtime.powerState": "NoPermission"}]},
+                                          "cannot read the VM's power state", "NoPermission", vm=RUNNING, power="poweredOff",
+                                          options={"power": "shutdown", "shutdown_timeout": "3s"}),
+    "the VM's snapshots cannot be read": row({"missing": {"snapshot": "NoPermission"}}, "the property snapshot cannot be read"),
     "the stream ends early, in good order": row({"nfc_truncate": 200_000}, "truncated"),
     "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
     "the stream is empty": row({"nfc_truncate": 0}, "truncated"),
@@ -175,7 +186,7 @@ class Faults(FaultTest):
             self.assert_nothing_left("out/" + name)
             self.assertTrue(done.errors())
         if wanted["options"].get("power", "as-is") == "as-is" or wanted["words"]:
-            self.assertEqual(vm.power, power)
+            self.assertEqual(vm.power, wanted["power"] or power)
         server.faults.clear()
         self.assert_nothing_owed()
 
@@ -370,6 +381,70 @@ class Details(FaultTest):
         vm.snapshots.clear()
         other.snapshots.clear()
         self.assert_nothing_owed()
+
+    def test_a_snapshot_is_not_forgotten_where_the_tree_cannot_be_read(self):
+        vm = self.add_vm(power="poweredOn")
+        self.server.faults["missing_after"] = ("HttpNfcLeaseComplete", {"snapshot": "NoPermission"})
+        self.host("run", self.plan(), status=None)
+        self.assertEqual(len(vm.snapshots), 1)
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml", status=None).json
+        self.assertEqual([entry["kind"] for entry in cleaned["entries"]], ["snapshot"])
+        self.assertEqual(cleaned["open"], 1, cleaned)
+        self.server.faults.clear()
+        self.host("cleanup", self.work / "plan.yaml")
+        self.assertEqual(vm.snapshots, [])
+        self.assert_nothing_owed()
+
+    def killed_while_the_snapshot_is_made(self, seconds, **faults):
+        vm = self.add_vm(power="poweredOn")
+        self.server.faults.update({"task_seconds": {"CreateSnapshot_Task": seconds}, **faults})
+        running = self.start("run", self.plan())
+
+        def waits():  # the answer has come, or will not
+            methods = [method for method, _ in self.server.calls]
+            after = methods[methods.index("CreateSnapshot_Task") + 1:] if "CreateSnapshot_Task" in methods else []
+            return len(after) > 1 or (methods[-1:] == ["CreateSnapshot_Task"] and faults)
+        running.wait_for(waits, "the snapshot's task", 60)
+        running.process.kill()
+        running.process.wait()
+        self.server.faults.clear()
+        self.assertEqual(vm.snapshots, [])
+        return vm
+
+    def test_killed_while_the_snapshot_is_made_and_cleaned_up(self):
+        for faults in ({}, {"hold_answer": "CreateSnapshot_Task"}):
+            with self.subTest(faults):
+                self.server.model.vms.clear()
+                self.server.calls.clear()
+                vm = self.killed_while_the_snapshot_is_made(3, **faults)
+                cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+                self.assertEqual(cleaned["open"], 0, cleaned)
+                self.assertEqual(self.server.model.tasks_at_work(), [])
+                self.assertEqual(vm.snapshots, [])
+                self.assert_nothing_owed()
+
+    def test_cleanup_that_does_not_see_the_snapshots_end_leaves_it_in_the_journal(self):
+        vm = self.killed_while_the_snapshot_is_made(600)
+        before = len(self.server.calls)
+        running = self.start("--output", "json", "cleanup", self.work / "plan.yaml")
+        running.wait_for(lambda: ("RetrievePropertiesEx", self.server.model.tasks_at_work()[0][1]) in self.server.calls[before:]
+                         or len(self.server.calls) > before + 8, "the wait for the task", 60)
+        os.kill(running.process.pid, signal.SIGINT)
+        running.finish()
+        self.server.finish_task(self.server.model.tasks_at_work()[0])
+        self.assertEqual(len(vm.snapshots), 1)
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+        self.assertIn("snapshot", [entry["kind"] for entry in cleaned["entries"]])
+        self.assertEqual(vm.snapshots, [])
+        self.assert_nothing_owed()
+
+    def test_a_session_that_ends_in_the_middle_of_a_list_costs_no_vm(self):
+        for number in range(700):
+            self.server.model.add_vm(f"web-{number:03}", [])
+        self.server.faults.update({"page": 100, "expire_before": "ContinueRetrievePropertiesEx"})
+        listed = self.host("--output", "json", "list", "--plan", self.plan()).json["vms"]
+        self.assertEqual(sorted(vm["name"] for vm in listed), [f"web-{number:03}" for number in range(700)])
+        self.assertEqual(len(self.server.called("Login")), 2)
 
     def test_killed_after_its_session_was_renewed_and_cleaned_up(self):
         self.add_vm(power="poweredOn")

@@ -61,13 +61,17 @@ void OpenVm::make_snapshot(Op op) {
   // What is read is the snapshot: its disks, whose files are the frozen ones.
   const Retrieved got = retrieve_one(connection_.session(), snapshot_->ref(),
                                      {"config.hardware.device"}, "cannot read the snapshot", op);
-  std::vector<Disk> frozen = read_disks(got.object.at("config.hardware.device"));
-  for (Disk& disk : vm_.disks)
-    for (const Disk& then : frozen)
-      if (then.key == disk.key) {
-        disk.file = then.file;
-        disk.change_id = then.change_id;
-      }
+  const std::vector<Disk> frozen =
+      read_disks(got.object.known("config.hardware.device", "cannot read the snapshot"));
+  for (Disk& disk : vm_.disks) {
+    const auto then = std::find_if(frozen.begin(), frozen.end(),
+                                   [&](const Disk& one) { return one.key == disk.key; });
+    // Without its frozen file only the one that the VM writes to is known: that one is not read.
+    disk.in_snapshot = then != frozen.end();
+    if (!disk.in_snapshot) continue;
+    disk.file = then->file;
+    disk.change_id = then->change_id;
+  }
 }
 
 std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uint32_t) {
@@ -91,15 +95,18 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
   for (const Disk& one : vm_.disks)
     if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
       why = "'" + one.label + "': " + *reason;
+  Ref snapshot;
   {
     const std::lock_guard lock(mutex_);
     if (!must && lease_instead_) return nullptr;
+    if (snapshot_) snapshot = snapshot_->ref();
+    if (snapshot_ && !disk.in_snapshot) why = "the snapshot does not show its file";
   }
   if (why.empty()) {
     try {
       auto source = std::make_unique<DatastoreSource>(
-          connection_.session(), vm_, disk, snapshot_ ? snapshot_->ref() : Ref(),
-          [this](Op at_end) { check_contents(at_end); }, op);
+          connection_.session(), vm_, disk, snapshot, [this](Op at_end) { check_contents(at_end); },
+          op);
       source->hold(std::move(slot));
       return source;
     } catch (const Error& error) {
@@ -185,16 +192,27 @@ void OpenVm::close(Op op, hyper_st outcome) {
   undo(outcome == HYPER_OK, op);
 }
 
+void OpenVm::look_for_consolidation(Op op) {
+  try {
+    if (!needs_consolidation(connection_.session(), vm_.ref, http::Cancel::never())) return;
+    op.warn(Error(HYPER_FAIL, "the disks of '" + vm_.name + "' need consolidation")
+                .hint("In vCenter: Snapshots > Consolidate. Until then they grow and are slow.")
+                .at("vm/" + vm_.name));
+  } catch (const Error& error) {
+    op.warn(Error(error.status(),
+                  "it is unknown whether the disks of '" + vm_.name + "' need consolidation",
+                  error.what())
+                .at("vm/" + vm_.name));
+  }
+}
+
 void OpenVm::undo(bool success, Op op) {
   std::exception_ptr failure;
   if (snapshot_) {
     try {
       snapshot_->remove(op, http::Cancel::never());
-      if (needs_consolidation(connection_.session(), vm_.ref, http::Cancel::never()))
-        op.warn(Error(HYPER_FAIL, "the disks of '" + vm_.name + "' need consolidation")
-                    .hint("In vCenter: Snapshots > Consolidate. Until then they grow and are slow.")
-                    .at("vm/" + vm_.name));
       snapshot_.reset();
+      look_for_consolidation(op);
     } catch (...) {
       failure = std::current_exception();
     }

@@ -29,6 +29,7 @@ class OpenVm final : public ProviderVm {
   std::unique_ptr<Source> open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op);
   std::unique_ptr<Source> open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op);
   const std::string& slot_host() const;
+  void look_for_consolidation(Op op);
   void undo(bool success, Op op);
 
   Connection& connection_;

@@ -26,6 +26,20 @@ bool is_version(const std::string& text) {
          text.find_first_not_of("0123456789.") == std::string::npos;
 }
 
+/// The first property that was not read because there is no session. Servers do not refuse such a
+/// read: they answer it, with every property missing.
+pugi::xml_node unauthenticated(const pugi::xml_node& response) {
+  pugi::xml_node out;
+  each(response, "returnval", [&](const pugi::xml_node& result) {
+    each(result, "objects", [&](const pugi::xml_node& object) {
+      each(object, "missingSet", [&](const pugi::xml_node& missing) {
+        if (!out && xsi_type(descend(missing, "fault/fault")) == "NotAuthenticated") out = missing;
+      });
+    });
+  });
+  return out;
+}
+
 }  // namespace
 
 std::string fingerprint_of(const std::string& session_key) {
@@ -107,6 +121,11 @@ std::string Session::fingerprint() const {
   return fingerprint_of(key_);
 }
 
+uint64_t Session::generation() const {
+  const std::lock_guard lock(mutex_);
+  return generation_;
+}
+
 std::string Session::key() const {
   const std::lock_guard lock(mutex_);
   return key_;
@@ -167,7 +186,10 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   }
   if (const auto fault = descend(envelope, "Body/Fault")) throw soap_fault(what, fault);
   if (!response.ok()) throw http::status_error(what, response.status, response.headers);
-  return Answer(std::move(document));
+  Answer answer(std::move(document));
+  if (const auto unread = unauthenticated(answer.response()))
+    throw method_fault(what, child(unread, "fault"));
+  return answer;
 }
 
 void Session::login(const http::Cancel& cancel) {

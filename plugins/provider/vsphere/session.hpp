@@ -86,11 +86,14 @@ class Session {
   /// HTTP says.
   Answer call(const char* method, const Ref& self, const Args& args, const std::string& what,
               const http::Cancel& cancel);
-  /// The same, never in a new session.
-  Answer call_lease(const char* method, const Ref& lease, const Args& args, const std::string& what,
-                    const http::Cancel& cancel) {
-    return patiently(method, lease, args.str(), what, cancel);
+  /// The same, never in a new session: for what ends with its session (a lease, a view, a page's
+  /// token).
+  Answer call_in_session(const char* method, const Ref& self, const Args& args,
+                         const std::string& what, const http::Cancel& cancel) {
+    return patiently(method, self, args.str(), what, cancel);
   }
+  /// How often it has logged in: what belongs to an earlier session is gone.
+  uint64_t generation() const;
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,

@@ -116,6 +116,7 @@ std::vector<Disk> read_disks(const pugi::xml_node& devices) {
 }
 
 VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel) {
+  std::string what = "cannot read the VM " + ref.id;
   const Retrieved got = retrieve_one(session, ref,
                                      {"name",
                                       "parent",
@@ -145,14 +146,16 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "snapshot",
                                       "layoutEx",
                                       "recentTask"},
-                                     "cannot read the VM " + ref.id, cancel);
+                                     what, cancel);
   const Object& object = got.object;
   VmInfo vm;
   vm.ref = ref;
-  vm.name = unescaped_name(object.text("name"));
-  if (!object.missing("config.hardware.device").empty())
-    throw Fault("cannot read the devices of '" + vm.name + "'",
-                object.missing("config.hardware.device"), "", "privilegeId System.Read");
+  vm.name = unescaped_name(object.required("name", what));
+  what = "cannot read the VM '" + vm.name + "'";
+  // Each of these means something where it is not set: no disks, no snapshots, not encrypted.
+  for (const char* path : {"config.hardware.device", "config.keyId", "config.template",
+                           "config.changeTrackingEnabled", "snapshot"})
+    static_cast<void>(object.known(path, what));
   Ref parent = ref_in(object.at("parent"));
   if (parent.empty()) parent = ref_in(object.at("parentVApp"));
   vm.folder = names.path(parent, cancel);
@@ -166,7 +169,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     const Ref compute = names.parent(vm.host, cancel);
     if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
   }
-  vm.power = power_word(object.text("runtime.powerState"));
+  vm.power = power_word(object.required("runtime.powerState", what));
   vm.vm_file = object.text("config.files.vmPathName");
   vm.guest_id = object.text("config.guestId");
   vm.guest_name = object.text("config.guestFullName");

@@ -25,7 +25,8 @@ struct Disk {
   std::string mode;     ///< "persistent", "independent_persistent" …
   std::string sharing;  ///< "sharingMultiWriter" …
   bool thin = false, has_parent = false, encrypted = false;
-  std::string uuid;  ///< of the backing
+  bool in_snapshot = false;  ///< of ours, which shows its frozen file
+  std::string uuid;          ///< of the backing
   std::string change_id;
   bool flat_extent = false;  ///< the server lists a -flat file for it
   std::string flat_file;     ///< "[datastore] dir/name-flat.vmdk"
