@@ -253,6 +253,52 @@ class Details(FaultTest):
         self.assertGreater(len(self.server.called("QueryChangedDiskAreas")), 5)
         self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 12 * MIB)
 
+    def changed_while_its_ranges_are_read(self, change, words, options=None, **keys):
+        """It is changed after the first ranges; what was read of it then, of 24 MiB."""
+        self.server.model.vms.clear()
+        self.server.folder_requests.clear()
+        vm = self.server.model.add_vm("web", [sample(24 * MIB, density=0.9)], **keys)
+        running = self.start("run", self.plan(options={**DATASTORE, "datastore_connections": 1, **(options or {})}))
+        running.wait_for(lambda: len(self.server.folder_requests) > 4, "ranges", 60)
+        change(vm)
+        done = running.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assertIn("'web' was changed while it was being migrated", done.err)
+        self.assertIn(words, done.err)
+        self.assert_nothing_left()
+        self.server.faults.clear()
+        vm.snapshots.clear()
+        self.assert_nothing_owed()
+        asked = [range_.split("=")[1].split("-") for _, range_, _ in self.server.folder_requests]
+        return sum(int(last) + 1 - int(first) for first, last in asked)
+
+    def test_a_vm_that_is_changed_while_its_ranges_are_read_fails_at_once(self):
+        def power_on(vm):
+            vm.power = "poweredOn"
+
+        def enlarge(vm):  # the file's time stays, as on some datastores
+            vm.disks[0].capacity += MIB
+
+        def take_snapshot_away(vm):
+            vm.snapshots.clear()
+
+        for change, words, keys in ((power_on, "it is on now", {}), (enlarge, "bytes now, not", {}),
+                                    (take_snapshot_away, "the snapshot that is read is gone", RUNNING)):
+            with self.subTest(words):
+                self.server.faults["nfc_rate"] = 3_000_000
+                read = self.changed_while_its_ranges_are_read(change, words, {"check_interval": "200ms"}, **keys)
+                self.assertLess(read, 16 * MIB)
+        with self.subTest("at the end"):
+            self.server.faults["nfc_rate"] = 8_000_000
+            self.changed_while_its_ranges_are_read(enlarge, "bytes now, not")
+
+        def power_on_and_lock(vm):
+            vm.power = "poweredOn"
+            self.server.faults["range_status"] = [500] * ALWAYS
+        with self.subTest("after an error"):
+            self.server.faults["nfc_rate"] = 3_000_000
+            self.assertLess(self.changed_while_its_ranges_are_read(power_on_and_lock, "it is on now"), 16 * MIB)
+
     def test_what_has_no_flat_file_goes_by_lease(self):
         content = sample(MIB)
         for name, disk in (("vsan", Disk(2000, content, flat=False)),

@@ -19,10 +19,15 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
 
 class DatastoreSource final : public Source {
  public:
+  /// Throws where the file is not what it was when the source was opened. at_end: everything that
+  /// can be known is asked for; else only what costs one call.
+  using Check = std::function<void(Op, bool at_end)>;
+
   /// Reads the first and the last sector: throws where the server does not do ranges, the file is
-  /// locked, not there, or of another size than the disk. check: at the end, that nobody wrote.
+  /// locked, not there, or of another size than the disk. check: called now and then (the option
+  /// check_interval), after an error, and in finish(); any thread.
   DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
-                  std::function<void(Op)> check, Op op);
+                  Check check, Op op);
   /// Until finish().
   void hold(HostSlots::Slot slot) { slot_ = std::move(slot); }
 
@@ -39,11 +44,13 @@ class DatastoreSource final : public Source {
   void probe(Op op);
   void find_areas(const VmInfo& vm, const Disk& disk, const Ref& snapshot, Op op);
   std::optional<uint64_t> read(uint64_t offset, void* buf, uint64_t len, Op op);
+  void check_now_and_then(Op op);
 
   Session& session_;
   const std::string what_, datacenter_, file_;
   const uint64_t capacity_;
-  const std::function<void(Op)> check_;
+  const Check check_;
+  std::atomic<int64_t> next_check_;  // of the steady clock
   std::string url_;
   bool areas_known_ = false;
   std::vector<Area> areas_;  // allocated, ascending, not touching

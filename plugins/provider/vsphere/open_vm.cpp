@@ -33,6 +33,13 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
   }
 }
 
+Error OpenVm::changed(const std::string& how) const {
+  return Error(HYPER_BUSY, "'" + vm_.name + "' was changed while it was being migrated", how)
+      .hint("The next try reads it again from the beginning.")
+      .at("vm/" + vm_.name)
+      .retryable();
+}
+
 /// The host may have parts of these disks from an earlier run, which fit no other content.
 void OpenVm::check_contents(const VmInfo& now, Op op) {
   if (contents_.empty()) return;
@@ -40,13 +47,9 @@ void OpenVm::check_contents(const VmInfo& now, Op op) {
   for (const auto& [disk, content] : contents_) {
     const auto id = found.ids.find(disk);
     if (id != found.ids.end() && id->second == content) continue;
-    throw Error(HYPER_BUSY, "'" + vm_.name + "' was changed while it was being migrated",
-                now.power != "off"       ? "it is " + now.power + " now"
-                : !found.unknown.empty() ? found.unknown
-                                         : disk + " was written to, or is another file")
-        .hint("The next try begins anew.")
-        .at("vm/" + vm_.name)
-        .retryable();
+    throw changed(now.power != "off"       ? "it is " + now.power + " now"
+                  : !found.unknown.empty() ? found.unknown
+                                           : disk + " was written to, or is another file");
   }
 }
 
@@ -54,6 +57,35 @@ void OpenVm::check_contents(Op op) {
   const std::lock_guard lock(mutex_);
   if (contents_.empty() || snapshot_) return;  // a snapshot froze them as they were found
   check_contents(read_vm(connection_.session(), connection_.names(), vm_.ref, op), op);
+}
+
+/// Ranges are read of a file that nothing locks: it stays as it is only as long as the VM is off,
+/// or our snapshot is there. One call.
+void OpenVm::check_disk(const Disk& disk, Op op) {
+  const std::string what = "cannot look at '" + vm_.name + "'";
+  const Retrieved got =
+      retrieve_one(connection_.session(), vm_.ref,
+                   {"runtime.powerState", "snapshot", "config.hardware.device"}, what, op);
+  const std::string power = power_word(got.object.required("runtime.powerState", what));
+  const std::vector<Snapshot> snapshots = read_snapshots(got.object.known("snapshot", what));
+  const std::vector<Disk> disks = read_disks(got.object.known("config.hardware.device", what));
+  bool frozen = false;
+  {
+    const std::lock_guard lock(mutex_);
+    frozen = snapshot_.has_value();
+    if (frozen && std::none_of(snapshots.begin(), snapshots.end(),
+                               [&](const Snapshot& one) { return one.ref == snapshot_->ref(); }))
+      throw changed("the snapshot that is read is gone");
+  }
+  if (!frozen && power != "off") throw changed("it is " + power + " now");
+  const auto now = std::find_if(disks.begin(), disks.end(),
+                                [&](const Disk& one) { return one.key == disk.key; });
+  if (now == disks.end()) throw changed("it has no '" + disk.label + "' now");
+  if (now->capacity != disk.capacity)
+    throw changed("'" + disk.label + "' has " + std::to_string(now->capacity) + " bytes now, not " +
+                  std::to_string(disk.capacity));
+  if (!frozen && now->file != disk.file)
+    throw changed("'" + disk.label + "' is another file now: " + now->file);
 }
 
 void OpenVm::make_snapshot(Op op) {
@@ -105,7 +137,11 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
   if (why.empty()) {
     try {
       auto source = std::make_unique<DatastoreSource>(
-          connection_.session(), vm_, disk, snapshot, [this](Op at_end) { check_contents(at_end); },
+          connection_.session(), vm_, disk, snapshot,
+          [this, disk](Op check_op, bool at_end) {
+            check_disk(disk, check_op);
+            if (at_end) check_contents(check_op);
+          },
           op);
       source->hold(std::move(slot));
       return source;

@@ -22,8 +22,10 @@ class OpenVm final : public ProviderVm {
   void close(Op op, hyper_st outcome) override;
 
  private:
+  Error changed(const std::string& how) const;
   void check_contents(const VmInfo& now, Op op);
   void check_contents(Op op);
+  void check_disk(const Disk& disk, Op op);
   void make_snapshot(Op op);
   std::shared_ptr<Lease> lease(Op op);
   std::unique_ptr<Source> open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op);

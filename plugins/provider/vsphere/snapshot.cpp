@@ -8,29 +8,13 @@ namespace {
 
 constexpr auto kBusy = std::chrono::minutes(5);     // as long as an unattended lease lasts
 constexpr auto kSettle = std::chrono::seconds(60);  // for a creation that was cancelled
-constexpr int kMaxDepth = 64;
 
-struct Found {
-  Ref ref;
-  std::string name;
-};
-
-void collect(const pugi::xml_node& parent, const char* list, int depth, std::vector<Found>& out) {
-  if (depth > kMaxDepth) return;
-  each(parent, list, [&](const pugi::xml_node& node) {
-    out.push_back({ref_in(child(node, "snapshot")), text(node, "name")});
-    collect(node, "childSnapshotList", depth + 1, out);
-  });
-}
-
-std::vector<Found> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
+std::vector<Snapshot> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
   const std::string what = "cannot read the VM's snapshots";
   const Retrieved got = retrieve_one(session, vm, {"name", "snapshot"}, what, cancel);
   // A VM without snapshots has no such property; every VM has a name, which shows that it was read.
   got.object.required("name", what);
-  std::vector<Found> out;
-  collect(got.object.known("snapshot", what), "rootSnapshotList", 0, out);
-  return out;
+  return read_snapshots(got.object.known("snapshot", what));
 }
 
 /// Whether that task has ended, or makes no snapshot.
@@ -44,7 +28,7 @@ bool is_over(Session& session, const Ref& task, const http::Cancel& cancel) {
     return state == "success" || state == "error" ||
            (!kind.empty() && kind.find("createSnapshot") == std::string::npos);
   } catch (const Fault& fault) {
-    if (!fault.is("ManagedObjectNotFound")) throw;  // servers forget tasks that have ended
+    if (!fault.is("ManagedObjectNotSnapshot")) throw;  // servers forget tasks that have ended
     return true;
   }
 }
@@ -155,12 +139,12 @@ void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
                      const std::string& name, const http::Cancel& cancel) {
   const std::string what = "cannot remove the snapshot '" + name + "'";
-  const auto is_it = [&](const Found& one) {
+  const auto is_it = [&](const Snapshot& one) {
     return one.name == name && (ref.empty() || one.ref.id == ref);
   };
   while_busy(kBusy, cancel, [&] {
     bool found = false;
-    for (const Found& one : snapshots_of(session, vm, cancel)) {
+    for (const Snapshot& one : snapshots_of(session, vm, cancel)) {
       if (!is_it(one)) continue;
       found = true;
       Args args;
@@ -168,7 +152,7 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
       try {
         run_task(session, "RemoveSnapshot_Task", one.ref, args, what, cancel);
       } catch (const Fault& fault) {
-        if (!fault.is("ManagedObjectNotFound")) throw;
+        if (!fault.is("ManagedObjectNotSnapshot")) throw;
       }
     }
     if (!found) return;

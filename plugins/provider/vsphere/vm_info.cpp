@@ -60,11 +60,12 @@ void read_nic(const pugi::xml_node& device, Session& session, Names& names,
   static_cast<void>(session);
 }
 
-void read_snapshots(const pugi::xml_node& parent, const char* list, int depth, VmInfo& vm) {
+void collect(const pugi::xml_node& parent, const char* list, int depth,
+             std::vector<Snapshot>& out) {
   if (depth > kMaxSnapshotDepth) return;
   each(parent, list, [&](const pugi::xml_node& node) {
-    vm.snapshots.push_back({ref_in(child(node, "snapshot")), text(node, "name"), depth == 0});
-    read_snapshots(node, "childSnapshotList", depth + 1, vm);
+    out.push_back({ref_in(child(node, "snapshot")), text(node, "name")});
+    collect(node, "childSnapshotList", depth + 1, out);
   });
 }
 
@@ -98,6 +99,12 @@ std::string os_hint(const std::string& guest_id, const std::string& guest_family
         "almalinux", "photon", "amazon", "coreos", "opensuse", "redhat", "asianux", "mandriva"})
     if (guest_id.find(linux) != std::string::npos) return "linux";
   return "unknown";
+}
+
+std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree) {
+  std::vector<Snapshot> out;
+  collect(tree, "rootSnapshotList", 0, out);
+  return out;
 }
 
 std::vector<Disk> read_disks(const pugi::xml_node& devices) {
@@ -195,7 +202,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });
-  read_snapshots(object.at("snapshot"), "rootSnapshotList", 0, vm);
+  vm.snapshots = read_snapshots(object.at("snapshot"));
   read_layout(object.at("layoutEx"), vm);
   each(object.at("recentTask"), "ManagedObjectReference",
        [&](const pugi::xml_node& task) { vm.tasks.push_back(ref_in(task)); });

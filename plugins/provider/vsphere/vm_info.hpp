@@ -46,7 +46,6 @@ struct Nic {
 struct Snapshot {
   Ref ref;
   std::string name;
-  bool top = false;  ///< has no parent
 };
 
 struct VmInfo {
@@ -73,6 +72,9 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
 
 /// The disks among an array of devices.
 std::vector<Disk> read_disks(const pugi::xml_node& devices);
+
+/// All in a VM's property "snapshot", depth first.
+std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree);
 
 /// "poweredOn" as "on".
 std::string power_word(const std::string& state);
