@@ -318,6 +318,25 @@ class Details(FaultTest):
         self.assert_migrated(vm)
         self.assertEqual([name for _, name in vm.snapshots], ["before the update"])
 
+    def test_a_wrong_password_is_tried_once_for_all_vms(self):
+        for number in range(10):
+            self.server.model.add_vm(f"web-{number}", [sample(MIB)])
+        wrong = self.work / "wrong"
+        wrong.touch(0o600)
+        wrong.write_text("not-it")
+        names = [f"web-{number}" for number in range(10)]
+        for command, vms in (("run", names), ("validate", names), ("run", ["web-*"])):
+            self.server.calls.clear()
+            plan = self.plan("web-0", {"password": {"file": str(wrong)}})
+            text = json.loads(plan.read_text())
+            text["migrations"] = [{"vm": vm, "provider": "lab"} for vm in vms]
+            plan.write_text(json.dumps(text))
+            done = self.host(command, plan, status=None)
+            self.assertNotEqual(done.status, OK)
+            self.assertIn("InvalidLogin", done.err)
+            self.assertIn("lock", done.err)
+            self.assertEqual(len(self.server.called("Login")), 1)
+
     def test_unfit_disks_are_named_before_anything_is_touched(self):
         content = sample(MIB)
         vm = self.server.model.add_vm("odd", [

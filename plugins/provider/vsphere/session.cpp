@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "login_gate.hpp"
 #include "plugins/http/errors.hpp"
 
 namespace hyper::vsphere {
@@ -42,11 +43,10 @@ pugi::xml_node unauthenticated(const pugi::xml_node& response) {
 
 }  // namespace
 
-std::string fingerprint_of(const std::string& session_key) {
+std::string fingerprint_of(const std::string& secret) {
   unsigned char bytes[EVP_MAX_MD_SIZE];
   unsigned int length = 0;
-  if (EVP_Digest(session_key.data(), session_key.size(), bytes, &length, EVP_sha256(), nullptr) !=
-      1)
+  if (EVP_Digest(secret.data(), secret.size(), bytes, &length, EVP_sha256(), nullptr) != 1)
     throw Error(HYPER_FAIL, "cannot compute a SHA-256");
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -192,7 +192,14 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   return answer;
 }
 
+/// Once for all that share the account, where it is refused.
 void Session::login(const http::Cancel& cancel) {
+  const std::string account = fingerprint_of(settings_.endpoint.authority + '\n' +
+                                             settings_.username + '\n' + settings_.password);
+  LoginGate::global().pass(account, cancel, [&] { log_in(cancel); });
+}
+
+void Session::log_in(const http::Cancel& cancel) {
   Args args;
   args.text("userName", settings_.username).text("password", settings_.password);
   {

@@ -36,8 +36,8 @@ class Answer {
   pugi::xml_node response_;
 };
 
-/// What names a session without being of use to anybody: a hash of its key.
-std::string fingerprint_of(const std::string& session_key);
+/// A hash: names a session or an account without giving away its key or password.
+std::string fingerprint_of(const std::string& secret);
 
 /// The managers of this server, as it names them.
 struct ServiceContent {
@@ -102,6 +102,7 @@ class Session {
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
   void login(const http::Cancel& cancel);
+  void log_in(const http::Cancel& cancel);
   void logout() noexcept;
   void keep_alive();
 
