@@ -407,6 +407,36 @@ class Details(FaultTest):
         self.assertGreater(len(self.server.called("ContinueRetrievePropertiesEx")), 20)
         self.assertEqual(self.server.pages, {})
 
+    def describe(self, vm, plan, **keys):
+        return self.host("--output", "json", "describe", vm, "--plan", plan, **keys)
+
+    def test_names_are_read_once_for_all_vms(self):
+        for number in range(30):
+            self.server.model.add_vm(f"web-{number}", [sample(MIB, seed=3)])
+        plan = self.plan("web-0")
+        text = json.loads(plan.read_text())
+        text["migrations"] = [{"vm": f"web-{number}", "provider": "lab"} for number in range(20)]
+        plan.write_text(json.dumps(text))
+        self.host("run", plan)
+        self.assertEqual(len(self.server.called("CreateContainerView")), 1)
+
+    def test_what_may_mean_two_vms_is_refused(self):
+        first, second = self.add_vm("first"), self.add_vm("second")
+        third = self.add_vm(first.ref[1])  # one VM's reference, the other's name
+        plan = self.plan("first")
+        refused = self.describe(first.ref[1], plan, status=None)
+        self.assertEqual(refused.json["error"]["code"], "config", refused)
+        for path in ("/DC 1/vm/first", f"/DC 1/vm/{third.name}"):
+            self.assertIn(path, refused.json["error"]["detail"])
+        self.assertEqual(self.describe("/DC 1/vm/first", plan).json["ref"], first.ref[1])
+        self.host("run", self.plan("first"))  # the host goes by references
+        self.assert_migrated(first)
+        self.assertEqual(self.describe(second.ref[1], plan).json["name"], "second")
+        second.uuid = first.uuid  # a copy
+        refused = self.describe(first.uuid, plan, status=None)
+        self.assertIn("there are 2 VMs called", refused.json["error"]["summary"])
+        self.assertEqual(self.describe(second.instance_uuid, plan).json["ref"], second.ref[1])
+
     def test_patterns_of_a_plan(self):
         for name in ("web-1", "web-2", "db-1"):
             self.server.model.add_vm(name, [sample(MIB, seed=3)], folder=Model.PROD)

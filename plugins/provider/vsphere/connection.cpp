@@ -62,6 +62,7 @@ std::unique_ptr<Connection> Connection::connect(Config config, Op op) {
 Connection::Connection(const Settings& settings, const VmOptions& options, Op op)
     : session_(settings, op),
       names_(session_),
+      index_(session_),
       options_(options),
       slots_(settings.streams_per_host) {
   session_.on_renewed([this] {
@@ -79,7 +80,7 @@ void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
 }
 
 std::string Connection::describe_vm(Op op, const std::string& vm) {
-  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm, op), op);
+  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, index_, vm, op), op);
   const bool all = options_.transport != VmOptions::Transport::kLease &&
                    std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
                      return no_flat_file(info, disk).has_value();
@@ -89,12 +90,14 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
 
 void Connection::preflight(Op op, const std::string& request_json) {
   check_vm(session_, hosts_tried_,
-           read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op),
+           read_vm(session_, names_,
+                   described_vm(session_, names_, index_, vm_of(request_json), op), op),
            merged(options_, request_json), op);
 }
 
 std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& request_json) {
-  VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm_of(request_json), op), op);
+  VmInfo info = read_vm(session_, names_,
+                        described_vm(session_, names_, index_, vm_of(request_json), op), op);
   std::string task_id = member(request_json, "task_id");
   if (task_id.empty()) task_id = info.ref.id;
   owe_session(task_id, op);

@@ -41,6 +41,7 @@ class Connection final : public ProviderConnection {
  private:
   Session session_;
   Names names_;
+  VmIndex index_;
   const VmOptions options_;
   HostSlots slots_;
   HostsTried hosts_tried_;
