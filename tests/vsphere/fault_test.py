@@ -152,6 +152,12 @@ RANGE_ROWS = {
                                             options=DATASTORE),
     "the file is locked (500)": row({"range_status": [500] * ALWAYS}, "HTTP 500", options=DATASTORE),
     "the file is locked (500): by lease": row({"range_status": [500] * ALWAYS}, options=AUTO, note=BY_LEASE),
+    "ranges fail in the middle of the disk: by lease": row(
+        {"range_status": [503] * 60, "range_status_from": 5 * MIB}, options=AUTO, note=BY_LEASE, retries=1),
+    "the file is gone in the middle (404): it is looked for again": row(
+        {"range_status": [404], "range_status_from": 5 * MIB}, options=DATASTORE, retries=1),
+    "… and by lease where that may be": row({"range_status": [404] * ALWAYS, "range_status_from": 5 * MIB}, options=AUTO,
+                                            note=BY_LEASE, retries=1),
     "the session expires between ranges": row({"folder_loss": 5}, options=DATASTORE),
     "allocated areas come in many pages": row({"cbt_page": 3}, options=DATASTORE),
     "allocated areas are not told": row({"faults": {"QueryChangedDiskAreas": ["FileFault"]}}, options=DATASTORE),
@@ -298,6 +304,24 @@ class Details(FaultTest):
         with self.subTest("after an error"):
             self.server.faults["nfc_rate"] = 3_000_000
             self.assertLess(self.changed_while_its_ranges_are_read(power_on_and_lock, "it is on now"), 16 * MIB)
+
+    def test_auto_takes_the_way_that_moves_less(self):
+        """Ranges where change tracking says what is allocated; else, and of a running VM, the lease, which leaves zeros out."""
+        for name, keys, asks in (("tracked", {}, True), ("untracked", {"change_tracking": False}, False), ("running", RUNNING, False)):
+            with self.subTest(name):
+                self.server.folder_requests.clear()
+                self.server.nfc_requests.clear()
+                vm = self.add_vm(name, **keys)
+                plan = self.plan(name, options=AUTO)
+                described = self.host("--output", "json", "describe", name, "--plan", plan).json
+                self.assertEqual("seek" in described["disks"][0]["access"], asks)
+                self.host("run", plan)
+                self.assert_migrated(vm)
+                self.assertEqual((bool(self.server.folder_requests), bool(self.server.nfc_requests)), (asks, not asks))
+        vm = self.server.model.add_vm("independent", [Disk(2000, sample(MIB), mode="independent_persistent")],
+                                      change_tracking=False)
+        self.host("run", self.plan("independent", options=AUTO))  # no export has it
+        self.assert_migrated(vm)
 
     def test_what_has_no_flat_file_goes_by_lease(self):
         content = sample(MIB)

@@ -61,7 +61,7 @@ FAULTS = {
     "range_ignored": "/folder answers 200 and the whole file",
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
-    "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
+    "range_status_from": "ranges of more than a sector, at or behind this offset, answer range_status (default: all)",
     "range_hold": "ranges behind this offset (of more than a sector) are not answered for as long as it is set",
     "no_times": "the datastore's browser tells no times of files",
     "written_after_looks": "(looks, disk, content): it is written to after so many looks into a folder",
@@ -240,7 +240,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if match is None or faults.get("range_ignored"):
             return self.answer(200, disk.content.read(0, disk.capacity))
         first, last = int(match[1]), int(match[2])
-        if first >= faults.get("range_status_from", 0) and faults.get("range_status"):
+        if (faults.get("range_status") and first >= faults.get("range_status_from", 0)
+                and (last - first > 512 or "range_status_from" not in faults)):
             return self.answer(faults["range_status"].pop(0), b"", [("Retry-After", "0")])
         while last - first > 512 and first >= faults.get("range_hold", disk.capacity):
             if center.stopping.wait(0.02):

@@ -85,7 +85,7 @@ class Vm:
         self.tools = keys.get("tools", "guestToolsRunning")
         self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
         self.folder = keys.get("folder", ("Folder", "group-v3"))
-        self.consolidation_needed = False
+        self.consolidation_needed, self.change_tracking = False, keys.get("change_tracking", True)
         self.lock = None  # the lease that holds it
 
     def file(self, disk, suffix=""):
@@ -218,7 +218,7 @@ class Model:
         numbers = {"config.hardware.numCPU": 2, "config.hardware.numCoresPerSocket": 1, "config.hardware.memoryMB": 1024,
                    "summary.config.numCpu": 2, "summary.config.memorySizeMB": 1024,
                    "summary.config.numVirtualDisks": len(vm.disks), "summary.storage.committed": 1 << 20}
-        flags = {"config.template": False, "config.changeTrackingEnabled": True, "capability.changeTrackingSupported": True,
+        flags = {"config.template": False, "config.changeTrackingEnabled": vm.change_tracking, "capability.changeTrackingSupported": True,
                  "runtime.consolidationNeeded": vm.consolidation_needed,
                  "config.bootOptions.efiSecureBootEnabled": True}
         refs = {"parent": vm.folder, "runtime.host": self.HOST}

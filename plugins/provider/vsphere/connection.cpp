@@ -81,10 +81,15 @@ void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
 
 std::string Connection::describe_vm(Op op, const std::string& vm) {
   const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, index_, vm, op), op);
-  const bool all = options_.transport != VmOptions::Transport::kLease &&
-                   std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
-                     return no_flat_file(info, disk).has_value();
-                   });
+  VmInfo then = info;  // when its disks are read
+  if (options_.power == VmOptions::Power::kShutdown) then.power = "off";
+  using Transport = VmOptions::Transport;
+  const bool ranges = options_.transport == Transport::kDatastore ||
+                      (options_.transport == Transport::kAuto && ranges_pay(then));
+  const bool all =
+      ranges && std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
+        return no_flat_file(info, disk).has_value();
+      });
   return describe(names_, info, all, contents_of(session_, info, op), op);
 }
 
@@ -103,6 +108,16 @@ std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const std::string& reques
   owe_session(task_id, op);
   return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request_json), task_id,
                                   contents_in(request_json), op);
+}
+
+bool Connection::by_lease(const Ref& vm) {
+  const std::lock_guard lock(mutex_);
+  return by_lease_.count(vm.id) != 0;
+}
+
+bool Connection::take_by_lease(const Ref& vm) {
+  const std::lock_guard lock(mutex_);
+  return by_lease_.insert(vm.id).second;
 }
 
 void Connection::owe_session(const std::string& task_id, Op op) {

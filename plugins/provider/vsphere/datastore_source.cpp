@@ -53,14 +53,20 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk) {
   return std::nullopt;
 }
 
+bool ranges_pay(const VmInfo& vm) {
+  if (vm.power != "off") return false;
+  return vm.change_tracking || std::any_of(vm.disks.begin(), vm.disks.end(),
+                                           [](const Disk& disk) { return disk.independent(); });
+}
+
 DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk,
-                                 const Ref& snapshot, Check check, Op op)
+                                 const Ref& snapshot, Watch watch, Op op)
     : session_(session),
       what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
       datacenter_(vm.datacenter),
       file_(disk.flat_file),
       capacity_(disk.capacity),
-      check_(std::move(check)),
+      watch_(std::move(watch)),
       next_check_(ticks() + session.settings().check_interval.count()) {
   probe(op);
   find_areas(vm, disk, snapshot, op);
@@ -180,7 +186,7 @@ void DatastoreSource::check_now_and_then(Op op) {
   if (now < due) return;
   if (!next_check_.compare_exchange_strong(due, now + session_.settings().check_interval.count()))
     return;
-  check_(op, false);
+  watch_.check(op, false);
 }
 
 void DatastoreSource::read_at(Op op, uint64_t offset, void* buf, uint64_t len) {
@@ -191,9 +197,9 @@ void DatastoreSource::read_at(Op op, uint64_t offset, void* buf, uint64_t len) {
     read(offset, buf, len, op);
   } catch (const Reported&) {  // cancelled
     throw;
-  } catch (const Error&) {
-    check_(op, false);  // the reason may be behind it
-    throw;
+  } catch (const Error& error) {
+    watch_.check(op, false);  // the reason may be behind it
+    throw watch_.failed(error, op);
   }
 }
 
@@ -214,7 +220,7 @@ void DatastoreSource::extents(Op, uint64_t offset, uint64_t len, const EmitExten
 
 std::string DatastoreSource::finish(Op op) {
   slot_.release();
-  check_(op, true);
+  watch_.check(op, true);
   return nlohmann::ordered_json{{"bytes", received_.load()}}.dump();
 }
 

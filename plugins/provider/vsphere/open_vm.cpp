@@ -119,10 +119,11 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
   return open_by_lease(*disk, std::move(slot), op);
 }
 
-/// Null where it cannot be read so and need not. A lease locks the files and the files lock out a
+/// Null where it cannot be read so, or need not. A lease locks the files and the files lock out a
 /// lease, so what one disk of a VM cannot, none of them does.
 std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op) {
   const bool must = options_.transport == VmOptions::Transport::kDatastore;
+  if (!must && (!ranges_pay(vm_) || connection_.by_lease(vm_.ref))) return nullptr;
   std::string why;
   for (const Disk& one : vm_.disks)
     if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
@@ -130,21 +131,19 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
   Ref snapshot;
   {
     const std::lock_guard lock(mutex_);
-    if (!must && lease_instead_) return nullptr;
     if (snapshot_) snapshot = snapshot_->ref();
     if (snapshot_ && !disk.in_snapshot) why = "the snapshot does not show its file";
+    if (snapshot_ && !must) return nullptr;
   }
   if (why.empty()) {
     try {
-      auto source = std::make_unique<DatastoreSource>(
-          connection_.session(), vm_, disk, snapshot,
-          [this, disk](Op check_op, bool at_end) {
-            check_disk(disk, check_op);
-            if (at_end) check_contents(check_op);
-          },
-          op);
-      source->hold(std::move(slot));
-      return source;
+      auto source = std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
+                                                      watch(disk, must), op);
+      if (must || source->areas_known() || disk.independent()) {
+        source->hold(std::move(slot));
+        return source;
+      }
+      why = "the server does not say which areas are allocated";
     } catch (const Error& error) {
       if (must) throw;
       why = error.what();
@@ -155,12 +154,34 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
         HYPER_UNSUPPORTED,
         "the disk '" + disk.label + "' of '" + vm_.name + "' cannot be read in its datastore", why)
         .hint("transport: auto or lease exports it through the API.");
-  const std::lock_guard lock(mutex_);
-  if (!std::exchange(lease_instead_, true))
+  lease_from_now_on(why, op);
+  return nullptr;
+}
+
+void OpenVm::lease_from_now_on(const std::string& why, Op op) {
+  if (connection_.take_by_lease(vm_.ref))
     op.note(
         Error(HYPER_OK, "'" + vm_.name + "' is exported by lease, not read in its datastore", why)
             .at("vm/" + vm_.name));
-  return nullptr;
+}
+
+DatastoreSource::Watch OpenVm::watch(const Disk& disk, bool must) {
+  const auto check = [this, disk](Op op, bool at_end) {
+    check_disk(disk, op);
+    if (at_end) check_contents(op);
+  };
+  const auto failed = [this, must](const Error& error, Op op) {
+    Error out = error;
+    if (!must) {
+      lease_from_now_on(error.what(), op);
+      out.hint("The next try exports it by lease.").retryable();
+    } else if (error.status() == HYPER_NOTFOUND) {
+      out.hint("The file was moved meanwhile (Storage vMotion?): the next try looks for it again.")
+          .retryable();
+    }
+    return out;
+  };
+  return {check, failed};
 }
 
 const std::string& OpenVm::slot_host() const {
