@@ -62,10 +62,11 @@ class FaultTest(CliTest):
         self.assertEqual(cleaned["entries"], [])
 
 
-def row(faults, *words, vm=None, options=None, retries=0, ok=None, note=()):
-    """words: what the error says; none of them = the migration succeeds. note: what is said on the way."""
+def row(faults, *words, vm=None, options=None, retries=0, ok=None, note=(), power=None):
+    """words: what the error says; none of them = the migration succeeds. note: what is said on the way. power: afterwards, where
+    it is another than before."""
     return {"faults": faults, "words": words, "vm": vm or {}, "options": options or {}, "retries": retries,
-            "ok": not words if ok is None else ok, "note": note}
+            "ok": not words if ok is None else ok, "note": note, "power": power}
 
 
 RUNNING = {"power": "poweredOn"}
@@ -88,6 +89,16 @@ ROWS = {
     "… also of several disks": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3},
                                    vm={**RUNNING, "disks": 3}, retries=1),
     "the session expired between operations": row({"expire_before": "CreateSnapshot_Task"}, vm=RUNNING),
+    "the session ended before the VM is read": row({"expire_before": "RetrievePropertiesEx"}),
+    "the session ended while the snapshot is made": row({"expire_after": "CreateSnapshot_Task"}, vm=RUNNING),
+    "the session ended before the snapshot is removed": row({"expire_after": "HttpNfcLeaseComplete"}, vm=RUNNING),
+    "… and the server says so by a fault": row({"expire_after": "HttpNfcLeaseComplete", "session_fault": True}, vm=RUNNING),
+    "the session ended once the guest was asked to shut down": row(
+        {"expire_after": "ShutdownGuest"}, vm=RUNNING, options={"power": "shutdown", "shutdown_timeout": "3s"}),
+    "the power state cannot be read": row({"missing_after": ["ShutdownGuest", {"runtime.powerState": "NoPermission"}]},
+                                          "cannot read the VM's power state", "NoPermission", vm=RUNNING, power="poweredOff",
+                                          options={"power": "shutdown", "shutdown_timeout": "3s"}),
+    "the VM's snapshots cannot be read": row({"missing": {"snapshot": "NoPermission"}}, "the property snapshot cannot be read"),
     "the stream ends early, in good order": row({"nfc_truncate": 200_000}, "truncated"),
     "the stream ends in its header": row({"nfc_truncate": 100}, "truncated"),
     "the stream is empty": row({"nfc_truncate": 0}, "truncated"),
@@ -141,6 +152,12 @@ RANGE_ROWS = {
                                             options=DATASTORE),
     "the file is locked (500)": row({"range_status": [500] * ALWAYS}, "HTTP 500", options=DATASTORE),
     "the file is locked (500): by lease": row({"range_status": [500] * ALWAYS}, options=AUTO, note=BY_LEASE),
+    "ranges fail in the middle of the disk: by lease": row(
+        {"range_status": [503] * 60, "range_status_from": 5 * MIB}, options=AUTO, note=BY_LEASE, retries=1),
+    "the file is gone in the middle (404): it is looked for again": row(
+        {"range_status": [404], "range_status_from": 5 * MIB}, options=DATASTORE, retries=1),
+    "… and by lease where that may be": row({"range_status": [404] * ALWAYS, "range_status_from": 5 * MIB}, options=AUTO,
+                                            note=BY_LEASE, retries=1),
     "the session expires between ranges": row({"folder_loss": 5}, options=DATASTORE),
     "allocated areas come in many pages": row({"cbt_page": 3}, options=DATASTORE),
     "allocated areas are not told": row({"faults": {"QueryChangedDiskAreas": ["FileFault"]}}, options=DATASTORE),
@@ -175,7 +192,7 @@ class Faults(FaultTest):
             self.assert_nothing_left("out/" + name)
             self.assertTrue(done.errors())
         if wanted["options"].get("power", "as-is") == "as-is" or wanted["words"]:
-            self.assertEqual(vm.power, power)
+            self.assertEqual(vm.power, wanted["power"] or power)
         server.faults.clear()
         self.assert_nothing_owed()
 
@@ -242,6 +259,70 @@ class Details(FaultTest):
         self.assertGreater(len(self.server.called("QueryChangedDiskAreas")), 5)
         self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 12 * MIB)
 
+    def changed_while_its_ranges_are_read(self, change, words, options=None, **keys):
+        """It is changed after the first ranges; what was read of it then, of 24 MiB."""
+        self.server.model.vms.clear()
+        self.server.folder_requests.clear()
+        vm = self.server.model.add_vm("web", [sample(24 * MIB, density=0.9)], **keys)
+        running = self.start("run", self.plan(options={**DATASTORE, "datastore_connections": 1, **(options or {})}))
+        running.wait_for(lambda: len(self.server.folder_requests) > 4, "ranges", 60)
+        change(vm)
+        done = running.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assertIn("'web' was changed while it was being migrated", done.err)
+        self.assertIn(words, done.err)
+        self.assert_nothing_left()
+        self.server.faults.clear()
+        vm.snapshots.clear()
+        self.assert_nothing_owed()
+        asked = [range_.split("=")[1].split("-") for _, range_, _ in self.server.folder_requests]
+        return sum(int(last) + 1 - int(first) for first, last in asked)
+
+    def test_a_vm_that_is_changed_while_its_ranges_are_read_fails_at_once(self):
+        def power_on(vm):
+            vm.power = "poweredOn"
+
+        def enlarge(vm):  # the file's time stays, as on some datastores
+            vm.disks[0].capacity += MIB
+
+        def take_snapshot_away(vm):
+            vm.snapshots.clear()
+
+        for change, words, keys in ((power_on, "it is on now", {}), (enlarge, "bytes now, not", {}),
+                                    (take_snapshot_away, "the snapshot that is read is gone", RUNNING)):
+            with self.subTest(words):
+                self.server.faults["nfc_rate"] = 3_000_000
+                read = self.changed_while_its_ranges_are_read(change, words, {"check_interval": "200ms"}, **keys)
+                self.assertLess(read, 16 * MIB)
+        with self.subTest("at the end"):
+            self.server.faults["nfc_rate"] = 8_000_000
+            self.changed_while_its_ranges_are_read(enlarge, "bytes now, not")
+
+        def power_on_and_lock(vm):
+            vm.power = "poweredOn"
+            self.server.faults["range_status"] = [500] * ALWAYS
+        with self.subTest("after an error"):
+            self.server.faults["nfc_rate"] = 3_000_000
+            self.assertLess(self.changed_while_its_ranges_are_read(power_on_and_lock, "it is on now"), 16 * MIB)
+
+    def test_auto_takes_the_way_that_moves_less(self):
+        """Ranges where change tracking says what is allocated; else, and of a running VM, the lease, which leaves zeros out."""
+        for name, keys, asks in (("tracked", {}, True), ("untracked", {"change_tracking": False}, False), ("running", RUNNING, False)):
+            with self.subTest(name):
+                self.server.folder_requests.clear()
+                self.server.nfc_requests.clear()
+                vm = self.add_vm(name, **keys)
+                plan = self.plan(name, options=AUTO)
+                described = self.host("--output", "json", "describe", name, "--plan", plan).json
+                self.assertEqual("seek" in described["disks"][0]["access"], asks)
+                self.host("run", plan)
+                self.assert_migrated(vm)
+                self.assertEqual((bool(self.server.folder_requests), bool(self.server.nfc_requests)), (asks, not asks))
+        vm = self.server.model.add_vm("independent", [Disk(2000, sample(MIB), mode="independent_persistent")],
+                                      change_tracking=False)
+        self.host("run", self.plan("independent", options=AUTO))  # no export has it
+        self.assert_migrated(vm)
+
     def test_what_has_no_flat_file_goes_by_lease(self):
         content = sample(MIB)
         for name, disk in (("vsan", Disk(2000, content, flat=False)),
@@ -260,6 +341,25 @@ class Details(FaultTest):
         self.assertIn("has 1 snapshots", done.err)
         self.assert_migrated(vm)
         self.assertEqual([name for _, name in vm.snapshots], ["before the update"])
+
+    def test_a_wrong_password_is_tried_once_for_all_vms(self):
+        for number in range(10):
+            self.server.model.add_vm(f"web-{number}", [sample(MIB)])
+        wrong = self.work / "wrong"
+        wrong.touch(0o600)
+        wrong.write_text("not-it")
+        names = [f"web-{number}" for number in range(10)]
+        for command, vms in (("run", names), ("validate", names), ("run", ["web-*"])):
+            self.server.calls.clear()
+            plan = self.plan("web-0", {"password": {"file": str(wrong)}})
+            text = json.loads(plan.read_text())
+            text["migrations"] = [{"vm": vm, "provider": "lab"} for vm in vms]
+            plan.write_text(json.dumps(text))
+            done = self.host(command, plan, status=None)
+            self.assertNotEqual(done.status, OK)
+            self.assertIn("InvalidLogin", done.err)
+            self.assertIn("lock", done.err)
+            self.assertEqual(len(self.server.called("Login")), 1)
 
     def test_unfit_disks_are_named_before_anything_is_touched(self):
         content = sample(MIB)
@@ -331,6 +431,36 @@ class Details(FaultTest):
         self.assertGreater(len(self.server.called("ContinueRetrievePropertiesEx")), 20)
         self.assertEqual(self.server.pages, {})
 
+    def describe(self, vm, plan, **keys):
+        return self.host("--output", "json", "describe", vm, "--plan", plan, **keys)
+
+    def test_names_are_read_once_for_all_vms(self):
+        for number in range(30):
+            self.server.model.add_vm(f"web-{number}", [sample(MIB, seed=3)])
+        plan = self.plan("web-0")
+        text = json.loads(plan.read_text())
+        text["migrations"] = [{"vm": f"web-{number}", "provider": "lab"} for number in range(20)]
+        plan.write_text(json.dumps(text))
+        self.host("run", plan)
+        self.assertEqual(len(self.server.called("CreateContainerView")), 1)
+
+    def test_what_may_mean_two_vms_is_refused(self):
+        first, second = self.add_vm("first"), self.add_vm("second")
+        third = self.add_vm(first.ref[1])  # one VM's reference, the other's name
+        plan = self.plan("first")
+        refused = self.describe(first.ref[1], plan, status=None)
+        self.assertEqual(refused.json["error"]["code"], "config", refused)
+        for path in ("/DC 1/vm/first", f"/DC 1/vm/{third.name}"):
+            self.assertIn(path, refused.json["error"]["detail"])
+        self.assertEqual(self.describe("/DC 1/vm/first", plan).json["ref"], first.ref[1])
+        self.host("run", self.plan("first"))  # the host goes by references
+        self.assert_migrated(first)
+        self.assertEqual(self.describe(second.ref[1], plan).json["name"], "second")
+        second.uuid = first.uuid  # a copy
+        refused = self.describe(first.uuid, plan, status=None)
+        self.assertIn("there are 2 VMs called", refused.json["error"]["summary"])
+        self.assertEqual(self.describe(second.instance_uuid, plan).json["ref"], second.ref[1])
+
     def test_patterns_of_a_plan(self):
         for name in ("web-1", "web-2", "db-1"):
             self.server.model.add_vm(name, [sample(MIB, seed=3)], folder=Model.PROD)
@@ -370,6 +500,70 @@ class Details(FaultTest):
         vm.snapshots.clear()
         other.snapshots.clear()
         self.assert_nothing_owed()
+
+    def test_a_snapshot_is_not_forgotten_where_the_tree_cannot_be_read(self):
+        vm = self.add_vm(power="poweredOn")
+        self.server.faults["missing_after"] = ("HttpNfcLeaseComplete", {"snapshot": "NoPermission"})
+        self.host("run", self.plan(), status=None)
+        self.assertEqual(len(vm.snapshots), 1)
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml", status=None).json
+        self.assertEqual([entry["kind"] for entry in cleaned["entries"]], ["snapshot"])
+        self.assertEqual(cleaned["open"], 1, cleaned)
+        self.server.faults.clear()
+        self.host("cleanup", self.work / "plan.yaml")
+        self.assertEqual(vm.snapshots, [])
+        self.assert_nothing_owed()
+
+    def killed_while_the_snapshot_is_made(self, seconds, **faults):
+        vm = self.add_vm(power="poweredOn")
+        self.server.faults.update({"task_seconds": {"CreateSnapshot_Task": seconds}, **faults})
+        running = self.start("run", self.plan())
+
+        def waits():  # the answer has come, or will not
+            methods = [method for method, _ in self.server.calls]
+            after = methods[methods.index("CreateSnapshot_Task") + 1:] if "CreateSnapshot_Task" in methods else []
+            return len(after) > 1 or (methods[-1:] == ["CreateSnapshot_Task"] and faults)
+        running.wait_for(waits, "the snapshot's task", 60)
+        running.process.kill()
+        running.process.wait()
+        self.server.faults.clear()
+        self.assertEqual(vm.snapshots, [])
+        return vm
+
+    def test_killed_while_the_snapshot_is_made_and_cleaned_up(self):
+        for faults in ({}, {"hold_answer": "CreateSnapshot_Task"}):
+            with self.subTest(faults):
+                self.server.model.vms.clear()
+                self.server.calls.clear()
+                vm = self.killed_while_the_snapshot_is_made(3, **faults)
+                cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+                self.assertEqual(cleaned["open"], 0, cleaned)
+                self.assertEqual(self.server.model.tasks_at_work(), [])
+                self.assertEqual(vm.snapshots, [])
+                self.assert_nothing_owed()
+
+    def test_cleanup_that_does_not_see_the_snapshots_end_leaves_it_in_the_journal(self):
+        vm = self.killed_while_the_snapshot_is_made(600)
+        before = len(self.server.calls)
+        running = self.start("--output", "json", "cleanup", self.work / "plan.yaml")
+        running.wait_for(lambda: ("RetrievePropertiesEx", self.server.model.tasks_at_work()[0][1]) in self.server.calls[before:]
+                         or len(self.server.calls) > before + 8, "the wait for the task", 60)
+        os.kill(running.process.pid, signal.SIGINT)
+        running.finish()
+        self.server.finish_task(self.server.model.tasks_at_work()[0])
+        self.assertEqual(len(vm.snapshots), 1)
+        cleaned = self.host("--output", "json", "cleanup", self.work / "plan.yaml").json
+        self.assertIn("snapshot", [entry["kind"] for entry in cleaned["entries"]])
+        self.assertEqual(vm.snapshots, [])
+        self.assert_nothing_owed()
+
+    def test_a_session_that_ends_in_the_middle_of_a_list_costs_no_vm(self):
+        for number in range(700):
+            self.server.model.add_vm(f"web-{number:03}", [])
+        self.server.faults.update({"page": 100, "expire_before": "ContinueRetrievePropertiesEx"})
+        listed = self.host("--output", "json", "list", "--plan", self.plan()).json["vms"]
+        self.assertEqual(sorted(vm["name"] for vm in listed), [f"web-{number:03}" for number in range(700)])
+        self.assertEqual(len(self.server.called("Login")), 2)
 
     def test_killed_after_its_session_was_renewed_and_cleaned_up(self):
         self.add_vm(power="poweredOn")

@@ -38,7 +38,12 @@ FAULTS = {
     "refuse_progress": "HttpNfcLeaseProgress is ManagedObjectNotFound: the lease was taken away",
     "session_loss": "all sessions end after so many bytes of the first disk",
     "expire_before": "the session has expired when this method is called for the first time",
+    "expire_after": "the session ends once this method was answered for the first time",
+    "session_fault": "without a session, reading properties is a NotAuthenticated fault instead of an answer without any",
+    "missing": "property → fault kind: it cannot be read, for as long as this is set",
+    "missing_after": "(method, {property: kind}): the same, once that method was called",
     "silent_before": "this method is never answered",
+    "hold_answer": "method: what it does is done, but its answer does not come",
     "nfc_truncate": "the stream ends in good order after so many bytes",
     "nfc_drop": "the connection is reset after so many bytes, this many times (bytes, times)",
     "nfc_status": "a list of statuses that come before a download is allowed",
@@ -50,12 +55,13 @@ FAULTS = {
     "no_manifest": "HttpNfcLeaseGetManifest is not supported",
     "faults": "method → list of fault kinds that its next calls end with",
     "task_faults": "method → list of fault kinds that its next tasks end with",
+    "task_seconds": "method → how long its tasks take",
     "http_status": "list of statuses that the next SOAP calls are answered with",
     "guest_hangs": "ShutdownGuest does nothing",
     "range_ignored": "/folder answers 200 and the whole file",
     "range_wrong": "/folder answers 206 with another range, this many times",
     "range_status": "a list of statuses that come before ranges are served",
-    "range_status_from": "ranges at or behind this offset answer range_status (default 0)",
+    "range_status_from": "ranges of more than a sector, at or behind this offset, answer range_status (default: all)",
     "range_hold": "ranges behind this offset (of more than a sector) are not answered for as long as it is set",
     "no_times": "the datastore's browser tells no times of files",
     "written_after_looks": "(looks, disk, content): it is written to after so many looks into a folder",
@@ -132,6 +138,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         status, text, cookie = self.center.soap(body, self.headers)
+        held = self.center.faults.get("hold_answer")
+        if held and f"<{held} ".encode() in body:
+            self.center.stopping.wait(120)
+            self.close_connection = True
+            return None
         headers = [("Content-Type", "text/xml; charset=utf-8")]
         if cookie:
             headers.append(("Set-Cookie", f"vmware_soap_session={cookie}; Path=/; HttpOnly; Secure"))
@@ -229,7 +240,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if match is None or faults.get("range_ignored"):
             return self.answer(200, disk.content.read(0, disk.capacity))
         first, last = int(match[1]), int(match[2])
-        if first >= faults.get("range_status_from", 0) and faults.get("range_status"):
+        if (faults.get("range_status") and first >= faults.get("range_status_from", 0)
+                and (last - first > 512 or "range_status_from" not in faults)):
             return self.answer(faults["range_status"].pop(0), b"", [("Retry-After", "0")])
         while last - first > 512 and first >= faults.get("range_hold", disk.capacity):
             if center.stopping.wait(0.02):
@@ -355,7 +367,8 @@ class FaultVCenter:
                     del self.faults["expire_before"]
                     self.lose_sessions()
                 key = self.session_of(headers)
-                if key is None and call.method not in ("RetrieveServiceContent", "Login"):
+                silently = call.method == "RetrievePropertiesEx" and not self.faults.get("session_fault")
+                if key is None and not silently and call.method not in ("RetrieveServiceContent", "Login"):
                     raise SoapFault("NotAuthenticated", "The session is not authenticated.")
                 kinds = self.faults.get("faults", {}).get(call.method)
                 if kinds:
@@ -369,6 +382,11 @@ class FaultVCenter:
                     cookie = self.model.sessions[inner[0]]
                     inner = inner[1]
                 text = f'<{call.method}Response xmlns="urn:vim25">{inner or ""}</{call.method}Response>'
+                if self.faults.get("expire_after") == call.method:
+                    del self.faults["expire_after"]
+                    self.lose_sessions()
+                if self.faults.get("missing_after", ("",))[0] == call.method:
+                    self.faults["missing"] = self.faults.pop("missing_after")[1]
                 return 200, self.envelope(text), cookie
             except SoapFault as fault:
                 detail = self.dialect.typed(f"{fault.kind}Fault", fault.kind, fault.inner, ' xmlns="urn:vim25"')
@@ -427,6 +445,10 @@ class FaultVCenter:
                 return f'<returnval type="VirtualMachine">{vm.ref[1]}</returnval>'
         return ""
 
+    def on_FindAllByUuid(self, call, _key):
+        return "".join(f'<returnval type="VirtualMachine">{vm.ref[1]}</returnval>' for vm in self.model.vms.values()
+                       if call.text("uuid") == (vm.instance_uuid if call.text("instanceUuid") == "true" else vm.uuid))
+
     def on_CreateContainerView(self, call, _key):
         return f'<returnval type="ContainerView">view-{"-".join(n.text for n in call.children("type"))}</returnval>'
 
@@ -460,15 +482,7 @@ class FaultVCenter:
         out = ""
         for ref in refs[:page]:
             paths = self.paths_for(ref, wanted)
-            try:
-                if ref[0] == "SessionManager":
-                    values = [("sessionList", self.session_list())]
-                else:
-                    values = [(path, self.model.value(ref, path)) for path in paths]
-            except KeyError:
-                raise SoapFault("ManagedObjectNotFound", f"{ref[1]} has already been deleted") from None
-            out += f'<objects><obj type="{ref[0]}">{escape(ref[1])}</obj>' + "".join(
-                f"<propSet><name>{path}</name>{value}</propSet>" for path, value in values if value is not None) + "</objects>"
+            out += f'<objects><obj type="{ref[0]}">{escape(ref[1])}</obj>{self.properties(ref, paths, key)}</objects>'
         token = ""
         if len(refs) > page:
             number = str(len(self.pages))
@@ -476,7 +490,27 @@ class FaultVCenter:
             token = f"<token>{number}</token>"
         return f"<returnval>{token}{out}</returnval>"
 
-    def on_ContinueRetrievePropertiesEx(self, call, _key):
+    def properties(self, ref, paths, key):
+        """<propSet> of what is set, <missingSet> of what cannot be read: all of it where there is no session."""
+        if ref[0] == "SessionManager":  # without a session it has nothing to tell, and says so of nothing
+            return f"<propSet><name>sessionList</name>{self.session_list()}</propSet>" if key else ""
+        out, missing = "", dict(self.faults.get("missing", {}))
+        try:
+            values = [(path, self.model.value(ref, path)) for path in paths]
+        except KeyError:
+            raise SoapFault("ManagedObjectNotFound", f"{ref[1]} has already been deleted") from None
+        for path, value in values:
+            kind = missing.get(path) if key else "NotAuthenticated"
+            if kind:
+                out += f"<missingSet><path>{path}</path>{self.dialect.fault('fault', kind, 'as asked for')}</missingSet>"
+            elif value is not None:
+                out += f"<propSet><name>{path}</name>{value}</propSet>"
+        return out
+
+    def on_ContinueRetrievePropertiesEx(self, call, key):
+        page = self.pages.get(call.text("token"))
+        if page is None or page[-1] != key:  # a token ends with its session
+            raise SoapFault("InvalidArgument")
         return self.answer_page(*self.pages.pop(call.text("token")))
 
     def on_CancelRetrievePropertiesEx(self, call, _key):
@@ -509,10 +543,22 @@ class FaultVCenter:
         kinds = self.faults.get("task_faults", {}).get(call.method)
         if kinds:
             kind = kinds.pop(0)
-            task = self.model.new_task(lambda: ("!" + kind, "as asked for"))
+            task = self.model.new_task(call.method, call.this, lambda: ("!" + kind, "as asked for"))
         else:
-            task = self.model.new_task(work)
+            task = self.model.new_task(call.method, call.this, work)
+            seconds = self.faults.get("task_seconds", {}).get(call.method)
+            if seconds:
+                timer = threading.Timer(seconds, self.finish_task, [task])
+                timer.daemon = True
+                timer.start()
+                return f'<returnval type="Task">{task[1]}</returnval>'
+        self.model.finish_task(task)
         return f'<returnval type="Task">{task[1]}</returnval>'
+
+    def finish_task(self, task):
+        with self.lock:
+            if task in self.model.tasks_at_work():  # a test may have ended it before its time
+                self.model.finish_task(task)
 
     def on_ShutdownGuest(self, call, _key):
         vm = self.vm_of(call)

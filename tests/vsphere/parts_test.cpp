@@ -5,6 +5,7 @@
 
 #include "plugins/provider/vsphere/endpoint.hpp"
 #include "plugins/provider/vsphere/fault.hpp"
+#include "plugins/provider/vsphere/login_gate.hpp"
 #include "plugins/provider/vsphere/names.hpp"
 #include "plugins/provider/vsphere/stream_check.hpp"
 #include "plugins/provider/vsphere/vm_info.hpp"
@@ -68,6 +69,32 @@ TEST(VsphereFault, TheKindDecides) {
   EXPECT_TRUE(soap_fault("x", document.document_element()).passing());
   ASSERT_TRUE(document.load_string("<Fault/>"));
   EXPECT_EQ(soap_fault("x", document.document_element()).status(), HYPER_FAIL);
+}
+
+TEST(VsphereLogins, OneRefusalStandsForFiveMinutes) {
+  std::chrono::steady_clock::time_point now{};
+  LoginGate gate([&] { return now; });
+  int logins = 0;
+  const char* answer = "InvalidLogin";
+  const auto try_it = [&](const char* account) {
+    gate.pass(account, http::Cancel::never(), [&] {
+      ++logins;
+      if (answer != nullptr) throw Fault("cannot log in", answer, "");
+    });
+  };
+  for (int i = 0; i < 10; ++i) EXPECT_THROW(try_it("ops"), Fault);
+  EXPECT_EQ(logins, 1);
+  EXPECT_THROW(try_it("ops, another password"), Fault);
+  EXPECT_EQ(logins, 2);
+  now += std::chrono::minutes(5);
+  answer = nullptr;
+  try_it("ops");
+  try_it("ops");
+  EXPECT_EQ(logins, 4);
+  answer = "HostCommunication";  // says nothing of the password
+  EXPECT_THROW(try_it("ops"), Fault);
+  EXPECT_THROW(try_it("ops"), Fault);
+  EXPECT_EQ(logins, 6);
 }
 
 TEST(VsphereDisks, OverflowingSizesAreNone) {

@@ -85,7 +85,7 @@ class Vm:
         self.tools = keys.get("tools", "guestToolsRunning")
         self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
         self.folder = keys.get("folder", ("Folder", "group-v3"))
-        self.consolidation_needed = False
+        self.consolidation_needed, self.change_tracking = False, keys.get("change_tracking", True)
         self.lock = None  # the lease that holds it
 
     def file(self, disk, suffix=""):
@@ -135,13 +135,21 @@ class Model:
     def snapshot_vm(self, ref_id):
         return next((vm for vm in self.vms.values() for ref, _ in vm.snapshots if ref[1] == ref_id), None)
 
-    def new_task(self, work):
-        """A task that has done its work: work() returns a reference, a <val>, None, or a fault's ("!kind", text)."""
+    def new_task(self, method, entity, work):
+        """A task that is at work until finish_task: work() returns a reference, a <val>, None, or a fault's ("!kind", text)."""
         task = ("Task", f"task-{next(self.numbers)}")
-        done = work()
-        failed = isinstance(done, tuple) and done[0].startswith("!")
-        self.tasks[task[1]] = {"error": (done[0][1:], done[1])} if failed else {"result": done}
+        name = method.removesuffix("_Task")
+        self.tasks[task[1]] = {"work": work, "entity": entity, "kind": f"{entity[0]}.{name[0].lower()}{name[1:]}"}
         return task
+
+    def tasks_at_work(self):
+        return [("Task", ref) for ref, task in self.tasks.items() if "work" in task]
+
+    def finish_task(self, task):
+        state = self.tasks[task[1]]
+        done = state.pop("work")()
+        failed = isinstance(done, tuple) and done[0].startswith("!")
+        state.update({"error": (done[0][1:], done[1])} if failed else {"result": done})
 
     # --- properties
 
@@ -171,7 +179,10 @@ class Model:
     def _task(self, task, path):
         d = self.dialect
         if path == "info.state":
-            return d.enum("val", "TaskInfoState", "error" if "error" in task else "success")
+            return d.enum("val", "TaskInfoState",
+                          "running" if "work" in task else "error" if "error" in task else "success")
+        if path == "info.descriptionId":
+            return d.string("val", task["kind"])
         if path == "info.error" and "error" in task:
             return d.fault("val", *task["error"])
         if path == "info.result" and task.get("result"):
@@ -207,7 +218,7 @@ class Model:
         numbers = {"config.hardware.numCPU": 2, "config.hardware.numCoresPerSocket": 1, "config.hardware.memoryMB": 1024,
                    "summary.config.numCpu": 2, "summary.config.memorySizeMB": 1024,
                    "summary.config.numVirtualDisks": len(vm.disks), "summary.storage.committed": 1 << 20}
-        flags = {"config.template": False, "config.changeTrackingEnabled": True, "capability.changeTrackingSupported": True,
+        flags = {"config.template": False, "config.changeTrackingEnabled": vm.change_tracking, "capability.changeTrackingSupported": True,
                  "runtime.consolidationNeeded": vm.consolidation_needed,
                  "config.bootOptions.efiSecureBootEnabled": True}
         refs = {"parent": vm.folder, "runtime.host": self.HOST}
@@ -221,6 +232,8 @@ class Model:
             return d.ref("val", refs[path])
         if path == "datastore":
             return d.refs("val", [self.STORE])
+        if path == "recentTask":
+            return d.refs("val", [("Task", ref) for ref, task in self.tasks.items() if task["entity"] == vm.ref])
         if path == "runtime.powerState":
             return d.enum("val", "VirtualMachinePowerState", vm.power)
         if path == "config.hardware.device":

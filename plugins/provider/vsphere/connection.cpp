@@ -49,6 +49,7 @@ std::unique_ptr<Connection> Connection::connect(Doc config, Op op) {
 Connection::Connection(const Settings& settings, const VmOptions& options, Op op)
     : session_(settings, op),
       names_(session_),
+      index_(session_),
       options_(options),
       slots_(settings.streams_per_host) {
   session_.on_renewed([this] {
@@ -72,28 +73,44 @@ void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
 }
 
 std::string Connection::describe_vm(Op op, const std::string& vm) {
-  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, vm, op), op);
-  const bool all = options_.transport != VmOptions::Transport::kLease &&
-                   std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
-                     return no_flat_file(info, disk).has_value();
-                   });
+  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, index_, vm, op), op);
+  VmInfo then = info;  // when its disks are read
+  if (options_.power == VmOptions::Power::kShutdown) then.power = "off";
+  using Transport = VmOptions::Transport;
+  const bool ranges = options_.transport == Transport::kDatastore ||
+                      (options_.transport == Transport::kAuto && ranges_pay(then));
+  const bool all =
+      ranges && std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
+        return no_flat_file(info, disk).has_value();
+      });
   return describe(names_, info, all, contents_of(session_, info, op), op);
 }
 
 void Connection::preflight(Op op, const Doc& request) {
   check_vm(session_, hosts_tried_,
-           read_vm(session_, names_, find_vm(session_, names_, request.need_string("/vm"), op), op),
+           read_vm(session_, names_,
+                   described_vm(session_, names_, index_, request.need_string("/vm"), op), op),
            merged(options_, request), op);
 }
 
 std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const Doc& request) {
-  VmInfo info =
-      read_vm(session_, names_, find_vm(session_, names_, request.need_string("/vm"), op), op);
+  VmInfo info = read_vm(session_, names_,
+                        described_vm(session_, names_, index_, request.need_string("/vm"), op), op);
   std::string task_id = request.string("/task_id");
   if (task_id.empty()) task_id = info.ref.id;
   owe_session(task_id, op);
   return std::make_unique<OpenVm>(*this, std::move(info), merged(options_, request), task_id,
                                   contents_in(request), op);
+}
+
+bool Connection::by_lease(const Ref& vm) {
+  const std::lock_guard lock(mutex_);
+  return by_lease_.count(vm.id) != 0;
+}
+
+bool Connection::take_by_lease(const Ref& vm) {
+  const std::lock_guard lock(mutex_);
+  return by_lease_.insert(vm.id).second;
 }
 
 void Connection::owe_session(const std::string& task_id, Op op) {

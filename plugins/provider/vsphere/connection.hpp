@@ -7,6 +7,7 @@
 #include <hyper/plugin.hpp>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "debt.hpp"
 #include "inventory.hpp"
@@ -36,18 +37,24 @@ class Connection final : public ProviderConnection {
   /// For a lease's url: '*' is the endpoint itself; another host is trusted by the thumbprint told
   /// for it.
   http::Client& client_for(std::string& url, const std::string& thumbprint, bool& same_host);
+  /// Whether that VM's disks could not be read in the datastore: they are exported by lease since.
+  bool by_lease(const Ref& vm);
+  /// false: they were so before.
+  bool take_by_lease(const Ref& vm);
   /// Writes the session into the journal, once: a killed run's leases end with it.
   void owe_session(const std::string& task_id, Op op);
 
  private:
   Session session_;
   Names names_;
+  VmIndex index_;
   const VmOptions options_;
   HostSlots slots_;
   HostsTried hosts_tried_;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<http::Client>> clients_;  // by thumbprint
   std::optional<Debt> session_debt_;
+  std::set<std::string> by_lease_;  // VMs' ids
 };
 
 }  // namespace hyper::vsphere

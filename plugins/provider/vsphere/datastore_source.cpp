@@ -32,6 +32,10 @@ std::string percent_encoded(const std::string& text, const char* kept) {
   return out;
 }
 
+int64_t ticks() {
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 /// "[store] dir/file" in its parts.
 std::pair<std::string, std::string> split_path(const std::string& path) {
   const std::size_t end = path.find("] ");
@@ -49,14 +53,21 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk) {
   return std::nullopt;
 }
 
+bool ranges_pay(const VmInfo& vm) {
+  if (vm.power != "off") return false;
+  return vm.change_tracking || std::any_of(vm.disks.begin(), vm.disks.end(),
+                                           [](const Disk& disk) { return disk.independent(); });
+}
+
 DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk,
-                                 const Ref& snapshot, std::function<void(Op)> check, Op op)
+                                 const Ref& snapshot, Watch watch, Op op)
     : session_(session),
       what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
       datacenter_(vm.datacenter),
       file_(disk.flat_file),
       capacity_(disk.capacity),
-      check_(std::move(check)) {
+      watch_(std::move(watch)),
+      next_check_(ticks() + session.settings().check_interval.count()) {
   probe(op);
   find_areas(vm, disk, snapshot, op);
 }
@@ -168,9 +179,28 @@ SourceTraits DatastoreSource::traits() const {
   return out;
 }
 
+/// One of the threads that read asks, when it is time.
+void DatastoreSource::check_now_and_then(Op op) {
+  int64_t due = next_check_;
+  const int64_t now = ticks();
+  if (now < due) return;
+  if (!next_check_.compare_exchange_strong(due, now + session_.settings().check_interval.count()))
+    return;
+  watch_.check(op, false);
+}
+
 void DatastoreSource::read_at(Op op, uint64_t offset, void* buf, uint64_t len) {
   op.check_cancelled();
-  if (len != 0) read(offset, buf, len, op);
+  check_now_and_then(op);
+  if (len == 0) return;
+  try {
+    read(offset, buf, len, op);
+  } catch (const Reported&) {  // cancelled
+    throw;
+  } catch (const Error& error) {
+    watch_.check(op, false);  // the reason may be behind it
+    throw watch_.failed(error, op);
+  }
 }
 
 void DatastoreSource::extents(Op, uint64_t offset, uint64_t len, const EmitExtent& emit) {
@@ -190,7 +220,7 @@ void DatastoreSource::extents(Op, uint64_t offset, uint64_t len, const EmitExten
 
 std::string DatastoreSource::finish(Op op) {
   slot_.release();
-  check_(op);
+  watch_.check(op, true);
   return nlohmann::ordered_json{{"bytes", received_.load()}}.dump();
 }
 

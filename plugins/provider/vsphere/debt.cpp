@@ -56,8 +56,8 @@ Debt::Debt(Session& session, const char* kind, const Ref& vm, const std::string&
   entry_ = Journal::open(op, json_.dump());
 }
 
-void Debt::name(const std::string& ref, Op op) {
-  json_["ref"] = ref;
+void Debt::note(const char* key, const std::string& value, Op op) {
+  json_[key] = value;
   if (entry_ != 0) Journal::update(op, entry_, json_.dump());
 }
 

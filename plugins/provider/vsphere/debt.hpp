@@ -34,7 +34,9 @@ class Debt {
   /// Left open: for cleanup.
   ~Debt() = default;
 
-  void name(const std::string& ref, Op op);
+  void name(const std::string& ref, Op op) { note("ref", ref, op); }
+  /// Writes one more thing into the entry.
+  void note(const char* key, const std::string& value, Op op);
   void settle(Op op) noexcept;
   /// What it was opened with.
   std::string at(const char* key) const { return json_.value(key, std::string()); }

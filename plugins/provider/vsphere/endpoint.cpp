@@ -90,6 +90,8 @@ Settings settings_from(const Doc& config) {
   out.http.stall_bytes = 4096;  // less than that in all this time is no progress
   out.streams_per_host = static_cast<uint32_t>(config.integer("/max_streams_per_host", 4));
   out.datastore_connections = static_cast<uint32_t>(config.integer("/datastore_connections", 4));
+  out.check_interval = std::chrono::nanoseconds(
+      std::max<int64_t>(config.integer("/check_interval", 60'000'000'000), 0));
   return out;
 }
 

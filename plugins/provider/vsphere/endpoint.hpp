@@ -3,6 +3,7 @@
 #ifndef HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 
+#include <chrono>
 #include <hyper/op.hpp>
 #include <string>
 
@@ -24,6 +25,7 @@ struct Settings {
   std::string username, password;
   http::Settings http;
   uint32_t streams_per_host = 4, datastore_connections = 4;
+  std::chrono::nanoseconds check_interval = std::chrono::minutes(1);
 };
 
 Settings settings_from(const Doc& config);

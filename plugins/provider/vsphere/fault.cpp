@@ -15,7 +15,10 @@ struct Known {
 };
 
 constexpr Known kKnown[] = {
-    {"InvalidLogin", HYPER_AUTH, false, "Check username and password."},
+    {"InvalidLogin", HYPER_AUTH, false,
+     "Check username and password, and that the account is not locked: servers lock one after a "
+     "few "
+     "refused logins. The same password is not tried again for five minutes."},
     {"NoPermission", HYPER_AUTH, false,
      "Give the user the privilege named here; the plugin's README lists all that are needed."},
     {"NotAuthenticated", HYPER_IO, true, "The session ended; the next try logs in again."},

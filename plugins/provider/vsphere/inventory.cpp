@@ -56,24 +56,50 @@ bool exists(Session& session, const Ref& ref, const http::Cancel& cancel) {
   }
 }
 
-Ref by_name(Session& session, Names& names, const std::string& name, const http::Cancel& cancel) {
-  Ref found;
+/// The VMs of a BIOS or instance UUID.
+std::vector<Ref> by_uuid(Session& session, const std::string& uuid, bool instance,
+                         const http::Cancel& cancel) {
+  Args args;
+  args.text("uuid", uuid).flag("vmSearch", true).flag("instanceUuid", instance);
+  std::vector<Ref> out;
+  try {
+    const Answer answer = session.call("FindAllByUuid", session.content().search_index, args,
+                                       "cannot search", cancel);
+    each(answer.response(), "returnval", [&](const pugi::xml_node& one) {
+      if (const Ref ref = ref_in(one); ref.type == "VirtualMachine") out.push_back(ref);
+    });
+  } catch (const Fault& fault) {
+    if (fault.status() != HYPER_UNSUPPORTED) throw;  // an old host, which has the other method
+    if (const Ref ref = found_by_search(session, "FindByUuid", args, cancel); !ref.empty())
+      out.push_back(ref);
+  }
+  return out;
+}
+
+/// "/DC/vm/prod/web", or the reference of a VM whose place cannot be read.
+std::string shown(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel) {
+  try {
+    const Retrieved got = retrieve_one(session, ref, {"name", "parent", "parentVApp"},
+                                       "cannot look for a VM", cancel);
+    return vm_path(names, got.object, cancel) + " (" + ref.id + ")";
+  } catch (const Fault&) {
+    return ref.id;
+  }
+}
+
+[[noreturn]] void refuse_several(Session& session, Names& names, const std::string& wanted_vm,
+                                 const std::vector<Ref>& found, const http::Cancel& cancel) {
   std::vector<std::string> paths;
-  retrieve_all(session, {{"VirtualMachine", {"name", "parent", "parentVApp"}}},
-               "cannot look for the VM '" + name + "'", cancel, [&](const Object& vm) {
-                 const std::string own = vm.text("name");
-                 if (own != name && unescaped_name(own) != name) return;
-                 found = vm.ref();
-                 paths.push_back(vm_path(names, vm, cancel));
-               });
-  if (paths.size() < 2) return found;
+  for (std::size_t i = 0; i < found.size() && i < kMaxCandidates; ++i)
+    paths.push_back(shown(session, names, found[i], cancel));
   std::sort(paths.begin(), paths.end());
   std::string list;
-  for (std::size_t i = 0; i < paths.size() && i < kMaxCandidates; ++i)
-    list += (i == 0 ? "" : ", ") + paths[i];
-  if (paths.size() > kMaxCandidates) list += " …";
+  for (const std::string& path : paths) list += (list.empty() ? "" : ", ") + path;
+  if (found.size() > kMaxCandidates) list += " …";
   throw Error(HYPER_CONFIG,
-              "there are " + std::to_string(paths.size()) + " VMs named '" + name + "'", list)
+              "there are " + std::to_string(found.size()) + " VMs called '" + wanted_vm +
+                  "', by name, UUID or reference",
+              list)
       .hint("name it by its path");
 }
 
@@ -122,29 +148,37 @@ void list_vms(Session& session, Names& names, const std::string& pattern, Op op,
       });
 }
 
-Ref find_vm(Session& session, Names& names, const std::string& wanted_vm,
+Ref find_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted_vm,
             const http::Cancel& cancel) {
-  Ref found;
+  std::vector<Ref> found;
+  const auto add = [&](const Ref& ref) {
+    if (std::find(found.begin(), found.end(), ref) == found.end()) found.push_back(ref);
+  };
   if (wanted_vm.find('/') != std::string::npos) {
     Args args;
     args.text("inventoryPath", wanted_vm);
-    found = found_by_search(session, "FindByInventoryPath", args, cancel);
+    const Ref ref = found_by_search(session, "FindByInventoryPath", args, cancel);
+    if (!ref.empty()) return ref;
   } else if (is_uuid(wanted_vm)) {
-    for (const bool instance : {true, false}) {
-      if (!found.empty()) break;
-      Args args;
-      args.text("uuid", wanted_vm).flag("vmSearch", true).flag("instanceUuid", instance);
-      found = found_by_search(session, "FindByUuid", args, cancel);
-    }
+    // A copied VM may have the BIOS UUID of its original.
+    for (const bool instance : {true, false})
+      for (const Ref& ref : by_uuid(session, wanted_vm, instance, cancel)) add(ref);
   } else if (const Ref ref{"VirtualMachine", wanted_vm}; exists(session, ref, cancel)) {
-    found = ref;  // what list and describe call it comes before what people call it
+    add(ref);
   }
-  if (found.empty()) found = by_name(session, names, wanted_vm, cancel);
+  for (const VmIndex::Vm& vm : index.named(wanted_vm, cancel)) add(vm.ref);
+  if (found.size() > 1) refuse_several(session, names, wanted_vm, found, cancel);
   if (found.empty())
     throw Error(HYPER_NOTFOUND,
                 "there is no VM '" + wanted_vm + "' at " + session.settings().endpoint.authority)
         .hint("hyperhost list shows what this user may see");
-  return found;
+  return found[0];
+}
+
+Ref described_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted_vm,
+                 const http::Cancel& cancel) {
+  if (const Ref ref{"VirtualMachine", wanted_vm}; exists(session, ref, cancel)) return ref;
+  return find_vm(session, names, index, wanted_vm, cancel);
 }
 
 }  // namespace hyper::vsphere

@@ -4,7 +4,7 @@
 #ifndef HYPERHOST_PLUGINS_VSPHERE_INVENTORY_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_INVENTORY_HPP
 
-#include "names.hpp"
+#include "vm_index.hpp"
 
 namespace hyper::vsphere {
 
@@ -12,8 +12,14 @@ namespace hyper::vsphere {
 /// inventory path, where '*' does not cross a '/'; "" = all.
 void list_vms(Session& session, Names& names, const std::string& pattern, Op op, const Emit& emit);
 
-/// HYPER_NOTFOUND; HYPER_CONFIG with the candidates where a name is not unique.
-Ref find_vm(Session& session, Names& names, const std::string& wanted, const http::Cancel& cancel);
+/// By path, name, UUID or reference. HYPER_NOTFOUND; HYPER_CONFIG with the candidates where several
+/// VMs can be meant.
+Ref find_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted,
+            const http::Cancel& cancel);
+
+/// What the host calls a VM that it has described: its reference. Anything else as find_vm.
+Ref described_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted,
+                 const http::Cancel& cancel);
 
 }  // namespace hyper::vsphere
 

@@ -116,8 +116,8 @@ void Lease::renew(const http::Cancel& cancel) {
   try {
     Args args;
     args.number("percent", static_cast<uint64_t>(std::clamp(percent_.load(), 0, 100)));
-    session_.call_lease("HttpNfcLeaseProgress", ref_, args,
-                        "the export of '" + vm_name_ + "' was ended by the server", cancel);
+    session_.call_in_session("HttpNfcLeaseProgress", ref_, args,
+                             "the export of '" + vm_name_ + "' was ended by the server", cancel);
   } catch (const Fault& fault) {
     const std::lock_guard lock(mutex_);
     lost_ = Error(HYPER_IO, fault.summary(), fault.detail())
@@ -205,8 +205,8 @@ void Lease::end(const char* method, Op op) noexcept {
     if (!ref_.empty()) {
       const Ref ref = std::exchange(ref_, Ref());
       try {
-        session_.call_lease(method, ref, {}, "cannot end the lease on '" + vm_name_ + "'",
-                            http::Cancel::never());
+        session_.call_in_session(method, ref, {}, "cannot end the lease on '" + vm_name_ + "'",
+                                 http::Cancel::never());
       } catch (const Fault& fault) {
         // Gone already, or with its session.
         if (!fault.is("ManagedObjectNotFound") && !fault.is("NotAuthenticated")) throw;
@@ -220,9 +220,9 @@ void Lease::end(const char* method, Op op) noexcept {
 std::optional<ManifestEntry> Lease::manifest(const std::string& key, const http::Cancel& cancel) {
   std::optional<ManifestEntry> out;
   try {
-    const Answer answer =
-        session_.call_lease("HttpNfcLeaseGetManifest", ref_, {},
-                            "cannot get the checksums of the export of '" + vm_name_ + "'", cancel);
+    const Answer answer = session_.call_in_session(
+        "HttpNfcLeaseGetManifest", ref_, {},
+        "cannot get the checksums of the export of '" + vm_name_ + "'", cancel);
     each(answer.response(), "returnval", [&](const pugi::xml_node& entry) {
       if (text(entry, "key") != key) return;
       out = ManifestEntry{text(entry, "sha1"), text(entry, "checksum"), text(entry, "checksumType"),

@@ -33,6 +33,13 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
   }
 }
 
+Error OpenVm::changed(const std::string& how) const {
+  return Error(HYPER_BUSY, "'" + vm_.name + "' was changed while it was being migrated", how)
+      .hint("The next try reads it again from the beginning.")
+      .at("vm/" + vm_.name)
+      .retryable();
+}
+
 /// The host may have parts of these disks from an earlier run, which fit no other content.
 void OpenVm::check_contents(const VmInfo& now, Op op) {
   if (contents_.empty()) return;
@@ -40,13 +47,9 @@ void OpenVm::check_contents(const VmInfo& now, Op op) {
   for (const auto& [disk, content] : contents_) {
     const auto id = found.ids.find(disk);
     if (id != found.ids.end() && id->second == content) continue;
-    throw Error(HYPER_BUSY, "'" + vm_.name + "' was changed while it was being migrated",
-                now.power != "off"       ? "it is " + now.power + " now"
-                : !found.unknown.empty() ? found.unknown
-                                         : disk + " was written to, or is another file")
-        .hint("The next try begins anew.")
-        .at("vm/" + vm_.name)
-        .retryable();
+    throw changed(now.power != "off"       ? "it is " + now.power + " now"
+                  : !found.unknown.empty() ? found.unknown
+                                           : disk + " was written to, or is another file");
   }
 }
 
@@ -56,18 +59,51 @@ void OpenVm::check_contents(Op op) {
   check_contents(read_vm(connection_.session(), connection_.names(), vm_.ref, op), op);
 }
 
+/// Ranges are read of a file that nothing locks: it stays as it is only as long as the VM is off,
+/// or our snapshot is there. One call.
+void OpenVm::check_disk(const Disk& disk, Op op) {
+  const std::string what = "cannot look at '" + vm_.name + "'";
+  const Retrieved got =
+      retrieve_one(connection_.session(), vm_.ref,
+                   {"runtime.powerState", "snapshot", "config.hardware.device"}, what, op);
+  const std::string power = power_word(got.object.required("runtime.powerState", what));
+  const std::vector<Snapshot> snapshots = read_snapshots(got.object.known("snapshot", what));
+  const std::vector<Disk> disks = read_disks(got.object.known("config.hardware.device", what));
+  bool frozen = false;
+  {
+    const std::lock_guard lock(mutex_);
+    frozen = snapshot_.has_value();
+    if (frozen && std::none_of(snapshots.begin(), snapshots.end(),
+                               [&](const Snapshot& one) { return one.ref == snapshot_->ref(); }))
+      throw changed("the snapshot that is read is gone");
+  }
+  if (!frozen && power != "off") throw changed("it is " + power + " now");
+  const auto now = std::find_if(disks.begin(), disks.end(),
+                                [&](const Disk& one) { return one.key == disk.key; });
+  if (now == disks.end()) throw changed("it has no '" + disk.label + "' now");
+  if (now->capacity != disk.capacity)
+    throw changed("'" + disk.label + "' has " + std::to_string(now->capacity) + " bytes now, not " +
+                  std::to_string(disk.capacity));
+  if (!frozen && now->file != disk.file)
+    throw changed("'" + disk.label + "' is another file now: " + now->file);
+}
+
 void OpenVm::make_snapshot(Op op) {
   snapshot_.emplace(connection_.session(), vm_, task_id_, options_, op);
   // What is read is the snapshot: its disks, whose files are the frozen ones.
   const Retrieved got = retrieve_one(connection_.session(), snapshot_->ref(),
                                      {"config.hardware.device"}, "cannot read the snapshot", op);
-  std::vector<Disk> frozen = read_disks(got.object.at("config.hardware.device"));
-  for (Disk& disk : vm_.disks)
-    for (const Disk& then : frozen)
-      if (then.key == disk.key) {
-        disk.file = then.file;
-        disk.change_id = then.change_id;
-      }
+  const std::vector<Disk> frozen =
+      read_disks(got.object.known("config.hardware.device", "cannot read the snapshot"));
+  for (Disk& disk : vm_.disks) {
+    const auto then = std::find_if(frozen.begin(), frozen.end(),
+                                   [&](const Disk& one) { return one.key == disk.key; });
+    // Without its frozen file only the one that the VM writes to is known: that one is not read.
+    disk.in_snapshot = then != frozen.end();
+    if (!disk.in_snapshot) continue;
+    disk.file = then->file;
+    disk.change_id = then->change_id;
+  }
 }
 
 std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uint32_t) {
@@ -83,25 +119,31 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
   return open_by_lease(*disk, std::move(slot), op);
 }
 
-/// Null where it cannot be read so and need not. A lease locks the files and the files lock out a
+/// Null where it cannot be read so, or need not. A lease locks the files and the files lock out a
 /// lease, so what one disk of a VM cannot, none of them does.
 std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op) {
   const bool must = options_.transport == VmOptions::Transport::kDatastore;
+  if (!must && (!ranges_pay(vm_) || connection_.by_lease(vm_.ref))) return nullptr;
   std::string why;
   for (const Disk& one : vm_.disks)
     if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
       why = "'" + one.label + "': " + *reason;
+  Ref snapshot;
   {
     const std::lock_guard lock(mutex_);
-    if (!must && lease_instead_) return nullptr;
+    if (snapshot_) snapshot = snapshot_->ref();
+    if (snapshot_ && !disk.in_snapshot) why = "the snapshot does not show its file";
+    if (snapshot_ && !must) return nullptr;
   }
   if (why.empty()) {
     try {
-      auto source = std::make_unique<DatastoreSource>(
-          connection_.session(), vm_, disk, snapshot_ ? snapshot_->ref() : Ref(),
-          [this](Op at_end) { check_contents(at_end); }, op);
-      source->hold(std::move(slot));
-      return source;
+      auto source = std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
+                                                      watch(disk, must), op);
+      if (must || source->areas_known() || disk.independent()) {
+        source->hold(std::move(slot));
+        return source;
+      }
+      why = "the server does not say which areas are allocated";
     } catch (const Error& error) {
       if (must) throw;
       why = error.what();
@@ -112,12 +154,34 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
         HYPER_UNSUPPORTED,
         "the disk '" + disk.label + "' of '" + vm_.name + "' cannot be read in its datastore", why)
         .hint("transport: auto or lease exports it through the API.");
-  const std::lock_guard lock(mutex_);
-  if (!std::exchange(lease_instead_, true))
+  lease_from_now_on(why, op);
+  return nullptr;
+}
+
+void OpenVm::lease_from_now_on(const std::string& why, Op op) {
+  if (connection_.take_by_lease(vm_.ref))
     op.note(
         Error(HYPER_OK, "'" + vm_.name + "' is exported by lease, not read in its datastore", why)
             .at("vm/" + vm_.name));
-  return nullptr;
+}
+
+DatastoreSource::Watch OpenVm::watch(const Disk& disk, bool must) {
+  const auto check = [this, disk](Op op, bool at_end) {
+    check_disk(disk, op);
+    if (at_end) check_contents(op);
+  };
+  const auto failed = [this, must](const Error& error, Op op) {
+    Error out = error;
+    if (!must) {
+      lease_from_now_on(error.what(), op);
+      out.hint("The next try exports it by lease.").retryable();
+    } else if (error.status() == HYPER_NOTFOUND) {
+      out.hint("The file was moved meanwhile (Storage vMotion?): the next try looks for it again.")
+          .retryable();
+    }
+    return out;
+  };
+  return {check, failed};
 }
 
 const std::string& OpenVm::slot_host() const {
@@ -185,16 +249,27 @@ void OpenVm::close(Op op, hyper_st outcome) {
   undo(outcome == HYPER_OK, op);
 }
 
+void OpenVm::look_for_consolidation(Op op) {
+  try {
+    if (!needs_consolidation(connection_.session(), vm_.ref, http::Cancel::never())) return;
+    op.warn(Error(HYPER_FAIL, "the disks of '" + vm_.name + "' need consolidation")
+                .hint("In vCenter: Snapshots > Consolidate. Until then they grow and are slow.")
+                .at("vm/" + vm_.name));
+  } catch (const Error& error) {
+    op.warn(Error(error.status(),
+                  "it is unknown whether the disks of '" + vm_.name + "' need consolidation",
+                  error.what())
+                .at("vm/" + vm_.name));
+  }
+}
+
 void OpenVm::undo(bool success, Op op) {
   std::exception_ptr failure;
   if (snapshot_) {
     try {
       snapshot_->remove(op, http::Cancel::never());
-      if (needs_consolidation(connection_.session(), vm_.ref, http::Cancel::never()))
-        op.warn(Error(HYPER_FAIL, "the disks of '" + vm_.name + "' need consolidation")
-                    .hint("In vCenter: Snapshots > Consolidate. Until then they grow and are slow.")
-                    .at("vm/" + vm_.name));
       snapshot_.reset();
+      look_for_consolidation(op);
     } catch (...) {
       failure = std::current_exception();
     }

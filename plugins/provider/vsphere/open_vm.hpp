@@ -6,6 +6,7 @@
 #define HYPERHOST_PLUGINS_VSPHERE_OPEN_VM_HPP
 
 #include "connection.hpp"
+#include "datastore_source.hpp"
 #include "lease.hpp"
 #include "power.hpp"
 #include "snapshot.hpp"
@@ -22,13 +23,18 @@ class OpenVm final : public ProviderVm {
   void close(Op op, hyper_st outcome) override;
 
  private:
+  Error changed(const std::string& how) const;
   void check_contents(const VmInfo& now, Op op);
   void check_contents(Op op);
+  void check_disk(const Disk& disk, Op op);
   void make_snapshot(Op op);
   std::shared_ptr<Lease> lease(Op op);
   std::unique_ptr<Source> open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op);
   std::unique_ptr<Source> open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op);
+  DatastoreSource::Watch watch(const Disk& disk, bool must);
+  void lease_from_now_on(const std::string& why, Op op);
   const std::string& slot_host() const;
+  void look_for_consolidation(Op op);
   void undo(bool success, Op op);
 
   Connection& connection_;
@@ -37,8 +43,7 @@ class OpenVm final : public ProviderVm {
   const std::string task_id_;
   const std::map<std::string, std::string> contents_;
   std::optional<PowerChange> power_;
-  std::mutex mutex_;            // of what follows
-  bool lease_instead_ = false;  // once a disk could not be read in the datastore
+  std::mutex mutex_;  // of what follows
   std::optional<OwnSnapshot> snapshot_;
   std::vector<std::weak_ptr<Lease>> leases_;
 };

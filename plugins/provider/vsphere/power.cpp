@@ -7,9 +7,9 @@ namespace hyper::vsphere {
 namespace {
 
 std::string power_state(Session& session, const Ref& vm, const http::Cancel& cancel) {
-  return power_word(
-      retrieve_one(session, vm, {"runtime.powerState"}, "cannot read the VM's power state", cancel)
-          .object.text("runtime.powerState"));
+  const std::string what = "cannot read the VM's power state";
+  return power_word(retrieve_one(session, vm, {"runtime.powerState"}, what, cancel)
+                        .object.required("runtime.powerState", what));
 }
 
 }  // namespace

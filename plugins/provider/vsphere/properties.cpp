@@ -2,11 +2,15 @@
 #include "properties.hpp"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 
 namespace hyper::vsphere {
 namespace {
 
 constexpr uint64_t kPage = 200;
+constexpr std::size_t kMostObjects = 400'000;  // several times what a vCenter may have
+constexpr int kListTries = 3;
 
 void add_set(Args& args, const PropertySet& set) {
   args.open("propSet").text("type", set.type);
@@ -30,7 +34,8 @@ class ContainerView {
   }
   ~ContainerView() {
     try {
-      session_.call("DestroyView", view_, {}, "cannot end a view", http::Cancel::never());
+      session_.call_in_session("DestroyView", view_, {}, "cannot end a view",
+                               http::Cancel::never());
     } catch (...) {  // it ends with the session
     }
   }
@@ -56,8 +61,24 @@ pugi::xml_node Object::at(std::string_view path) const {
 std::string Object::missing(std::string_view path) const {
   std::string out;
   each(node_, "missingSet", [&](const pugi::xml_node& set) {
-    if (vsphere::text(set, "path") == path) out = xsi_type(descend(set, "fault/fault"));
+    if (vsphere::text(set, "path") != path) return;
+    out = xsi_type(descend(set, "fault/fault"));
+    if (out.empty()) out = "unnamed fault";
   });
+  return out == "InvalidProperty" ? std::string() : out;
+}
+
+pugi::xml_node Object::known(std::string_view path, const std::string& what) const {
+  if (const std::string kind = missing(path); !kind.empty())
+    throw Fault(what, kind, "", "the property " + std::string(path) + " cannot be read");
+  return at(path);
+}
+
+std::string Object::required(std::string_view path, const std::string& what) const {
+  std::string out = vsphere::text(known(path, what));
+  if (out.empty())
+    throw Error(HYPER_CORRUPT, what, "the server does not send the property " + std::string(path))
+        .retryable();
   return out;
 }
 
@@ -87,9 +108,15 @@ Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string
   }
 }
 
-void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
-                  const http::Cancel& cancel, const std::function<void(const Object&)>& on_object) {
+namespace {
+
+/// The pages of a view's properties. Both end with their session, so no call is repeated in a new
+/// one. false: the session ended before the last page.
+bool read_pages(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
+                const http::Cancel& cancel, std::set<std::string>& seen,
+                const std::function<void(const Object&)>& on_object) {
   const ContainerView view(session, sets, what, cancel);
+  const uint64_t generation = session.generation();
   Args args;
   args.open("specSet");
   for (const PropertySet& set : sets) add_set(args, set);
@@ -104,28 +131,57 @@ void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const 
   args.open("options").number("maxObjects", kPage).close("options");
   const Ref& collector = session.content().property_collector;
   std::string token;
+  std::set<std::string> sent;
   do {
     Args more;
     more.text("token", token);
-    const Answer answer =
-        session.call(token.empty() ? "RetrievePropertiesEx" : "ContinueRetrievePropertiesEx",
-                     collector, token.empty() ? args : more, what, cancel);
-    token = text(answer.value(), "token");
+    std::optional<Answer> answer;
     try {
-      each(answer.value(), "objects",
-           [&](const pugi::xml_node& object) { on_object(Object(object)); });
+      answer = session.call_in_session(
+          token.empty() ? "RetrievePropertiesEx" : "ContinueRetrievePropertiesEx", collector,
+          token.empty() ? args : more, what, cancel);
+    } catch (const Fault& fault) {
+      if (fault.is("NotAuthenticated") || session.generation() != generation) return false;
+      throw;
+    }
+    token = text(answer->value(), "token");
+    const std::size_t before = sent.size();
+    try {
+      each(answer->value(), "objects", [&](const pugi::xml_node& object) {
+        const Object one(object);
+        const std::string id = one.ref().id;
+        sent.insert(id);
+        if (seen.insert(id).second) on_object(one);
+      });
+      if (sent.size() > kMostObjects || (!token.empty() && sent.size() == before))
+        throw Error(HYPER_CORRUPT, what,
+                    "the server's list does not end: after " + std::to_string(sent.size()) +
+                        " objects it still announces more");
     } catch (...) {
       if (!token.empty()) {
         try {
           Args end;
           end.text("token", token);
-          session.call("CancelRetrievePropertiesEx", collector, end, what, http::Cancel::never());
+          session.call_in_session("CancelRetrievePropertiesEx", collector, end, what,
+                                  http::Cancel::never());
         } catch (...) {  // it ends with the session
         }
       }
       throw;
     }
   } while (!token.empty());
+  return true;
+}
+
+}  // namespace
+
+void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
+                  const http::Cancel& cancel, const std::function<void(const Object&)>& on_object) {
+  std::set<std::string> seen;
+  for (int tries = 1; !read_pages(session, sets, what, cancel, seen, on_object); ++tries)
+    if (tries == kListTries)
+      throw Error(HYPER_IO, what, "the session ended again and again while the server listed")
+          .retryable();
 }
 
 Retrieved finished_task(Session& session, const Ref& task, const std::string& what,
@@ -134,11 +190,14 @@ Retrieved finished_task(Session& session, const Ref& task, const std::string& wh
   for (;;) {
     Retrieved got =
         retrieve_one(session, task, {"info.state", "info.error", "info.result"}, what, cancel);
-    const std::string state = got.object.text("info.state");
-    if (state == "success") return got;
-    if (state == "error") throw method_fault(what, got.object.at("info.error"));
+    const std::string state = got.object.required("info.state", what);
+    if (state == "success") {
+      static_cast<void>(got.object.known("info.result", what));
+      return got;
+    }
+    if (state == "error") throw TaskFailed(method_fault(what, got.object.at("info.error")));
     if (state != "running" && state != "queued")
-      throw Error(HYPER_CORRUPT, what, "the server does not tell how its task is doing");
+      throw Error(HYPER_CORRUPT, what, "the server gives its task an unknown state");
     pause(wait, cancel);
     wait = std::min<std::chrono::nanoseconds>(wait * 3 / 2, std::chrono::seconds(2));
   }

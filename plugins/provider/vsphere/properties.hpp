@@ -21,8 +21,14 @@ class Object {
   /// The <val> of a property; an empty node where it is not set.
   pugi::xml_node at(std::string_view path) const;
   std::string text(std::string_view path) const { return vsphere::text(at(path)); }
-  /// The property could not be read; its fault's kind, or "".
+  /// The property could not be read; its fault's kind, or "". A property that this server does not
+  /// know counts as one that is not set.
   std::string missing(std::string_view path) const;
+  /// As at(); throws a Fault where the property could not be read: what is not known must not pass
+  /// for what is not there.
+  pugi::xml_node known(std::string_view path, const std::string& what) const;
+  /// The text of a property that every such object has; throws where it did not come.
+  std::string required(std::string_view path, const std::string& what) const;
 
  private:
   pugi::xml_node node_;
@@ -43,11 +49,19 @@ struct Retrieved {
 Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string> paths,
                        const std::string& what, const http::Cancel& cancel);
 
-/// Every object of those types below the root folder.
+/// Every object of those types below the root folder, each once. Throws HYPER_CORRUPT for a server
+/// whose list does not end.
 void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
                   const http::Cancel& cancel, const std::function<void(const Object&)>& on_object);
 
-/// Waits for a task's end: its info.result, or its error as a Fault.
+/// The error that a task ended with: its work was not done.
+class TaskFailed : public Fault {
+ public:
+  explicit TaskFailed(Fault fault) : Fault(std::move(fault)) {}
+};
+
+/// Waits for a task's end: its info.result, or throws TaskFailed. Any other Fault says nothing of
+/// the task.
 Retrieved finished_task(Session& session, const Ref& task, const std::string& what,
                         const http::Cancel& cancel);
 

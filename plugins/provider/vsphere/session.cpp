@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "login_gate.hpp"
 #include "plugins/http/errors.hpp"
 
 namespace hyper::vsphere {
@@ -26,13 +27,26 @@ bool is_version(const std::string& text) {
          text.find_first_not_of("0123456789.") == std::string::npos;
 }
 
+/// The first property that was not read because there is no session. Servers do not refuse such a
+/// read: they answer it, with every property missing.
+pugi::xml_node unauthenticated(const pugi::xml_node& response) {
+  pugi::xml_node out;
+  each(response, "returnval", [&](const pugi::xml_node& result) {
+    each(result, "objects", [&](const pugi::xml_node& object) {
+      each(object, "missingSet", [&](const pugi::xml_node& missing) {
+        if (!out && xsi_type(descend(missing, "fault/fault")) == "NotAuthenticated") out = missing;
+      });
+    });
+  });
+  return out;
+}
+
 }  // namespace
 
-std::string fingerprint_of(const std::string& session_key) {
+std::string fingerprint_of(const std::string& secret) {
   unsigned char bytes[EVP_MAX_MD_SIZE];
   unsigned int length = 0;
-  if (EVP_Digest(session_key.data(), session_key.size(), bytes, &length, EVP_sha256(), nullptr) !=
-      1)
+  if (EVP_Digest(secret.data(), secret.size(), bytes, &length, EVP_sha256(), nullptr) != 1)
     throw Error(HYPER_FAIL, "cannot compute a SHA-256");
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
@@ -107,6 +121,11 @@ std::string Session::fingerprint() const {
   return fingerprint_of(key_);
 }
 
+uint64_t Session::generation() const {
+  const std::lock_guard lock(mutex_);
+  return generation_;
+}
+
 std::string Session::key() const {
   const std::lock_guard lock(mutex_);
   return key_;
@@ -167,10 +186,20 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   }
   if (const auto fault = descend(envelope, "Body/Fault")) throw soap_fault(what, fault);
   if (!response.ok()) throw http::status_error(what, response.status, response.headers);
-  return Answer(std::move(document));
+  Answer answer(std::move(document));
+  if (const auto unread = unauthenticated(answer.response()))
+    throw method_fault(what, child(unread, "fault"));
+  return answer;
 }
 
+/// Once for all that share the account, where it is refused.
 void Session::login(const http::Cancel& cancel) {
+  const std::string account = fingerprint_of(settings_.endpoint.authority + '\n' +
+                                             settings_.username + '\n' + settings_.password);
+  LoginGate::global().pass(account, cancel, [&] { log_in(cancel); });
+}
+
+void Session::log_in(const http::Cancel& cancel) {
   Args args;
   args.text("userName", settings_.username).text("password", settings_.password);
   {

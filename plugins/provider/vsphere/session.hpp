@@ -36,8 +36,8 @@ class Answer {
   pugi::xml_node response_;
 };
 
-/// What names a session without being of use to anybody: a hash of its key.
-std::string fingerprint_of(const std::string& session_key);
+/// A hash: names a session or an account without giving away its key or password.
+std::string fingerprint_of(const std::string& secret);
 
 /// The managers of this server, as it names them.
 struct ServiceContent {
@@ -86,11 +86,14 @@ class Session {
   /// HTTP says.
   Answer call(const char* method, const Ref& self, const Args& args, const std::string& what,
               const http::Cancel& cancel);
-  /// The same, never in a new session.
-  Answer call_lease(const char* method, const Ref& lease, const Args& args, const std::string& what,
-                    const http::Cancel& cancel) {
-    return patiently(method, lease, args.str(), what, cancel);
+  /// The same, never in a new session: for what ends with its session (a lease, a view, a page's
+  /// token).
+  Answer call_in_session(const char* method, const Ref& self, const Args& args,
+                         const std::string& what, const http::Cancel& cancel) {
+    return patiently(method, self, args.str(), what, cancel);
   }
+  /// How often it has logged in: what belongs to an earlier session is gone.
+  uint64_t generation() const;
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
@@ -99,6 +102,7 @@ class Session {
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
   void login(const http::Cancel& cancel);
+  void log_in(const http::Cancel& cancel);
   void logout() noexcept;
   void keep_alive();
 

@@ -1,32 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "snapshot.hpp"
 
+#include <algorithm>
+
 namespace hyper::vsphere {
 namespace {
 
 constexpr auto kBusy = std::chrono::minutes(5);     // as long as an unattended lease lasts
 constexpr auto kSettle = std::chrono::seconds(60);  // for a creation that was cancelled
-constexpr int kMaxDepth = 64;
 
-struct Found {
-  Ref ref;
-  std::string name;
-};
-
-void collect(const pugi::xml_node& parent, const char* list, int depth, std::vector<Found>& out) {
-  if (depth > kMaxDepth) return;
-  each(parent, list, [&](const pugi::xml_node& node) {
-    out.push_back({ref_in(child(node, "snapshot")), text(node, "name")});
-    collect(node, "childSnapshotList", depth + 1, out);
-  });
+std::vector<Snapshot> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
+  const std::string what = "cannot read the VM's snapshots";
+  const Retrieved got = retrieve_one(session, vm, {"name", "snapshot"}, what, cancel);
+  // A VM without snapshots has no such property; every VM has a name, which shows that it was read.
+  got.object.required("name", what);
+  return read_snapshots(got.object.known("snapshot", what));
 }
 
-std::vector<Found> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
-  const Retrieved got =
-      retrieve_one(session, vm, {"name", "snapshot"}, "cannot read the VM's snapshots", cancel);
-  std::vector<Found> out;
-  collect(got.object.at("snapshot"), "rootSnapshotList", 0, out);
-  return out;
+/// Whether that task has ended, or makes no snapshot.
+bool is_over(Session& session, const Ref& task, const http::Cancel& cancel) {
+  const std::string what = "cannot read the task that makes a snapshot";
+  try {
+    const Retrieved got =
+        retrieve_one(session, task, {"info.state", "info.descriptionId"}, what, cancel);
+    const std::string state = got.object.required("info.state", what);
+    const std::string kind = got.object.text("info.descriptionId");
+    return state == "success" || state == "error" ||
+           (!kind.empty() && kind.find("createSnapshot") == std::string::npos);
+  } catch (const Fault& fault) {
+    if (!fault.is("ManagedObjectNotSnapshot")) throw;  // servers forget tasks that have ended
+    return true;
+  }
 }
 
 bool quiesce_failed(const Fault& fault) {
@@ -63,10 +67,25 @@ OwnSnapshot::OwnSnapshot(Session& session, const VmInfo& vm, const std::string& 
       ref_ = create(vm, task_id, false, op);
     }
   } catch (const Fault&) {
-    debt_.settle(op);  // the server says that there is none
+    give_up(op);
+    throw;
+  } catch (const Reported&) {  // cancelled; the server continues
+    give_up(op);
     throw;
   }
   debt_.name(ref_.id, op);
+}
+
+/// The creation failed, or nothing waits for it any more. The entry is settled only if the VM's
+/// tree shows that there is no snapshot.
+void OwnSnapshot::give_up(Op op) noexcept {
+  try {
+    const auto never = http::Cancel::never();
+    wait_for_creation(session_, vm_, task_, never);
+    remove_snapshot(session_, vm_, "", name_, never);
+    debt_.settle(op);
+  } catch (...) {  // cleanup finds it in the journal
+  }
 }
 
 Ref OwnSnapshot::create(const VmInfo& vm, const std::string& task_id, bool quiesce, Op op) {
@@ -77,30 +96,13 @@ Ref OwnSnapshot::create(const VmInfo& vm, const std::string& task_id, bool quies
                                ", which removes it when it ends. See hyperhost cleanup.")
       .flag("memory", false)
       .flag("quiesce", quiesce);
-  const Ref task = while_busy(kSettle, op, [&] {
-    // Not cancelled in the middle: without the answer nobody knows the task.
+  task_ = while_busy(kSettle, op, [&] {
+    // Not cancelled in the middle: without the answer the task's reference is unknown.
     return ref_in(
         session_.call("CreateSnapshot_Task", vm.ref, args, what, http::Cancel::never()).value());
   });
-  try {
-    return wait_for_task(session_, task, what, op);
-  } catch (const Reported&) {  // cancelled; the server goes on with it
-    try {
-      const auto never = http::Cancel::never();
-      const auto until = std::chrono::steady_clock::now() + kSettle;
-      for (;;) {
-        const Retrieved got = retrieve_one(session_, task, {"info.state"}, what, never);
-        const std::string state = got.object.text("info.state");
-        if (state == "success" || state == "error") break;
-        if (std::chrono::steady_clock::now() > until) throw Reported(HYPER_CANCELLED);
-        pause(std::chrono::milliseconds(100), never);
-      }
-      remove_snapshot(session_, vm_, "", name_, never);
-      debt_.settle(op);
-    } catch (const std::exception&) {  // the journal has it
-    }
-    throw;
-  }
+  debt_.note("task", task_.id, op);
+  return wait_for_task(session_, task_, what, op);
 }
 
 void OwnSnapshot::remove(Op op, const http::Cancel& cancel) {
@@ -108,26 +110,62 @@ void OwnSnapshot::remove(Op op, const http::Cancel& cancel) {
   debt_.settle(op);
 }
 
+void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
+                       const http::Cancel& cancel) {
+  std::vector<Ref> tasks;
+  if (!task.empty()) {
+    tasks.push_back(task);
+  } else {
+    const std::string what = "cannot read the VM's recent tasks";
+    const Retrieved got = retrieve_one(session, vm, {"name", "recentTask"}, what, cancel);
+    got.object.required("name", what);
+    each(got.object.known("recentTask", what), "ManagedObjectReference",
+         [&](const pugi::xml_node& one) { tasks.push_back(ref_in(one)); });
+  }
+  const auto until = std::chrono::steady_clock::now() + kSettle;
+  std::chrono::nanoseconds wait = std::chrono::milliseconds(100);
+  for (const Ref& one : tasks) {
+    while (!is_over(session, one, cancel)) {
+      if (std::chrono::steady_clock::now() > until)
+        throw Error(HYPER_BUSY, "a snapshot is still being made", "by the task " + one.id)
+            .hint("Run hyperhost cleanup again when that task has ended.")
+            .retryable();
+      pause(wait, cancel);
+      wait = std::min<std::chrono::nanoseconds>(wait * 2, std::chrono::seconds(1));
+    }
+  }
+}
+
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
                      const std::string& name, const http::Cancel& cancel) {
   const std::string what = "cannot remove the snapshot '" + name + "'";
+  const auto is_it = [&](const Snapshot& one) {
+    return one.name == name && (ref.empty() || one.ref.id == ref);
+  };
   while_busy(kBusy, cancel, [&] {
-    for (const Found& one : snapshots_of(session, vm, cancel)) {
-      if (one.name != name || (!ref.empty() && one.ref.id != ref)) continue;
+    bool found = false;
+    for (const Snapshot& one : snapshots_of(session, vm, cancel)) {
+      if (!is_it(one)) continue;
+      found = true;
       Args args;
       args.flag("removeChildren", false).flag("consolidate", true);
       try {
         run_task(session, "RemoveSnapshot_Task", one.ref, args, what, cancel);
       } catch (const Fault& fault) {
-        if (!fault.is("ManagedObjectNotFound")) throw;
+        if (!fault.is("ManagedObjectNotSnapshot")) throw;
       }
     }
+    if (!found) return;
+    const auto left = snapshots_of(session, vm, cancel);
+    if (std::any_of(left.begin(), left.end(), is_it))
+      throw Fault(what, "InvalidState", "", "the VM still has it");
   });
 }
 
 bool needs_consolidation(Session& session, const Ref& vm, const http::Cancel& cancel) {
-  return retrieve_one(session, vm, {"runtime.consolidationNeeded"}, "cannot look at the VM", cancel)
-             .object.text("runtime.consolidationNeeded") == "true";
+  const std::string what = "cannot see whether the VM's disks need consolidation";
+  return text(retrieve_one(session, vm, {"runtime.consolidationNeeded"}, what, cancel)
+                  .object.known("runtime.consolidationNeeded", what)) == "true";
 }
 
 }  // namespace hyper::vsphere

@@ -22,19 +22,28 @@ class OwnSnapshot {
 
  private:
   Ref create(const VmInfo& vm, const std::string& task_id, bool quiesce, Op op);
+  void give_up(Op op) noexcept;
 
   Session& session_;
   const Ref vm_;
   const std::string vm_name_, name_;
   Debt debt_;
-  Ref ref_;
+  Ref task_, ref_;
 };
 
-/// Removes the VM's snapshot of that name, if there is one; `ref`, where told, must be it.
+/// Waits for the end, good or bad, of a snapshot's creation: of that task, or, where its reference
+/// is unknown, of all creations that the VM's recent tasks show. Throws HYPER_BUSY where one still
+/// runs after a minute.
+void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
+                       const http::Cancel& cancel);
+
+/// Removes the VM's snapshot of that name, if there is one; `ref`, where known, must be it. Returns
+/// once the VM's tree was read and does not have it.
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
                      const std::string& name, const http::Cancel& cancel);
 
 /// Whether disks wait for consolidation: after a snapshot's removal something went wrong then.
+/// Throws where the server does not say.
 bool needs_consolidation(Session& session, const Ref& vm, const http::Cancel& cancel);
 
 }  // namespace hyper::vsphere

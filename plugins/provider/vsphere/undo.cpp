@@ -14,9 +14,18 @@ namespace {
 /// Ends the session of that fingerprint; HYPER_OK also where it has ended.
 void end_session(Session& session, const std::string& fingerprint, Op op) {
   const Ref& manager = session.content().session_manager;
-  const Retrieved got =
-      retrieve_one(session, manager, {"sessionList"}, "cannot list the server's sessions", op);
-  if (const std::string why = got.object.missing("sessionList"); !why.empty()) {
+  const std::string what = "cannot list the server's sessions";
+  Retrieved got = retrieve_one(session, manager, {"sessionList"}, what, op);
+  std::string why = got.object.missing("sessionList");
+  if (why.empty() && !child(got.object.at("sessionList"), "UserSession")) {
+    // Our own session should be there: some servers send an empty list when it has ended.
+    session.call("CurrentTime", {"ServiceInstance", "ServiceInstance"}, {}, what, op);
+    got = retrieve_one(session, manager, {"sessionList"}, what, op);
+    why = got.object.missing("sessionList");
+    if (why.empty() && !child(got.object.at("sessionList"), "UserSession"))
+      throw Error(HYPER_CORRUPT, what, "its list is empty").retryable();
+  }
+  if (!why.empty()) {
     op.note(Error(HYPER_OK,
                   "a killed run's session may be left; it ends by itself after half an hour", why)
                 .hint("With the privilege Sessions.TerminateSession it would be ended now."));
@@ -69,6 +78,8 @@ void Connection::undo(Op op, const Doc& document) {
       // Only ours: a name that begins as ours do, of that task.
       if (field("name").empty() || field("name") != snapshot_name(field("task_id")))
         throw Error(HYPER_CORRUPT, "this journal entry names no snapshot of ours");
+      // A creation goes on after its run was killed: the tree tells the truth once that has ended.
+      if (field("ref").empty()) wait_for_creation(session_, vm, {"Task", field("task")}, op);
       remove_snapshot(session_, vm, field("ref"), field("name"), op);
     } else if (kind == "power") {
       if (entry.value("restore", nlohmann::ordered_json()) == true && field("was") == "on")

@@ -60,11 +60,12 @@ void read_nic(const pugi::xml_node& device, Session& session, Names& names,
   static_cast<void>(session);
 }
 
-void read_snapshots(const pugi::xml_node& parent, const char* list, int depth, VmInfo& vm) {
+void collect(const pugi::xml_node& parent, const char* list, int depth,
+             std::vector<Snapshot>& out) {
   if (depth > kMaxSnapshotDepth) return;
   each(parent, list, [&](const pugi::xml_node& node) {
-    vm.snapshots.push_back({ref_in(child(node, "snapshot")), text(node, "name"), depth == 0});
-    read_snapshots(node, "childSnapshotList", depth + 1, vm);
+    out.push_back({ref_in(child(node, "snapshot")), text(node, "name")});
+    collect(node, "childSnapshotList", depth + 1, out);
   });
 }
 
@@ -100,6 +101,12 @@ std::string os_hint(const std::string& guest_id, const std::string& guest_family
   return "unknown";
 }
 
+std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree) {
+  std::vector<Snapshot> out;
+  collect(tree, "rootSnapshotList", 0, out);
+  return out;
+}
+
 std::vector<Disk> read_disks(const pugi::xml_node& devices) {
   std::map<std::string, std::string> controllers;  // key → type and bus
   each(devices, "", [&](const pugi::xml_node& device) {
@@ -116,6 +123,7 @@ std::vector<Disk> read_disks(const pugi::xml_node& devices) {
 }
 
 VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel) {
+  std::string what = "cannot read the VM " + ref.id;
   const Retrieved got = retrieve_one(session, ref,
                                      {"name",
                                       "parent",
@@ -145,14 +153,16 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "snapshot",
                                       "layoutEx",
                                       "recentTask"},
-                                     "cannot read the VM " + ref.id, cancel);
+                                     what, cancel);
   const Object& object = got.object;
   VmInfo vm;
   vm.ref = ref;
-  vm.name = unescaped_name(object.text("name"));
-  if (!object.missing("config.hardware.device").empty())
-    throw Fault("cannot read the devices of '" + vm.name + "'",
-                object.missing("config.hardware.device"), "", "privilegeId System.Read");
+  vm.name = unescaped_name(object.required("name", what));
+  what = "cannot read the VM '" + vm.name + "'";
+  // Each of these means something where it is not set: no disks, no snapshots, not encrypted.
+  for (const char* path : {"config.hardware.device", "config.keyId", "config.template",
+                           "config.changeTrackingEnabled", "snapshot"})
+    static_cast<void>(object.known(path, what));
   Ref parent = ref_in(object.at("parent"));
   if (parent.empty()) parent = ref_in(object.at("parentVApp"));
   vm.folder = names.path(parent, cancel);
@@ -166,7 +176,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     const Ref compute = names.parent(vm.host, cancel);
     if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
   }
-  vm.power = power_word(object.text("runtime.powerState"));
+  vm.power = power_word(object.required("runtime.powerState", what));
   vm.vm_file = object.text("config.files.vmPathName");
   vm.guest_id = object.text("config.guestId");
   vm.guest_name = object.text("config.guestFullName");
@@ -192,7 +202,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });
-  read_snapshots(object.at("snapshot"), "rootSnapshotList", 0, vm);
+  vm.snapshots = read_snapshots(object.at("snapshot"));
   read_layout(object.at("layoutEx"), vm);
   each(object.at("recentTask"), "ManagedObjectReference",
        [&](const pugi::xml_node& task) { vm.tasks.push_back(ref_in(task)); });

@@ -25,7 +25,8 @@ struct Disk {
   std::string mode;     ///< "persistent", "independent_persistent" …
   std::string sharing;  ///< "sharingMultiWriter" …
   bool thin = false, has_parent = false, encrypted = false;
-  std::string uuid;  ///< of the backing
+  bool in_snapshot = false;  ///< of ours, which shows its frozen file
+  std::string uuid;          ///< of the backing
   std::string change_id;
   bool flat_extent = false;  ///< the server lists a -flat file for it
   std::string flat_file;     ///< "[datastore] dir/name-flat.vmdk"
@@ -45,7 +46,6 @@ struct Nic {
 struct Snapshot {
   Ref ref;
   std::string name;
-  bool top = false;  ///< has no parent
 };
 
 struct VmInfo {
@@ -72,6 +72,9 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
 
 /// The disks among an array of devices.
 std::vector<Disk> read_disks(const pugi::xml_node& devices);
+
+/// All in a VM's property "snapshot", depth first.
+std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree);
 
 /// "poweredOn" as "on".
 std::string power_word(const std::string& state);
