@@ -40,14 +40,29 @@ const Interface* interface_of(const Plugin& plugin, const Interface* table, cons
   return table;
 }
 
-nlohmann::json parsed(const std::string& text, std::string_view document, const std::string& what) {
-  return accepted_answer(document, parse_object(text, what), what);
+/// Refuses an answer that says that a member must be understood which this host does not know.
+nlohmann::json understood(nlohmann::json answer, std::string_view document,
+                          const std::string& what) {
+  const std::string pointer = not_understood(document, answer);
+  if (pointer.empty()) return answer;
+  Diagnostic diagnostic;
+  diagnostic.code = Code::kUnsupported;
+  diagnostic.summary =
+      what + " answers with a member that must be understood and is not known here";
+  diagnostic.detail = pointer;
+  diagnostic.hint = "update hyperhost, or use an older version of the plugin";
+  diagnostic.path = pointer;
+  throw Error(diagnostic);
 }
 
-/// emitted_object() that is checked against the document's schema.
+nlohmann::json parsed(const std::string& text, std::string_view document, const std::string& what) {
+  return understood(parse_object(text, what), document, what);
+}
+
+/// emitted_object() of a known document.
 template <class F>
 nlohmann::json answered(Operation& op, std::string_view document, const std::string& what, F&& f) {
-  return accepted_answer(document, emitted_object(op, what, std::forward<F>(f)), what);
+  return understood(emitted_object(op, what, std::forward<F>(f)), document, what);
 }
 
 using Undo = hyper_st (*)(void*, hyper_op*, uint32_t, const hyper_doc*) noexcept;
@@ -174,7 +189,7 @@ nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {
-  return answered(op, "sink.token", label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
     return table_.keep(table_.ctx, &op, 0, 1, emit, arg);
   });
 }

@@ -285,7 +285,7 @@ TEST_F(RegistryTest, AnExceptionInAPluginBecomesADiagnostic) {
   Operation op("vm", CancelSource::create());
   void* connection = nullptr;
   const Options options;
-  const hyper_st status = plugin.storage()->connect(&options, &op, &connection);
+  const hyper_st status = plugin.storage()->connect(&op, 0, &options, &connection);
   try {
     op.check(status, "connect");
     FAIL();

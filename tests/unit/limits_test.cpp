@@ -45,7 +45,7 @@ class Zeros final : public hyper::Source {
   const void* borrow(hyper::Op, uint64_t offset, uint64_t, void**) override {
     return bytes_.data() + offset;
   }
-  hyper::FileRange locate(Op) override { return {"/nowhere", 0, kLength}; }
+  hyper::FileRange locate(hyper::Op) override { return {"/nowhere", 0, kLength}; }
   std::unique_ptr<hyper::Source> sibling(hyper::Op, const std::string&) override {
     return std::make_unique<Zeros>();
   }

@@ -45,7 +45,7 @@ class MemberSource final : public hyper::Source {
     traits.length = range_.length;
     return traits;
   }
-  hyper::FileRange locate(Op) override { return range_; }
+  hyper::FileRange locate(hyper::Op) override { return range_; }
 
  private:
   hyper::FileRange range_;
@@ -344,7 +344,7 @@ TEST_F(QemuImgTest, PlanNamesWhatCannotBeDone) {
 TEST_F(QemuImgTest, MissingQemuImgIsOneMessageBeforeAnythingStarts) {
   const test_host::Options options(json{{"qemu_img", "no-such-qemu-img"}});
   void* none = nullptr;
-  EXPECT_EQ(HYPER_NOTFOUND, table_->open(options.raw(), operation_.raw(), &none));
+  EXPECT_EQ(HYPER_NOTFOUND, table_->open(operation_.raw(), 0, options.raw(), &none));
   ASSERT_EQ(1u, operation_.diags().size());
   EXPECT_EQ("\"no-such-qemu-img\" is not installed", operation_.diags()[0].summary);
   EXPECT_EQ("/qemu_img", operation_.diags()[0].path);
@@ -357,7 +357,7 @@ TEST_F(QemuImgTest, TooOldQemuImgIsOneMessage) {
   ASSERT_EQ(0, ::chmod(old.c_str(), 0755));
   const test_host::Options options(json{{"qemu_img", old}});
   void* none = nullptr;
-  EXPECT_EQ(HYPER_CONFIG, table_->open(options.raw(), operation_.raw(), &none));
+  EXPECT_EQ(HYPER_CONFIG, table_->open(operation_.raw(), 0, options.raw(), &none));
   EXPECT_THAT(operation_.text(), HasSubstr("is version 5.0, and 5.1 or newer is needed"));
 }
 
@@ -365,7 +365,7 @@ TEST_F(QemuImgTest, HostThatCannotSpawnIsOneMessage) {
   test_host::TestHost::set_spawn(false);
   const test_host::Options options(json::object());
   void* none = nullptr;
-  EXPECT_EQ(HYPER_UNSUPPORTED, table_->open(options.raw(), operation_.raw(), &none));
+  EXPECT_EQ(HYPER_UNSUPPORTED, table_->open(operation_.raw(), 0, options.raw(), &none));
   EXPECT_THAT(operation_.text(), HasSubstr("hyper.spawn/1"));
 }
 
@@ -731,8 +731,8 @@ TEST_F(Reader, ServerThatDoesNotStartIsOneMessageAndLeavesNothing) {
   OpenSource file(std::make_unique<MemberSource>(path, 0, std::filesystem::file_size(path)));
   const test_host::Options options(json{{"qemu_nbd", broken}});
   hyper::OwnedSource source;
-  EXPECT_EQ(HYPER_FAIL,
-            image_table_->open(options.raw(), operation_.raw(), &file.table, "{}", source.out()));
+  EXPECT_EQ(HYPER_FAIL, image_table_->open(operation_.raw(), 0, options.raw(), &file.table, nullptr,
+                                           source.out()));
   EXPECT_THAT(operation_.text(), HasSubstr("qemu-nbd ended before it served"));
   EXPECT_EQ(0, leftovers());
 }

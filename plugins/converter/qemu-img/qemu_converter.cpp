@@ -68,8 +68,8 @@ std::string QemuConverter::plan(hyper::Op, const hyper::Doc& asked) {
   return text_of(document);
 }
 
-std::string QemuConverter::convert(hyper::Op op, const hyper::Doc& asked,
-                                   hyper::SourceRef source, hyper::SinkRef sink) {
+std::string QemuConverter::convert(hyper::Op op, const hyper::Doc& asked, hyper::SourceRef source,
+                                   hyper::SinkRef sink) {
   ConversionRequest request = parse_request(asked.json(), settings_);
   if (!source.can(HYPER_SOURCE_FILE))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-img reads local files only")

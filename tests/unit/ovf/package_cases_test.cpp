@@ -77,7 +77,7 @@ std::string qemu_driver(const std::string& format) {
 Json in_place_image(TestSource& source, const std::string& format) {
   hyper_file_range range{};
   range.size = sizeof range;
-  EXPECT_EQ(source->locate(source->ctx, &range), HYPER_OK);
+  EXPECT_EQ(source->locate(source->ctx, nullptr, 0, &range), HYPER_OK);
   return {{"driver", qemu_driver(format)},
           {"file",
            {{"driver", "raw"},

@@ -14,11 +14,12 @@ HYPER_EXTERN_C_BEGIN
 #define HYPER_BLOCK_EXTENTS 2u
 #define HYPER_BLOCK_ATTACH 4u
 
-#define HYPER_ATTACH_NBD_UNIX 1 /* emits {"uri", "socket", "export"} */
-#define HYPER_ATTACH_NBD_TCP 2  /* emits {"host", "port"}, loopback: for programs without sockets \
-                                 */
-#define HYPER_ATTACH_QCOW2 3 /* emits {"path"}: a file over the base; other slots wait for detach \
-                              */
+/* NBD_UNIX emits {"uri", "socket", "export"}. NBD_TCP emits {"host", "port"} on loopback, for
+ * programs without sockets. QCOW2 emits {"path"}, a file over the base; no other slot is used until
+ * detach. */
+#define HYPER_ATTACH_NBD_UNIX 1
+#define HYPER_ATTACH_NBD_TCP 2
+#define HYPER_ATTACH_QCOW2 3
 
 typedef struct hyper_block {
   uint32_t size;
