@@ -13,11 +13,10 @@
 #include <variant>
 #include <vector>
 
+#include "core/base/clock.hpp"
 #include "core/base/diagnostic.hpp"
 
 namespace hyperhost {
-
-using WallClock = std::chrono::system_clock;
 
 enum class Stage { kExport, kConvert, kUpload, kVerify };
 /// "export", "convert", "upload", "verify".

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "core/migrate/session.hpp"
-#include "core/state/run_state.hpp"
+#include "core/state/resume_store.hpp"
 #include "core/vm/migration.hpp"
 #include "core/vm/route.hpp"
 

@@ -130,9 +130,9 @@ DiskResult disk_result_from(const nlohmann::json& json) {
 
 std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const VmRoute& route,
                                            Session& session) {
-  const auto state = current_run_state();
-  if (!state) return nullptr;
-  std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
+  const SessionServices& services = session.services();
+  if (!services.resume_store) return nullptr;
+  std::shared_ptr<ResumeLog> log(new ResumeLog(services.resume_store, services.clock, config));
   log->target_ = route.directory.string();
   if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
   if (config.export_manifest) log->manifest_key_ = route.stem + "/manifest.json";
@@ -161,7 +161,7 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
     if (!content.empty()) log->fingerprints_[disk.disk.id] = sha256_of(wish.dump());
   }
   log->vm_fingerprint_ = sha256_of(whole.dump());
-  for (ResumeRecord& record : state->resume_records(log->target_))
+  for (ResumeRecord& record : log->store_->resume_records(log->target_))
     log->records_[record.disk] = std::move(record);
   return log;
 }
@@ -216,7 +216,7 @@ bool ResumeLog::resumable(const std::string& disk_id) const {
 bool ResumeLog::save(ResumeRecord record) {
   const std::lock_guard lock(mutex_);
   try {
-    state_->save_resume(record);
+    store_->save_resume(record);
   } catch (const std::exception& failure) {
     if (!std::exchange(said_, true))
       spdlog::warn("{}: a rerun will not be able to go on from here: {}", target_, failure.what());
@@ -278,7 +278,7 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"artifacts", artifacts},
                    {"task_id", result.task_id},
                    {"finished_at", std::chrono::duration_cast<std::chrono::milliseconds>(
-                                       WallClock::now().time_since_epoch())
+                                       clock_->wall().time_since_epoch())
                                        .count()},
                    {"total_size", result.total_size},
                    {"manifest_path", result.manifest_path},
@@ -286,7 +286,7 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"cloud_destination", result.cloud_destination}};
   const std::lock_guard lock(mutex_);
   try {
-    state_->finish_resume(record);
+    store_->finish_resume(record);
     records_.clear();  // as there: nothing of its disks is wanted any more
     records_.emplace("", record);
   } catch (const std::exception& failure) {
@@ -298,7 +298,7 @@ void ResumeLog::forget() {
   const std::lock_guard lock(mutex_);
   records_.clear();
   try {
-    state_->forget_resume(target_);
+    store_->forget_resume(target_);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: {}", target_, failure.what());
   }
@@ -308,7 +308,7 @@ void ResumeLog::forget(const std::string& disk_id) {
   const std::lock_guard lock(mutex_);
   if (records_.erase(disk_id) == 0) return;
   try {
-    state_->forget_resume(target_, disk_id);
+    store_->forget_resume(target_, disk_id);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: {}", target_, failure.what());
   }

@@ -6,8 +6,9 @@
 
 namespace hyperhost {
 
-Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers)
-    : registry_(registry), choices_(std::move(providers)) {}
+Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers,
+                 SessionServices services)
+    : registry_(registry), choices_(std::move(providers)), services_(std::move(services)) {}
 
 std::string Session::provider_plugin(const std::string& name) const {
   const auto found = choices_.find(name);

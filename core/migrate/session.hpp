@@ -12,22 +12,37 @@
 #include <vector>
 
 #include "core/base/bandwidth.hpp"
+#include "core/base/clock.hpp"
 #include "core/migrate/disk_slots.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
+#include "core/state/resume_store.hpp"
 #include "core/vm/migration.hpp"
 
 namespace hyperhost {
 
+/// What a session keeps its records in and reads the time from.
+struct SessionServices {
+  std::shared_ptr<Journal> journal;           ///< null = plugins may change nothing outside
+  std::shared_ptr<ResumeStore> resume_store;  ///< null = its VMs cannot be resumed
+  std::shared_ptr<const HostClock> clock = HostClock::of_the_machine();
+};
+
 class Session {
  public:
   /// providers: what MigrationConfig::provider may name.
-  Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers);
+  Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers,
+          SessionServices services = {});
 
   PluginRegistry& registry() { return registry_; }
   /// How fast it may send, all in all and for each task.
   const std::shared_ptr<Bandwidth>& bandwidth() const { return bandwidth_; }
   DiskSlots& disk_slots() { return disk_slots_; }
+  const SessionServices& services() const { return services_; }
+  /// An operation that may use the session's journal. `name` as Operation has it.
+  Operation operation(std::string name, std::shared_ptr<CancelSource> cancel) const {
+    return Operation(std::move(name), std::move(cancel), {services_.journal});
+  }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
 
@@ -50,6 +65,7 @@ class Session {
 
   PluginRegistry& registry_;
   const std::map<std::string, PluginChoice> choices_;
+  const SessionServices services_;
   const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
   DiskSlots disk_slots_;
   std::mutex mutex_;

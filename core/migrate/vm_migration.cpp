@@ -30,7 +30,7 @@ VmMigration::VmMigration(Session& session, EventBus& events, const MigrationConf
       result_(result),
       on_planned_(std::move(on_planned)),
       draining_(draining),
-      op_(config.vm_name, cancel_),
+      op_(session.operation(config.vm_name, cancel_)),
       conversions_(session),
       stages_(events, task_) {
   op_.limit_sending(send_limits());
@@ -244,7 +244,7 @@ bool VmMigration::read_again(const Error& failure) {
 }
 
 void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, PendingDisk& out) {
-  Operation op(route_.vm.name + "/" + route.disk.id, cancel_);
+  Operation op = session_.operation(route_.vm.name + "/" + route.disk.id, cancel_);
   op.limit_sending(send_limits());
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "convert"); });
   try {
@@ -270,7 +270,7 @@ void VmMigration::convert_disk(const DiskRoute& route, ProviderVmHandle* vm, Pen
 void VmMigration::close_source(std::unique_ptr<ProviderVmHandle>& vm, hyper_st outcome) {
   if (!vm) return;
   // Undoing is not interrupted by what ended the migration.
-  Operation op(route_.vm.name, CancelSource::create());
+  Operation op = session_.operation(route_.vm.name, CancelSource::create());
   op.on_notice([&](const Diagnostic& diagnostic) { notice(diagnostic, "export"); });
   try {
     vm->close(op, outcome);

@@ -48,7 +48,7 @@ void VmMigration::take_over() {
 
 // Unfinished objects of this VM that a killed run left and that no record speaks of.
 void VmMigration::remove_orphans() {
-  const auto journal = current_journal();
+  const auto& journal = session_.services().journal;
   if (!journal || !route_.resume) return;
   std::set<std::string> keys{route_.stem + "/manifest.json"}, wanted;
   for (const DiskRoute& route : route_.disks) {
@@ -126,7 +126,7 @@ void VmMigration::claim_destination() {
 // Written disks stay under their temporary names where a later run may take them over.
 void VmMigration::drop_pending(bool keep) {
   ResumeLog* log = route_.resume.get();
-  Operation op(route_.vm.name, CancelSource::create());
+  Operation op = session_.operation(route_.vm.name, CancelSource::create());
   for (PendingDisk& disk : pending_) {
     const bool kept = keep && log != nullptr && log->disk(disk.result.id);
     if (kept || !disk.sink || !disk.sink->can(HYPER_SINK_RESUME)) continue;
@@ -155,7 +155,7 @@ void VmMigration::undo(bool keep) {
     notice(kept, "convert");
     return;
   }
-  Operation op(route_.vm.name, CancelSource::create());
+  Operation op = session_.operation(route_.vm.name, CancelSource::create());
   for (auto it = committed_.rbegin(); it != committed_.rend(); ++it) {
     try {
       it->first->remove(op, it->second);

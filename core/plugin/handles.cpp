@@ -186,7 +186,7 @@ std::unique_ptr<ProviderVmHandle> ProviderHandle::open_vm(Operation& op,
   void* vm = nullptr;
   op.check(table_->open_vm(connection_, &op, request.dump().c_str(), &vm),
            label(plugin_, "open_vm"));
-  return std::make_unique<ProviderVmHandle>(*this, vm);
+  return std::make_unique<ProviderVmHandle>(*this, vm, op.services());
 }
 
 bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
@@ -195,7 +195,7 @@ bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
 
 ProviderVmHandle::~ProviderVmHandle() {
   if (vm_ == nullptr) return;
-  Operation op("close", CancelSource::create());
+  Operation op("close", CancelSource::create(), services_);
   try {
     close(op, HYPER_FAIL);
   } catch (const Error& error) {

@@ -115,7 +115,9 @@ class ProviderHandle {
 /// Must be close()d by its owner; the destructor closes as failed. Sources first.
 class ProviderVmHandle {
  public:
-  ProviderVmHandle(ProviderHandle& provider, void* vm) : provider_(provider), vm_(vm) {}
+  /// services: of the operation that opened it, for a close by the destructor.
+  ProviderVmHandle(ProviderHandle& provider, void* vm, OperationServices services)
+      : provider_(provider), vm_(vm), services_(std::move(services)) {}
   ~ProviderVmHandle();
   ProviderVmHandle(const ProviderVmHandle&) = delete;
   ProviderVmHandle& operator=(const ProviderVmHandle&) = delete;
@@ -128,6 +130,7 @@ class ProviderVmHandle {
  private:
   ProviderHandle& provider_;
   void* vm_;
+  const OperationServices services_;
 };
 
 class ConverterHandle {

@@ -20,8 +20,9 @@ Code code_of(hyper_st status) {
 }
 }  // namespace
 
-Operation::Operation(std::string name, std::shared_ptr<CancelSource> cancel)
-    : name_(std::move(name)), cancel_(std::move(cancel)) {}
+Operation::Operation(std::string name, std::shared_ptr<CancelSource> cancel,
+                     OperationServices services)
+    : name_(std::move(name)), cancel_(std::move(cancel)), services_(std::move(services)) {}
 
 std::vector<Diagnostic> Operation::diagnostics() const {
   const std::lock_guard lock(mutex_);

@@ -16,6 +16,7 @@
 #include "core/base/bandwidth.hpp"
 #include "core/base/cancel.hpp"
 #include "core/base/diagnostic.hpp"
+#include "core/state/journal.hpp"
 
 struct hyper_op {};
 struct hyper_cfg {};
@@ -32,6 +33,11 @@ class Options : public hyper_cfg {
   nlohmann::json value_;
 };
 
+/// What the host lends to the calls of one session. Plain values, shared by its operations.
+struct OperationServices {
+  std::shared_ptr<Journal> journal;  ///< null = none is kept
+};
+
 class Operation : public hyper_op {
  public:
   using OnNotice = std::function<void(const Diagnostic&)>;
@@ -40,7 +46,8 @@ class Operation : public hyper_op {
   using OnCheckpoint = std::function<void(const std::string& state_json)>;
 
   /// name: what log lines and messages call it, e.g. "web-01/disk-0".
-  Operation(std::string name, std::shared_ptr<CancelSource> cancel);
+  Operation(std::string name, std::shared_ptr<CancelSource> cancel,
+            OperationServices services = {});
 
   /// Called for each warning and note, on the plugin's thread.
   void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }
@@ -54,6 +61,7 @@ class Operation : public hyper_op {
   const SendLimits& send_limits() const { return send_limits_; }
 
   const std::string& name() const { return name_; }
+  const OperationServices& services() const { return services_; }
   CancelSource& cancel() const { return *cancel_; }
 
   /// All that was reported, in order.
@@ -71,6 +79,7 @@ class Operation : public hyper_op {
  private:
   const std::string name_;
   const std::shared_ptr<CancelSource> cancel_;
+  const OperationServices services_;
   OnNotice on_notice_;
   OnProgress on_progress_;
   SendLimits send_limits_;

@@ -268,7 +268,7 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
       add(bound.migrations[i], spec, spec->vm);
       continue;
     }
-    Operation op("inventory", cancel);
+    Operation op = orchestrator.session().operation("inventory", cancel);
     std::size_t matches = 0;
     try {
       orchestrator.session()

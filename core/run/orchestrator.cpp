@@ -53,9 +53,10 @@ std::string make_task_id(const std::string& vm_name) {
   return now_compact() + "-" + name.substr(0, 60) + "-" + random_hex(3);
 }
 
-MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry)
+MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
+                                             SessionServices services)
     : config_(std::move(config)),
-      session_(registry, config_.providers),
+      session_(registry, config_.providers, std::move(services)),
       run_id_(now_compact() + "-" + random_hex(3)) {
   session_.bandwidth()->whole().set(config_.bandwidth_limit);
   session_.bandwidth()->sources().set(config_.source_bandwidth_limit);
@@ -144,8 +145,8 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   result.task_id = task->task_id;
   result.vm_name = config.vm_name;
   result.provider = task->provider;
-  result.start_time = WallClock::now();
-  const auto begin = std::chrono::steady_clock::now();
+  result.start_time = session_.services().clock->wall();
+  const auto begin = session_.services().clock->steady();
   bool told = false;
   const auto start = [&](const VmRoute* route) {
     if (std::exchange(told, true)) return;
@@ -194,8 +195,8 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
       *text = Redactor::global().redact(*text);
     result.error = to_string(result.diagnostic);
   }
-  result.end_time = WallClock::now();
-  result.total_duration = std::chrono::steady_clock::now() - begin;
+  result.end_time = session_.services().clock->wall();
+  result.total_duration = session_.services().clock->steady() - begin;
   return result;
 }
 
@@ -216,7 +217,7 @@ void MigrationOrchestrator::finish(MigrationResult& result,
 
 VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,
                                          const std::shared_ptr<CancelSource>& cancel) {
-  Operation op(config.vm_name, cancel);
+  Operation op = session_.operation(config.vm_name, cancel);
   try {
     return plan_route(session_, config, op);
   } catch (const Error& failure) {

@@ -55,7 +55,8 @@ struct BatchOptions {
 class MigrationOrchestrator {
  public:
   /// Initialize. Throws Error where a required audit log cannot be opened.
-  MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry);
+  MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
+                        SessionServices services = {});
   ~MigrationOrchestrator();
   MigrationOrchestrator(const MigrationOrchestrator&) = delete;
   MigrationOrchestrator& operator=(const MigrationOrchestrator&) = delete;

@@ -46,15 +46,11 @@ class PlanRun {
       return stopped(kExitUsage);
     }
     std::unique_ptr<MigrationOrchestrator> orchestrator;
-    try {
-      orchestrator = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_);
-    } catch (const Error& failure) {
-      diagnostics_.push_back(failure.diagnostic());
-      return stopped(kExitPreflight);
-    }
     const auto& cancel = context_.cancel();
     try {
       open_state(only_check);
+      orchestrator = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_,
+                                                             SessionServices{state_, state_});
     } catch (const Error& failure) {
       diagnostics_.push_back(failure.diagnostic());
       return stopped(kExitPreflight);
@@ -215,8 +211,6 @@ class PlanRun {
     const std::filesystem::path directory = default_state_dir();
     if (only_check && !std::filesystem::exists(directory / "state.db", ignored)) return;
     state_ = StateStore::open(directory, !only_check);
-    set_journal(state_);
-    set_run_state(state_);
     // What runs of this plan have not come to its end, back to the last one that did?
     for (const RunRecord& run : state_->runs(kRunsLookedAt)) {
       if (run.plan_file != plan_file()) continue;

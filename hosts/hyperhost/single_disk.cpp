@@ -121,12 +121,14 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
 /// The one disk of a package's one VM that is meant, opened in place.
 class Package {
  public:
-  Package(PluginRegistry& registry, const SingleDiskOptions& options, Operation& op)
+  Package(PluginRegistry& registry, const SessionServices& services,
+          const SingleDiskOptions& options, Operation& op)
       : session_(registry,
                  {{"package",
                    {"local-ovf", Options(nlohmann::json{
                                      {"path", std::filesystem::absolute(options.input).string()},
-                                     {"verify_checksums", !options.no_digest}})}}}) {
+                                     {"verify_checksums", !options.no_digest}})}}},
+                 services) {
     ProviderHandle& provider = session_.provider("package", op);
     std::vector<std::string> vms;
     provider.list_vms(op, "",
@@ -224,14 +226,15 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
     throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
   if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
     throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  SessionServices services;
   try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
-    set_journal(StateStore::open(default_state_dir()));
+    services.journal = StateStore::open(default_state_dir());
   } catch (const Error& failure) {
     spdlog::debug("no journal is kept: {}", failure.what());
   }
   MigrationConfig config = config_of(options, output);
-  Session session(registry, {});
-  Operation op(output.filename().string(), cancel);
+  Session session(registry, {}, services);
+  Operation op = session.operation(output.filename().string(), cancel);
   if (options.allow_backing) allow_backing(session, registry, op);
   std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
 
@@ -241,7 +244,7 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
   DiskRoute route;
   std::unique_ptr<Package> package;
   if (options.source_format.empty() && is_package(*source, op)) {
-    package = std::make_unique<Package>(registry, options, op);
+    package = std::make_unique<Package>(registry, services, options, op);
     route.disk = package->disk();
   } else {
     route.disk.id = "disk-0";

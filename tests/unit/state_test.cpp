@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <hyper/hyper.h>
+#include <hyper/op.hpp>
 
 #include <filesystem>
 #include <fstream>
@@ -22,10 +23,7 @@ class State : public testing::Test {
     char name[] = "/tmp/hyperhost-state-XXXXXX";
     directory_ = std::filesystem::path(::mkdtemp(name)) / "state";
   }
-  ~State() override {
-    set_journal(nullptr);
-    std::filesystem::remove_all(directory_.parent_path());
-  }
+  ~State() override { std::filesystem::remove_all(directory_.parent_path()); }
   std::vector<std::string> open_kinds(const std::string& plugin) {
     std::vector<std::string> out;
     StateStore::open(directory_)->each_entry(plugin, [&](const JournalEntry& entry) {
@@ -94,13 +92,17 @@ TEST_F(State, ADatabaseOfANewerProgramOrADamagedOneIsRefusedByName) {
   }
 }
 
-TEST_F(State, PluginsSeeTheJournalThatIsSetAndNoneOtherwise) {
-  EXPECT_EQ(host_table()->get_ext(HYPER_EXT_JOURNAL), nullptr);
-  set_journal(StateStore::open(directory_));
+TEST_F(State, PluginsWriteToTheJournalOfTheOperationTheyAreCalledWith) {
   const auto* table = static_cast<const hyper_journal*>(host_table()->get_ext(HYPER_EXT_JOURNAL));
   ASSERT_NE(table, nullptr);
-  Operation op("test", CancelSource::create());
   uint64_t entry = 0;
+  Operation none("test", CancelSource::create());
+  EXPECT_EQ(table->open(&none, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
+  EXPECT_EQ(table->open(nullptr, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
+  EXPECT_TRUE(none.diagnostics().empty());
+  EXPECT_FALSE(hyper::Journal::kept(hyper::Op(&none)));
+  Operation op("test", CancelSource::create(), {StateStore::open(directory_)});
+  EXPECT_TRUE(hyper::Journal::kept(hyper::Op(&op)));
   const char* snapshot = R"({"plugin": "vsphere", "kind": "snapshot", "ref": "snapshot-1"})";
   EXPECT_EQ(table->open(&op, R"({"kind": "snapshot"})", &entry), HYPER_FAIL);
   EXPECT_EQ(table->open(&op, "[]", &entry), HYPER_FAIL);

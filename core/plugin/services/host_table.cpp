@@ -9,7 +9,6 @@
 
 #include "core/base/redactor.hpp"
 #include "core/plugin/operation.hpp"
-#include "core/state/journal.hpp"
 
 namespace hyperhost {
 namespace {
@@ -52,8 +51,7 @@ const hyper_checkpoint* checkpoint_table() {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
-    return current_journal() ? journal_table() : nullptr;
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return checkpoint_table();
   return nullptr;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host extension "hyper.journal/1" over the current Journal.
+// The host extension "hyper.journal/1" over the journal of the operation that a call belongs to.
 #include <hyper/hyper.h>
 
 #include <cstring>
+#include <map>
 #include <mutex>
 
 #include "core/os/process_identity.hpp"
@@ -14,10 +15,34 @@ namespace {
 
 constexpr std::size_t kMaxEntryBytes = 64 * 1024;
 
-std::mutex journal_mutex;
-std::shared_ptr<Journal>& journal_slot() {
-  static std::shared_ptr<Journal> journal;
-  return journal;
+/// Where each open entry stands: a close() may come without an operation.
+class OpenEntries {
+ public:
+  void add(uint64_t entry, const std::shared_ptr<Journal>& journal) {
+    const std::lock_guard lock(mutex_);
+    journals_[entry] = journal;
+  }
+  std::shared_ptr<Journal> take(uint64_t entry) {
+    const std::lock_guard lock(mutex_);
+    const auto found = journals_.find(entry);
+    if (found == journals_.end()) return nullptr;
+    const auto journal = found->second.lock();
+    journals_.erase(found);
+    return journal;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uint64_t, std::weak_ptr<Journal>> journals_;
+};
+
+OpenEntries& open_entries() {
+  static OpenEntries entries;
+  return entries;
+}
+
+std::shared_ptr<Journal> journal_of(hyper_op* op) {
+  return op == nullptr ? nullptr : static_cast<Operation*>(op)->services().journal;
 }
 
 hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
@@ -33,12 +58,10 @@ hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
 }
 
 template <class F>
-hyper_st with_journal(hyper_op* op, F&& f) noexcept {
+hyper_st with_journal(hyper_op* op, const std::shared_ptr<Journal>& journal, F&& f) noexcept {
+  if (!journal) return HYPER_UNSUPPORTED;
   try {
-    const auto journal = current_journal();
-    if (!journal)
-      throw Error(Code::kUnsupported, "no journal is kept here: nothing may be changed");
-    f(*journal);
+    f();
     return HYPER_OK;
   } catch (const Error& error) {
     return report_error(op, error.diagnostic());
@@ -57,23 +80,32 @@ nlohmann::json parsed(const char* json) {
 }
 
 hyper_st open(hyper_op* op, const char* json, uint64_t* entry) noexcept {
-  return with_journal(op, [&](Journal& journal) {
+  const auto journal = journal_of(op);
+  return with_journal(op, journal, [&] {
     const nlohmann::json what = parsed(json);
-    *entry = journal.open_entry(what["plugin"].get<std::string>(), what);
+    *entry = journal->open_entry(what["plugin"].get<std::string>(), what);
+    open_entries().add(*entry, journal);
   });
 }
 
 hyper_st update(hyper_op* op, uint64_t entry, const char* json) noexcept {
-  return with_journal(op, [&](Journal& journal) { journal.update_entry(entry, parsed(json)); });
+  const auto journal = journal_of(op);
+  return with_journal(op, journal, [&] {
+    journal->update_entry(entry, parsed(json));
+    open_entries().add(entry, journal);
+  });
 }
 
 hyper_st close(hyper_op* op, uint64_t entry) noexcept {
-  return with_journal(op, [&](Journal& journal) { journal.close_entry(entry); });
+  const auto opened_in = open_entries().take(entry);
+  const auto journal = op == nullptr ? opened_in : journal_of(op);
+  return with_journal(op, journal, [&] { journal->close_entry(entry); });
 }
 
 hyper_st list(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) noexcept {
-  return with_journal(op, [&](Journal& journal) {
-    journal.each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
+  const auto journal = journal_of(op);
+  return with_journal(op, journal, [&] {
+    journal->each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
       nlohmann::json what = entry.what;
       what["entry"] = entry.id;
       what["abandoned"] = process_state(entry.owner) == ProcessState::kGone;
@@ -85,16 +117,6 @@ hyper_st list(hyper_op* op, const char* plugin, hyper_emit emit, void* arg) noex
 }
 
 }  // namespace
-
-void set_journal(std::shared_ptr<Journal> journal) {
-  const std::lock_guard lock(journal_mutex);
-  journal_slot() = std::move(journal);
-}
-
-std::shared_ptr<Journal> current_journal() {
-  const std::lock_guard lock(journal_mutex);
-  return journal_slot();
-}
 
 const hyper_journal* journal_table() {
   static const hyper_journal table = {sizeof(hyper_journal), 0, open, update, close, list};
