@@ -73,10 +73,6 @@ class ResumeLog {
   bool said_ = false;
 };
 
-nlohmann::json to_json(const DiskResult& result);
-/// Throws Error(kCorrupt).
-DiskResult disk_result_from(const nlohmann::json& json);
-
 /// Whether what was done so far may be of use to another run, by what ended this one.
 bool worth_keeping(Code code);
 

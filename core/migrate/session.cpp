@@ -2,6 +2,7 @@
 #include "core/migrate/session.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 
 namespace hyperhost {
@@ -16,12 +17,18 @@ std::string Session::provider_plugin(const std::string& name) const {
 }
 
 template <class Handle>
-Handle& Session::cached(std::map<std::string, std::unique_ptr<Handle>>& cache,
-                        const std::string& key, const PluginChoice& choice, Operation& op) {
-  const std::lock_guard lock(mutex_);
-  auto& slot = cache[key];
-  if (!slot) slot = std::make_unique<Handle>(registry_.load(choice.plugin), choice.options, op);
-  return *slot;
+Handle& Session::cached(Slots<Handle>& slots, const std::string& key, const PluginChoice& choice,
+                        Operation& op) {
+  const auto found = [&] {
+    const std::lock_guard lock(mutex_);
+    return slots.try_emplace(key).first;  // a map's nodes stay where they are
+  }();
+  Slot<Handle>& slot = found->second;
+  std::unique_lock lock(slot.mutex, std::defer_lock);
+  while (!lock.try_lock_for(std::chrono::milliseconds(100))) op.cancel().check();
+  if (!slot.handle)
+    slot.handle = std::make_unique<Handle>(registry_.load(choice.plugin), choice.options, op);
+  return *slot.handle;
 }
 
 ProviderHandle& Session::provider(const std::string& name, Operation& op) {

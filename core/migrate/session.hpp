@@ -59,20 +59,29 @@ class Session {
                    const std::function<bool(const ImageReader&)>& use);
 
  private:
+  /// Opened by the first caller; others wait for that one key only. A failed open leaves the slot
+  /// empty, and the next caller tries again.
   template <class Handle>
-  Handle& cached(std::map<std::string, std::unique_ptr<Handle>>& cache, const std::string& key,
-                 const PluginChoice& choice, Operation& op);
+  struct Slot {
+    std::timed_mutex mutex;
+    std::unique_ptr<Handle> handle;
+  };
+  template <class Handle>
+  using Slots = std::map<std::string, Slot<Handle>>;
+  template <class Handle>
+  Handle& cached(Slots<Handle>& slots, const std::string& key, const PluginChoice& choice,
+                 Operation& op);
 
   PluginRegistry& registry_;
   const std::map<std::string, PluginChoice> choices_;
   const SessionServices services_;
   const std::shared_ptr<Bandwidth> bandwidth_ = std::make_shared<Bandwidth>();
   DiskSlots disk_slots_;
-  std::mutex mutex_;
+  std::mutex mutex_;  ///< of the maps; never held while something is opened
   std::map<std::string, Options> converter_options_;
-  std::map<std::string, std::unique_ptr<ProviderHandle>> providers_;
-  std::map<std::string, std::unique_ptr<ConverterHandle>> converters_;
-  std::map<std::string, std::unique_ptr<StorageHandle>> storages_;
+  Slots<ProviderHandle> providers_;
+  Slots<ConverterHandle> converters_;
+  Slots<StorageHandle> storages_;
 };
 
 }  // namespace hyperhost

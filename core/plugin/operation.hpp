@@ -91,6 +91,11 @@ class Operation : public hyper_op {
   std::chrono::steady_clock::time_point last_progress_{};
 };
 
+/// The ABI's form of a diagnostic; its texts are the diagnostic's own and live as long as it does.
+hyper_diag diag_of(const Diagnostic& diagnostic);
+/// Reports it as the operation's and returns its status, for functions of the host's tables.
+hyper_st report_to(hyper_op* op, const Diagnostic& diagnostic) noexcept;
+
 /// The table passed to every plugin's start(). Constant.
 const hyper_host* host_table();
 

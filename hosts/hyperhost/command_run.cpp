@@ -15,6 +15,7 @@
 #include "core/run/watchers.hpp"
 #include "core/state/host_entries.hpp"
 #include "core/state/sqlite/state_store.hpp"
+#include "core/vm/result_json.hpp"
 #include "core/watch/recorder/run_recorder.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
@@ -273,7 +274,7 @@ class PlanRun {
       results = orchestrator.migrate_batch(
           bound_.migrations, bound_.batch, context_.cancel(), [&](const MigrationResult& result) {
             try {
-              state_->save_result(result.task_id, result_json(result));
+              state_->save_result(result.task_id, to_json(result));
             } catch (const Error& failure) {
               spdlog::warn("the result of {} is not recorded: {}", result.vm_name, failure.what());
             }
@@ -286,7 +287,7 @@ class PlanRun {
     const std::vector<WebhookStats> hooks = watchers->webhook_stats();
     if (context_.json()) {
       nlohmann::json list = nlohmann::json::array(), told = nlohmann::json::array();
-      for (const MigrationResult& result : results) list.push_back(result_json(result));
+      for (const MigrationResult& result : results) list.push_back(to_json(result));
       for (const WebhookStats& hook : hooks) told.push_back(webhook_json(hook));
       context_.print_json({{"plan", options_.plan}, {"results", list}, {"webhooks", told}});
     } else {

@@ -2,6 +2,7 @@
 // What a later run takes over from an earlier one, and when it starts from the front.
 #include <gmock/gmock.h>
 
+#include "core/vm/result_json.hpp"
 #include "tests/support/memory_plugins.hpp"
 
 namespace hyperhost::testing_memory {
@@ -97,6 +98,43 @@ TEST_F(Resume, AFinishedVmIsNotDoneAgain) {
   EXPECT_EQ(again.disks.size(), 2u);
   EXPECT_EQ(again.converted_files.at(1), file("web/web-disk-1.raw").string());
   EXPECT_EQ(world_.count("open web"), 0u);
+}
+
+TEST_F(Resume, AFinishedVmIsReportedWithAllThatItsRunReported) {
+  MigrationConfig wanted = uploading("web");
+  wanted.presign = std::chrono::seconds(60);
+  interrupt("half bbbb", wanted);
+  const MigrationResult first = migrate(wanted);
+  ASSERT_TRUE(first.success) << first.error;
+  const MigrationResult again = migrate(wanted);
+  ASSERT_TRUE(again.already_done);
+  for (std::size_t i = 0; i < 2; ++i)
+    EXPECT_EQ(to_json(again.disks.at(i)), to_json(first.disks.at(i)));
+  EXPECT_TRUE(again.disks[0].adopted);
+  EXPECT_EQ(again.disks[1].resumed_bytes, 2u);
+  EXPECT_EQ(again.disks[1].url, "https://signed/web/web-disk-1.raw");
+  EXPECT_EQ(again.manifest_url, first.manifest_url);
+}
+
+TEST(DiskResultJson, IsReadBackAsItWasWritten) {
+  DiskResult disk;
+  disk.id = "disk-0";
+  disk.source_checksum = "sha256:aa";
+  disk.boot_order = 3;
+  disk.staged = disk.adopted = true;
+  disk.resumed_bytes = 7;
+  disk.url = "https://x";
+  disk.convert_duration = std::chrono::nanoseconds(1'500'000'001);
+  disk.notes = {"a", "b"};
+  const DiskResult back = disk_result_from(to_json(disk));
+  EXPECT_EQ(to_json(back), to_json(disk));
+  EXPECT_EQ(back.convert_duration, disk.convert_duration);
+  EXPECT_EQ(back.source_checksum, "sha256:aa");
+  EXPECT_THROW(disk_result_from(json::array()), Error);
+  EXPECT_THROW(disk_result_from(json{{"id", 7}}), Error);
+  json damaged = to_json(disk);
+  damaged["verify_seconds"] = -1;
+  EXPECT_THROW(disk_result_from(damaged), Error);
 }
 
 TEST_F(Resume, AFinishedVmIsDoneAgainWhereItsContentChanged) {

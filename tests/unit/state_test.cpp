@@ -122,6 +122,32 @@ TEST_F(State, PluginsWriteToTheJournalOfTheOperationTheyAreCalledWith) {
   EXPECT_EQ(open_kinds("vsphere"), std::vector<std::string>{});
 }
 
+TEST_F(State, AFailureOfTheJournalReachesThePluginsOperationWhole) {
+  class Failing final : public Journal {
+    uint64_t open_entry(const std::string&, const nlohmann::json&) override {
+      Diagnostic out;
+      out.code = Code::kBusy;
+      out.summary = "locked";
+      out.hint = "wait";
+      out.path = "/state";
+      out.retryable = true;
+      out.retry_after = std::chrono::seconds(3);
+      throw Error(out);
+    }
+    void update_entry(uint64_t, const nlohmann::json&) override {}
+    void close_entry(uint64_t) override {}
+    void each_entry(const std::string&, const std::function<void(const JournalEntry&)>&) override {}
+  };
+  Operation op("test", CancelSource::create(), {std::make_shared<Failing>()});
+  uint64_t entry = 0;
+  EXPECT_EQ(journal_table()->open(&op, R"({"plugin": "vsphere"})", &entry), HYPER_BUSY);
+  ASSERT_EQ(op.diagnostics().size(), 1u);
+  const Diagnostic said = op.diagnostics()[0];
+  EXPECT_TRUE(said.retryable);
+  EXPECT_EQ(said.retry_after, std::chrono::seconds(3));
+  EXPECT_EQ(said.summary + said.hint + said.path, "lockedwait/state");
+}
+
 TEST_F(State, AnEntryKnowsWhetherItsProcessLives) {
   StateStore::open(directory_)->open_entry("vsphere", {{"plugin", "vsphere"}});
   std::string owner;

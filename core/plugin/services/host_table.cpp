@@ -34,13 +34,7 @@ hyper_st save_checkpoint(hyper_op* op, const char* state, uint64_t length) noexc
   } catch (const std::exception& error) {
     failure.summary = error.what();
   }
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(failure.code);
-  diag.summary = failure.summary.c_str();
-  diag.detail = failure.detail.c_str();
-  diag.hint = failure.hint.c_str();
+  const hyper_diag diag = diag_of(failure);
   return report(op, &diag);
 }
 

@@ -45,18 +45,6 @@ std::shared_ptr<Journal> journal_of(hyper_op* op) {
   return op == nullptr ? nullptr : static_cast<Operation*>(op)->services().journal;
 }
 
-hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(error.code);
-  diag.summary = error.summary.c_str();
-  diag.detail = error.detail.c_str();
-  diag.hint = error.hint.c_str();
-  diag.native_code = error.native_code;
-  return host_table()->report(op, &diag);
-}
-
 template <class F>
 hyper_st with_journal(hyper_op* op, const std::shared_ptr<Journal>& journal, F&& f) noexcept {
   if (!journal) return HYPER_UNSUPPORTED;
@@ -64,9 +52,9 @@ hyper_st with_journal(hyper_op* op, const std::shared_ptr<Journal>& journal, F&&
     f();
     return HYPER_OK;
   } catch (const Error& error) {
-    return report_error(op, error.diagnostic());
+    return report_to(op, error.diagnostic());
   } catch (const std::exception& error) {
-    return report_error(op, Error(Code::kFail, "journal", error.what()).diagnostic());
+    return report_to(op, Error(Code::kFail, "journal", error.what()).diagnostic());
   }
 }
 
