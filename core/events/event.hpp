@@ -15,12 +15,9 @@
 
 #include "core/base/clock.hpp"
 #include "core/base/diagnostic.hpp"
+#include "core/events/stage.hpp"
 
 namespace hyperhost {
-
-enum class Stage { kExport, kConvert, kUpload, kVerify };
-/// "export", "convert", "upload", "verify".
-const char* stage_name(Stage stage);
 
 enum class Outcome { kSucceeded, kFailed, kCancelled, kSkipped };
 /// "succeeded", "failed", "cancelled", "skipped".

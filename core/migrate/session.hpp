@@ -14,6 +14,7 @@
 #include "core/base/bandwidth.hpp"
 #include "core/base/clock.hpp"
 #include "core/migrate/disk_slots.hpp"
+#include "core/migrate/vm_stage.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/state/resume_store.hpp"
@@ -26,6 +27,7 @@ struct SessionServices {
   std::shared_ptr<Journal> journal;           ///< null = plugins may change nothing outside
   std::shared_ptr<ResumeStore> resume_store;  ///< null = its VMs cannot be resumed
   std::shared_ptr<const HostClock> clock = HostClock::of_the_machine();
+  std::shared_ptr<const VmStageTable> stages{};  ///< null = vm_stage_table()
 };
 
 class Session {
@@ -39,9 +41,13 @@ class Session {
   const std::shared_ptr<Bandwidth>& bandwidth() const { return bandwidth_; }
   DiskSlots& disk_slots() { return disk_slots_; }
   const SessionServices& services() const { return services_; }
+  const VmStageTable& stages() const {
+    return services_.stages ? *services_.stages : vm_stage_table();
+  }
   /// An operation that may use the session's journal. `name` as Operation has it.
-  Operation operation(std::string name, std::shared_ptr<CancelSource> cancel) const {
-    return Operation(std::move(name), std::move(cancel), {services_.journal});
+  Operation operation(std::string name, std::shared_ptr<CancelSource> cancel,
+                      SendLimits limits = {}) const {
+    return Operation(std::move(name), std::move(cancel), {services_.journal}, std::move(limits));
   }
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;

@@ -21,8 +21,11 @@ Code code_of(hyper_st status) {
 }  // namespace
 
 Operation::Operation(std::string name, std::shared_ptr<CancelSource> cancel,
-                     OperationServices services)
-    : name_(std::move(name)), cancel_(std::move(cancel)), services_(std::move(services)) {}
+                     OperationServices services, SendLimits limits)
+    : name_(std::move(name)),
+      cancel_(std::move(cancel)),
+      services_(std::move(services)),
+      send_limits_(std::move(limits)) {}
 
 std::vector<Diagnostic> Operation::diagnostics() const {
   const std::lock_guard lock(mutex_);

@@ -46,8 +46,8 @@ class Operation : public hyper_op {
   using OnCheckpoint = std::function<void(const std::string& state_json)>;
 
   /// name: what log lines and messages call it, e.g. "web-01/disk-0".
-  Operation(std::string name, std::shared_ptr<CancelSource> cancel,
-            OperationServices services = {});
+  Operation(std::string name, std::shared_ptr<CancelSource> cancel, OperationServices services = {},
+            SendLimits limits = {});
 
   /// Called for each warning and note, on the plugin's thread.
   void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }

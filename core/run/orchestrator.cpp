@@ -151,11 +151,9 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   const auto start = [&](const VmRoute* route) {
     if (std::exchange(told, true)) return;
     event::TaskStarted started;
-    started.stages = {Stage::kExport};
-    if (config.enable_conversion) started.stages.push_back(Stage::kConvert);
-    if (config.enable_conversion && config.verify_export != Verify::kNone)
-      started.stages.push_back(Stage::kVerify);
-    if (config.upload_to_cloud) started.stages.push_back(Stage::kUpload);
+    started.stages.clear();
+    for (const auto& stage : stages_of(session_.stages(), config))
+      for (const Stage announced : stage->announces(config)) started.stages.push_back(announced);
     if (route != nullptr) {
       started.disks = static_cast<uint32_t>(route->disks.size());
       started.guest_bytes = result.total_size;

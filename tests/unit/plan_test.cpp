@@ -147,7 +147,7 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
 TEST(Plan, MergeKeysShareSettings) {
   const PlanResult result = load_plan(kExamples / "overnight.yaml");
   ASSERT_TRUE(result.plan) << messages(result);
-  EXPECT_EQ(result.plan->migrations.at(1).vm, "/DC/vm/prod/db-02");
+  EXPECT_EQ(result.plan->migrations.at(1).vm_name, "/DC/vm/prod/db-02");
   EXPECT_EQ(result.plan->migrations.at(1).priority, 10);
 }
 
@@ -185,7 +185,7 @@ TEST(Plan, OverridesAreValidatedLikeTheFile) {
   const PlanResult good =
       with({"defaults.verify=none", "migrations[0].tags.owner=me", "converter=qemu-img"});
   ASSERT_TRUE(good.plan) << messages(good);
-  EXPECT_EQ(good.plan->migrations[0].verify, Verify::kNone);
+  EXPECT_EQ(good.plan->migrations[0].verify_export, Verify::kNone);
   EXPECT_EQ(good.plan->migrations[0].tags.at("owner"), "me");
   EXPECT_EQ(good.plan->migrations[0].converter.plugin, "qemu-img");
   const PlanResult bad = with({"defaults.verfy=none", "migrations[3].vm=x", "nonsense"});
