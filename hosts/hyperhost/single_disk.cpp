@@ -197,8 +197,6 @@ PluginChoice input_provider(PluginRegistry& registry, const SingleDiskOptions& o
 
 /// Mistakes in the command line.
 void check_options(const SingleDiskOptions& options, const std::filesystem::path& output) {
-  if (options.input.empty() || options.output.empty())
-    throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
   for (const std::string* name : {&options.input, &options.output})
     if (find_invalid_utf8(*name) != std::string_view::npos)
       throw Error(Code::kConfig, "the name " + *name + " is not UTF-8", "", "rename the file");
@@ -270,6 +268,8 @@ void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel,
                                const OnStageProgress& progress) {
+  if (options.input.empty() || options.output.empty())
+    throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
   const auto output = std::filesystem::absolute(options.output).lexically_normal();
   check_options(options, output);
   SessionServices services;
