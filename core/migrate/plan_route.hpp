@@ -20,7 +20,7 @@ struct VmCheck;
 void plan_disks(VmCheck& check);
 
 /// Connects and asks; changes nothing. Throws Error if the VM cannot even be described; everything
-/// else (target exists, no space, a disk nobody can convert) is a finding.
+/// else (target exists, no space, a disk that no converter takes) is a finding.
 VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op);
 
 }  // namespace hyperhost

@@ -128,7 +128,7 @@ std::optional<ResumeRecord> ResumeLog::vm() const {
   const auto record = records_.find("");
   if (record == records_.end() || record->second.fingerprint != vm_fingerprint_)
     return std::nullopt;
-  // A content that could not be told then, or cannot be now, is not known to be another.
+  // If either content is unknown, the source counts as unchanged.
   const auto then = record->second.result.find("contents");
   for (const auto& [disk, content] : contents_) {
     const std::string was =

@@ -163,7 +163,7 @@ void BatchOrchestrator::look(std::size_t index) {
 }
 
 // What was not checked before the first byte is checked while the first VMs run: an error that
-// would come in the small hours is told at once.
+// would come in the small hours is reported at once.
 void BatchOrchestrator::look_ahead(const std::stop_token& stop) {
   for (const std::size_t index : order_) {
     if (stop.stop_requested() || cancel_->cancelled()) return;

@@ -67,7 +67,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRe
       };
     audit_ = AuditLogger::open(config_.audit);
     events_.subscribe(audit_.get(),
-                      Watch::kAudit);  // first: it is written before anybody else is told
+                      Watch::kAudit);  // first: it is written before any other observer reacts
   }
   if (config_.enable_progress) {
     progress_ = std::make_unique<ProgressTracker>();
@@ -119,8 +119,8 @@ std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(
                                             {config.enable_metrics, Watch::kMetrics},
                                             {config.enable_audit_logging, Watch::kAudit},
                                             {config.enable_webhooks, Watch::kWebhooks}};
-  for (const auto& [told, as] : watched)
-    if (!told) task->unwatched |= static_cast<uint32_t>(as);
+  for (const auto& [wanted, as] : watched)
+    if (!wanted) task->unwatched |= static_cast<uint32_t>(as);
   return task;
 }
 
@@ -147,9 +147,9 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   result.provider = task->provider;
   result.start_time = session_.services().clock->wall();
   const auto begin = session_.services().clock->steady();
-  bool told = false;
+  bool started_published = false;
   const auto start = [&](const VmRoute* route) {
-    if (std::exchange(told, true)) return;
+    if (std::exchange(started_published, true)) return;
     event::TaskStarted started;
     started.stages.clear();
     for (const auto& stage : stages_of(session_.stages(), config))
@@ -179,7 +179,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
     result.diagnostic = Error(Code::kFail, "internal error", failure.what()).diagnostic();
   }
   if (!result.success) {
-    if (!told) {
+    if (!started_published) {
       try {
         start(nullptr);
       } catch (const Error& failure) {

@@ -91,7 +91,7 @@ class MigrationOrchestrator {
   /// For a host that resolves the hooks' secrets late: as with enable_webhooks. Before the first
   /// migration; at most once. Throws Error for a configuration that cannot work.
   void add_webhooks(std::vector<WebhookConfig> hooks);
-  /// Delivers what webhooks have queued (ten seconds at most); they are told nothing more.
+  /// Delivers what webhooks have queued (ten seconds at most); they get nothing more.
   void finish_webhooks();
 
  private:

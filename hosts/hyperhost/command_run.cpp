@@ -137,7 +137,7 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
   add_progress_option(*run, context);
   add_watch_flags(*run, options->watch);
   run->add_flag("--fresh", options->run.fresh,
-                "Begin anew instead of going on where an earlier run of the plan ended; what that "
+                "Start over instead of resuming an earlier run of the plan; what that "
                 "run finished is only replaced with overwrite: true");
   run->footer(
       "SIGTERM: nothing begins any more, the disks that run are finished. SIGINT, or SIGTERM "
