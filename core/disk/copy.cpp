@@ -196,7 +196,7 @@ std::unique_ptr<SourceHandle> stage_source(const SourceHandle& source, const std
   const std::string file = "." + name + kStagingMark + random_id();
   const std::string path = directory + "/" + file;
   auto unlink = std::make_shared<Unlink>(
-      path, std::make_unique<HostEntry>(current_journal(), kStagingEntry, directory, file));
+      path, std::make_unique<HostEntry>(op.services().journal, kStagingEntry, directory, file));
   const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd.valid()) throw errno_error(errno, "create a staging file in " + directory);
   const auto write = [&](uint64_t offset, const unsigned char* data, uint64_t size) {

@@ -124,16 +124,19 @@ class BlankSource final : public hyper::Source {
 
 }  // namespace
 
-std::unique_ptr<SourceHandle> open_file_source(const std::string& path, const std::string& format) {
-  static_cast<void>(host_table());
+std::unique_ptr<hyper::Source> file_source(const std::string& path, const std::string& format) {
   const std::string absolute = std::filesystem::absolute(path).lexically_normal().string();
   // Without O_NONBLOCK a FIFO would block here for ever.
   Fd fd(::open(absolute.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) throw errno_error(errno, "open " + path);
+  if (!fd.valid()) throw hyper::errno_error(errno, "open " + path);
+  return std::make_unique<FileSource>(absolute, std::move(fd), format);
+}
+
+std::unique_ptr<SourceHandle> open_file_source(const std::string& path, const std::string& format) {
+  static_cast<void>(host_table());
   auto handle = std::make_unique<SourceHandle>();
   try {
-    hyper::export_source(std::make_unique<FileSource>(absolute, std::move(fd), format),
-                         handle->out());
+    hyper::export_source(file_source(path, format), handle->out());
   } catch (const hyper::Error& error) {
     throw Error(static_cast<Code>(error.status()), error.what());
   }

@@ -3,23 +3,7 @@
 
 #include <algorithm>
 
-#include <algorithm>
-
 namespace hyperhost {
-
-const char* stage_name(Stage stage) {
-  switch (stage) {
-    case Stage::kExport:
-      return "export";
-    case Stage::kConvert:
-      return "convert";
-    case Stage::kUpload:
-      return "upload";
-    case Stage::kVerify:
-      return "verify";
-  }
-  return "export";
-}
 
 const char* outcome_name(Outcome outcome) {
   switch (outcome) {

@@ -13,15 +13,11 @@
 #include <variant>
 #include <vector>
 
+#include "core/base/clock.hpp"
 #include "core/base/diagnostic.hpp"
+#include "core/events/stage.hpp"
 
 namespace hyperhost {
-
-using WallClock = std::chrono::system_clock;
-
-enum class Stage { kExport, kConvert, kUpload, kVerify };
-/// "export", "convert", "upload", "verify".
-const char* stage_name(Stage stage);
 
 enum class Outcome { kSucceeded, kFailed, kCancelled, kSkipped };
 /// "succeeded", "failed", "cancelled", "skipped".

@@ -1,87 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes one disk from its source through a converter into a sink and proves the result, up to but
-// not including the commit: the VM's disks get their names together. Used by several threads at
-// once, one call a disk.
+// Moves the disks of one VM, several at once, and opens images for reading. An object for one call
+// of convert_all(), by the VM's thread.
 #pragma once
 
-#include <functional>
+#include <atomic>
+#include <exception>
 #include <memory>
-#include <optional>
+#include <mutex>
+#include <string>
 
 #include "core/migrate/session.hpp"
-#include "core/state/run_state.hpp"
-#include "core/vm/migration.hpp"
-#include "core/vm/route.hpp"
 
 namespace hyperhost {
 
-class ResumeLog;
-
-/// A disk that is written and verified but has no name yet. Without it, it goes or, where an
-/// earlier or later run may use it, stays under its temporary name.
-struct PendingDisk {
-  DiskResult result;
-  bool committed = false;  ///< by an earlier attempt: it has its name already
-  std::unique_ptr<SinkHandle> sink;
-  uint64_t length = 0;
-  std::string key;
-  std::string decoded_by;  ///< the reader that made the source a raw disk; "" = none did
-  StorageHandle* store = nullptr;
-  bool adopted = false;  ///< committed as what was there before: not this run's to remove
-};
-
-/// stage, done, total: see event::DiskProgress. Any thread.
-using OnStageProgress = std::function<void(Stage stage, uint64_t done, uint64_t total)>;
+class DiskTransfer;
+struct VmRun;
 
 class ConversionManager {
  public:
-  explicit ConversionManager(Session& session) : session_(session) {}
-
-  /// delivered: the disk as its provider opened it. directory: where a staged copy goes unless
-  /// the configuration says another place. log: goes on where an earlier attempt was interrupted,
-  /// and notes how far it is; may be null. Throws Error; nothing is left behind then but what log
-  /// speaks of.
-  PendingDisk convert(const MigrationConfig& config, const DiskRoute& route,
-                      const std::shared_ptr<SourceHandle>& delivered,
-                      const std::filesystem::path& directory, Operation& op,
-                      const OnStageProgress& on_progress, ResumeLog* log = nullptr);
-
-  /// The disk that an earlier attempt has written whole, if log says so and it is there.
-  std::optional<PendingDisk> adopt(const MigrationConfig& config, const DiskRoute& route,
-                                   Operation& op, ResumeLog& log,
-                                   const OnStageProgress& on_progress);
-  /// Removes the unfinished object of a record.
-  void discard(const MigrationConfig& config, const ResumeRecord& record, Operation& op);
-
-  /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
-  /// compares; removes it and throws if it differs.
-  void verify_committed(const MigrationConfig& config, PendingDisk& disk, Operation& op,
-                        const OnStageProgress& on_progress);
-
-  /// Commits: the file has its name and result its path and size afterwards.
-  void commit(PendingDisk& disk, const std::filesystem::path& directory, Operation& op);
+  explicit ConversionManager(VmRun& run);
+  /// Takes every disk of the run that is not written yet through its transfer. vm: null where none
+  /// is to be read. The first failure stops the other disks and is thrown.
+  void convert_all(ProviderVmHandle* vm);
 
  private:
-  StorageHandle& store_of(const MigrationConfig& config, const DiskRoute& route, Operation& op);
-  std::unique_ptr<SinkHandle> open_sink(const MigrationConfig& config, const DiskRoute& route,
-                                        Operation& op, StorageHandle*& store,
-                                        const ResumeRecord* record = nullptr, uint64_t length = 0);
-  /// The converter's part: from the front, or from where the log says.
-  nlohmann::json run_converter(const MigrationConfig& config, const DiskRoute& route,
-                               const SourceHandle& source, PendingDisk& disk, Operation& op,
-                               ResumeLog* log, nlohmann::json& token,
-                               const OnStageProgress& on_progress);
-  /// The source as the converter gets it: a format that it does not read becomes a raw disk.
-  std::shared_ptr<SourceHandle> decode(const MigrationConfig& config, const DiskRoute& route,
-                                       std::shared_ptr<SourceHandle> source,
-                                       const std::filesystem::path& staging, PendingDisk& disk,
-                                       Operation& op);
-  void verify(const MigrationConfig& config, PendingDisk& disk,
-              const std::shared_ptr<SourceHandle>& written,
-              const std::shared_ptr<SourceHandle>& source, Operation& op,
-              const OnStageProgress& on_progress);
+  void work(ProviderVmHandle* vm);
+  void convert(DiskTransfer& disk, ProviderVmHandle* vm);
+  void attempt(DiskTransfer& disk, ProviderVmHandle* vm);
+  bool read_again(const Error& failure);
 
-  Session& session_;
+  VmRun& run_;
+  std::atomic<std::size_t> next_{0};
+  std::atomic<bool> left_out_{false};
+  std::mutex mutex_;
+  std::exception_ptr error_;
 };
 
 /// Threads for hashing and copying: what the machine has.

@@ -55,23 +55,24 @@ std::vector<Diagnostic> share_memory(const Plan& plan, const PluginRegistry& reg
     MemoryOption option;
   };
   std::map<std::string, Open> open;  // by the key of their instance
-  std::map<std::string, uint64_t> told;
+  std::map<std::string, uint64_t> given;
   for (const MigrationConfig& config : migrations) {
     if (!config.enable_conversion) continue;
     const auto option = memory_option(registry, config.converter.plugin);
     if (!option) continue;
     if (const uint64_t own = value_of(config.converter, *option); own != 0)
-      told[config.converter.key()] = own;
+      given[config.converter.key()] = own;
     else
       open[config.converter.key()] = {config.converter.plugin, *option};
   }
-  if (open.empty() && told.empty())
-    return {about_limit(plan, Severity::kWarning,
-                        "memory_limit bounds nothing: no converter of this plan can be told how "
-                        "much memory to take",
-                        "use parallel-disk, or leave memory_limit out")};
+  if (open.empty() && given.empty())
+    return {
+        about_limit(plan, Severity::kWarning,
+                    "memory_limit bounds nothing: no converter of this plan has an option for how "
+                    "much memory to take",
+                    "use parallel-disk, or leave memory_limit out")};
   uint64_t left = limit;
-  for (const auto& [key, bytes] : told) {
+  for (const auto& [key, bytes] : given) {
     if (bytes > left)
       return {about_limit(plan, Severity::kError,
                           "the converters' own options take more memory than the " +

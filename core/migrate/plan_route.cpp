@@ -8,6 +8,8 @@
 #include "core/base/file_name.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/resume_log.hpp"
+#include "core/migrate/vm_run.hpp"
+#include "core/migrate/vm_stage.hpp"
 
 namespace hyperhost {
 namespace {
@@ -41,7 +43,7 @@ nlohmann::json convert_request(const MigrationConfig& config, const DiskDescript
                     {"length", disk.source_bytes ? json(*disk.source_bytes) : json(nullptr)},
                     {"access", access}}},
                   {"target", target},
-                  {"digest", config.verify_export != Verify::kNone}};
+                  {"digest", config.digest || config.verify_export != Verify::kNone}};
   if (disk.capacity_bytes != 0) request["virtual_size"] = disk.capacity_bytes;
   return request;
 }
@@ -126,285 +128,194 @@ nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, 
 
 namespace {
 
-class RoutePlanner {
- public:
-  RoutePlanner(Session& session, const MigrationConfig& config, Operation& op, VmRoute& out)
-      : session_(session), config_(config), op_(op), out_(out) {}
+/// Unless the provider's preflight said the same.
+void tell(VmRoute& route, Severity severity, const std::string& text) {
+  for (const Diagnostic& said : route.findings)
+    if (said.summary == text) return;
+  route.findings.push_back(finding(severity, Code::kOk, "vm/" + route.vm.name, text));
+}
 
-  void run() {
-    select_disks();
-    if (out_.disks.empty())
-      error(Code::kConfig, "", "the VM '" + out_.vm.name + "' has no disk to migrate");
-    const nlohmann::json local = local_info();
-    const nlohmann::json remote = remote_info();
-    check_verifier();
-    if (converter_starts())
-      for (DiskRoute& route : out_.disks) plan_disk(route, local, remote);
-    out_.resume = ResumeLog::open(config_, out_, session_);
-    if (out_.resume && !config_.fresh && !check_finished()) return;
-    if (!local.is_null()) check_targets();
-    if (!remote.is_null()) check_remote_targets();
-    check_space(local);
-    for (const std::string& text : out_.vm.warnings) tell(Severity::kWarning, text);
-    for (const std::string& text : out_.vm.notes) tell(Severity::kInfo, text);
-  }
+std::string disk_names(const VmDescription& vm) {
+  std::string names = "it has";
+  for (const DiskDescription& disk : vm.disks) names += " " + disk.id;
+  return names;
+}
 
- private:
-  void error(Code code, const std::string& disk, std::string summary, std::string hint = {}) {
-    out_.findings.push_back(finding(Severity::kError, code,
-                                    "vm/" + out_.vm.name + (disk.empty() ? "" : "/disk/" + disk),
-                                    std::move(summary), std::move(hint)));
+DiskRoute route_of(const VmCheck& check, const DiskDescription& disk) {
+  const FormatCatalog& formats = check.session.images().formats();
+  DiskRoute route;
+  route.disk = disk;
+  route.converted = check.job.enable_conversion;
+  route.target_format = route.converted                     ? check.job.target_format
+                        : disk.blank || disk.format.empty() ? "raw"
+                                                            : formats.canonical(disk.format);
+  route.file_name = check.route.stem + "-" + disk.id + formats.extension(route.target_format);
+  route.key = check.route.stem + "/" + route.file_name;
+  if (!check.job.output_file.empty()) route.key = route.file_name = check.job.output_file;
+  return route;
+}
+
+void select_disks(VmCheck& check) {
+  const auto& disks = check.route.vm.disks;
+  for (const auto* list : {&check.job.disks.include, &check.job.disks.exclude})
+    for (const std::string& id : *list)
+      if (std::none_of(disks.begin(), disks.end(), [&](const auto& disk) { return disk.id == id; }))
+        check.error(Code::kConfig, "", "the VM has no disk '" + id + "'",
+                    disk_names(check.route.vm));
+  for (const DiskDescription& disk : disks)
+    if (check.job.disks.selects(disk.id)) check.route.disks.push_back(route_of(check, disk));
+  if (!check.job.output_file.empty() && check.route.disks.size() > 1)
+    check.error(Code::kConfig, "", "the VM has several disks, and one file is to hold them",
+                disk_names(check.route.vm));
+  if (check.route.disks.empty())
+    check.error(Code::kConfig, "", "the VM '" + check.route.vm.name + "' has no disk to migrate");
+}
+
+/// The converter may write straight into the store, so that no local file is needed.
+bool local_is_optional(const MigrationConfig& job) {
+  return !job.keep_local && job.upload_to_cloud && job.enable_conversion;
+}
+
+void ask_places(VmCheck& check) {
+  const MigrationConfig& job = check.job;
+  try {
+    check.local = check.session.local_storage(job.output_dir, check.op).info(check.op);
+  } catch (const Error& failure) {
+    if (!local_is_optional(job)) check.keep(failure);
   }
-  /// Unless the provider's preflight said the same.
-  void tell(Severity severity, const std::string& text) {
-    for (const Diagnostic& said : out_.findings)
-      if (said.summary == text) return;
-    out_.findings.push_back(finding(severity, Code::kOk, "vm/" + out_.vm.name, text));
+  if (!job.upload_to_cloud) return;
+  try {
+    check.remote = check.session.storage(job.storage, check.op).info(check.op);
+  } catch (const Error& failure) {
+    check.keep(failure);
   }
-  void keep(const Error& failure, const std::string& disk) {
+}
+
+/// Keeps a failure as a finding of the plan's key rather than of the VM.
+template <class F>
+bool works(VmCheck& check, const std::string& path, F&& f) {
+  try {
+    f();
+    return true;
+  } catch (const Error& failure) {
     Diagnostic diagnostic = failure.diagnostic();
-    if (diagnostic.path.empty())
-      diagnostic.path = "vm/" + out_.vm.name + (disk.empty() ? "" : "/disk/" + disk);
-    out_.findings.push_back(std::move(diagnostic));
-  }
-
-  void select_disks() {
-    const auto known = [&](const std::string& id) {
-      return std::any_of(out_.vm.disks.begin(), out_.vm.disks.end(),
-                         [&](const auto& disk) { return disk.id == id; });
-    };
-    for (const auto* list : {&config_.disks.include, &config_.disks.exclude})
-      for (const std::string& id : *list)
-        if (!known(id)) error(Code::kConfig, "", "the VM has no disk '" + id + "'", disk_names());
-    for (const DiskDescription& disk : out_.vm.disks)
-      if (config_.disks.selects(disk.id)) out_.disks.push_back(made_of(disk));
-  }
-
-  std::string disk_names() const {
-    std::string names = "it has";
-    for (const DiskDescription& disk : out_.vm.disks) names += " " + disk.id;
-    return names;
-  }
-
-  DiskRoute made_of(const DiskDescription& disk) const {
-    const FormatCatalog& formats = session_.images().formats();
-    DiskRoute route;
-    route.disk = disk;
-    route.converted = config_.enable_conversion;
-    route.target_format = route.converted                     ? config_.target_format
-                          : disk.blank || disk.format.empty() ? "raw"
-                                                              : formats.canonical(disk.format);
-    route.file_name = out_.stem + "-" + disk.id + formats.extension(route.target_format);
-    route.key = out_.stem + "/" + route.file_name;
-    return route;
-  }
-
-  /// A converter that cannot start at all is one finding, not one for each disk.
-  bool converter_starts() {
-    if (!config_.enable_conversion) return true;
-    try {
-      session_.converter(config_.converter, op_);
-      return true;
-    } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.path = "converter/" + config_.converter.plugin;
-      out_.findings.push_back(std::move(diagnostic));
-      return false;
-    }
-  }
-
-  void check_verifier() {
-    if (!config_.enable_conversion || config_.verify_export != Verify::kIndependent) return;
-    try {
-      session_.images().require_independent(config_.converter.plugin, config_.target_format, op_);
-    } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.path = "verify: independent";
-      out_.findings.push_back(std::move(diagnostic));
-    }
-  }
-
-  nlohmann::json local_info() {
-    if (!config_.keep_local && config_.upload_to_cloud && config_.enable_conversion)
-      local_optional_ = true;
-    try {
-      return session_.local_storage(config_.output_dir, op_).info(op_);
-    } catch (const Error& failure) {
-      if (!local_optional_) keep(failure, "");
-      return nullptr;
-    }
-  }
-
-  nlohmann::json remote_info() {
-    if (!config_.upload_to_cloud) return nullptr;
-    try {
-      return session_.storage(config_.storage, op_).info(op_);
-    } catch (const Error& failure) {
-      keep(failure, "");
-      return nullptr;
-    }
-  }
-
-  void plan_disk(DiskRoute& route, const nlohmann::json& local, const nlohmann::json& remote) {
-    if (!route.converted) {
-      route.open_flags = route.disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
-      route.why = "copied as delivered";
-      return;
-    }
-    nlohmann::json plan;
-    try {
-      plan = plan_conversion(session_, config_, route, op_);
-    } catch (const Error& failure) {
-      // A converter names members of its request, which nobody but the host has seen.
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.path = plan_key(diagnostic.path, config_);
-      keep(Error(std::move(diagnostic)), route.disk.id);
-      return;
-    }
-    const bool stream_to_store =
-        !config_.keep_local && !remote.is_null() && !common_sink(plan, remote).empty();
-    if (stream_to_store) {
-      route.direct_upload = true;
-      route.why += ", written straight into " + config_.storage.plugin;
-    } else if (!local.is_null() && common_sink(plan, local).empty()) {
-      error(Code::kUnsupported, route.disk.id,
-            "converter '" + config_.converter.plugin + "' cannot write to local files");
-    } else if (local.is_null() && local_optional_) {
-      error(Code::kUnsupported, route.disk.id,
-            "converter '" + config_.converter.plugin + "' cannot write " + route.target_format +
-                " straight into " + config_.storage.plugin +
-                " and output_dir cannot be written to");
-    }
-  }
-
-  /// What an earlier run of the plan finished is not done again. False: all is said.
-  bool check_finished() {
-    const auto record = out_.resume->vm();
-    if (!record || record->phase != "finished") return true;
-    bool missing = false;
-    std::string why;
-    try {
-      why = out_.resume->check_artifacts(session_, op_, missing);
-    } catch (const Error& failure) {
-      why = failure.what();
-    } catch (const nlohmann::json::exception& failure) {
-      why = std::string("the record is damaged: ") + failure.what();
-    }
-    if (why.empty()) {
-      out_.finished = !config_.overwrite ||
-                      (config_.continues_since != 0 &&
-                       record->result.value("finished_at", int64_t{0}) >= config_.continues_since);
-    } else if (!missing && !config_.overwrite) {
-      error(Code::kExists, "", "an earlier run finished this VM, but " + why,
-            "remove its files, or set overwrite: true");
-      return false;
-    }
-    return !out_.finished;
-  }
-
-  /// Written by an earlier run that did not come to its end.
-  bool is_own(const std::string& key) const {
-    if (!out_.resume || config_.fresh) return false;
-    if (key == out_.stem + "/manifest.json") {
-      const auto record = out_.resume->vm();
-      return record && record->phase == "closing";
-    }
-    for (const DiskRoute& route : out_.disks) {
-      if (route.key != key) continue;
-      const auto record = out_.resume->disk(route.disk.id);
-      return record && record->phase == "written";
-    }
+    diagnostic.path = path;
+    check.route.findings.push_back(std::move(diagnostic));
     return false;
   }
+}
 
-  void check_targets() {
-    if (config_.overwrite) return;
-    StorageHandle& local = session_.local_storage(config_.output_dir, op_);
-    std::vector<std::string> keys;
-    for (const DiskRoute& route : out_.disks)
-      if (!route.direct_upload) keys.push_back(route.key);
-    if (config_.export_manifest) keys.push_back(out_.stem + "/manifest.json");
-    for (const std::string& key : keys) {
-      if (local.stat(op_, key).is_null() || is_own(key)) continue;
-      error(Code::kExists, "", "target exists: " + (config_.output_dir / key).string(),
-            "remove it, choose another output_dir, or set overwrite: true");
-    }
+void plan_disk(VmCheck& check, DiskRoute& route) {
+  const MigrationConfig& job = check.job;
+  if (!route.converted) {
+    route.open_flags = route.disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
+    route.why = "copied as delivered";
+    return;
   }
-
-  /// The manifest says that a set is complete. Disks without it were left by a killed run: they
-  /// are gone on with if they turn out to be the same. Its own manifest is one, too: killed after
-  /// it.
-  void check_remote_targets() {
-    if (config_.upload_overwrite) return;
-    std::vector<std::string> keys;
-    if (config_.export_manifest)
-      keys.push_back(out_.stem + "/manifest.json");
-    else
-      for (const DiskRoute& route : out_.disks) keys.push_back(route.key);
-    try {
-      StorageHandle& store = session_.storage(config_.storage, op_);
-      for (const std::string& key : keys) {
-        const nlohmann::json there = store.stat(op_, key);
-        if (there.is_null() || is_own(key)) continue;
-        error(Code::kExists, "", "target exists: " + there.value("location", key),
-              "remove it, choose another destination, or set upload: {overwrite: true}");
-      }
-    } catch (const Error& failure) {
-      keep(failure, "");
-    }
-  }
-
-  void check_space(const nlohmann::json& local) {
-    if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned())
-      return;
-    uint64_t least = 0;  // what is sure to be written
-    for (const DiskRoute& route : out_.disks) {
-      const Compression compression = config_.convert_options.compression;
-      const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
-      if (route.direct_upload || (shrinks && route.converted)) continue;
-      const uint64_t stored = route.disk.allocated_bytes.value_or(
-          route.disk.format == "raw" ? 0 : route.disk.source_bytes.value_or(0));
-      least += std::min(stored, route.disk.capacity_bytes);
-    }
-    const auto free = local["free_bytes"].get<uint64_t>();
-    if (least > free)
-      error(Code::kNoSpace, "", "not enough space in " + config_.output_dir.string(),
-            "at least " + std::to_string(least) + " bytes are needed, " + std::to_string(free) +
-                " are free");
-  }
-
-  Session& session_;
-  const MigrationConfig& config_;
-  Operation& op_;
-  VmRoute& out_;
-  bool local_optional_ = false;
-};
-
-}  // namespace
-
-VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op) {
-  VmRoute route;
-  ProviderHandle& provider = session.provider(config.provider, op);
-  route.vm = parse_vm_description(provider.describe_vm(op, config.vm_name), provider.plugin().id());
-  route.stem = safe_file_name(config.output_name.empty() ? route.vm.name : config.output_name);
-  route.directory = config.output_dir / route.stem;
-  const std::size_t before = op.diagnostics().size();
+  nlohmann::json plan;
   try {
-    provider.preflight(op, vm_request(config, route.vm.ref, config.task_id));
+    plan = plan_conversion(check.session, job, route, check.op);
   } catch (const Error& failure) {
-    if (op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
+    // A converter names members of its request, which only the host has seen.
+    Diagnostic diagnostic = failure.diagnostic();
+    diagnostic.path = plan_key(diagnostic.path, job);
+    check.keep(Error(std::move(diagnostic)), route.disk.id);
+    return;
   }
-  const auto reported = op.diagnostics();
+  const std::string& converter = job.converter.plugin;
+  if (!job.keep_local && !check.remote.is_null() && !common_sink(plan, check.remote).empty()) {
+    route.direct_upload = true;
+    route.why += ", written straight into " + job.storage.plugin;
+  } else if (!check.local.is_null() && common_sink(plan, check.local).empty()) {
+    check.error(Code::kUnsupported, route.disk.id,
+                "converter '" + converter + "' cannot write to local files");
+  } else if (check.local.is_null() && local_is_optional(job)) {
+    check.error(Code::kUnsupported, route.disk.id,
+                "converter '" + converter + "' cannot write " + route.target_format +
+                    " straight into " + job.storage.plugin +
+                    " and output_dir cannot be written to");
+  }
+}
+
+/// What an earlier run of the plan finished is not done again.
+void check_finished(VmCheck& check) {
+  VmRoute& route = check.route;
+  const auto record = route.resume->vm();
+  if (!record || record->phase != "finished") return;
+  bool missing = false;
+  std::string why;
+  try {
+    why = route.resume->check_artifacts(check.session, check.op, missing);
+  } catch (const Error& failure) {
+    why = failure.what();
+  } catch (const nlohmann::json::exception& failure) {
+    why = std::string("the record is damaged: ") + failure.what();
+  }
+  const MigrationConfig& job = check.job;
+  if (why.empty()) {
+    route.finished =
+        !job.overwrite || (job.continues_since != 0 &&
+                           record->result.value("finished_at", int64_t{0}) >= job.continues_since);
+  } else if (!missing && !job.overwrite) {
+    check.error(Code::kExists, "", "an earlier run finished this VM, but " + why,
+                "remove its files, or set overwrite: true");
+    check.settled = true;
+  }
+  check.settled = check.settled || route.finished;
+}
+
+/// The provider's own findings, of the disks that are migrated.
+void ask_provider(VmCheck& check, ProviderHandle& provider) {
+  VmRoute& route = check.route;
+  const std::size_t before = check.op.diagnostics().size();
+  try {
+    provider.preflight(check.op, vm_request(check.job, route.vm.ref, check.job.task_id));
+  } catch (const Error& failure) {
+    if (check.op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
+  }
+  const auto reported = check.op.diagnostics();
   route.findings.insert(
       route.findings.end(),
       reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
       reported.end());
-  // What is said of a disk that is not migrated is nobody's concern.
   const std::string disks = "vm/" + route.vm.name + "/disk/";
   std::erase_if(route.findings, [&](const Diagnostic& one) {
-    return one.path.starts_with(disks) && !config.disks.selects(one.path.substr(disks.size()));
+    return one.path.starts_with(disks) && !check.job.disks.selects(one.path.substr(disks.size()));
   });
-  RoutePlanner(session, config, op, route).run();
+}
+
+}  // namespace
+
+void plan_disks(VmCheck& check) {
+  const MigrationConfig& job = check.job;
+  if (job.enable_conversion && job.verify_export == Verify::kIndependent)
+    works(check, "verify: independent", [&] {
+      check.session.images().require_independent(job.converter.plugin, job.target_format, check.op);
+    });
+  // A converter that cannot start at all is one finding, not one for each disk.
+  if (!job.enable_conversion || works(check, "converter/" + job.converter.plugin,
+                                      [&] { check.session.converter(job.converter, check.op); }))
+    for (DiskRoute& route : check.route.disks) plan_disk(check, route);
+  check.route.resume = ResumeLog::open(job, check.route, check.session);
+  if (check.route.resume && !job.fresh) check_finished(check);
+}
+
+VmRoute plan_route(Session& session, const MigrationConfig& job, Operation& op) {
+  VmRoute route;
+  ProviderHandle& provider = session.provider(job.provider, op);
+  route.vm = parse_vm_description(provider.describe_vm(op, job.vm_name), provider.plugin().id());
+  route.stem = safe_file_name(job.output_name.empty() ? route.vm.name : job.output_name);
+  route.directory = job.output_file.empty() ? job.output_dir / route.stem : job.output_dir;
+  VmCheck check{session, job, op, route};
+  ask_provider(check, provider);
+  select_disks(check);
+  ask_places(check);
+  for (const auto& stage : stages_of(session.stages(), job)) {
+    stage->check(check);
+    if (check.settled) return route;
+  }
+  for (const std::string& text : route.vm.warnings) tell(route, Severity::kWarning, text);
+  for (const std::string& text : route.vm.notes) tell(route, Severity::kInfo, text);
   return route;
 }
 

@@ -13,8 +13,14 @@ namespace hyperhost {
 nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, DiskRoute& route,
                                Operation& op);
 
+struct VmCheck;
+
+/// The transfer's part of preflight: how each disk goes, and whether an earlier run finished the
+/// VM.
+void plan_disks(VmCheck& check);
+
 /// Connects and asks; changes nothing. Throws Error if the VM cannot even be described; everything
-/// else (target exists, no space, a disk nobody can convert) is a finding.
+/// else (target exists, no space, a disk that no converter takes) is a finding.
 VmRoute plan_route(Session& session, const MigrationConfig& config, Operation& op);
 
 }  // namespace hyperhost

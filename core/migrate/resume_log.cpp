@@ -10,6 +10,7 @@
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/os/process_identity.hpp"
+#include "core/vm/result_json.hpp"
 
 namespace hyperhost {
 namespace {
@@ -68,71 +69,11 @@ bool worth_keeping(Code code) {
   }
 }
 
-nlohmann::json to_json(const DiskResult& disk) {
-  return {{"id", disk.id},
-          {"label", disk.label},
-          {"type", disk.type},
-          {"boot_order", disk.boot_order},
-          {"source_format", disk.source_format},
-          {"source_file", disk.source_file},
-          {"source_bytes", disk.source_bytes},
-          {"source_checksum", disk.source_checksum},
-          {"source_verified", disk.source_verified},
-          {"target_format", disk.target_format},
-          {"path", disk.path},
-          {"key", disk.key},
-          {"target_bytes", disk.target_bytes},
-          {"target_checksum", disk.target_checksum},
-          {"virtual_size", disk.virtual_size},
-          {"digest", disk.digest},
-          {"verified_by", disk.verified_by},
-          {"staged", disk.staged},
-          {"convert_ns", disk.convert_duration.count()},
-          {"verify_ns", disk.verify_duration.count()},
-          {"stage_ns", disk.stage_duration.count()},
-          {"notes", disk.notes},
-          {"uploaded_to", disk.uploaded_to},
-          {"stored_checksum", disk.stored_checksum}};
-}
-
-DiskResult disk_result_from(const nlohmann::json& json) {
-  try {
-    DiskResult disk;
-    json.at("id").get_to(disk.id);
-    json.at("label").get_to(disk.label);
-    json.at("type").get_to(disk.type);
-    json.at("boot_order").get_to(disk.boot_order);
-    json.at("source_format").get_to(disk.source_format);
-    json.at("source_file").get_to(disk.source_file);
-    json.at("source_bytes").get_to(disk.source_bytes);
-    json.at("source_checksum").get_to(disk.source_checksum);
-    json.at("source_verified").get_to(disk.source_verified);
-    json.at("target_format").get_to(disk.target_format);
-    json.at("path").get_to(disk.path);
-    json.at("key").get_to(disk.key);
-    json.at("target_bytes").get_to(disk.target_bytes);
-    json.at("target_checksum").get_to(disk.target_checksum);
-    json.at("virtual_size").get_to(disk.virtual_size);
-    json.at("digest").get_to(disk.digest);
-    json.at("verified_by").get_to(disk.verified_by);
-    json.at("staged").get_to(disk.staged);
-    disk.convert_duration = std::chrono::nanoseconds(json.at("convert_ns").get<int64_t>());
-    disk.verify_duration = std::chrono::nanoseconds(json.at("verify_ns").get<int64_t>());
-    disk.stage_duration = std::chrono::nanoseconds(json.at("stage_ns").get<int64_t>());
-    json.at("notes").get_to(disk.notes);
-    json.at("uploaded_to").get_to(disk.uploaded_to);
-    json.at("stored_checksum").get_to(disk.stored_checksum);
-    return disk;
-  } catch (const nlohmann::json::exception& failure) {
-    throw Error(Code::kCorrupt, "the record of a written disk is damaged", failure.what());
-  }
-}
-
 std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const VmRoute& route,
                                            Session& session) {
-  const auto state = current_run_state();
-  if (!state) return nullptr;
-  std::shared_ptr<ResumeLog> log(new ResumeLog(state, config));
+  const SessionServices& services = session.services();
+  if (!services.resume_store) return nullptr;
+  std::shared_ptr<ResumeLog> log(new ResumeLog(services.resume_store, services.clock, config));
   log->target_ = route.directory.string();
   if (config.upload_to_cloud) log->target_ += " -> " + config.cloud_destination;
   if (config.export_manifest) log->manifest_key_ = route.stem + "/manifest.json";
@@ -161,7 +102,7 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
     if (!content.empty()) log->fingerprints_[disk.disk.id] = sha256_of(wish.dump());
   }
   log->vm_fingerprint_ = sha256_of(whole.dump());
-  for (ResumeRecord& record : state->resume_records(log->target_))
+  for (ResumeRecord& record : log->store_->resume_records(log->target_))
     log->records_[record.disk] = std::move(record);
   return log;
 }
@@ -187,7 +128,7 @@ std::optional<ResumeRecord> ResumeLog::vm() const {
   const auto record = records_.find("");
   if (record == records_.end() || record->second.fingerprint != vm_fingerprint_)
     return std::nullopt;
-  // A content that could not be told then, or cannot be now, is not known to be another.
+  // If either content is unknown, the source counts as unchanged.
   const auto then = record->second.result.find("contents");
   for (const auto& [disk, content] : contents_) {
     const std::string was =
@@ -216,7 +157,7 @@ bool ResumeLog::resumable(const std::string& disk_id) const {
 bool ResumeLog::save(ResumeRecord record) {
   const std::lock_guard lock(mutex_);
   try {
-    state_->save_resume(record);
+    store_->save_resume(record);
   } catch (const std::exception& failure) {
     if (!std::exchange(said_, true))
       spdlog::warn("{}: a rerun will not be able to go on from here: {}", target_, failure.what());
@@ -278,15 +219,16 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"artifacts", artifacts},
                    {"task_id", result.task_id},
                    {"finished_at", std::chrono::duration_cast<std::chrono::milliseconds>(
-                                       WallClock::now().time_since_epoch())
+                                       clock_->wall().time_since_epoch())
                                        .count()},
                    {"total_size", result.total_size},
                    {"manifest_path", result.manifest_path},
+                   {"manifest_url", result.manifest_url},
                    {"uploaded_files", result.uploaded_files},
                    {"cloud_destination", result.cloud_destination}};
   const std::lock_guard lock(mutex_);
   try {
-    state_->finish_resume(record);
+    store_->finish_resume(record);
     records_.clear();  // as there: nothing of its disks is wanted any more
     records_.emplace("", record);
   } catch (const std::exception& failure) {
@@ -298,7 +240,7 @@ void ResumeLog::forget() {
   const std::lock_guard lock(mutex_);
   records_.clear();
   try {
-    state_->forget_resume(target_);
+    store_->forget_resume(target_);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: {}", target_, failure.what());
   }
@@ -308,7 +250,7 @@ void ResumeLog::forget(const std::string& disk_id) {
   const std::lock_guard lock(mutex_);
   if (records_.erase(disk_id) == 0) return;
   try {
-    state_->forget_resume(target_, disk_id);
+    store_->forget_resume(target_, disk_id);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: {}", target_, failure.what());
   }
@@ -362,6 +304,7 @@ void ResumeLog::restore(MigrationResult& result) const {
     result.converted_files.push_back(result.disks.back().path);
   }
   result.manifest_path = text_of(saved, "manifest_path");
+  result.manifest_url = text_of(saved, "manifest_url");
   result.cloud_destination = text_of(saved, "cloud_destination");
   for (const json& file : saved.value("uploaded_files", json::array()))
     if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());

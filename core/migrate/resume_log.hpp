@@ -13,7 +13,7 @@
 #include <string>
 
 #include "core/migrate/session.hpp"
-#include "core/state/run_state.hpp"
+#include "core/state/resume_store.hpp"
 #include "core/vm/migration.hpp"
 #include "core/vm/route.hpp"
 
@@ -52,14 +52,16 @@ class ResumeLog {
   void restore(MigrationResult& result) const;
 
  private:
-  ResumeLog(std::shared_ptr<RunState> state, const MigrationConfig& config)
-      : state_(std::move(state)), config_(config) {}
+  ResumeLog(std::shared_ptr<ResumeStore> store, std::shared_ptr<const HostClock> clock,
+            const MigrationConfig& config)
+      : store_(std::move(store)), clock_(std::move(clock)), config_(config) {}
   bool save(ResumeRecord record);
   bool trusted(const ResumeRecord& record) const;
   ResumeRecord fresh(const std::string& disk_id, const char* phase,
                      const nlohmann::json& token) const;
 
-  const std::shared_ptr<RunState> state_;
+  const std::shared_ptr<ResumeStore> store_;
+  const std::shared_ptr<const HostClock> clock_;
   const MigrationConfig config_;
   std::string target_, vm_fingerprint_;
   std::string manifest_key_;                         ///< empty where none is written
@@ -70,10 +72,6 @@ class ResumeLog {
   std::map<std::string, ResumeRecord> records_;
   bool said_ = false;
 };
-
-nlohmann::json to_json(const DiskResult& result);
-/// Throws Error(kCorrupt).
-DiskResult disk_result_from(const nlohmann::json& json);
 
 /// Whether what was done so far may be of use to another run, by what ended this one.
 bool worth_keeping(Code code);

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/migrate/session.hpp"
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "core/plugin/format_catalog.hpp"
 
 namespace hyperhost {
 
-Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers)
+Session::Session(PluginRegistry& registry, std::map<std::string, PluginChoice> providers,
+                 SessionServices services)
     : registry_(registry),
       choices_(std::move(providers)),
+      services_(std::move(services)),
       images_(registry, [this](const auto& id) {
         const std::lock_guard lock(mutex_);
         const auto found = converter_options_.find(id);
@@ -28,12 +31,18 @@ void Session::add_provider(const std::string& name, PluginChoice choice) {
 }
 
 template <class Handle>
-Handle& Session::cached(std::map<std::string, std::unique_ptr<Handle>>& cache,
-                        const std::string& key, const PluginChoice& choice, Operation& op) {
-  const std::lock_guard lock(mutex_);
-  auto& slot = cache[key];
-  if (!slot) slot = std::make_unique<Handle>(registry_.load(choice.plugin), choice.options, op);
-  return *slot;
+Handle& Session::cached(Slots<Handle>& slots, const std::string& key, const PluginChoice& choice,
+                        Operation& op) {
+  const auto found = [&] {
+    const std::lock_guard lock(mutex_);
+    return slots.try_emplace(key).first;  // a map's nodes stay where they are
+  }();
+  Slot<Handle>& slot = found->second;
+  std::unique_lock lock(slot.mutex, std::defer_lock);
+  while (!lock.try_lock_for(std::chrono::milliseconds(100))) op.cancel().check();
+  if (!slot.handle)
+    slot.handle = std::make_unique<Handle>(registry_.load(choice.plugin), choice.options, op);
+  return *slot.handle;
 }
 
 ProviderHandle& Session::provider(const std::string& name, Operation& op) {

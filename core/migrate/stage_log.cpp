@@ -2,17 +2,19 @@
 #include "core/migrate/stage_log.hpp"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace hyperhost {
 
 void StageLog::announce(Stage stage, uint64_t bytes_total, std::string description) {
   const std::lock_guard lock(mutex_);
-  entry(stage).bytes_total = bytes_total;
-  entry(stage).description = std::move(description);
+  entries_[stage].bytes_total = bytes_total;
+  entries_[stage].description = std::move(description);
 }
 
 void StageLog::begin_locked(Stage stage) {
-  Entry& at = entry(stage);
+  Entry& at = entries_[stage];
   if (at.running || at.ended) return;
   at.running = true;
   at.begin = at.last = Clock::now();
@@ -27,7 +29,7 @@ void StageLog::begin(Stage stage) {
 void StageLog::progress(Stage stage, const std::string& disk_id, uint64_t done, uint64_t total) {
   const std::lock_guard lock(mutex_);
   begin_locked(stage);
-  Entry& at = entry(stage);
+  Entry& at = entries_[stage];
   at.last = Clock::now();
   auto [found, first] = at.disks.try_emplace(disk_id);
   Disk& disk = found->second;
@@ -45,19 +47,18 @@ void StageLog::progress(Stage stage, const std::string& disk_id, uint64_t done, 
 
 void StageLog::disk_finished(const std::string& disk_id, bool success) {
   const std::lock_guard lock(mutex_);
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const auto found = entries_[i].disks.find(disk_id);
-    if (found == entries_[i].disks.end() || found->second.finished) continue;
+  for (auto& [stage, at] : entries_) {
+    const auto found = at.disks.find(disk_id);
+    if (found == at.disks.end() || found->second.finished) continue;
     found->second.finished = true;
-    events_.publish(task_,
-                    event::DiskFinished{static_cast<Stage>(i), disk_id, success, found->second.done,
-                                        entries_[i].last - found->second.begin});
+    events_.publish(task_, event::DiskFinished{stage, disk_id, success, found->second.done,
+                                               at.last - found->second.begin});
   }
 }
 
 void StageLog::end(Stage stage, bool success, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  Entry& at = entry(stage);
+  Entry& at = entries_[stage];
   if (!at.running) return;
   at.running = false;
   at.ended = true;
@@ -66,24 +67,23 @@ void StageLog::end(Stage stage, bool success, uint64_t bytes) {
 }
 
 void StageLog::abandon() {
-  for (const Stage stage : {Stage::kVerify, Stage::kUpload, Stage::kConvert, Stage::kExport}) {
-    uint64_t bytes = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      for (const auto& [id, disk] : entry(stage).disks) bytes += disk.done;
+  std::vector<std::pair<Stage, uint64_t>> running;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [stage, at] : entries_) {
+      uint64_t bytes = 0;
+      for (const auto& [id, disk] : at.disks) bytes += disk.done;
+      if (at.running) running.emplace_back(stage, bytes);
     }
-    end(stage, false, bytes);
   }
-}
-
-bool StageLog::began(Stage stage) const {
-  const std::lock_guard lock(mutex_);
-  return entry(stage).running || entry(stage).ended;
+  for (auto it = running.rbegin(); it != running.rend(); ++it) end(it->first, false, it->second);
 }
 
 std::chrono::nanoseconds StageLog::duration(Stage stage) const {
   const std::lock_guard lock(mutex_);
-  return entry(stage).last - entry(stage).begin;
+  const auto found = entries_.find(stage);
+  return found == entries_.end() ? std::chrono::nanoseconds(0)
+                                 : found->second.last - found->second.begin;
 }
 
 }  // namespace hyperhost

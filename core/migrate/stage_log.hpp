@@ -3,7 +3,6 @@
 // first disk and ends once, with the time from that to its last byte. Thread-safe.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -32,7 +31,6 @@ class StageLog {
   /// Ends what is still running, as failed.
   void abandon();
 
-  bool began(Stage stage) const;
   /// From begin() to the last progress or end; zero if it never began.
   std::chrono::nanoseconds duration(Stage stage) const;
 
@@ -50,14 +48,12 @@ class StageLog {
     Clock::time_point begin, last;
     std::map<std::string, Disk> disks;
   };
-  Entry& entry(Stage stage) { return entries_[static_cast<std::size_t>(stage)]; }
-  const Entry& entry(Stage stage) const { return entries_[static_cast<std::size_t>(stage)]; }
   void begin_locked(Stage stage);
 
   EventBus& events_;
   const std::shared_ptr<const TaskInfo> task_;
   mutable std::mutex mutex_;
-  std::array<Entry, 4> entries_;
+  std::map<Stage, Entry> entries_;
 };
 
 }  // namespace hyperhost

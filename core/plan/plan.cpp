@@ -101,12 +101,12 @@ bool DiskSelection::selects(std::string_view disk_id) const {
   return std::find(exclude.begin(), exclude.end(), disk_id) == exclude.end();
 }
 
-std::string MigrationSpec::file_stem(std::string_view vm_name) const {
-  return safe_file_name(output_name.empty() ? vm_name : std::string_view(output_name));
+std::string MigrationSpec::file_stem(std::string_view name) const {
+  return safe_file_name(output_name.empty() ? name : std::string_view(output_name));
 }
 
-std::filesystem::path MigrationSpec::vm_directory(std::string_view vm_name) const {
-  return output_dir / file_stem(vm_name);
+std::filesystem::path MigrationSpec::vm_directory(std::string_view name) const {
+  return output_dir / file_stem(name);
 }
 
 const nlohmann::json& plan_schema() {

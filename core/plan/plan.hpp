@@ -74,45 +74,55 @@ struct WebhookSpec {
   std::string pointer;
 };
 
-/// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
-struct MigrationSpec {
-  std::string id;  ///< unique in the plan
-  std::string vm;
-  bool vm_is_pattern = false;    ///< has *, ? or [
-  std::string provider;          ///< a name in Plan::providers
-  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
-  PluginSpec converter;          ///< without a plugin where the plan names none: the preferred one
-  bool convert = true;           ///< false: the disks as they are delivered
-  std::string target_format;     ///< "qcow2" …, any that a plugin may know
-  Mark target_format_mark;
-  std::string target_format_pointer;
+struct ConvertOptions {
+  std::string output_format = "qcow2";
   Compression compression = Compression::kNone;
   std::optional<int> compression_level;  ///< fits `compression`
   std::optional<uint64_t> cluster_size;  ///< bytes; qcow2 only
-  bool export_manifest = true;
-  Verify verify = Verify::kTarget;
-  Durability durability = Durability::kFile;
   bool deterministic = false;
-  bool parallel_disks = true;
-  uint32_t max_parallel_disks = 4;  ///< 1 where parallel_disks is false
-  bool overwrite = false;
-  int64_t priority = 0;  ///< higher first
-  StartWindow window;
-  std::vector<std::string> depends_on;  ///< ids
-  std::map<std::string, std::string> tags;
+};
+
+/// What a plan says of a VM and its migration takes as it is. A new key of the plan that a stage
+/// looks at is a member here.
+struct MigrationSettings {
+  std::string pointer;               ///< of its entry in the plan, "/migrations/0"; "" = no plan
+  std::string vm_name;               ///< name, path or reference, as the provider understands it
+  std::string provider;              ///< a name of Plan::providers or OrchestratorConfig::providers
+  std::filesystem::path output_dir;  ///< absolute; gets the VM's directory
+  std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
+  bool enable_conversion = true;     ///< false: the disks as they are delivered
+  std::string target_format = "qcow2";
+  ConvertOptions convert_options;
   DiskSelection disks;
-  std::filesystem::path output_dir;  ///< absolute; the VM's directory lies in it
-  std::string output_name;           ///< instead of the VM's name; may be empty
+  bool export_manifest = true;
+  Verify verify_export = Verify::kTarget;
+  Durability durability = Durability::kFile;
+  bool overwrite = false;
+  bool parallel_disks = true;
+  uint32_t max_parallel_disks = 4;          ///< 1 where parallel_disks is false
+  std::map<std::string, std::string> tags;  ///< into the manifest
+  int64_t priority = 0;                     ///< higher first
+  std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
+  std::vector<std::string> depends_on;  ///< all of them must have succeeded
+  StartWindow window;
+};
+
+/// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
+struct MigrationSpec : MigrationSettings {
+  bool vm_is_pattern = false;    ///< vm_name has *, ? or [
+  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
+  PluginSpec converter;          ///< without a plugin where the plan names none: the preferred one
+  Mark target_format_mark;
+  std::string target_format_pointer;
   std::optional<UploadSpec> upload;
   std::vector<WebhookSpec> webhooks;  ///< for this VM's news only, beside the plan's
   Mark mark;
-  std::string pointer;  ///< "/migrations/0"
 
   /// Name of the VM's directory and the front of its files' names: output_name or the VM's own
   /// name (as the provider knows it, without folders), made safe.
-  std::string file_stem(std::string_view vm_name) const;
-  /// output_dir / file_stem(vm_name)
-  std::filesystem::path vm_directory(std::string_view vm_name) const;
+  std::string file_stem(std::string_view name) const;
+  /// output_dir / file_stem(name)
+  std::filesystem::path vm_directory(std::string_view name) const;
 };
 
 struct BatchSpec {

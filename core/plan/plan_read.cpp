@@ -123,12 +123,12 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   MigrationSpec spec;
   spec.mark = own.mark();
   spec.pointer = pointer_join("/migrations", index);
-  read(own.find("vm"), spec.vm);
+  read(own.find("vm"), spec.vm_name);
   read(own.find("provider"), spec.provider);
   if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
-  spec.id = spec.provider + ":" + spec.vm;
-  read(own.find("id"), spec.id);
-  spec.vm_is_pattern = spec.vm.find_first_of("*?[") != std::string::npos;
+  spec.plan_id = spec.provider + ":" + spec.vm_name;
+  read(own.find("id"), spec.plan_id);
+  spec.vm_is_pattern = spec.vm_name.find_first_of("*?[") != std::string::npos;
   if (const ConfigValue* chosen = own.find("converter")) {
     spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
@@ -137,27 +137,29 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.options = ConfigValue::mapping(own.mark());
     spec.converter.mark = own.mark();
   }
-  read(at("convert"), spec.convert);
+  read(at("convert"), spec.enable_conversion);
   const Setting format = plan_rules::setting(document, index, "target_format");
   read(format.value, spec.target_format);
   spec.target_format_pointer = format.pointer;
   if (format.value != nullptr) spec.target_format_mark = format.value->mark();
+  spec.convert_options.output_format = spec.target_format;
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
-       spec.compression);
+       spec.convert_options.compression);
   read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
-       spec.verify);
+       spec.verify_export);
   read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
   if (const Setting level = plan_rules::setting(document, index, "compression_level");
       level.integer() != nullptr) {
-    spec.compression_level = static_cast<int>(std::clamp<int64_t>(*level.integer(), 1, 22));
+    spec.convert_options.compression_level =
+        static_cast<int>(std::clamp<int64_t>(*level.integer(), 1, 22));
   }
   if (const Setting size = plan_rules::setting(document, index, "cluster_size");
       size.integer() != nullptr) {
-    spec.cluster_size = static_cast<uint64_t>(*size.integer());
+    spec.convert_options.cluster_size = static_cast<uint64_t>(*size.integer());
   }
   read(at("export_manifest"), spec.export_manifest);
-  read(at("deterministic"), spec.deterministic);
+  read(at("deterministic"), spec.convert_options.deterministic);
   read(at("parallel_disks"), spec.parallel_disks);
   read(at("max_parallel_disks"), spec.max_parallel_disks);
   if (!spec.parallel_disks) spec.max_parallel_disks = 1;

@@ -107,8 +107,9 @@ void check_names(const Plan& plan, const MigrationSpec& spec, const ConfigValue&
   }
   const ConfigValue* name = own.find("output_name");
   if (name != nullptr && spec.vm_is_pattern) {
-    findings.error(name->mark(), pointer_join(spec.pointer, "output_name"),
-                   "output_name cannot serve the several VMs that '" + spec.vm + "' may match");
+    findings.error(
+        name->mark(), pointer_join(spec.pointer, "output_name"),
+        "output_name cannot serve the several VMs that '" + spec.vm_name + "' may match");
   }
   const ConfigValue* exclude =
       own.find("disks") != nullptr ? own.find("disks")->find("exclude") : nullptr;
@@ -134,32 +135,32 @@ void check_duplicates(const Plan& plan, const ConfigValue::Sequence& written, Fi
   std::map<std::string, const MigrationSpec*> by_target, by_id;
   for (size_t i = 0; i < plan.migrations.size(); ++i) {
     const MigrationSpec& spec = plan.migrations[i];
-    if (spec.vm.empty() || spec.provider.empty()) continue;
+    if (spec.vm_name.empty() || spec.provider.empty()) continue;
     // A path names a VM by its last part; a pattern is only compared with itself.
-    const std::string name = spec.vm.substr(spec.vm.rfind('/') + 1);
-    const std::string target = spec.vm_is_pattern
-                                   ? spec.output_dir.string() + "/" + spec.provider + ":" + spec.vm
-                                   : spec.vm_directory(name).lexically_normal().string();
+    const std::string name = spec.vm_name.substr(spec.vm_name.rfind('/') + 1);
+    const std::string target =
+        spec.vm_is_pattern ? spec.output_dir.string() + "/" + spec.provider + ":" + spec.vm_name
+                           : spec.vm_directory(name).lexically_normal().string();
     const auto [other, fresh] = by_target.emplace(target, &spec);
     if (!fresh) {
       const MigrationSpec& first = *other->second;
       const std::string line =
           first.mark.line != 0 ? "line " + std::to_string(first.mark.line) : first.mark.where();
-      const bool twice = first.vm == spec.vm && first.provider == spec.provider;
+      const bool twice = first.vm_name == spec.vm_name && first.provider == spec.provider;
       findings.error(
           spec.mark, spec.pointer,
-          twice ? "'" + spec.vm + "' of provider '" + spec.provider + "' is in the plan twice"
-                : "'" + spec.vm + "' and '" + first.vm +
+          twice ? "'" + spec.vm_name + "' of provider '" + spec.provider + "' is in the plan twice"
+                : "'" + spec.vm_name + "' and '" + first.vm_name +
                       "' would be written to the same directory, " + target,
           "the other is at " + line + (twice ? "" : "; give one of them an output_name"));
       continue;
     }
-    const auto [same, unique] = by_id.emplace(spec.id, &spec);
+    const auto [same, unique] = by_id.emplace(spec.plan_id, &spec);
     if (!unique) {
       const ConfigValue* id = written[i].find("id");
       const std::string line = std::to_string(same->second->mark.line);
       findings.error(id != nullptr ? id->mark() : spec.mark, pointer_join(spec.pointer, "id"),
-                     "the id '" + spec.id + "' is given to two migrations",
+                     "the id '" + spec.plan_id + "' is given to two migrations",
                      "the other is at line " + line + "; give each an id of its own");
     }
   }

@@ -50,11 +50,11 @@ class Cycles {
         bool in = false;
         for (const Step& one : path) {
           in = in || one.index == found->second;
-          if (in) circle += "'" + plan_.migrations[one.index].id + "' needs ";
+          if (in) circle += "'" + plan_.migrations[one.index].plan_id + "' needs ";
         }
-        findings_.error(
-            spec.mark, spec.pointer + "/depends_on",
-            circle + "'" + plan_.migrations[found->second].id + "': none of them could ever begin");
+        findings_.error(spec.mark, spec.pointer + "/depends_on",
+                        circle + "'" + plan_.migrations[found->second].plan_id +
+                            "': none of them could ever begin");
         continue;
       }
       seen_[found->second] = kOnPath;
@@ -76,8 +76,8 @@ void check_order(const ConfigValue& document, const Plan& plan, Findings& findin
   std::map<std::string, size_t> by_id;
   std::vector<std::string> ids;
   for (size_t i = 0; i < plan.migrations.size(); ++i) {
-    by_id.emplace(plan.migrations[i].id, i);
-    ids.push_back(plan.migrations[i].id);
+    by_id.emplace(plan.migrations[i].plan_id, i);
+    ids.push_back(plan.migrations[i].plan_id);
   }
   for (size_t i = 0; i < plan.migrations.size(); ++i) {
     if ((*document.find("migrations")->sequence())[i].members() == nullptr) continue;

@@ -252,7 +252,7 @@ bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
 
 ProviderVmHandle::~ProviderVmHandle() {
   if (vm_ == nullptr) return;
-  Operation op(name_, CancelSource::create());
+  Operation op(name_, CancelSource::create(), services_);
   try {
     close(op, HYPER_FAIL);
   } catch (const Error& error) {

@@ -119,8 +119,9 @@ class ProviderHandle {
 /// Must be close()d by its owner; the destructor closes as failed. Sources first.
 class ProviderVmHandle {
  public:
-  ProviderVmHandle(ProviderHandle& provider, const Operation& op, void* vm)
-      : provider_(provider), name_(op.name()), vm_(vm) {}
+  /// opened_by: gives its name and services to a close by the destructor.
+  ProviderVmHandle(ProviderHandle& provider, const Operation& opened_by, void* vm)
+      : provider_(provider), name_(opened_by.name()), vm_(vm), services_(opened_by.services()) {}
   ~ProviderVmHandle();
   ProviderVmHandle(const ProviderVmHandle&) = delete;
   ProviderVmHandle& operator=(const ProviderVmHandle&) = delete;
@@ -134,6 +135,7 @@ class ProviderVmHandle {
   ProviderHandle& provider_;
   const std::string name_;
   void* vm_;
+  const OperationServices services_;
 };
 
 class ConverterHandle {

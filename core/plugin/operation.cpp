@@ -22,12 +22,38 @@ Code code_of(hyper_st status) {
 }
 }  // namespace
 
-Operation::Operation(std::string name, std::shared_ptr<CancelSource> cancel)
-    : name_(std::move(name)), cancel_(std::move(cancel)) {}
+Operation::Operation(std::string name, std::shared_ptr<CancelSource> cancel,
+                     OperationServices services, SendLimits limits)
+    : name_(std::move(name)),
+      cancel_(std::move(cancel)),
+      services_(std::move(services)),
+      send_limits_(std::move(limits)) {}
 
 std::vector<Diagnostic> Operation::diagnostics() const {
   const std::lock_guard lock(mutex_);
   return diagnostics_;
+}
+
+hyper_diag diag_of(const Diagnostic& diagnostic) {
+  const auto text = [](const std::string& of) { return of.empty() ? nullptr : of.c_str(); };
+  hyper_diag diag{};
+  diag.size = sizeof diag;
+  diag.severity = static_cast<int32_t>(diagnostic.severity);
+  diag.code = static_cast<hyper_st>(diagnostic.code);
+  diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0u;
+  diag.summary = diagnostic.summary.c_str();
+  diag.detail = text(diagnostic.detail);
+  diag.hint = text(diagnostic.hint);
+  diag.path = text(diagnostic.path);
+  diag.native_code = diagnostic.native_code;
+  diag.retry_after_ns = static_cast<uint64_t>(std::max<int64_t>(diagnostic.retry_after.count(), 0));
+  return diag;
+}
+
+hyper_st report_to(hyper_op* op, const Diagnostic& diagnostic) noexcept {
+  const hyper_diag diag = diag_of(diagnostic);
+  host_table()->report(op, &diag);
+  return diag.code;
 }
 
 void Operation::report(const hyper_diag& diag) {

@@ -17,6 +17,7 @@
 #include "core/base/cancel.hpp"
 #include "core/base/diagnostic.hpp"
 #include "core/plugin/documents.hpp"
+#include "core/state/journal.hpp"
 
 struct hyper_op {};
 
@@ -29,6 +30,11 @@ class Options : public hyper_doc {
   const nlohmann::json& value() const { return json; }
 };
 
+/// What the host lends to the calls of one session. Plain values, shared by its operations.
+struct OperationServices {
+  std::shared_ptr<Journal> journal;  ///< null = none is kept
+};
+
 class Operation : public hyper_op {
  public:
   using OnNotice = std::function<void(const Diagnostic&)>;
@@ -37,7 +43,8 @@ class Operation : public hyper_op {
   using OnCheckpoint = std::function<void(const std::string& state_json)>;
 
   /// name: what log lines and messages call it, e.g. "web-01/disk-0".
-  Operation(std::string name, std::shared_ptr<CancelSource> cancel);
+  Operation(std::string name, std::shared_ptr<CancelSource> cancel, OperationServices services = {},
+            SendLimits limits = {});
 
   /// Called for each warning and note, on the plugin's thread.
   void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }
@@ -51,6 +58,7 @@ class Operation : public hyper_op {
   const SendLimits& send_limits() const { return send_limits_; }
 
   const std::string& name() const { return name_; }
+  const OperationServices& services() const { return services_; }
   CancelSource& cancel() const { return *cancel_; }
 
   /// All that was reported, in order.
@@ -68,6 +76,7 @@ class Operation : public hyper_op {
  private:
   const std::string name_;
   const std::shared_ptr<CancelSource> cancel_;
+  const OperationServices services_;
   OnNotice on_notice_;
   OnProgress on_progress_;
   SendLimits send_limits_;
@@ -89,6 +98,10 @@ class ClosingOperation : public Operation {
   ClosingOperation(const ClosingOperation&) = delete;
   ClosingOperation& operator=(const ClosingOperation&) = delete;
 };
+/// The ABI's form of a diagnostic; its texts are the diagnostic's own and live as long as it does.
+hyper_diag diag_of(const Diagnostic& diagnostic);
+/// Reports it as the operation's and returns its status, for functions of the host's tables.
+hyper_st report_to(hyper_op* op, const Diagnostic& diagnostic) noexcept;
 
 /// The table passed to every plugin's start(). Constant.
 const hyper_host* host_table();

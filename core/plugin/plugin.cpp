@@ -64,6 +64,52 @@ void keep_loaded(boost::dll::shared_library library) {
   kept->push_back(std::move(library));
 }
 
+struct Interfaces {
+  hyper_provider& provider;
+  hyper_image& image;
+  hyper_converter& converter;
+  hyper_storage& storage;
+};
+
+/// Copies the tables that the plugin has. Throws Error where one lacks what it cannot do without.
+void take_interfaces(const hyper_plugin& table, const std::string& id, const Interfaces& out) {
+  const std::string what = "plugin '" + id + "': interface ";
+  if (const void* from = table.get(HYPER_IFACE_PROVIDER)) {
+    auto& to = out.provider;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_PROVIDER);
+    require(what + HYPER_IFACE_PROVIDER, {{"connect", to.connect},
+                                          {"disconnect", to.disconnect},
+                                          {"list_vms", to.list_vms},
+                                          {"describe_vm", to.describe_vm},
+                                          {"open_vm", to.open_vm},
+                                          {"open_disk", to.open_disk},
+                                          {"close_vm", to.close_vm}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_IMAGE)) {
+    auto& to = out.image;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_IMAGE);
+    require(what + HYPER_IFACE_IMAGE, {{"probe", to.probe}, {"open", to.open}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_CONVERTER)) {
+    auto& to = out.converter;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_CONVERTER);
+    require(what + HYPER_IFACE_CONVERTER,
+            {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"convert", to.convert}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_STORAGE)) {
+    auto& to = out.storage;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_STORAGE);
+    require(what + HYPER_IFACE_STORAGE, {{"connect", to.connect},
+                                         {"disconnect", to.disconnect},
+                                         {"info", to.info},
+                                         {"put", to.put},
+                                         {"get", to.get},
+                                         {"stat", to.stat},
+                                         {"list", to.list},
+                                         {"remove", to.remove}});
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string& expected_id,
@@ -105,41 +151,8 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   op.check(table.start(host, &op), "plugin '" + plugin->id_ + "': start");
   plugin->started_ = true;
 
-  const std::string what = "plugin '" + plugin->id_ + "': interface ";
-  if (const void* from = table.get(HYPER_IFACE_PROVIDER)) {
-    auto& to = plugin->provider_;
-    copy_table(to, from, sizeof to, what + HYPER_IFACE_PROVIDER);
-    require(what + HYPER_IFACE_PROVIDER, {{"connect", to.connect},
-                                          {"disconnect", to.disconnect},
-                                          {"list_vms", to.list_vms},
-                                          {"describe_vm", to.describe_vm},
-                                          {"open_vm", to.open_vm},
-                                          {"open_disk", to.open_disk},
-                                          {"close_vm", to.close_vm}});
-  }
-  if (const void* from = table.get(HYPER_IFACE_IMAGE)) {
-    auto& to = plugin->image_;
-    copy_table(to, from, sizeof to, what + HYPER_IFACE_IMAGE);
-    require(what + HYPER_IFACE_IMAGE, {{"probe", to.probe}, {"open", to.open}});
-  }
-  if (const void* from = table.get(HYPER_IFACE_CONVERTER)) {
-    auto& to = plugin->converter_;
-    copy_table(to, from, sizeof to, what + HYPER_IFACE_CONVERTER);
-    require(what + HYPER_IFACE_CONVERTER,
-            {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"convert", to.convert}});
-  }
-  if (const void* from = table.get(HYPER_IFACE_STORAGE)) {
-    auto& to = plugin->storage_;
-    copy_table(to, from, sizeof to, what + HYPER_IFACE_STORAGE);
-    require(what + HYPER_IFACE_STORAGE, {{"connect", to.connect},
-                                         {"disconnect", to.disconnect},
-                                         {"info", to.info},
-                                         {"put", to.put},
-                                         {"get", to.get},
-                                         {"stat", to.stat},
-                                         {"list", to.list},
-                                         {"remove", to.remove}});
-  }
+  take_interfaces(table, plugin->id_,
+                  {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_});
   return plugin;
 }
 

@@ -147,6 +147,20 @@ PluginRegistry::PluginRegistry(const std::vector<SearchDir>& dirs) : dirs_(dirs)
 
 PluginRegistry::~PluginRegistry() = default;
 
+void PluginRegistry::add(std::unique_ptr<Plugin> plugin, nlohmann::json manifest) {
+  const std::string& id = plugin->id();
+  std::string problem = manifest_problem(manifest);
+  if (problem.empty() && manifest["id"] != id)
+    problem = "its manifest says " + manifest["id"].dump();
+  if (problem.empty() && find(id) != nullptr) problem = "there is a plugin of that id";
+  if (!problem.empty()) throw Error(Code::kConfig, "the plugin '" + id + "' is not added", problem);
+  PluginFile file{"memory:" + id, "memory", id,  manifest["version"].get<std::string>(),
+                  nullptr,        "",       true};
+  file.manifest = std::move(manifest);
+  loaded_[file.path] = std::move(plugin);
+  files_.push_back(std::move(file));
+}
+
 void PluginRegistry::scan(const SearchDir& dir) {
   std::error_code error;
   std::vector<std::string> paths;

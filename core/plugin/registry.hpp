@@ -53,6 +53,11 @@ class PluginRegistry {
   static std::vector<SearchDir> search_path(std::vector<SearchDir> first,
                                             const std::vector<SearchDir>& then = {});
 
+  /// A plugin that is part of this process (a test, an embedding program) and comes from no file.
+  /// manifest: as its file would carry it. Before the registry is used. Throws Error for a manifest
+  /// that is wrong, names another id, or names an id that is there already.
+  void add(std::unique_ptr<Plugin> plugin, nlohmann::json manifest);
+
   /// What is wrong with a manifest; empty = nothing.
   static std::string manifest_problem(const nlohmann::json& manifest);
 

@@ -103,7 +103,7 @@ std::optional<BatchOrchestrator::Pick> BatchOrchestrator::refusal(std::size_t in
   if (dependencies_done(index, failed) && !failed.empty())
     return Pick{index, "not begun: '" + failed + "', which it depends on, did not succeed",
                 Outcome::kSkipped};
-  if (config.window.over(WallClock::now()))
+  if (config.window.over(clock_.wall()))
     return Pick{index, "not begun: its start window is over", Outcome::kSkipped};
   return std::nullopt;
 }
@@ -111,8 +111,8 @@ std::optional<BatchOrchestrator::Pick> BatchOrchestrator::refusal(std::size_t in
 std::optional<BatchOrchestrator::Pick> BatchOrchestrator::pick(std::unique_lock<std::mutex>& lock) {
   for (;;) {
     bool waiting = false;
-    const auto now = Clock::now();
-    const auto clock = WallClock::now();
+    const auto now = clock_.steady();
+    const auto clock = clock_.wall();
     for (const std::size_t index : order_) {
       Entry& entry = entries_[index];
       if (entry.state != State::kWaiting) {
@@ -165,7 +165,7 @@ void BatchOrchestrator::look(std::size_t index) {
 }
 
 // What was not checked before the first byte is checked while the first VMs run: an error that
-// would come in the small hours is told at once.
+// would come in the small hours is reported at once.
 void BatchOrchestrator::look_ahead(const std::stop_token& stop) {
   for (const std::size_t index : order_) {
     if (stop.stop_requested() || cancel_->cancelled()) return;
@@ -181,8 +181,8 @@ void BatchOrchestrator::look_ahead(const std::stop_token& stop) {
 void BatchOrchestrator::attempt(std::size_t index) {
   Entry& entry = entries_[index];  // this thread's while it is kRunning
   if (!entry.begun) {
-    entry.begun = Clock::now();
-    entry.started = WallClock::now();
+    entry.begun = clock_.steady();
+    entry.started = clock_.wall();
   }
   const auto own = orchestrator_.begin_task(tasks_[index]->task_id, cancel_);
   entry.result = orchestrator_.attempt((*configs_)[index], tasks_[index], own);
@@ -196,7 +196,7 @@ void BatchOrchestrator::finish(std::size_t index,
   MigrationResult& result = entry.result;
   if (entry.begun) {
     result.start_time = entry.started;
-    result.total_duration = Clock::now() - *entry.begun;
+    result.total_duration = clock_.steady() - *entry.begun;
   }
   result.attempts = entry.attempts;
   orchestrator_.finish(result, tasks_[index]);
@@ -218,7 +218,7 @@ void BatchOrchestrator::work(const std::function<void(const MigrationResult&)>& 
     if (!picked->refusal.empty()) {
       lock.unlock();
       MigrationResult& result = entry.result;
-      if (!entry.begun) result.start_time = result.end_time = WallClock::now();
+      if (!entry.begun) result.start_time = result.end_time = clock_.wall();
       result.task_id = tasks_[index]->task_id;
       result.vm_name = (*configs_)[index].vm_name;
       result.provider = tasks_[index]->provider;
@@ -247,7 +247,7 @@ void BatchOrchestrator::work(const std::function<void(const MigrationResult&)>& 
     }
     lock.lock();
     release(index);
-    entry.ready = Clock::now() + wait;
+    entry.ready = clock_.steady() + wait;
     entry.state = again ? State::kWaiting : State::kDone;
     if (!again && result.outcome == Outcome::kFailed && !options_.continue_on_error) {
       stop_ = true;

@@ -13,6 +13,7 @@
 #include <set>
 #include <vector>
 
+#include "core/migrate/session.hpp"
 #include "core/run/orchestrator.hpp"
 
 namespace hyperhost {
@@ -20,7 +21,9 @@ namespace hyperhost {
 class BatchOrchestrator {
  public:
   BatchOrchestrator(MigrationOrchestrator& orchestrator, const BatchOptions& options)
-      : orchestrator_(orchestrator), options_(options) {}
+      : orchestrator_(orchestrator),
+        clock_(*orchestrator.session().services().clock),
+        options_(options) {}
 
   /// Results in the order of configs: those never begun are cancelled (the run was, or is being
   /// drained) or skipped (an earlier one failed and continue_on_error is off, one they depend on
@@ -30,7 +33,7 @@ class BatchOrchestrator {
                                    const std::function<void(const MigrationResult&)>& on_result);
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Instant = std::chrono::steady_clock::time_point;
   enum class State { kWaiting, kLooking, kRunning, kDone };
   /// Where a VM comes from, as far as limits ask for it.
   struct Placement {
@@ -43,8 +46,8 @@ class BatchOrchestrator {
     bool looked_at = false;  ///< by the look-ahead
     std::optional<Placement> placement;
     std::vector<std::string> held;  ///< of busy_, while it runs
-    Clock::time_point ready{};      ///< not before: the next attempt
-    std::optional<Clock::time_point> begun;
+    Instant ready{};                ///< not before: the next attempt
+    std::optional<Instant> begun;
     WallClock::time_point started;
     MigrationResult result;
   };
@@ -71,6 +74,7 @@ class BatchOrchestrator {
   std::chrono::nanoseconds delay(uint32_t attempt, const Diagnostic& failure) const;
 
   MigrationOrchestrator& orchestrator_;
+  const HostClock& clock_;
   const BatchOptions options_;
   const std::vector<MigrationConfig>* configs_ = nullptr;
   std::shared_ptr<CancelSource> cancel_;

@@ -110,7 +110,7 @@ class Binder {
 
   /// Whether the converter's manifest lists the format that it is to write.
   void check_target(const MigrationSpec& spec, const std::string& converter) {
-    if (!spec.convert || spec.target_format.empty() ||
+    if (!spec.enable_conversion || spec.target_format.empty() ||
         offers_of(registry_, converter).writes(spec.target_format).value_or(true))
       return;
     std::string able;
@@ -183,29 +183,9 @@ class Binder {
 
 MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   MigrationConfig config;
-  config.pointer = spec.pointer;
-  config.vm_name = spec.vm;
-  config.provider = spec.provider;
-  config.output_dir = spec.output_dir;
-  config.output_name = spec.output_name;
-  config.enable_conversion = spec.convert;
-  config.target_format = spec.target_format;
-  config.disks = spec.disks;
-  config.export_manifest = spec.export_manifest;
-  config.verify_export = spec.verify;
-  config.durability = spec.durability;
-  config.overwrite = spec.overwrite;
+  static_cast<MigrationSettings&>(config) = spec;
   config.staging_dir = plan.staging_dir.value_or(std::filesystem::path());
-  config.convert_options = {spec.target_format, spec.compression, spec.compression_level,
-                            spec.cluster_size, spec.deterministic};
   if (plan.batch.max_retries > 0) config.disk_retry = plan.batch.retry_delay;
-  config.parallel_disks = spec.parallel_disks;
-  config.max_parallel_disks = spec.max_parallel_disks;
-  config.tags = spec.tags;
-  config.priority = spec.priority;
-  config.plan_id = spec.id;
-  config.depends_on = spec.depends_on;
-  config.window = spec.window;
   config.checkpoint_bytes = plan.batch.checkpoint_bytes;
   config.checkpoint_interval = plan.batch.checkpoint_interval;
   config.user = plan.user;
@@ -307,15 +287,15 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
   for (std::size_t i = 0; i < bound.migrations.size(); ++i) {
     const MigrationSpec* spec = bound.specs[i];
     if (!spec->vm_is_pattern) {
-      add(bound.migrations[i], spec, spec->vm);
+      add(bound.migrations[i], spec, spec->vm_name);
       continue;
     }
-    Operation op("inventory", cancel);
+    Operation op = orchestrator.session().operation("inventory", cancel);
     std::size_t matches = 0;
     try {
       orchestrator.session()
           .provider(spec->provider, op)
-          .list_vms(op, spec->vm, [&](const nlohmann::json& vm) {
+          .list_vms(op, spec->vm_name, [&](const nlohmann::json& vm) {
             const std::string name = vm.value("name", "");
             MigrationConfig config = bound.migrations[i];
             config.vm_name = vm.value("ref", name);
@@ -326,8 +306,8 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
           });
       if (matches == 0)
         throw Error(Code::kNotFound,
-                    "'" + spec->vm + "' matches no VM of provider '" + spec->provider + "'", "",
-                    "hyperhost list shows what there is");
+                    "'" + spec->vm_name + "' matches no VM of provider '" + spec->provider + "'",
+                    "", "hyperhost list shows what there is");
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
       diagnostic.where = spec->mark.where();

@@ -40,7 +40,7 @@ class Cleaner {
         item.reason = failed->second;
         continue;
       }
-      Operation op("cleanup", cancel_);
+      Operation op = session_.operation("cleanup", cancel_);
       std::function<bool(Operation&, const nlohmann::json&)> call;
       try {
         call = way.connect(op);

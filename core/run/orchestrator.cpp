@@ -55,21 +55,25 @@ std::string make_task_id(const std::string& vm_name) {
   return now_compact() + "-" + name.substr(0, 60) + "-" + random_hex(3);
 }
 
+MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
+                                             SessionServices services)
+    : MigrationOrchestrator(std::move(config), nullptr, &registry, std::move(services)) {}
+
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry)
-    : MigrationOrchestrator(std::move(config), nullptr, &registry) {}
+    : MigrationOrchestrator(std::move(config), registry, SessionServices{}) {}
 
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config)
     : MigrationOrchestrator(std::move(config),
                             std::make_unique<PluginRegistry>(PluginRegistry::search_path({})),
-                            nullptr) {}
+                            nullptr, SessionServices{}) {}
 
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
                                              std::unique_ptr<PluginRegistry> own,
-                                             PluginRegistry* registry)
+                                             PluginRegistry* registry, SessionServices services)
     : config_(std::move(config)),
       own_registry_(std::move(own)),
       registry_(registry != nullptr ? *registry : *own_registry_),
-      session_(std::make_unique<Session>(registry_, config_.providers)),
+      session_(std::make_unique<Session>(registry_, config_.providers, std::move(services))),
       run_id_(now_compact() + "-" + random_hex(3)) {
   session_->bandwidth()->whole().set(config_.bandwidth_limit);
   session_->bandwidth()->sources().set(config_.source_bandwidth_limit);
@@ -80,7 +84,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
       };
     audit_ = AuditLogger::open(config_.audit);
     events_.subscribe(audit_.get(),
-                      Watch::kAudit);  // first: it is written before anybody else is told
+                      Watch::kAudit);  // first: it is written before any other observer reacts
   }
   if (config_.enable_progress) {
     progress_ = std::make_unique<ProgressTracker>();
@@ -166,8 +170,8 @@ std::shared_ptr<const TaskInfo> MigrationOrchestrator::task_info(const Migration
                                             {config.enable_metrics, Watch::kMetrics},
                                             {config.enable_audit_logging, Watch::kAudit},
                                             {config.enable_webhooks, Watch::kWebhooks}};
-  for (const auto& [told, as] : watched)
-    if (!told) task->unwatched |= static_cast<uint32_t>(as);
+  for (const auto& [wanted, as] : watched)
+    if (!wanted) task->unwatched |= static_cast<uint32_t>(as);
   try {
     add_task_webhooks(config, task->task_id);  // a VM that never begins is news too
   } catch (const std::exception&) {
@@ -198,17 +202,15 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   result.task_id = task->task_id;
   result.vm_name = config.vm_name;
   result.provider = task->provider;
-  result.start_time = WallClock::now();
-  const auto begin = std::chrono::steady_clock::now();
-  bool told = false;
+  result.start_time = session_->services().clock->wall();
+  const auto begin = session_->services().clock->steady();
+  bool started_published = false;
   const auto start = [&](const VmRoute* route) {
-    if (std::exchange(told, true)) return;
+    if (std::exchange(started_published, true)) return;
     event::TaskStarted started;
-    started.stages = {Stage::kExport};
-    if (config.enable_conversion) started.stages.push_back(Stage::kConvert);
-    if (config.enable_conversion && config.verify_export != Verify::kNone)
-      started.stages.push_back(Stage::kVerify);
-    if (config.upload_to_cloud) started.stages.push_back(Stage::kUpload);
+    started.stages.clear();
+    for (const auto& stage : stages_of(session_->stages(), config))
+      for (const Stage announced : stage->announces(config)) started.stages.push_back(announced);
     if (route != nullptr) {
       started.disks = static_cast<uint32_t>(route->disks.size());
       started.guest_bytes = result.total_size;
@@ -236,7 +238,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
     result.diagnostic = Error(Code::kFail, "internal error", failure.what()).diagnostic();
   }
   if (!result.success) {
-    if (!told) {
+    if (!started_published) {
       try {
         start(nullptr);
       } catch (const Error& failure) {
@@ -250,8 +252,8 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
       *text = Redactor::global().redact(*text);
     result.error = to_string(result.diagnostic);
   }
-  result.end_time = WallClock::now();
-  result.total_duration = std::chrono::steady_clock::now() - begin;
+  result.end_time = session_->services().clock->wall();
+  result.total_duration = session_->services().clock->steady() - begin;
   return result;
 }
 
@@ -273,7 +275,7 @@ void MigrationOrchestrator::finish(MigrationResult& result,
 VmRoute MigrationOrchestrator::preflight(const MigrationConfig& config,
                                          std::shared_ptr<CancelSource> cancel) {
   if (!cancel) cancel = CancelSource::create();
-  Operation op(config.vm_name, cancel);
+  Operation op = session_->operation(config.vm_name, cancel);
   try {
     return plan_route(*session_, completed(config), op);
   } catch (const Error& failure) {

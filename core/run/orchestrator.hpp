@@ -25,7 +25,7 @@ namespace hyperhost {
 
 class PluginRegistry;
 class Session;
-
+struct SessionServices;
 struct VmRoute;
 
 struct OrchestratorConfig {
@@ -62,6 +62,8 @@ struct BatchOptions {
 class MigrationOrchestrator {
  public:
   /// Initialize. Throws Error where a required audit log cannot be opened. registry: outlives it.
+  MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
+                        SessionServices services);
   MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry);
   /// With a registry of its own, over PluginRegistry::search_path().
   explicit MigrationOrchestrator(OrchestratorConfig config = {});
@@ -105,7 +107,7 @@ class MigrationOrchestrator {
   /// For a host that resolves the hooks' secrets late: as with enable_webhooks. Before the first
   /// migration; at most once. Throws Error for a configuration that cannot work.
   void add_webhooks(std::vector<WebhookConfig> hooks);
-  /// Delivers what webhooks have queued (ten seconds at most); they are told nothing more.
+  /// Delivers what webhooks have queued (ten seconds at most); they get nothing more.
   void finish_webhooks();
 
  private:
@@ -125,7 +127,7 @@ class MigrationOrchestrator {
   void finish(MigrationResult& result, const std::shared_ptr<const TaskInfo>& task);
 
   MigrationOrchestrator(OrchestratorConfig config, std::unique_ptr<PluginRegistry> own,
-                        PluginRegistry* registry);
+                        PluginRegistry* registry, SessionServices services);
 
   OrchestratorConfig config_;
   const std::unique_ptr<PluginRegistry> own_registry_;  ///< null: the caller's

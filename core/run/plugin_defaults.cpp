@@ -38,7 +38,7 @@ PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
 }
 
 PluginChoice default_converter(PluginRegistry& registry) {
-  return default_choice(registry, "parallel-disk");
+  return default_choice(registry, registry.default_for(HYPER_IFACE_CONVERTER));
 }
 
 ConfigValue environment_options(const PluginRegistry& registry, const std::string& plugin) {

@@ -32,7 +32,7 @@ class Watchers {
   /// What would keep it from starting, as far as that shows without binding or sending anything.
   static std::vector<Diagnostic> check(const ObservabilitySpec& spec,
                                        const std::filesystem::path& base_dir);
-  /// Delivers what webhooks have queued (ten seconds at most); from then on they are told nothing
+  /// Delivers what webhooks have queued (ten seconds at most); from then on they get nothing
   /// and webhook_stats() is final. The servers still answer.
   void finish();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes outside the host that must be undone: entries that plugins write before a change and
-// close once it is undone (sdk/include/hyper/host.h, "hyper.journal/1"). Thread-safe.
+// Changes outside the host that must be undone or confirmed: entries that plugins write before they
+// change something there and close once it is undone (sdk/include/hyper/host.h, "hyper.journal/1").
+// Owned by the host, shared by its sessions. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,5 @@ class Journal {
   virtual void each_entry(const std::string& plugin,
                           const std::function<void(const JournalEntry&)>& on_entry) = 0;
 };
-
-/// The journal that plugins write to from now on; null = none, and their changes are refused.
-/// Set by the host before it runs anything, kept alive here.
-void set_journal(std::shared_ptr<Journal> journal);
-std::shared_ptr<Journal> current_journal();
 
 }  // namespace hyperhost

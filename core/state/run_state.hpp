@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What outlives a run, apart from the journal: runs, their tasks (one a VM) with stages, attempts,
-// disks and results, and what a later run needs to resume. One narrow interface, so that
-// a fleet of hosts may keep it elsewhere one day; StateStore is it over SQLite. Thread-safe. Every
-// call throws Error where the store fails it.
+// The history of runs: their tasks (one a VM) with stages, attempts, disks and results. One narrow
+// interface, so that a fleet of hosts can keep it elsewhere; StateStore implements it over SQLite.
+// Owned by the host. Thread-safe. Every call throws Error when the store fails.
 #pragma once
 
 #include <cstdint>
@@ -62,16 +61,6 @@ struct TaskDetail {
   nlohmann::json result;  ///< as `result TASK` prints it; null before the end
 };
 
-/// How far a target (a VM's directory or its place in a store) has come. `disk` "" is the VM.
-struct ResumeRecord {
-  std::string target, disk;
-  std::string fingerprint;  ///< of the request and the source; if it changed, the disk starts over
-  std::string phase;        ///< VM: closing, finished; disk: writing, written
-  nlohmann::json token;     ///< by which the storage finds the unfinished object again
-  nlohmann::json state;     ///< the converter's, as of its last checkpoint
-  nlohmann::json result;    ///< of a written disk, or of a finished VM
-};
-
 class RunState {
  public:
   virtual ~RunState() = default;
@@ -99,25 +88,12 @@ class RunState {
   /// In the plan's order.
   virtual std::vector<TaskRecord> tasks(const std::string& run_id) = 0;
   virtual std::optional<TaskDetail> task(const std::string& task_id) = 0;
-  /// Ids and names with this prefix, newest first; for typing.
+  /// Ids and names that begin so, newest first; for people who type.
   virtual std::vector<std::string> find_tasks(const std::string& text) = 0;
 
   /// False: there is no such task, or it has ended.
   virtual bool request_cancel(const std::string& task_id) = 0;
   virtual std::vector<std::string> cancel_requests(const std::string& run_id) = 0;
-
-  // Each is durable when it returns.
-  virtual std::vector<ResumeRecord> resume_records(const std::string& target) = 0;
-  virtual void save_resume(const ResumeRecord& record) = 0;
-  /// The VM's record instead of all of its target's.
-  virtual void finish_resume(const ResumeRecord& record) = 0;
-  virtual void forget_resume(const std::string& target) = 0;
-  /// One disk's.
-  virtual void forget_resume(const std::string& target, const std::string& disk) = 0;
 };
-
-/// Where resumable runs keep their state; null = they are not resumable.
-void set_run_state(std::shared_ptr<RunState> state);
-std::shared_ptr<RunState> current_run_state();
 
 }  // namespace hyperhost

@@ -28,39 +28,17 @@ struct PluginChoice {
   std::string key() const { return plugin + "\n" + options.value().dump(); }
 };
 
-struct ConvertOptions {
-  std::string output_format = "qcow2";
-  Compression compression = Compression::kNone;
-  std::optional<int> compression_level;
-  std::optional<uint64_t> cluster_size;  ///< bytes
-  bool deterministic = false;
-};
-
-struct MigrationConfig {
-  std::string task_id;               ///< made by the orchestrator where empty
-  std::string pointer;               ///< of its entry in the plan, "/migrations/0"; "" = no plan
-  std::string vm_name;               ///< name, path or reference, as the provider understands it
-  std::string provider;              ///< a name the orchestrator was given a provider for
-  nlohmann::json provider_options;   ///< for this VM, validated; null = none
-  std::filesystem::path output_dir;  ///< the directory that gets the VM's directory; absolute
-  std::string output_name;           ///< of the VM's directory and files; "" = the VM's name
-  std::string target_format = "qcow2";
-  DiskSelection disks;
-
-  bool export_manifest = true;
-  Verify verify_export = Verify::kTarget;
-  Durability durability = Durability::kFile;
-  bool overwrite = false;
+/// The job of one VM. Constant while it runs.
+struct MigrationConfig : MigrationSettings {
+  std::string task_id;              ///< made by the orchestrator where empty
+  nlohmann::json provider_options;  ///< for this VM, validated; null = none
+  std::string output_file;  ///< of a VM of one disk: its file, in output_dir itself; "" = by name
+  bool digest = false;      ///< the content digest is wanted where nothing is verified, too
   std::filesystem::path staging_dir;  ///< "" = the VM's directory
-
-  bool enable_conversion = true;  ///< false: the disks as they are delivered
   PluginChoice converter;
-  ConvertOptions convert_options;
   /// A disk whose failure may pass is read once more after this time, before the VM fails; nothing
   /// = never.
   std::optional<std::chrono::nanoseconds> disk_retry;
-  bool parallel_disks = true;
-  uint32_t max_parallel_disks = 4;
 
   bool upload_to_cloud = false;
   std::string cloud_destination;
@@ -70,20 +48,15 @@ struct MigrationConfig {
   uint64_t bandwidth_limit = 0;     ///< bytes a second of its uploads together; 0 = any
   std::chrono::seconds presign{0};  ///< how long URLs in the result are good for; 0 = none
 
-  /// Whether the observers that the orchestrator has get the events of this VM.
+  /// Whether this VM's events reach those observers that the orchestrator has.
   bool enable_progress = true, enable_metrics = true, enable_audit_logging = true;
   bool enable_webhooks = true;
   /// Hooks that get this VM's news only, beside the orchestrator's; where both enable webhooks.
   std::vector<WebhookConfig> webhook_configs;
 
-  std::map<std::string, std::string> tags;  ///< into the manifest
-  int64_t priority = 0;
-  std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
-  std::vector<std::string> depends_on;  ///< all of them must have succeeded
-  StartWindow window;
   uint64_t checkpoint_bytes = 256u << 20;
   std::chrono::nanoseconds checkpoint_interval = std::chrono::seconds(10);
-  bool fresh = false;  ///< ignore what an earlier run has left
+  bool fresh = false;  ///< resume nothing that an earlier run left
   /// Milliseconds since 1970: with `overwrite`, a VM that was finished since then is not done again
   /// (this run continues others that did not come to their end); 0 = it is.
   int64_t continues_since = 0;
@@ -110,7 +83,7 @@ struct DiskResult {
   uint64_t target_bytes = 0;        ///< of the finished file
   std::string target_checksum;      ///< "sha256:…", where one was computed in passing
   std::string uploaded_to;          ///< the object's location where the file was uploaded
-  std::string url;                  ///< presigned: its holder can read the object
+  std::string url;                  ///< presigned: whoever has it can read the object
   std::string stored_checksum;  ///< as the store keeps it: "sha256-parts:…", "crc32c:…", …
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none

@@ -26,7 +26,6 @@ class Cleanup {
 
   int run() {
     const auto store = StateStore::open(default_state_dir());
-    set_journal(store);
     CleanupPlaces places;
     std::map<std::string, PluginChoice> providers;
     PluginRegistry* registry = nullptr;
@@ -48,7 +47,7 @@ class Cleanup {
       for (const MigrationConfig& config : bound.migrations)
         if (config.upload_to_cloud) add(places.storages, config.storage);
     }
-    Session session(*registry, std::move(providers));
+    Session session(*registry, std::move(providers), {store, store});
     const auto items =
         clean_up(*store, session, places, options_.dry_run, options_.force, context_.cancel());
     return report(items);

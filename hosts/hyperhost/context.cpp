@@ -134,21 +134,6 @@ void Context::on_drain(std::function<void()> drain) {
   drain_ = std::move(drain);
 }
 
-nlohmann::json diagnostic_json(const Diagnostic& diagnostic) {
-  nlohmann::json out = {{"severity", severity_name(diagnostic.severity)},
-                        {"code", code_name(diagnostic.code)},
-                        {"summary", diagnostic.summary},
-                        {"retryable", diagnostic.retryable}};
-  const std::pair<const char*, const std::string*> texts[] = {{"detail", &diagnostic.detail},
-                                                              {"hint", &diagnostic.hint},
-                                                              {"path", &diagnostic.path},
-                                                              {"where", &diagnostic.where}};
-  for (const auto& [key, text] : texts)
-    if (!text->empty()) out[key] = *text;
-  if (diagnostic.native_code != 0) out["native_code"] = diagnostic.native_code;
-  return out;
-}
-
 namespace {
 
 void print_event(nlohmann::json event) {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "core/base/cancel.hpp"
-#include "core/base/diagnostic.hpp"
+#include "core/base/diagnostic_json.hpp"
 #include "core/plan/host_config.hpp"
 #include "core/plugin/registry.hpp"
 
@@ -79,8 +79,6 @@ class Context {
   std::function<void()> drain_;
   std::jthread signal_reader_;
 };
-
-nlohmann::json diagnostic_json(const Diagnostic& diagnostic);
 
 /// --progress, for the commands that run something.
 void add_progress_option(CLI::App& app, Context& context);

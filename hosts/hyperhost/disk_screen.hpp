@@ -36,7 +36,7 @@ class DiskScreen {
   const std::string name_;
   std::mutex mutex_;  // guards what follows, up to console_
   bool begun_ = false;
-  Stage stage_{};
+  Stage stage_ = Stage::kExport;
   uint64_t done_ = 0, total_ = 0;
   ByteRate rate_;
   std::chrono::steady_clock::time_point told_;

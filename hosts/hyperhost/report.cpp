@@ -4,79 +4,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "core/base/timestamp.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/table.hpp"
 
 namespace hyperhost {
-namespace {
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-nlohmann::json disk_json(const DiskResult& disk) {
-  return {{"id", disk.id},
-          {"path", disk.path},
-          {"format", disk.target_format},
-          {"bytes", disk.target_bytes},
-          {"virtual_size", disk.virtual_size},
-          {"content_digest", disk.digest},
-          {"verified_by", disk.verified_by},
-          {"staged", disk.staged},
-          {"resumed_bytes", disk.resumed_bytes},
-          {"adopted", disk.adopted},
-          {"source",
-           {{"format", disk.source_format},
-            {"file", disk.source_file},
-            {"bytes", disk.source_bytes},
-            {"checksum", disk.source_checksum},
-            {"verified", disk.source_verified}}},
-          {"convert_seconds", seconds(disk.convert_duration)},
-          {"verify_seconds", seconds(disk.verify_duration)},
-          {"stage_seconds", seconds(disk.stage_duration)},
-          {"notes", disk.notes},
-          {"uploaded_to", disk.uploaded_to},
-          {"stored_checksum", disk.stored_checksum},
-          {"url", disk.url}};
-}
-
-}  // namespace
-
-nlohmann::json result_json(const MigrationResult& result) {
-  nlohmann::json disks = nlohmann::json::array(), warnings = nlohmann::json::array();
-  for (const DiskResult& disk : result.disks) disks.push_back(disk_json(disk));
-  for (const Diagnostic& warning : result.warnings) warnings.push_back(diagnostic_json(warning));
-  nlohmann::json out = {{"task_id", result.task_id},
-                        {"vm_name", result.vm_name},
-                        {"provider", result.provider},
-                        {"success", result.success},
-                        {"outcome", outcome_name(result.outcome)},
-                        {"error", result.error},
-                        {"export_seconds", seconds(result.export_duration)},
-                        {"exported_files", result.exported_files},
-                        {"export_size", result.export_size},
-                        {"manifest_path", result.manifest_path},
-                        {"conversion_seconds", seconds(result.conversion_duration)},
-                        {"converted_files", result.converted_files},
-                        {"conversion_size", result.conversion_size},
-                        {"verify_seconds", seconds(result.verify_duration)},
-                        {"upload_seconds", seconds(result.upload_duration)},
-                        {"uploaded_files", result.uploaded_files},
-                        {"upload_size", result.upload_size},
-                        {"cloud_destination", result.cloud_destination},
-                        {"total_seconds", seconds(result.total_duration)},
-                        {"total_size", result.total_size},
-                        {"start_time", format_timestamp(result.start_time)},
-                        {"end_time", format_timestamp(result.end_time)},
-                        {"attempts", result.attempts},
-                        {"already_done", result.already_done},
-                        {"disks", disks},
-                        {"warnings", warnings}};
-  if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
-  if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
-  return out;
-}
 
 nlohmann::json webhook_json(const WebhookStats& hook) {
   return {{"name", hook.name},

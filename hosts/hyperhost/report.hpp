@@ -12,7 +12,6 @@
 
 namespace hyperhost {
 
-nlohmann::json result_json(const MigrationResult& result);
 nlohmann::json webhook_json(const WebhookStats& hook);
 /// The table of a run: a line a VM, totals, then what each came to: its manifest and the digests of
 /// its disks or what failed, and what was warned of.

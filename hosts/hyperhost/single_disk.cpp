@@ -10,13 +10,26 @@
 #include "core/base/text.hpp"
 #include "core/config/read_yaml.hpp"
 #include "core/disk/local_sources.hpp"
-#include "core/migrate/plan_route.hpp"
+#include "core/run/bind_plan.hpp"
+#include "core/run/file_provider.hpp"
+#include "core/run/orchestrator.hpp"
 #include "core/run/plugin_defaults.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/vm_description.hpp"
 
 namespace hyperhost {
 namespace {
+
+constexpr const char* kInput = "input";  // the provider's name
+
+/// For the command line: a file has no VM, and no keys of a plan.
+Error plain(const Error& failure) {
+  Diagnostic diagnostic = failure.diagnostic();
+  if (diagnostic.path.rfind("vm/", 0) == 0 || diagnostic.path.rfind("converter/", 0) == 0)
+    diagnostic.path.clear();
+  if (diagnostic.code == Code::kExists) diagnostic.hint = "--overwrite replaces it";
+  return Error(std::move(diagnostic));
+}
 
 /// The format of OUT: the asked-for one, or that of its name. One that some plugin here writes.
 std::string target_format(const FormatCatalog& formats, const std::string& asked,
@@ -43,7 +56,13 @@ Enum named(const std::string& text, std::initializer_list<Enum> all, const char*
 MigrationConfig config_of(const SingleDiskOptions& options, const FormatCatalog& formats,
                           const std::filesystem::path& output) {
   MigrationConfig config;
+  config.vm_name = kFileVm;
+  config.provider = kInput;
   config.output_dir = output.parent_path();
+  config.output_file = output.filename().string();
+  config.export_manifest = false;
+  config.digest = !options.no_digest;
+  config.parallel_disks = false;
   config.target_format = target_format(formats, options.format, output);
   config.overwrite = options.overwrite;
   config.verify_export =
@@ -76,15 +95,23 @@ PluginChoice choice_of(PluginRegistry& registry, const std::string& plugin, bool
   return choice;
 }
 
-/// The asked-for converter, or the first of ours that can do it; a change is noted in the route.
-void choose_converter(Session& session, PluginRegistry& registry, const SingleDiskOptions& options,
-                      MigrationConfig& config, DiskRoute& route, Operation& op) {
-  const DiskRoute untouched = route;
+/// What keeps the conversion from starting, as an error; nothing if it can.
+void require_possible(MigrationOrchestrator& orchestrator, const MigrationConfig& config,
+                      const std::shared_ptr<CancelSource>& cancel) {
+  cancel->check();
+  for (const Diagnostic& finding : orchestrator.preflight(config, cancel).findings)
+    if (finding.severity == Severity::kError) throw plain(Error(finding));
+}
+
+/// The asked-for converter, or the first of ours that can do it; returns why others cannot.
+std::string choose_converter(MigrationOrchestrator& orchestrator, PluginRegistry& registry,
+                             const SingleDiskOptions& options, MigrationConfig& config,
+                             const std::shared_ptr<CancelSource>& cancel) {
   std::string refusal, refused;
   std::vector<std::string> candidates{options.converter};
   ConfigValue given = ConfigValue::mapping();
   if (options.converter.empty()) {
-    candidates = session.images().formats().writers(config.target_format);
+    candidates = orchestrator.session().images().formats().writers(config.target_format);
     if (!options.host_converter.plugin.empty()) {
       candidates.insert(candidates.begin(), options.host_converter.plugin);
       given = options.host_converter.options;
@@ -95,12 +122,10 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
   }
   for (const std::string& candidate : candidates) {
     try {
-      route = untouched;
       config.converter = choice_of(registry, candidate, options.allow_backing, given);
       given = ConfigValue::mapping();  // the next one's are its own
-      plan_conversion(session, config, route, op);
-      if (!refusal.empty()) route.notes.push_back("converted by " + candidate + ": " + refusal);
-      return;
+      require_possible(orchestrator, config, cancel);
+      return refusal.empty() ? "" : "converted by " + candidate + ": " + refusal;
     } catch (const Error& failure) {
       if (failure.code() != Code::kUnsupported && failure.code() != Code::kNotFound) throw;
       if (candidate != candidates.back()) {
@@ -114,53 +139,88 @@ void choose_converter(Session& session, PluginRegistry& registry, const SingleDi
       }
     }
   }
+  return {};
 }
 
-/// The one disk of a package's one VM that is meant, opened in place.
-class Package {
- public:
-  Package(PluginRegistry& registry, const SingleDiskOptions& options, Operation& op)
-      : session_(registry,
-                 {{"package",
-                   {"local-ovf", Options(nlohmann::json{
-                                     {"path", std::filesystem::absolute(options.input).string()},
-                                     {"verify_checksums", !options.no_digest}})}}}) {
-    ProviderHandle& provider = session_.provider("package", op);
-    std::vector<std::string> vms;
-    provider.list_vms(op, "",
-                      [&](const nlohmann::json& vm) { vms.push_back(vm.value("ref", "")); });
-    if (vms.size() != 1)
-      throw Error(Code::kUnsupported,
-                  options.input + " holds " + std::to_string(vms.size()) + " VMs", "",
-                  "convert takes one disk: use a plan (hyperhost run)");
-    const VmDescription vm = parse_vm_description(provider.describe_vm(op, vms[0]), "local-ovf");
-    std::string ids;
-    std::size_t matches = 0;
-    for (const DiskDescription& one : vm.disks) {
-      ids += (ids.empty() ? "" : ", ") + one.id;
-      if (one.blank || (!options.disk.empty() && one.id != options.disk)) continue;
-      disk_ = one;
-      ++matches;
-    }
-    if (matches != 1)
-      throw Error(
-          Code::kConfig,
-          options.disk.empty() ? options.input + " holds " + std::to_string(matches) + " disks"
-                               : options.input + " has no disk '" + options.disk + "'",
-          "it has " + (ids.empty() ? "none" : ids), "choose one with --disk, or use a plan");
-    vm_ = provider.open_vm(op, {{"vm", vms[0]}, {"task_id", "convert"}});
+/// A package as a provider, and its one VM's one disk that is meant as the job's.
+PluginChoice package_provider(PluginRegistry& registry, const SingleDiskOptions& options,
+                              MigrationConfig& config, Operation& op) {
+  PluginChoice choice{"local-ovf", Options(nlohmann::json{
+                                       {"path", std::filesystem::absolute(options.input).string()},
+                                       {"verify_checksums", !options.no_digest}})};
+  Session session(registry, {{kInput, choice}});
+  ProviderHandle& provider = session.provider(kInput, op);
+  std::vector<std::string> vms;
+  provider.list_vms(op, "", [&](const nlohmann::json& vm) { vms.push_back(vm.value("ref", "")); });
+  if (vms.size() != 1)
+    throw Error(Code::kUnsupported, options.input + " holds " + std::to_string(vms.size()) + " VMs",
+                "", "convert takes one disk: use a plan (hyperhost run)");
+  const VmDescription vm = parse_vm_description(provider.describe_vm(op, vms[0]), choice.plugin);
+  std::string ids;
+  for (const DiskDescription& one : vm.disks) {
+    ids += (ids.empty() ? "" : ", ") + one.id;
+    if (!one.blank && (options.disk.empty() || one.id == options.disk))
+      config.disks.include.push_back(one.id);
   }
+  const std::size_t matches = config.disks.include.size();
+  if (matches != 1)
+    throw Error(Code::kConfig,
+                options.disk.empty()
+                    ? options.input + " holds " + std::to_string(matches) + " disks"
+                    : options.input + " has no disk '" + options.disk + "'",
+                "it has " + (ids.empty() ? "none" : ids), "choose one with --disk, or use a plan");
+  config.vm_name = vms[0];
+  return choice;
+}
 
-  const DiskDescription& disk() const { return disk_; }
-  std::shared_ptr<SourceHandle> open(const DiskRoute& route, Operation& op) {
-    return vm_->open_disk(op, disk_.id, route.open_flags);
+/// What the input is: a package, or an image of a format that is given or found out.
+PluginChoice input_provider(PluginRegistry& registry, const SingleDiskOptions& options,
+                            MigrationConfig& config, Operation& op) {
+  const std::shared_ptr<SourceHandle> source =
+      open_file_source(options.input, options.source_format);
+  if (source->length() == 0)
+    throw Error(Code::kCorrupt, options.input + " is empty: there is no disk in it");
+  if (options.source_format.empty() && is_package(*source, op))
+    return package_provider(registry, options, config, op);
+  if (!options.disk.empty())
+    throw Error(Code::kConfig,
+                "--disk chooses a disk of a package, and " + options.input + " is none");
+  std::string format = options.source_format;
+  if (format.empty()) {
+    Session session(registry, {});
+    if (options.allow_backing) allow_backing(session, registry, op);
+    format = detect_format(session, *source, options.input, op);
   }
-  void close(Operation& op) { vm_->close(op, HYPER_OK); }
+  return file_provider(registry, options.input, format);
+}
+
+/// Mistakes in the command line.
+void check_options(const SingleDiskOptions& options, const std::filesystem::path& output) {
+  for (const std::string* name : {&options.input, &options.output})
+    if (find_invalid_utf8(*name) != std::string_view::npos)
+      throw Error(Code::kConfig, "the name " + *name + " is not UTF-8", "", "rename the file");
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.input, output, ignored))
+    throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
+  if (output.filename().empty() || std::filesystem::is_directory(output, ignored))
+    throw Error(Code::kConfig, "OUT is a directory: " + options.output, "", "name a file in it");
+  if (options.no_digest && options.verify != "none")
+    throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
+  if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
+    throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+}
+
+/// Passes the progress of the one disk on.
+class DiskProgressObserver final : public Observer {
+ public:
+  explicit DiskProgressObserver(const OnStageProgress& progress) : progress_(progress) {}
+  void on_event(const Event& event) noexcept override {
+    if (const auto* moved = std::get_if<event::DiskProgress>(&event.body))
+      progress_(moved->stage, moved->bytes_done, moved->bytes_total);
+  }
 
  private:
-  Session session_;
-  DiskDescription disk_;
-  std::unique_ptr<ProviderVmHandle> vm_;
+  const OnStageProgress& progress_;
 };
 
 }  // namespace
@@ -207,66 +267,30 @@ DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions
                                const OnStageProgress& progress) {
   if (options.input.empty() || options.output.empty())
     throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
-  for (const std::string* name : {&options.input, &options.output})
-    if (find_invalid_utf8(*name) != std::string_view::npos)
-      throw Error(Code::kConfig, "the name " + *name + " is not UTF-8", "", "rename the file");
   const auto output = std::filesystem::absolute(options.output).lexically_normal();
-  std::error_code ignored;
-  if (std::filesystem::equivalent(options.input, output, ignored))
-    throw Error(Code::kConfig, "IN and OUT are the same file: " + options.input);
-  if (output.filename().empty() || std::filesystem::is_directory(output, ignored))
-    throw Error(Code::kConfig, "OUT is a directory: " + options.output, "", "name a file in it");
-  if (options.no_digest && options.verify != "none")
-    throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
-  if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
-    throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  check_options(options, output);
+  SessionServices services;
   try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
-    set_journal(StateStore::open(default_state_dir()));
+    services.journal = StateStore::open(default_state_dir());
   } catch (const Error& failure) {
     spdlog::debug("no journal is kept: {}", failure.what());
   }
-  Session session(registry, {});
-  MigrationConfig config = config_of(options, session.images().formats(), output);
+  const FormatCatalog formats(registry);
+  MigrationConfig config = config_of(options, formats, output);
+  OrchestratorConfig wanted;
+  wanted.enable_progress = wanted.enable_metrics = false;
   Operation op(output.filename().string(), cancel);
-  if (options.allow_backing) allow_backing(session, registry, op);
-  std::shared_ptr<SourceHandle> source = open_file_source(options.input, options.source_format);
-
-  if (source->length() == 0)
-    throw Error(Code::kCorrupt, options.input + " is empty: there is no disk in it");
-
-  DiskRoute route;
-  std::unique_ptr<Package> package;
-  if (options.source_format.empty() && is_package(*source, op)) {
-    package = std::make_unique<Package>(registry, options, op);
-    route.disk = package->disk();
-  } else {
-    route.disk.id = "disk-0";
-    route.disk.file = options.input;
-    route.disk.format = options.source_format;
-    route.disk.source_bytes = source->length();
-    route.disk.seekable = route.disk.local_file = true;
-    if (options.source_format.empty()) {
-      route.disk.format = detect_format(session, *source, options.input, op);
-      source = open_file_source(options.input, route.disk.format);
-    }
-  }
-  if (!package && !options.disk.empty())
-    throw Error(Code::kConfig,
-                "--disk chooses a disk of a package, and " + options.input + " is none");
-  route.target_format = config.target_format;
-  route.file_name = route.key = output.filename().string();
-  choose_converter(session, registry, options, config, route, op);
-  if (!options.no_digest) route.request["digest"] = true;
-  if (config.verify_export == Verify::kIndependent)
-    session.images().require_independent(config.converter.plugin, config.target_format, op);
-
-  if (package) source = package->open(route, op);
-  ConversionManager conversions(session);
-  PendingDisk disk = conversions.convert(config, route, source, output.parent_path(), op, progress);
-  conversions.commit(disk, output.parent_path(), op);
-  source.reset();
-  if (package) package->close(op);
-  return disk.result;
+  wanted.providers[kInput] = input_provider(registry, options, config, op);
+  MigrationOrchestrator orchestrator(wanted, registry, services);
+  if (options.allow_backing) allow_backing(orchestrator.session(), registry, op);
+  const std::string note = choose_converter(orchestrator, registry, options, config, cancel);
+  DiskProgressObserver observer(progress);
+  orchestrator.events().subscribe(&observer);
+  MigrationResult result = orchestrator.migrate(config, cancel);
+  if (!result.success) throw plain(Error(result.diagnostic));
+  DiskResult disk = std::move(result.disks.at(0));
+  if (!note.empty()) disk.notes.insert(disk.notes.begin(), note);
+  return disk;
 }
 
 }  // namespace hyperhost

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/disk_transfer.hpp"
 #include "core/migrate/session.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"

@@ -33,6 +33,15 @@ class Lints(unittest.TestCase):
         name = self.put("plugins/x/x.cpp", LICENCE + '#include "core/base/diagnostic.hpp"\n#include <zlib.h>\n')
         self.assertEqual(lint.check_layering([name]), [f"{name}:2: plugins must not include core/base/diagnostic.hpp"])
 
+    def test_a_long_function_is_found_and_what_stands_around_it_is_not(self):
+        body = "  f();\n" * 67
+        name = self.put("core/x/x.cpp", LICENCE + "namespace a {\nclass X {\n  int y = 0;\n" + "  int z;\n" * 80 + "};\n"
+                        "void short_one(int a) {\n" + body.replace("f();", 'f("}", \'{\');  // }', 1) + "}\n"
+                        "int X::long_one() const {\n  if (y) {\n" + body + "  }\n}\n}\n")
+        self.assertEqual(lint.check_functions([name]),
+                         [f"{name}:155: a function of 71 lines: divide it (at most 69)"])
+        self.assertEqual(lint.check_functions([self.put("hosts/x/x.cpp", "void f() {\n" + body * 2 + "}\n")]), [])
+
     def test_a_relative_way_round_is_found(self):
         name = self.put("plugins/x/x.cpp", '#include "../../core/base/diagnostic.hpp"\n')
         self.assertEqual(len(lint.check_layering([name])), 1)

@@ -98,15 +98,15 @@ TEST(Plan, FillsInEveryDefault) {
   EXPECT_EQ(plan.providers.at("shelf").plugin.options.to_json(),
             nlohmann::json({{"path", "/srv/exports"}}));
   const MigrationSpec& vm = plan.migrations.at(0);
-  EXPECT_EQ(vm.id, "shelf:web-server-01");
+  EXPECT_EQ(vm.plan_id, "shelf:web-server-01");
   EXPECT_EQ(vm.converter.plugin, "");  // the preferred one: the registry knows
   EXPECT_NE(vm.converter.options.members(), nullptr);
   EXPECT_EQ(vm.target_format, "qcow2");
-  EXPECT_EQ(vm.compression, Compression::kNone);
-  EXPECT_EQ(vm.verify, Verify::kTarget);
+  EXPECT_EQ(vm.convert_options.compression, Compression::kNone);
+  EXPECT_EQ(vm.verify_export, Verify::kTarget);
   EXPECT_EQ(vm.durability, Durability::kFile);
   EXPECT_TRUE(vm.export_manifest && vm.parallel_disks);
-  EXPECT_FALSE(vm.overwrite || vm.deterministic || vm.upload);
+  EXPECT_FALSE(vm.overwrite || vm.convert_options.deterministic || vm.upload);
   EXPECT_EQ(vm.max_parallel_disks, 4u);
   EXPECT_EQ(vm.vm_directory("web-server-01"), kExamples / "out/web-server-01");
 }
@@ -117,16 +117,17 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   const Plan& plan = *result.plan;
   const MigrationSpec &web = plan.migrations.at(0), &db = plan.migrations.at(1),
                       &billing = plan.migrations.at(2), &scratch = plan.migrations.at(3);
-  EXPECT_EQ(web.compression, Compression::kZstd);
-  EXPECT_EQ(web.compression_level, 3);
-  EXPECT_EQ(web.cluster_size, 65536u);
+  EXPECT_EQ(web.convert_options.compression, Compression::kZstd);
+  EXPECT_EQ(web.convert_options.compression_level, 3);
+  EXPECT_EQ(web.convert_options.cluster_size, 65536u);
   EXPECT_EQ(web.converter.pointer, "/converter/options");
   EXPECT_TRUE(db.vm_is_pattern);
-  EXPECT_EQ(db.compression_level, std::nullopt);  // belongs to the compression taken back
-  EXPECT_EQ(db.cluster_size, std::nullopt);       // raw has none
+  EXPECT_EQ(db.convert_options.compression_level,
+            std::nullopt);  // belongs to the compression taken back
+  EXPECT_EQ(db.convert_options.cluster_size, std::nullopt);  // raw has none
   EXPECT_EQ(db.upload->destination, "s3://bucket/prefix");
   EXPECT_EQ(db.upload->storage.pointer, "/upload/storage");
-  EXPECT_EQ(billing.id, "billing-for-azure");
+  EXPECT_EQ(billing.plan_id, "billing-for-azure");
   EXPECT_EQ(billing.converter.plugin, "qemu-img");
   EXPECT_TRUE(billing.converter.options.members()->empty());
   EXPECT_EQ(billing.upload->storage.plugin, "azure-blob");
@@ -148,7 +149,7 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
 TEST(Plan, MergeKeysShareSettings) {
   const PlanResult result = load_plan(kExamples / "overnight.yaml");
   ASSERT_TRUE(result.plan) << messages(result);
-  EXPECT_EQ(result.plan->migrations.at(1).vm, "/DC/vm/prod/db-02");
+  EXPECT_EQ(result.plan->migrations.at(1).vm_name, "/DC/vm/prod/db-02");
   EXPECT_EQ(result.plan->migrations.at(1).priority, 10);
 }
 
@@ -186,7 +187,7 @@ TEST(Plan, OverridesAreValidatedLikeTheFile) {
   const PlanResult good =
       with({"defaults.verify=none", "migrations[0].tags.owner=me", "converter=qemu-img"});
   ASSERT_TRUE(good.plan) << messages(good);
-  EXPECT_EQ(good.plan->migrations[0].verify, Verify::kNone);
+  EXPECT_EQ(good.plan->migrations[0].verify_export, Verify::kNone);
   EXPECT_EQ(good.plan->migrations[0].tags.at("owner"), "me");
   EXPECT_EQ(good.plan->migrations[0].converter.plugin, "qemu-img");
   const PlanResult bad = with({"defaults.verfy=none", "migrations[3].vm=x", "nonsense"});

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <hyper/hyper.h>
+#include <hyper/op.hpp>
 
 #include <filesystem>
 #include <fstream>
@@ -22,10 +23,7 @@ class State : public testing::Test {
     char name[] = "/tmp/hyperhost-state-XXXXXX";
     directory_ = std::filesystem::path(::mkdtemp(name)) / "state";
   }
-  ~State() override {
-    set_journal(nullptr);
-    std::filesystem::remove_all(directory_.parent_path());
-  }
+  ~State() override { std::filesystem::remove_all(directory_.parent_path()); }
   std::vector<std::string> open_kinds(const std::string& plugin) {
     std::vector<std::string> out;
     StateStore::open(directory_)->each_entry(plugin, [&](const JournalEntry& entry) {
@@ -94,13 +92,17 @@ TEST_F(State, ADatabaseOfANewerProgramOrADamagedOneIsRefusedByName) {
   }
 }
 
-TEST_F(State, PluginsSeeTheJournalThatIsSetAndNoneOtherwise) {
-  EXPECT_EQ(host_table()->get_ext(HYPER_EXT_JOURNAL), nullptr);
-  set_journal(StateStore::open(directory_));
+TEST_F(State, PluginsWriteToTheJournalOfTheOperationTheyAreCalledWith) {
   const auto* table = static_cast<const hyper_journal*>(host_table()->get_ext(HYPER_EXT_JOURNAL));
   ASSERT_NE(table, nullptr);
-  Operation op("test", CancelSource::create());
   uint64_t entry = 0;
+  Operation none("test", CancelSource::create());
+  EXPECT_EQ(table->open(&none, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
+  EXPECT_EQ(table->open(nullptr, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
+  EXPECT_TRUE(none.diagnostics().empty());
+  EXPECT_FALSE(hyper::Journal::kept(hyper::Op(&none)));
+  Operation op("test", CancelSource::create(), {StateStore::open(directory_)});
+  EXPECT_TRUE(hyper::Journal::kept(hyper::Op(&op)));
   const char* snapshot = R"({"plugin": "vsphere", "kind": "snapshot", "ref": "snapshot-1"})";
   EXPECT_EQ(table->open(&op, R"({"kind": "snapshot"})", &entry), HYPER_FAIL);
   EXPECT_EQ(table->open(&op, "[]", &entry), HYPER_FAIL);
@@ -118,6 +120,32 @@ TEST_F(State, PluginsSeeTheJournalThatIsSetAndNoneOtherwise) {
   EXPECT_EQ(back["abandoned"], false);
   EXPECT_EQ(table->close(&op, entry), HYPER_OK);
   EXPECT_EQ(open_kinds("vsphere"), std::vector<std::string>{});
+}
+
+TEST_F(State, AFailureOfTheJournalReachesThePluginsOperationWhole) {
+  class Failing final : public Journal {
+    uint64_t open_entry(const std::string&, const nlohmann::json&) override {
+      Diagnostic out;
+      out.code = Code::kBusy;
+      out.summary = "locked";
+      out.hint = "wait";
+      out.path = "/state";
+      out.retryable = true;
+      out.retry_after = std::chrono::seconds(3);
+      throw Error(out);
+    }
+    void update_entry(uint64_t, const nlohmann::json&) override {}
+    void close_entry(uint64_t) override {}
+    void each_entry(const std::string&, const std::function<void(const JournalEntry&)>&) override {}
+  };
+  Operation op("test", CancelSource::create(), {std::make_shared<Failing>()});
+  uint64_t entry = 0;
+  EXPECT_EQ(journal_table()->open(&op, R"({"plugin": "vsphere"})", &entry), HYPER_BUSY);
+  ASSERT_EQ(op.diagnostics().size(), 1u);
+  const Diagnostic said = op.diagnostics()[0];
+  EXPECT_TRUE(said.retryable);
+  EXPECT_EQ(said.retry_after, std::chrono::seconds(3));
+  EXPECT_EQ(said.summary + said.hint + said.path, "lockedwait/state");
 }
 
 TEST_F(State, AnEntryKnowsWhetherItsProcessLives) {

@@ -7,15 +7,7 @@
 namespace hyperhost::isolation {
 
 hyper_st report_error(hyper_op* op, const Error& error) {
-  const Diagnostic& diagnostic = error.diagnostic();
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(diagnostic.code);
-  diag.flags = diagnostic.retryable ? HYPER_DIAG_RETRYABLE : 0;
-  diag.summary = diagnostic.summary.c_str();
-  diag.detail = diagnostic.detail.c_str();
-  diag.hint = diagnostic.hint.c_str();
+  const hyper_diag diag = diag_of(error.diagnostic());
   return hyper::detail::host_slot()->report(op, &diag);
 }
 

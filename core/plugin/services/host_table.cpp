@@ -9,7 +9,6 @@
 
 #include "core/base/redactor.hpp"
 #include "core/plugin/operation.hpp"
-#include "core/state/journal.hpp"
 
 namespace hyperhost {
 namespace {
@@ -37,13 +36,7 @@ hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) n
   } catch (const std::exception& error) {
     failure.summary = error.what();
   }
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(failure.code);
-  diag.summary = failure.summary.c_str();
-  diag.detail = failure.detail.c_str();
-  diag.hint = failure.hint.c_str();
+  const hyper_diag diag = diag_of(failure);
   return report(op, &diag);
 }
 
@@ -54,8 +47,7 @@ const hyper_checkpoint* checkpoint_table() {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0)
-    return current_journal() ? journal_table() : nullptr;
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return checkpoint_table();
   return nullptr;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host extension "hyper.journal/1" over the current Journal.
+// The host extension "hyper.journal/1" over the journal of the operation that a call belongs to.
 #include <hyper/hyper.h>
 
 #include <cstring>
+#include <map>
 #include <mutex>
 
 #include "core/os/process_identity.hpp"
@@ -14,37 +15,48 @@ namespace {
 
 constexpr std::size_t kMaxEntryBytes = 64 * 1024;
 
-std::mutex journal_mutex;
-std::shared_ptr<Journal>& journal_slot() {
-  static std::shared_ptr<Journal> journal;
-  return journal;
+/// Where each open entry stands: a close() may come without an operation.
+class OpenEntries {
+ public:
+  void add(uint64_t entry, const std::shared_ptr<Journal>& journal) {
+    const std::lock_guard lock(mutex_);
+    journals_[entry] = journal;
+  }
+  std::shared_ptr<Journal> take(uint64_t entry) {
+    const std::lock_guard lock(mutex_);
+    const auto found = journals_.find(entry);
+    if (found == journals_.end()) return nullptr;
+    const auto journal = found->second.lock();
+    journals_.erase(found);
+    return journal;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uint64_t, std::weak_ptr<Journal>> journals_;
+};
+
+OpenEntries& open_entries() {
+  static OpenEntries entries;
+  return entries;
 }
 
-hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(error.code);
-  diag.summary = error.summary.c_str();
-  diag.detail = error.detail.c_str();
-  diag.hint = error.hint.c_str();
-  diag.native_code = error.native_code;
-  return host_table()->report(op, &diag);
+std::shared_ptr<Journal> journal_of(hyper_op* op) {
+  return op == nullptr ? nullptr : static_cast<Operation*>(op)->services().journal;
 }
 
 template <class F>
-hyper_st with_journal(hyper_op* op, uint32_t flags, F&& f) noexcept {
+hyper_st with_journal(hyper_op* op, uint32_t flags, const std::shared_ptr<Journal>& journal,
+                      F&& f) noexcept {
+  if (!journal) return HYPER_UNSUPPORTED;
   try {
     if (flags != 0) throw Error(Code::kUnsupported, "the journal knows no flags");
-    const auto journal = current_journal();
-    if (!journal)
-      throw Error(Code::kUnsupported, "no journal is kept here: nothing may be changed");
-    f(*journal);
+    f();
     return HYPER_OK;
   } catch (const Error& error) {
-    return report_error(op, error.diagnostic());
+    return report_to(op, error.diagnostic());
   } catch (const std::exception& error) {
-    return report_error(op, Error(Code::kFail, "journal", error.what()).diagnostic());
+    return report_to(op, Error(Code::kFail, "journal", error.what()).diagnostic());
   }
 }
 
@@ -58,25 +70,33 @@ const nlohmann::json& checked(const hyper_doc* entry) {
 }
 
 hyper_st open(hyper_op* op, uint32_t flags, const hyper_doc* entry, uint64_t* id) noexcept {
-  return with_journal(op, flags, [&](Journal& journal) {
+  const auto journal = journal_of(op);
+  return with_journal(op, flags, journal, [&] {
     const nlohmann::json& what = checked(entry);
-    *id = journal.open_entry(what["plugin"].get<std::string>(), what);
+    *id = journal->open_entry(what["plugin"].get<std::string>(), what);
+    open_entries().add(*id, journal);
   });
 }
 
 hyper_st update(hyper_op* op, uint32_t flags, uint64_t id, const hyper_doc* entry) noexcept {
-  return with_journal(op, flags,
-                      [&](Journal& journal) { journal.update_entry(id, checked(entry)); });
+  const auto journal = journal_of(op);
+  return with_journal(op, flags, journal, [&] {
+    journal->update_entry(id, checked(entry));
+    open_entries().add(id, journal);
+  });
 }
 
 hyper_st close(hyper_op* op, uint32_t flags, uint64_t id) noexcept {
-  return with_journal(op, flags, [&](Journal& journal) { journal.close_entry(id); });
+  const auto opened_in = open_entries().take(id);
+  const auto journal = op == nullptr ? opened_in : journal_of(op);
+  return with_journal(op, flags, journal, [&] { journal->close_entry(id); });
 }
 
 hyper_st list(hyper_op* op, uint32_t flags, const char* plugin, hyper_emit emit,
               void* arg) noexcept {
-  return with_journal(op, flags, [&](Journal& journal) {
-    journal.each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
+  const auto journal = journal_of(op);
+  return with_journal(op, flags, journal, [&] {
+    journal->each_entry(plugin == nullptr ? "" : plugin, [&](const JournalEntry& entry) {
       nlohmann::json what = entry.what;
       what["entry"] = entry.id;
       what["abandoned"] = process_state(entry.owner) == ProcessState::kGone;
@@ -88,16 +108,6 @@ hyper_st list(hyper_op* op, uint32_t flags, const char* plugin, hyper_emit emit,
 }
 
 }  // namespace
-
-void set_journal(std::shared_ptr<Journal> journal) {
-  const std::lock_guard lock(journal_mutex);
-  journal_slot() = std::move(journal);
-}
-
-std::shared_ptr<Journal> current_journal() {
-  const std::lock_guard lock(journal_mutex);
-  return journal_slot();
-}
 
 const hyper_journal* journal_table() {
   static const hyper_journal table = {sizeof(hyper_journal), 0, open, update, close, list};

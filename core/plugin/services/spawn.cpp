@@ -14,23 +14,12 @@
 namespace hyperhost {
 namespace {
 
-hyper_st report_error(hyper_op* op, const Diagnostic& error) noexcept {
-  hyper_diag diag{};
-  diag.size = sizeof diag;
-  diag.severity = HYPER_SEVERITY_ERROR;
-  diag.code = static_cast<hyper_st>(error.code);
-  diag.summary = error.summary.c_str();
-  diag.detail = error.detail.c_str();
-  diag.native_code = error.native_code;
-  return host_table()->report(op, &diag);
-}
-
 template <class F>
 hyper_st guarded(hyper_op* op, F&& f) noexcept {
   try {
     return f();
   } catch (const Error& error) {
-    return report_error(op, error.diagnostic());
+    return report_to(op, error.diagnostic());
   } catch (const std::exception&) {
     return HYPER_FAIL;
   }

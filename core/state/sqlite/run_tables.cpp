@@ -327,22 +327,4 @@ void StateStore::forget_resume(const std::string& target, const std::string& dis
   Statement(db_, "DELETE FROM resume WHERE target = ? AND disk = ?").bind(target).bind(disk).run();
 }
 
-namespace {
-std::mutex run_state_mutex;
-std::shared_ptr<RunState>& run_state_slot() {
-  static std::shared_ptr<RunState> state;
-  return state;
-}
-}  // namespace
-
-void set_run_state(std::shared_ptr<RunState> state) {
-  const std::lock_guard lock(run_state_mutex);
-  run_state_slot() = std::move(state);
-}
-
-std::shared_ptr<RunState> current_run_state() {
-  const std::lock_guard lock(run_state_mutex);
-  return run_state_slot();
-}
-
 }  // namespace hyperhost

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "core/state/journal.hpp"
+#include "core/state/resume_store.hpp"
 #include "core/state/run_state.hpp"
 
 struct sqlite3;
@@ -19,7 +20,7 @@ namespace hyperhost {
 /// (~/.local/state/hyperhost) for others.
 std::filesystem::path default_state_dir();
 
-class StateStore final : public Journal, public RunState {
+class StateStore final : public Journal, public RunState, public ResumeStore {
  public:
   /// Makes the directory (mode 0700) and the database where missing. check: reads all of it for
   /// damage first. Throws Error.

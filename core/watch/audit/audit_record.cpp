@@ -9,20 +9,6 @@
 namespace hyperhost {
 namespace {
 
-const char* stage_verb(Stage stage) {
-  switch (stage) {
-    case Stage::kExport:
-      return "export";
-    case Stage::kConvert:
-      return "conversion";
-    case Stage::kUpload:
-      return "upload";
-    case Stage::kVerify:
-      return "verification";
-  }
-  return "export";
-}
-
 AuditRecord about(const Event& event, std::string type, std::string action) {
   AuditRecord record;
   record.event_type = std::move(type);
@@ -116,14 +102,14 @@ std::optional<AuditRecord> audit_record(const Event& event) {
     return task_finished(event, *e);
   if (const auto* e = std::get_if<event::StageStarted>(&event.body)) {
     AuditRecord record =
-        about(event, std::string(stage_verb(e->stage)) + "_start", stage_name(e->stage));
+        about(event, std::string(e->stage.row().noun) + "_start", stage_name(e->stage));
     record.status = "started";
     record.description = e->description;
     return record;
   }
   if (const auto* e = std::get_if<event::StageFinished>(&event.body)) {
     AuditRecord record =
-        about(event, std::string(stage_verb(e->stage)) + "_complete", stage_name(e->stage));
+        about(event, std::string(e->stage.row().noun) + "_complete", stage_name(e->stage));
     record.status = e->success ? "completed" : "failed";
     record.success = e->success;
     record.duration = e->duration;

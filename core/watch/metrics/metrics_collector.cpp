@@ -25,21 +25,10 @@ using prometheus::Histogram;
 
 constexpr size_t kLabelValues = 32;
 constexpr size_t kLabelLength = 64;
-constexpr size_t kStages = 4;
 
 // From a blank disk to a day of a slow link.
 const Histogram::BucketBoundaries kDurationBuckets = {
     0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400};
-
-size_t index(Stage stage) {
-  return static_cast<size_t>(stage);
-}
-
-const char* seed_name(Stage stage) {
-  static constexpr std::array<const char*, kStages> kNames = {"export", "conversion", "upload",
-                                                              "verification"};
-  return kNames[index(stage)];
-}
 
 /// Lets the first kLabelValues values through and calls the rest "other".
 class BoundedLabel {
@@ -63,6 +52,12 @@ struct MetricsCollector::Metrics {
     uint64_t count = 0;
     double seconds = 0;
   };
+  struct StageMetrics {
+    Total total;
+    uint64_t bytes = 0;
+    Counter* bytes_total = nullptr;
+    Histogram* duration = nullptr;
+  };
   struct Reader {
     std::function<double()> read;
     Gauge* gauge = nullptr;
@@ -72,7 +67,7 @@ struct MetricsCollector::Metrics {
 
   explicit Metrics(Options options_in);
 
-  Counter& counter(const char* name, const char* help) {
+  Counter& counter(const std::string& name, const std::string& help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(*registry).Add({});
   }
   Gauge& gauge(const char* name, const char* help) {
@@ -98,9 +93,9 @@ struct MetricsCollector::Metrics {
   std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
 
   mutable std::mutex mutex;  // guards everything below
-  Counter &migrations_total, *bytes_total[kStages];
+  Counter& migrations_total;
   Gauge &migrations_succeeded, &migrations_failed, &migrations_active;
-  Histogram &migration_duration, *stage_duration[kStages];
+  Histogram& migration_duration;
   Gauge &uptime_gauge, &success_rate_gauge;
   prometheus::Family<Gauge>& by_provider;
   prometheus::Family<Counter>&outcomes, &stage_bytes, &retries, &notices;
@@ -109,9 +104,12 @@ struct MetricsCollector::Metrics {
   Counter& cpu;
   BoundedLabel provider_label, converter_label, stage_label;
 
+  /// A stage's own series, made when the stage is first heard of.
+  StageMetrics& of(Stage stage);
+
   uint64_t total = 0, succeeded = 0, failed = 0, cancelled = 0, skipped = 0;
-  Total migrations, stages[kStages];
-  uint64_t bytes[kStages] = {};
+  Total migrations;
+  std::map<Stage, StageMetrics> stages;
   std::map<std::string, uint64_t> providers;
   std::set<std::string> active;
   // Last cumulative count per task, stage and disk: progress arrives as totals, counters want
@@ -161,18 +159,6 @@ MetricsCollector::Metrics::Metrics(Options options_in)
       open_fds(gauge("process_open_fds", "Open file descriptors of this process.")),
       threads(gauge("process_threads", "Threads of this process.")),
       cpu(counter("process_cpu_seconds_total", "User and system time of this process.")) {
-  static constexpr const char* kBytes[kStages] = {
-      "hypersdk_bytes_exported_total", "hypersdk_bytes_converted_total",
-      "hypersdk_bytes_uploaded_total", "hypersdk_bytes_verified_total"};
-  static constexpr const char* kBytesHelp[kStages] = {
-      "Bytes read from sources.", "Guest bytes converted.", "Bytes a storage acknowledged.",
-      "Guest bytes read back and compared."};
-  for (size_t i = 0; i < kStages; ++i) {
-    const std::string name = seed_name(static_cast<Stage>(i));
-    bytes_total[i] = &counter(kBytes[i], kBytesHelp[i]);
-    stage_duration[i] = &histogram("hypersdk_" + name + "_duration_seconds",
-                                   "Time the " + name + " stage of a migration took.");
-  }
   prometheus::BuildGauge()
       .Name("hypersdk_build_info")
       .Help("Always 1; the labels say what is running.")
@@ -180,12 +166,27 @@ MetricsCollector::Metrics::Metrics(Options options_in)
       .Add({{"version", options.version}, {"compiler", "gcc " __VERSION__}})
       .Set(1);
   // From zero, so that the first one is an increase and not just a new series.
-  for (const Stage stage : {Stage::kExport, Stage::kConvert, Stage::kUpload, Stage::kVerify})
-    retries.Add({{"stage", stage_label(stage_name(stage))}});
+  for (const StageRow& row : kStageTable) {
+    of(Stage(row));
+    retries.Add({{"stage", stage_label(row.name)}});
+  }
   for (const Severity severity : {Severity::kInfo, Severity::kWarning, Severity::kError})
     notices.Add({{"severity", severity_name(severity)}});
   gauge("process_start_time_seconds", "When this process started, in seconds since 1970.")
       .Set(process_start_time());
+}
+
+MetricsCollector::Metrics::StageMetrics& MetricsCollector::Metrics::of(Stage stage) {
+  const auto [found, first] = stages.try_emplace(stage);
+  if (first) {
+    const StageRow& row = stage.row();
+    const std::string noun = row.noun;
+    found->second.bytes_total =
+        &counter("hypersdk_bytes_" + std::string(row.done) + "_total", row.bytes_help);
+    found->second.duration = &histogram("hypersdk_" + noun + "_duration_seconds",
+                                        "Time the " + noun + " stage of a migration took.");
+  }
+  return found->second;
 }
 
 void MetricsCollector::Metrics::task_started(const TaskInfo& task) {
@@ -201,10 +202,8 @@ void MetricsCollector::Metrics::task_finished(const TaskInfo& task,
                                               const event::TaskFinished& finished) {
   const bool ran = active.erase(task.task_id) != 0;
   migrations_active.Set(static_cast<double>(active.size()));
-  const auto first = last_bytes.lower_bound({task.task_id, Stage::kExport, {}});
-  auto last = first;
-  while (last != last_bytes.end() && std::get<0>(last->first) == task.task_id) ++last;
-  last_bytes.erase(first, last);
+  std::erase_if(last_bytes,
+                [&](const auto& entry) { return std::get<0>(entry.first) == task.task_id; });
 
   switch (finished.outcome) {
     case Outcome::kSucceeded:
@@ -237,10 +236,10 @@ void MetricsCollector::Metrics::task_finished(const TaskInfo& task,
 void MetricsCollector::Metrics::stage_finished(const TaskInfo& task,
                                                const event::StageFinished& finished) {
   const double seconds = Seconds(finished.duration).count();
-  Total& sum = stages[index(finished.stage)];
-  ++sum.count;
-  sum.seconds += seconds;
-  stage_duration[index(finished.stage)]->Observe(seconds);
+  StageMetrics& stage = of(finished.stage);
+  ++stage.total.count;
+  stage.total.seconds += seconds;
+  stage.duration->Observe(seconds);
   stage_by_plugin
       .Add({{"stage", stage_name(finished.stage)},
             {"provider", provider_label(task.provider)},
@@ -257,8 +256,9 @@ void MetricsCollector::Metrics::disk_at(const TaskInfo& task, Stage stage, const
   if (now_at <= last) return;
   const uint64_t step = now_at - last;
   last = now_at;
-  bytes[index(stage)] += step;
-  bytes_total[index(stage)]->Increment(static_cast<double>(step));
+  StageMetrics& metrics = of(stage);
+  metrics.bytes += step;
+  metrics.bytes_total->Increment(static_cast<double>(step));
   stage_bytes
       .Add({{"stage", stage_name(stage)},
             {"provider", provider_label(task.provider)},
@@ -351,12 +351,9 @@ nlohmann::json MetricsCollector::get_stats() const {
     durations[name + "_total"] = sum.seconds;
     durations[name + "_avg"] = sum.count == 0 ? 0.0 : sum.seconds / static_cast<double>(sum.count);
   };
-  for (size_t i = 0; i < kStages; ++i) put(seed_name(static_cast<Stage>(i)), m.stages[i]);
+  for (const auto& [stage, metrics] : m.stages) put(stage.row().noun, metrics.total);
   put("migration", m.migrations);
-  stats["bytes"] = {{"exported", m.bytes[index(Stage::kExport)]},
-                    {"converted", m.bytes[index(Stage::kConvert)]},
-                    {"uploaded", m.bytes[index(Stage::kUpload)]},
-                    {"verified", m.bytes[index(Stage::kVerify)]}};
+  for (const auto& [stage, metrics] : m.stages) stats["bytes"][stage.row().done] = metrics.bytes;
   stats["providers"] = m.providers;
   stats["uptime"] = m.uptime();
   return stats;

@@ -43,24 +43,11 @@ json step_json(const StepProgress& step) {
   return object;
 }
 
-const char* member_name(Stage stage) {
-  switch (stage) {
-    case Stage::kExport:
-      return "export_progress";
-    case Stage::kConvert:
-      return "conversion_progress";
-    case Stage::kUpload:
-      return "upload_progress";
-    case Stage::kVerify:
-      return "verify_progress";
-  }
-  return "export_progress";
-}
-
-/// The seed counts three stages; verification belongs to the last.
-int stage_index(const std::string& stage) {
-  if (stage == "convert") return 1;
-  return stage == "upload" || stage == "verify" ? 2 : 0;
+/// Where the current stage stands among those the task goes through; 0 before the first.
+std::size_t stage_index(const TaskProgress& task) {
+  for (std::size_t i = 0; i < task.planned.size(); ++i)
+    if (stage_name(task.planned[i]) == task.current_stage) return i;
+  return 0;
 }
 
 }  // namespace
@@ -69,21 +56,25 @@ json progress_json(const TaskProgress& task) {
   json object = {{"task_id", task.info->task_id},
                  {"vm_name", task.info->vm_name},
                  {"provider", task.info->provider},
-                 {"status", task_status_name(task.status)},
+                 {"status", task_status_name(task)},
                  {"start_time", format_timestamp(task.start_time)},
                  {"updated_time", format_timestamp(task.updated_time)},
                  {"current_stage", task.current_stage},
-                 {"total_stages", 3},
-                 {"stage_index", stage_index(task.current_stage)},
+                 {"total_stages", task.planned.size()},
+                 {"stage_index", stage_index(task)},
                  {"percentage", percent(task.percentage)},
                  {"rate", std::llround(task.rate)},
                  {"average_rate", std::llround(task.average_rate)},
                  {"warnings", task.warnings},
+                 {"stages", json::array()},
                  {"disks", json::array()}};
   object["eta"] = task.eta_seconds ? json(std::llround(*task.eta_seconds)) : json(nullptr);
   if (task.end_time) object["end_time"] = format_timestamp(*task.end_time);
   if (!task.error.empty()) object["error"] = task.error;
-  for (const StepProgress& stage : task.stages) object[member_name(stage.stage)] = step_json(stage);
+  for (const StepProgress& stage : task.stages) {
+    object[stage.stage.row().member] = step_json(stage);
+    object["stages"].push_back(step_json(stage));
+  }
   for (const StepProgress& disk : task.disks) object["disks"].push_back(step_json(disk));
 
   json metadata = {

@@ -21,20 +21,6 @@ std::optional<double> eta(double remaining, double rate) {
   return seconds <= kLongestEta ? std::optional(seconds) : std::nullopt;
 }
 
-TaskStatus running_status(Stage stage) {
-  switch (stage) {
-    case Stage::kExport:
-      return TaskStatus::kExporting;
-    case Stage::kConvert:
-      return TaskStatus::kConverting;
-    case Stage::kUpload:
-      return TaskStatus::kUploading;
-    case Stage::kVerify:
-      return TaskStatus::kVerifying;
-  }
-  return TaskStatus::kExporting;
-}
-
 TaskStatus final_status(Outcome outcome) {
   switch (outcome) {
     case Outcome::kSucceeded:
@@ -51,18 +37,12 @@ TaskStatus final_status(Outcome outcome) {
 
 }  // namespace
 
-const char* task_status_name(TaskStatus status) {
-  switch (status) {
+std::string task_status_name(const TaskProgress& task) {
+  switch (task.status) {
     case TaskStatus::kPending:
       return "pending";
-    case TaskStatus::kExporting:
-      return "exporting";
-    case TaskStatus::kConverting:
-      return "converting";
-    case TaskStatus::kUploading:
-      return "uploading";
-    case TaskStatus::kVerifying:
-      return "verifying";
+    case TaskStatus::kRunning:
+      return task.doing;
     case TaskStatus::kCompleted:
       return "completed";
     case TaskStatus::kFailed:
@@ -267,9 +247,9 @@ void ProgressTracker::recompute(Task& task, Now now) {
     uint64_t total = 0, done = 0;
     for (const Step& disk : task.disks)
       if (disk.stage == stage.stage) total += disk.bytes_total, done += disk.bytes_done;
-    const bool of_guest = stage.stage == Stage::kConvert || stage.stage == Stage::kVerify;
     // Disks that have not begun count too, or a second disk would throw the first back.
-    stage.bytes_total = std::max({stage.declared_total, total, of_guest ? view.guest_bytes : 0});
+    stage.bytes_total = std::max(
+        {stage.declared_total, total, stage.stage.row().counts_guest_bytes ? view.guest_bytes : 0});
     if (stage.running()) {
       stage.bytes_done = done;
     } else {
@@ -302,7 +282,10 @@ void ProgressTracker::recompute(Task& task, Now now) {
 
   if (const Step* current = task.current()) {
     view.current_stage = stage_name(current->stage);
-    if (!is_final(view.status)) view.status = running_status(current->stage);
+    if (!is_final(view.status)) {
+      view.status = TaskStatus::kRunning;
+      view.doing = current->stage.row().doing;
+    }
   }
   task.work.sample(view.percentage, now);
 }

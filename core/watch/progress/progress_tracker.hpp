@@ -19,19 +19,7 @@
 
 namespace hyperhost {
 
-enum class TaskStatus {
-  kPending,
-  kExporting,
-  kConverting,
-  kUploading,
-  kVerifying,
-  kCompleted,
-  kFailed,
-  kCancelled,
-  kSkipped
-};
-/// "pending", "exporting" …, "completed", "failed", "cancelled", "skipped".
-const char* task_status_name(TaskStatus status);
+enum class TaskStatus { kPending, kRunning, kCompleted, kFailed, kCancelled, kSkipped };
 /// Completed, failed, cancelled or skipped.
 bool is_final(TaskStatus status);
 
@@ -52,9 +40,10 @@ struct StepProgress {
 struct TaskProgress {
   std::shared_ptr<const TaskInfo> info;
   TaskStatus status = TaskStatus::kPending;
+  std::string doing;  ///< while kRunning: "exporting", "converting" …
   WallClock::time_point start_time, updated_time;
   std::optional<WallClock::time_point> end_time;
-  std::string current_stage;   ///< "export", "convert", "upload", "verify" or ""
+  std::string current_stage;   ///< its name; "" before the first
   std::vector<Stage> planned;  ///< the stages this task goes through
   uint64_t guest_bytes = 0;
   double percentage = 0;  ///< of completed bytes over all stages; never falls, 100 only at the end
@@ -71,8 +60,12 @@ struct TaskProgress {
   uint64_t version = 0;  ///< of the tracker when this task last changed
 };
 
-/// architecture.md, "Progress JSON"; members beyond it: rate, average_rate, eta, verify_progress,
-/// disks[], end_time of stages.
+/// "pending", then what it does ("exporting" …), then "completed", "failed", "cancelled" or
+/// "skipped".
+std::string task_status_name(const TaskProgress& task);
+
+/// The seed's members (docs of the progress API) and, beyond them: rate, average_rate, eta,
+/// stages[], disks[], end_time of stages.
 nlohmann::json progress_json(const TaskProgress& task);
 
 class ProgressTracker final : public Observer {

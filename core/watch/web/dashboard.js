@@ -9,8 +9,6 @@ const views = new Map();   // task_id -> its elements
 const rates = new Map();   // task_id -> its last rates, for the sparkline
 const throughput = [];     // [milliseconds, bytes per second]
 const WINDOW = 300e3;
-const STAGES = [['export', 'export_progress', 'Export'], ['convert', 'conversion_progress', 'Convert'],
-  ['upload', 'upload_progress', 'Upload'], ['verify', 'verify_progress', 'Verify']];
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'skipped']);
 let lastEventId = '';
 let token = sessionStorage.getItem('hyperhost-token') || '';
@@ -74,16 +72,16 @@ function drawDetails(view, task) {
   const error = part('.error');
   error.hidden = !task.error;
   setText(error, task.error || '');
-  const planned = new Set(task.metadata.planned_stages);
-  const stages = STAGES.filter(([name, member]) => task[member] || planned.has(name));
+  const begun = new Map(task.stages.map((stage) => [stage.stage, stage]));
+  const stages = [...new Set([...task.metadata.planned_stages, ...begun.keys()])];
   fill(part('.stages'), stages, () => {
     const item = make('li');
     item.append(make('strong'), make('span'));
     return item;
-  }, (item, [, member, title]) => {
-    const stage = task[member];
+  }, (item, name) => {
+    const stage = begun.get(name);
     item.dataset.state = stage ? stage.status : 'waiting';
-    setText(item.children[0], title);
+    setText(item.children[0], name[0].toUpperCase() + name.slice(1));
     let text = 'waiting';
     if (stage && stage.status === 'running')
       text = `${stage.percentage.toFixed(1)} % · ${bytes(stage.bytes_done)} · ${rate(stage.rate)}`;

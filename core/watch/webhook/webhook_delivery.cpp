@@ -105,77 +105,61 @@ WebhookDelivery::WebhookDelivery(const WebhookConfig& config, std::string user_a
 }
 WebhookDelivery::~WebhookDelivery() = default;
 
-DeliveryResult WebhookDelivery::attempt(const Notification& notification,
-                                        std::chrono::milliseconds timeout) {
-  CURL* easy = curl_->easy;
-  curl_easy_reset(easy);  // keeps the connection
-  size_t seen = 0;
-  curl_easy_setopt(easy, CURLOPT_URL, config_.url.c_str());
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // do not wait for a resolver that hangs
-  curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent_.c_str());
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                   static_cast<long>(std::max<int64_t>(1, timeout.count())));
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &seen);
-  curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, check_abort);
-  curl_easy_setopt(easy, CURLOPT_XFERINFODATA, const_cast<std::atomic<bool>*>(&abort_));
-  // A redirect would carry the payload to a place that the plan does not name.
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-  if (!config_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, config_.ca_file.c_str());
+namespace {
 
-  const bool email = config_.type == WebhookType::kEmail;
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, email ? "smtp,smtps" : "http,https");
+/// What a request points into while it is on its way.
+struct Payload {
   std::string body;
   std::string_view rest;
   List headers, recipients;
-  if (email) {
-    body = email_message(notification, config_.from, config_.to);
-    rest = body;
-    for (const std::string& address : config_.to) append(recipients, "<" + address + ">");
-    curl_easy_setopt(easy, CURLOPT_MAIL_FROM, ("<" + config_.from + ">").c_str());
-    curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, recipients.get());
-    curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_message);
-    curl_easy_setopt(easy, CURLOPT_READDATA, &rest);
-    curl_easy_setopt(easy, CURLOPT_USE_SSL,
-                     static_cast<long>(config_.require_tls ? CURLUSESSL_ALL : CURLUSESSL_TRY));
-    if (!config_.username.empty()) {
-      curl_easy_setopt(easy, CURLOPT_USERNAME, config_.username.c_str());
-      curl_easy_setopt(easy, CURLOPT_PASSWORD, config_.password.c_str());
-    }
-  } else {
-    switch (config_.type) {
-      case WebhookType::kSlack:
-        body = slack_payload(notification);
-        break;
-      case WebhookType::kDiscord:
-        body = discord_payload(notification);
-        break;
-      default:
-        body = generic_payload(notification);
-    }
-    append(headers, "Content-Type: application/json");
-    append(headers, "Expect:");
-    if (config_.type == WebhookType::kGeneric) {
-      const int64_t now =
-          std::chrono::duration_cast<std::chrono::seconds>(WallClock::now().time_since_epoch())
-              .count();
-      append(headers, "X-Hyperhost-Event: " + notification.event);
-      append(headers, "X-Hyperhost-Delivery: " + notification.delivery_id);
-      append(headers, "X-Hyperhost-Timestamp: " + std::to_string(now));
-      if (!config_.secret.empty())
-        append(headers,
-               "X-Hyperhost-Signature: sha256=" + webhook_signature(config_.secret, now, body));
-    }
-    for (const auto& [name, value] : config_.headers) append(headers, name + ": " + value);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers.get());
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body.c_str());
-  }
+};
 
-  const CURLcode code = curl_easy_perform(easy);
+void prepare_email(CURL* easy, const WebhookConfig& config, const Notification& notification,
+                   Payload& payload) {
+  payload.body = email_message(notification, config.from, config.to);
+  payload.rest = payload.body;
+  for (const std::string& address : config.to) append(payload.recipients, "<" + address + ">");
+  curl_easy_setopt(easy, CURLOPT_MAIL_FROM, ("<" + config.from + ">").c_str());
+  curl_easy_setopt(easy, CURLOPT_MAIL_RCPT, payload.recipients.get());
+  curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, read_message);
+  curl_easy_setopt(easy, CURLOPT_READDATA, &payload.rest);
+  curl_easy_setopt(easy, CURLOPT_USE_SSL,
+                   static_cast<long>(config.require_tls ? CURLUSESSL_ALL : CURLUSESSL_TRY));
+  if (config.username.empty()) return;
+  curl_easy_setopt(easy, CURLOPT_USERNAME, config.username.c_str());
+  curl_easy_setopt(easy, CURLOPT_PASSWORD, config.password.c_str());
+}
+
+std::string http_body(WebhookType type, const Notification& notification) {
+  if (type == WebhookType::kSlack) return slack_payload(notification);
+  if (type == WebhookType::kDiscord) return discord_payload(notification);
+  return generic_payload(notification);
+}
+
+void prepare_http(CURL* easy, const WebhookConfig& config, const Notification& notification,
+                  Payload& payload) {
+  payload.body = http_body(config.type, notification);
+  append(payload.headers, "Content-Type: application/json");
+  append(payload.headers, "Expect:");
+  if (config.type == WebhookType::kGeneric) {
+    const int64_t now =
+        std::chrono::duration_cast<std::chrono::seconds>(WallClock::now().time_since_epoch())
+            .count();
+    append(payload.headers, "X-Hyperhost-Event: " + notification.event);
+    append(payload.headers, "X-Hyperhost-Delivery: " + notification.delivery_id);
+    append(payload.headers, "X-Hyperhost-Timestamp: " + std::to_string(now));
+    if (!config.secret.empty())
+      append(payload.headers, "X-Hyperhost-Signature: sha256=" +
+                                  webhook_signature(config.secret, now, payload.body));
+  }
+  for (const auto& [name, value] : config.headers) append(payload.headers, name + ": " + value);
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, payload.headers.get());
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload.body.size()));
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDS, payload.body.c_str());
+}
+
+DeliveryResult result_of(CURL* easy, CURLcode code, bool email) {
   DeliveryResult result;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &result.http_status);
   const bool answered = code == CURLE_OK || (code == CURLE_WRITE_ERROR && !email);
@@ -199,6 +183,38 @@ DeliveryResult WebhookDelivery::attempt(const Notification& notification,
   if (curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK && seconds > 0)
     result.retry_after = std::chrono::seconds(std::min<curl_off_t>(seconds, 86'400));
   return result;
+}
+
+}  // namespace
+
+DeliveryResult WebhookDelivery::attempt(const Notification& notification,
+                                        std::chrono::milliseconds timeout) {
+  CURL* easy = curl_->easy;
+  curl_easy_reset(easy);  // keeps the connection
+  size_t seen = 0;
+  curl_easy_setopt(easy, CURLOPT_URL, config_.url.c_str());
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // do not wait for a resolver that hangs
+  curl_easy_setopt(easy, CURLOPT_USERAGENT, user_agent_.c_str());
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                   static_cast<long>(std::max<int64_t>(1, timeout.count())));
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, discard);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &seen);
+  curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, check_abort);
+  curl_easy_setopt(easy, CURLOPT_XFERINFODATA, const_cast<std::atomic<bool>*>(&abort_));
+  // A redirect would carry the payload to a place that the plan does not name.
+  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  if (!config_.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, config_.ca_file.c_str());
+
+  const bool email = config_.type == WebhookType::kEmail;
+  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, email ? "smtp,smtps" : "http,https");
+  Payload payload;
+  if (email)
+    prepare_email(easy, config_, notification, payload);
+  else
+    prepare_http(easy, config_, notification, payload);
+  return result_of(easy, curl_easy_perform(easy), email);
 }
 
 }  // namespace hyperhost

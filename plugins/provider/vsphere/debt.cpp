@@ -21,7 +21,7 @@ bool is_of(const Session& session, const nlohmann::ordered_json& entry) {
 
 std::optional<Debt> Debt::taken_over(Session& session, const char* kind, const Ref& vm, Op op) {
   std::vector<nlohmann::ordered_json> left;
-  if (!Journal::kept()) return std::nullopt;
+  if (!Journal::kept(op)) return std::nullopt;
   Journal::each(op, "vsphere", [&](const std::string& text) {
     auto entry = nlohmann::ordered_json::parse(text, nullptr, false);
     if (entry.is_object() && word(entry, "kind") == kind && word(entry, "vm") == vm.id &&

@@ -36,7 +36,7 @@ LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy)
       policy_(std::move(policy)),
       temporary_name_(temporary_name(place_.name)),
       temporary_path_(place_.path.substr(0, place_.path.rfind('/') + 1) + temporary_name_) {
-  if (hyper::Journal::kept())  // before the file is there: a power cut in between leaves nothing
+  if (hyper::Journal::kept(op))  // before the file is there: a power cut in between leaves nothing
     entry_ = hyper::Journal::open(op, nlohmann::json{{"plugin", "local"},
                                                      {"kind", kEntryKind},
                                                      {"where", root_of(place_.path, policy_.key)},
@@ -74,7 +74,7 @@ LocalSink::LocalSink(hyper::Op op, Place place, SinkPolicy policy, const std::st
   if (static_cast<uint64_t>(info.st_size) > length &&
       ::ftruncate(fd_.get(), static_cast<off_t>(length)) != 0)
     throw failed(errno, "cut");
-  if (!hyper::Journal::kept()) return;
+  if (!hyper::Journal::kept(op)) return;
   hyper::Journal::each(op, "local", [&](const std::string& text) {
     const auto entry = nlohmann::json::parse(text, nullptr, false);
     if (entry.is_object() && entry.value("ref", "") == temporary_name_ &&

@@ -108,8 +108,8 @@ TEST(WebhookPayload, SignatureIsTheDocumentedOne) {
 TEST(WebhookPayload, WhatIsNotNews) {
   const auto task = make_task("t1");
   const auto at = WallClock::now();
-  EXPECT_FALSE(make_notification({at, task, event::DiskProgress{}}));
-  EXPECT_FALSE(make_notification({at, task, event::StageStarted{}}));
+  EXPECT_FALSE(make_notification({at, task, event::DiskProgress{Stage::kExport, "d", 1, 2}}));
+  EXPECT_FALSE(make_notification({at, task, event::StageStarted{Stage::kExport, 1, ""}}));
   event::TaskFinished skipped;
   skipped.outcome = Outcome::kSkipped;
   EXPECT_FALSE(make_notification({at, task, skipped}));

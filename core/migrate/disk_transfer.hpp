@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// One disk on its way from a source through a converter into a sink, verified, and then given its
+// name. An object lives as long as its VM's run and knows how far its disk is; passes over the disk
+// come and go. Owned by VmRun; one thread at a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/migrate/resume_log.hpp"
+#include "core/migrate/session.hpp"
+#include "core/vm/migration.hpp"
+#include "core/vm/route.hpp"
+
+namespace hyperhost {
+
+/// stage, done, total: see event::DiskProgress. Any thread.
+using OnStageProgress = std::function<void(Stage stage, uint64_t done, uint64_t total)>;
+
+/// What a run may replace at its targets: what the plan allows, and what is the run's own because
+/// an earlier run of the same job made it.
+struct Ownership {
+  bool files = false;    ///< in output_dir
+  bool objects = false;  ///< in the store
+};
+
+class DiskTransfer {
+ public:
+  /// All outlive it. log: may be null, then nothing is resumed and nothing recorded.
+  DiskTransfer(Session& session, const MigrationConfig& job, const DiskRoute& route,
+               const Ownership& own, ResumeLog* log, OnStageProgress on_progress);
+  DiskTransfer(const DiskTransfer&) = delete;
+  DiskTransfer& operator=(const DiskTransfer&) = delete;
+
+  /// Takes over a disk that an earlier attempt has written whole. False: there is none, or it
+  /// cannot be used.
+  bool adopt(Operation& op);
+  /// One pass: reads `delivered` (the disk as its provider opened it), writes the sink, verifies.
+  /// directory: where a staged copy goes unless the job says another place. On error everything
+  /// written is removed, except what the log recorded for a later resume.
+  void run(const std::shared_ptr<SourceHandle>& delivered, const std::filesystem::path& directory,
+           Operation& op);
+  /// Gives the object its name, unless it has it; the result has its path and size afterwards.
+  void commit(const std::filesystem::path& directory, Operation& op);
+  /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
+  /// compares. Removes it and throws if it differs.
+  void verify_named(Operation& op);
+  /// Removes what is written and has no name; where `keep`, only what no later run can use.
+  void drop(Operation& op, bool keep);
+
+  bool written() const { return written_; }
+  const DiskRoute& route() const { return route_; }
+  const DiskResult& result() const { return result_; }
+  uint64_t length() const { return length_; }  ///< of the finished object
+  StorageHandle& store(Operation& op);
+  /// It was there before this run, the same: not this run's to remove.
+  bool found_there() const { return found_there_; }
+
+ private:
+  struct Token;
+  void describe(const SourceHandle& delivered);
+  std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
+                                       const std::filesystem::path& directory, Operation& op);
+  /// The source as the converter gets it: a format that it does not read becomes a raw disk.
+  std::shared_ptr<SourceHandle> decoded(std::shared_ptr<SourceHandle> source,
+                                        const std::filesystem::path& directory, Operation& op);
+  void pass(const std::shared_ptr<SourceHandle>& delivered, const SourceHandle& source,
+            Operation& op);
+  void open_sink(Operation& op, const ResumeRecord* record = nullptr, uint64_t length = 0);
+  void copy(const SourceHandle& source, Operation& op);
+  void convert(const SourceHandle& source, Operation& op);
+  /// True: the sink continues where the record's checkpoint was taken.
+  bool reopen_at_checkpoint(const ResumeRecord& record, Operation& op);
+  nlohmann::json call_converter(const SourceHandle& source, Operation& op);
+  void check_size() const;
+  void finish_source(const SourceHandle& delivered, Operation& op);
+  void verify(const std::shared_ptr<SourceHandle>& written,
+              const std::shared_ptr<SourceHandle>& source, Operation& op);
+  void record_written(Operation& op);
+  void leave(Code why, Operation& op);
+
+  Session& session_;
+  const MigrationConfig& job_;
+  const DiskRoute& route_;
+  const Ownership& own_;
+  ResumeLog* const log_;
+  const OnStageProgress on_progress_;
+  DiskResult result_;
+  std::unique_ptr<SinkHandle> sink_;
+  nlohmann::json token_;    ///< of sink_, where it is kept; null otherwise
+  std::string decoded_by_;  ///< the reader that made the source a raw disk; "" = none did
+  uint64_t length_ = 0;
+  bool written_ = false, named_ = false, found_there_ = false;
+};
+
+/// Removes the unfinished object that a record speaks of. Throws Error(kBusy) where another process
+/// writes it.
+void discard(Session& session, const MigrationConfig& job, const ResumeRecord& record,
+             Operation& op);
+
+}  // namespace hyperhost

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manifest comes last: its presence means that the set is complete. Only then may local files
+// go that the plan does not keep.
+#include <filesystem>
+
+#include "core/migrate/cloud_storage_manager.hpp"
+#include "core/migrate/stages/stages.hpp"
+#include "core/migrate/vm_run.hpp"
+#include "core/vm/manifest.hpp"
+
+namespace hyperhost {
+namespace {
+
+class Manifest final : public VmStage {
+ public:
+  void run(VmRun& run) override {
+    if (run.job.export_manifest) write(run);
+    if (!run.keeps_local_files()) remove_local_files(run);
+  }
+
+ private:
+  static void write(VmRun& run);
+  static void remove_local_files(VmRun& run);
+};
+
+void Manifest::write(VmRun& run) {
+  run.cancel->check();
+  const std::string text = make_manifest(run.job, run.route, run.result).dump(2) + "\n";
+  const std::string key = run.manifest_key();
+  if (run.job.upload_to_cloud) {
+    StorageHandle& store = run.store();
+    const UploadOptions options{run.own.objects, true, "file", run.job.presign};
+    const UploadResult uploaded =
+        CloudStorageManager(store).upload_text(text, key, options, run.op);
+    if (!run.own.objects)
+      run.undo.push([&run, &store, key] {
+        Operation op = run.undoing();
+        store.remove(op, key);
+      });
+    run.result.uploaded_files.push_back(uploaded.location);
+    run.result.manifest_url = uploaded.url;
+    if (!run.keeps_local_files()) run.result.manifest_path = uploaded.location;
+  }
+  if (run.keeps_local_files()) {
+    const UploadOptions options{run.own.files, false, durability_name(run.job.durability), {}};
+    run.result.manifest_path =
+        CloudStorageManager(run.local()).upload_text(text, key, options, run.op).location;
+  }
+}
+
+void Manifest::remove_local_files(VmRun& run) {
+  for (const auto& disk : run.disks)
+    if (!disk->route().direct_upload) run.local().remove(run.op, disk->route().key);
+  std::error_code ignored;
+  std::filesystem::remove(run.route.directory, ignored);
+}
+
+}  // namespace
+
+std::unique_ptr<VmStage> manifest_stage() {
+  return std::make_unique<Manifest>();
+}
+
+}  // namespace hyperhost

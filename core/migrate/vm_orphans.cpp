@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unfinished objects of a VM that a killed run left and that no record speaks of.
+#include <algorithm>
+#include <set>
+
+#include "core/migrate/vm_run.hpp"
+#include "core/os/process_identity.hpp"
+#include "core/state/host_entries.hpp"
+
+namespace hyperhost {
+namespace {
+
+std::string text_of(const JournalEntry& entry, const char* member) {
+  const auto found = entry.what.find(member);
+  return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
+  const auto& directory = run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
+  if (entry.plugin != kHostEntries || text_of(entry, "kind") != kStagingEntry ||
+      text_of(entry, "where") != directory.string())
+    return false;
+  const std::string ref = text_of(entry, "ref");
+  return std::any_of(run.route.disks.begin(), run.route.disks.end(), [&](const DiskRoute& disk) {
+    return ref.rfind("." + disk.file_name + kStagingMark, 0) == 0;
+  });
+}
+
+/// The plugin that wrote it undoes it, at each place of the job that it may be of.
+bool undo_object(VmRun& run, const JournalEntry& entry) {
+  std::vector<StorageHandle*> places;
+  if (entry.plugin == plugin_id(run.session.registry().storage_for("file")) &&
+      text_of(entry, "where") == run.job.output_dir.string())
+    places.push_back(&run.local());
+  if (run.job.upload_to_cloud && entry.plugin == plugin_id(run.job.storage.plugin))
+    places.push_back(&run.store());
+  return std::any_of(places.begin(), places.end(),
+                     [&](StorageHandle* place) { return place->undo(run.op, entry.what); });
+}
+
+}  // namespace
+
+void VmRun::remove_orphans() {
+  const auto& journal = session.services().journal;
+  if (!journal || !route.resume) return;
+  std::set<std::string> keys{manifest_key()}, wanted;
+  for (const DiskRoute& disk : route.disks) {
+    keys.insert(disk.key);
+    if (const auto record = route.resume->disk(disk.disk.id)) wanted.insert(record->token.dump());
+  }
+  std::vector<JournalEntry> orphans;
+  journal->each_entry("", [&](const JournalEntry& entry) {
+    const std::string ref = text_of(entry, "ref");
+    const bool object = keys.contains(text_of(entry, "key")) && !ref.empty() &&
+                        std::none_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
+                          return token.find(ref) != std::string::npos;
+                        });
+    if ((object || is_staging_file(*this, entry)) &&
+        process_state(entry.owner) == ProcessState::kGone)
+      orphans.push_back(entry);
+  });
+  for (const JournalEntry& entry : orphans) {
+    try {
+      if (entry.plugin == kHostEntries)
+        undo_host_entry(entry);
+      else if (!undo_object(*this, entry))
+        continue;
+      journal->close_entry(entry.id);
+    } catch (const Error& failure) {
+      warn(failure, "export");
+    }
+  }
+}
+
+}  // namespace hyperhost
