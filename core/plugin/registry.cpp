@@ -157,6 +157,7 @@ void PluginRegistry::add(std::unique_ptr<Plugin> plugin, nlohmann::json manifest
   PluginFile file{"memory:" + id, "memory", id,  manifest["version"].get<std::string>(),
                   nullptr,        "",       true};
   file.manifest = std::move(manifest);
+  read_offers(file.manifest, file.offers);  // manifest_problem() found nothing wrong in it
   loaded_[file.path] = std::move(plugin);
   files_.push_back(std::move(file));
 }

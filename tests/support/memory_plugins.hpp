@@ -120,7 +120,7 @@ class BytesSource final : public hyper::Source {
 
 class MemoryProvider final : public hyper::ProviderConnection {
  public:
-  static std::unique_ptr<MemoryProvider> connect(hyper::Config config, hyper::Op) {
+  static std::unique_ptr<MemoryProvider> connect(const hyper::Doc& config, hyper::Op) {
     MemoryWorld::here().call("connect " + config.string("/name", "memory"));
     return std::make_unique<MemoryProvider>();
   }
@@ -142,8 +142,8 @@ class MemoryProvider final : public hyper::ProviderConnection {
                        {"content_id", disk.content_id}});
     return json{{"ref", vm}, {"name", found.name}, {"host", found.host}, {"disks", disks}}.dump();
   }
-  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const std::string& request) override {
-    const std::string vm = json::parse(request).at("vm");
+  std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc& request) override {
+    const std::string vm = json::parse(request.json()).at("vm");
     MemoryWorld::here().call("open " + vm);
     return std::make_unique<Vm>(vm);
   }
@@ -177,19 +177,19 @@ class MemoryProvider final : public hyper::ProviderConnection {
 /// Copies a raw disk in two halves with a checkpoint between them.
 class MemoryConverter final : public hyper::ConverterInstance {
  public:
-  static std::unique_ptr<MemoryConverter> open(hyper::Config, hyper::Op) {
+  static std::unique_ptr<MemoryConverter> open(const hyper::Doc&, hyper::Op) {
     MemoryWorld::here().call("open converter");
     return std::make_unique<MemoryConverter>();
   }
-  std::string plan(hyper::Op, const std::string& request) override {
-    const json asked = json::parse(request);
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    const json asked = json::parse(request.json());
     if (asked.at("target").at("format") != "raw")
       throw hyper::Error(HYPER_UNSUPPORTED, "only raw can be written");
     return R"({"source": "stream", "sink": ["random"], "digest": false})";
   }
-  std::string convert(hyper::Op op, const std::string& request, hyper::SourceRef source,
+  std::string convert(hyper::Op op, const hyper::Doc& request, hyper::SourceRef source,
                       hyper::SinkRef sink) override {
-    const json asked = json::parse(request);
+    const json asked = json::parse(request.json());
     std::string bytes(source.length(), '\0');
     if (source.can(HYPER_SOURCE_SEEK)) {
       source.read_at(op, 0, bytes.data(), bytes.size());
@@ -215,22 +215,22 @@ class MemoryConverter final : public hyper::ConverterInstance {
 
 /// Reads raw images, which is what the converter writes.
 struct MemoryImage {
-  static std::string probe(hyper::Config, hyper::Op, hyper::SourceRef) {
+  static std::string probe(const hyper::Doc&, hyper::Op, hyper::SourceRef) {
     return R"({"format": "raw"})";
   }
-  static std::unique_ptr<hyper::Source> open(hyper::Config, hyper::Op op, hyper::SourceRef source,
-                                             const std::string&) {
+  static std::unique_ptr<hyper::Source> open(const hyper::Doc&, hyper::Op op, hyper::SourceRef source,
+                                             const hyper::Doc&) {
     std::string bytes(source.length(), '\0');
     source.read_at(op, 0, bytes.data(), bytes.size());
     return std::make_unique<BytesSource>(std::move(bytes), true);
   }
 };
 
-/// Where finished objects go: a directory of the test ("local") or MemoryWorld::bucket.
+/// Where finished objects go: a directory of the test or MemoryWorld::bucket.
 template <bool kLocal>
 class MemoryStorage final : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<MemoryStorage> connect(hyper::Config config, hyper::Op) {
+  static std::unique_ptr<MemoryStorage> connect(const hyper::Doc& config, hyper::Op) {
     auto self = std::make_unique<MemoryStorage>();
     self->directory_ = config.string("/path");
     return self;
@@ -238,8 +238,8 @@ class MemoryStorage final : public hyper::StorageConnection {
   std::string info(hyper::Op) override {
     return json{{"location", directory_}, {"sink", {"random", "readback"}}}.dump();
   }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const std::string& request) override {
-    const json asked = json::parse(request);
+  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
+    const json asked = json::parse(request.json());
     const std::string key = asked.at("key");
     MemoryWorld& world = MemoryWorld::here();
     world.call("put " + name() + key);
@@ -424,16 +424,20 @@ class MemoryHost : public ::testing::Test {
     bucket.storage =
         *static_cast<const hyper_storage*>(hyper::Storage<MemoryStorage<false>>::table());
     add("memory-vms", vms, {HYPER_IFACE_PROVIDER});
-    add("memory-convert", converter, {HYPER_IFACE_CONVERTER, HYPER_IFACE_IMAGE});
-    add("local", local, {HYPER_IFACE_STORAGE});
+    add("memory-convert", converter, {HYPER_IFACE_CONVERTER, HYPER_IFACE_IMAGE},
+        {{"formats",
+          {{{"name", "raw"}, {"read", true}, {"write", true}, {"extensions", {".raw"}}}}}});
+    add("memory-files", local, {HYPER_IFACE_STORAGE},
+        {{"destinations", {{{"scheme", "file"}, {"path", "/path"}}}}});
     add("memory-bucket", bucket, {HYPER_IFACE_STORAGE});
   }
   ~MemoryHost() override { std::filesystem::remove_all(directory_); }
 
-  void add(const std::string& id, PluginTables tables, const std::vector<std::string>& interfaces) {
+  void add(const std::string& id, PluginTables tables, const std::vector<std::string>& interfaces,
+           json manifest = json::object()) {
     tables.serial = false;
-    registry_.add(Plugin::of_tables(id, "1.0.0", tables, {}),
-                  {{"id", id}, {"version", "1.0.0"}, {"interfaces", interfaces}});
+    manifest.update({{"id", id}, {"version", "1.0.0"}, {"interfaces", interfaces}});
+    registry_.add(Plugin::of_tables(id, "1.0.0", tables, {}), manifest);
   }
 
   SessionServices services() const { return {nullptr, resume_, clock_}; }

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/os/process_identity.hpp"
+#include "core/plugin/documents.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/host_entries.hpp"
 #include "core/state/sqlite/sqlite.hpp"
@@ -96,29 +97,34 @@ TEST_F(State, PluginsWriteToTheJournalOfTheOperationTheyAreCalledWith) {
   const auto* table = static_cast<const hyper_journal*>(host_table()->get_ext(HYPER_EXT_JOURNAL));
   ASSERT_NE(table, nullptr);
   uint64_t entry = 0;
+  const hyper_doc snapshot{{{"plugin", "vsphere"}, {"kind", "snapshot"}, {"ref", "snapshot-1"}}};
   Operation none("test", CancelSource::create());
-  EXPECT_EQ(table->open(&none, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
-  EXPECT_EQ(table->open(nullptr, R"({"plugin": "vsphere"})", &entry), HYPER_UNSUPPORTED);
+  EXPECT_EQ(table->open(&none, 0, &snapshot, &entry), HYPER_UNSUPPORTED);
+  EXPECT_EQ(table->open(nullptr, 0, &snapshot, &entry), HYPER_UNSUPPORTED);
   EXPECT_TRUE(none.diagnostics().empty());
   EXPECT_FALSE(hyper::Journal::kept(hyper::Op(&none)));
   Operation op("test", CancelSource::create(), {StateStore::open(directory_)});
   EXPECT_TRUE(hyper::Journal::kept(hyper::Op(&op)));
-  const char* snapshot = R"({"plugin": "vsphere", "kind": "snapshot", "ref": "snapshot-1"})";
-  EXPECT_EQ(table->open(&op, R"({"kind": "snapshot"})", &entry), HYPER_FAIL);
-  EXPECT_EQ(table->open(&op, "[]", &entry), HYPER_FAIL);
-  EXPECT_EQ(table->open(&op, std::string(70'000, ' ').c_str(), &entry), HYPER_FAIL);
-  ASSERT_EQ(table->open(&op, snapshot, &entry), HYPER_OK);
+  const hyper_doc of_no_plugin{{{"kind", "snapshot"}}};
+  const hyper_doc no_object{nlohmann::json::array()};
+  const hyper_doc too_long{{{"plugin", "vsphere"}, {"ref", std::string(70'000, 'x')}}};
+  EXPECT_EQ(table->open(&op, 0, &of_no_plugin, &entry), HYPER_FAIL);
+  EXPECT_EQ(table->open(&op, 0, &no_object, &entry), HYPER_FAIL);
+  EXPECT_EQ(table->open(&op, 0, &too_long, &entry), HYPER_FAIL);
+  EXPECT_EQ(table->open(&op, 0, nullptr, &entry), HYPER_FAIL);
+  EXPECT_EQ(table->open(&op, 1, &snapshot, &entry), HYPER_UNSUPPORTED);
+  ASSERT_EQ(table->open(&op, 0, &snapshot, &entry), HYPER_OK);
   std::string listed;
   const auto keep = [](void* arg, const char* json, uint64_t len) noexcept -> hyper_st {
     static_cast<std::string*>(arg)->assign(json, len);
     return HYPER_OK;
   };
-  EXPECT_EQ(table->list(&op, "vsphere", keep, &listed), HYPER_OK);
+  EXPECT_EQ(table->list(&op, 0, "vsphere", keep, &listed), HYPER_OK);
   const auto back = nlohmann::json::parse(listed);
   EXPECT_EQ(back["entry"], entry);
   EXPECT_EQ(back["ref"], "snapshot-1");
   EXPECT_EQ(back["abandoned"], false);
-  EXPECT_EQ(table->close(&op, entry), HYPER_OK);
+  EXPECT_EQ(table->close(&op, 0, entry), HYPER_OK);
   EXPECT_EQ(open_kinds("vsphere"), std::vector<std::string>{});
 }
 

@@ -7,7 +7,6 @@
 #include <array>
 #include <cstring>
 #include <hyper/plugin.hpp>
-#include <nlohmann/json.hpp>
 #include <vector>
 
 namespace acme {
@@ -54,15 +53,15 @@ class Reader : public hyper::Source {
 };
 
 struct Image {
-  static std::string probe(hyper::Config, hyper::Op op, hyper::SourceRef file) {
+  static std::string probe(const hyper::Doc&, hyper::Op op, hyper::SourceRef file) {
     std::array<char, 8> magic{};
     if (file.length() < kHead) return {};
     file.read_at(op, 0, magic.data(), magic.size());
     return magic == kMagic ? R"({"format": "acme"})" : std::string();
   }
-  static std::unique_ptr<hyper::Source> open(hyper::Config, hyper::Op op, hyper::SourceRef file,
-                                             const std::string& request) {
-    const auto wanted = nlohmann::json::parse(request).value("format", std::string("acme"));
+  static std::unique_ptr<hyper::Source> open(const hyper::Doc&, hyper::Op op, hyper::SourceRef file,
+                                             const hyper::Doc& request) {
+    const std::string wanted = request.string("/format", "acme");
     if (wanted != "acme" && wanted != "acme-1")
       throw hyper::Error(HYPER_UNSUPPORTED, "only acme images are read, not " + wanted);
     return std::make_unique<Reader>(file, read_head(op, file));
@@ -71,25 +70,24 @@ struct Image {
 
 class Converter : public hyper::ConverterInstance {
  public:
-  static std::unique_ptr<Converter> open(hyper::Config, hyper::Op) {
+  static std::unique_ptr<Converter> open(const hyper::Doc&, hyper::Op) {
     return std::make_unique<Converter>();
   }
-  std::string plan(hyper::Op, const std::string& request) override {
-    const auto document = nlohmann::json::parse(request);
-    if (document.at("target").at("format") != "acme")
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    if (request.need_string("/target/format") != "acme")
       throw hyper::Error(HYPER_UNSUPPORTED, "only acme is written").at("/target/format");
-    if (document.at("target").value("compression", "none") != "none")
+    if (request.string("/target/compression", "none") != "none")
       throw hyper::Error(HYPER_UNSUPPORTED, "acme has no compression").at("/target/compression");
-    const auto source = document.at("source").at("format").get<std::string>();
+    const std::string source = request.need_string("/source/format");
     if (source != "raw" && source != "acme" && source != "")
       throw hyper::Error(HYPER_UNSUPPORTED, "only raw and acme disks are read")
           .at("/source/format");
     return R"({"source": "seek", "sink": ["random"]})";
   }
-  std::string convert(hyper::Op op, const std::string& request, hyper::SourceRef from,
+  std::string convert(hyper::Op op, const hyper::Doc& request, hyper::SourceRef from,
                       hyper::SinkRef to) override {
     constexpr uint64_t kStep = 1 << 20;
-    const bool acme = nlohmann::json::parse(request).at("source").at("format") == "acme";
+    const bool acme = request.need_string("/source/format") == "acme";
     const uint64_t begin = acme ? kHead : 0;
     const uint64_t size = acme ? read_head(op, from) : from.length();
     std::array<char, kHead> head{};
@@ -104,7 +102,10 @@ class Converter : public hyper::ConverterInstance {
       to.write_at(op, kHead + done, buffer.data(), part);
       op.progress(done += part, size);
     }
-    return nlohmann::json{{"virtual_size", size}, {"bytes_written", kHead + size}}.dump();
+    return hyper::DocBuilder()
+        .set("/virtual_size", size)
+        .set("/bytes_written", kHead + size)
+        .json();
   }
 };
 

@@ -9,7 +9,6 @@
 #include <hyper/plugin.hpp>
 #include <iterator>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <string>
 
 namespace acme {
@@ -61,7 +60,7 @@ class Sink : public hyper::Sink {
     std::ofstream out(path_, std::ios::binary | std::ios::trunc);
     out << bytes_;
     if (!out.flush()) throw hyper::Error(HYPER_IO, path_.string() + " cannot be written");
-    return nlohmann::json{{"location", path_.string()}, {"bytes", length}}.dump();
+    return hyper::DocBuilder().set("/location", path_.string()).set("/bytes", length).json();
   }
 
  private:
@@ -74,20 +73,22 @@ class Sink : public hyper::Sink {
 class Store : public hyper::StorageConnection {
  public:
   explicit Store(std::filesystem::path directory) : directory_(std::move(directory)) {}
-  static std::unique_ptr<Store> connect(hyper::Config config, hyper::Op) {
+  static std::unique_ptr<Store> connect(const hyper::Doc& options, hyper::Op) {
     const std::filesystem::path share =
-        std::filesystem::path(config.string("/root")) / config.string("/share");
-    const std::string folder = config.string("/folder");
+        std::filesystem::path(options.string("/root")) / options.string("/share");
+    const std::string folder = options.string("/folder");
     return std::make_unique<Store>(
-        share / (folder.empty() ? std::to_string(config.integer("/server/port")) : folder));
+        share / (folder.empty() ? std::to_string(options.integer("/server/port")) : folder));
   }
   std::string info(hyper::Op) override {
-    return nlohmann::json{{"location", directory_.string()}, {"sink", {"random"}}}.dump();
+    return hyper::DocBuilder()
+        .set("/location", directory_.string())
+        .set("/sink", {"random"})
+        .json();
   }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const std::string& request) override {
-    const auto document = nlohmann::json::parse(request);
-    return std::make_unique<Sink>(place(document.at("key").get<std::string>()),
-                                  document.value("overwrite", false));
+  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
+    return std::make_unique<Sink>(place(request.need_string("/key")),
+                                  request.boolean("/overwrite"));
   }
   std::unique_ptr<hyper::Source> get(hyper::Op, const std::string& key) override {
     std::ifstream in(place(key), std::ios::binary);
@@ -98,7 +99,11 @@ class Store : public hyper::StorageConnection {
     std::error_code error;
     const auto size = std::filesystem::file_size(place(key), error);
     if (error) return {};
-    return nlohmann::json{{"key", key}, {"bytes", size}, {"location", place(key).string()}}.dump();
+    return hyper::DocBuilder()
+        .set("/key", key)
+        .set("/bytes", size)
+        .set("/location", place(key).string())
+        .json();
   }
   void list(hyper::Op op, const std::string& prefix, const hyper::Emit& emit) override {
     std::error_code error;
