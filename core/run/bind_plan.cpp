@@ -8,9 +8,9 @@
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
-#include "core/run/watchers.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/run/bind_destination.hpp"
+#include "core/run/watchers.hpp"
 
 namespace hyperhost {
 namespace {

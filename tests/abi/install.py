@@ -114,7 +114,7 @@ class Install(unittest.TestCase):
                 plan.write_text(json.dumps({
                     "version": 1, "providers": {"files": {"plugin": "acme", "path": "disks"}},
                     "output_dir": f"out-{isolation}", "defaults": {"target_format": "raw"},
-                    "upload": {"destination": f"shelf://{isolation}", "storage": {"plugin": "shelf", "path": f"store-{isolation}"}},
+                    "upload": {"destination": f"shelf://store-{isolation}"},
                     "migrations": [{"vm": "demo", "provider": "files"}]}))
                 run(HOST, "--plugin-dir", built[0], "--plugin-dir", built[1], "--isolation", isolation, "run", plan, cwd=provider)
                 stored = [path for path in (provider / f"store-{isolation}").rglob("*") if path.is_file()]
