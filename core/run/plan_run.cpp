@@ -9,8 +9,8 @@
 
 #include "core/migrate/session.hpp"
 #include "core/state/sqlite/state_store.hpp"
-#include "core/vm/route.hpp"
 #include "core/vm/result_json.hpp"
+#include "core/vm/route.hpp"
 #include "core/watch/recorder/run_recorder.hpp"
 
 namespace hyperhost {

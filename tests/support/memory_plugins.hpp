@@ -218,8 +218,8 @@ struct MemoryImage {
   static std::string probe(const hyper::Doc&, hyper::Op, hyper::SourceRef) {
     return R"({"format": "raw"})";
   }
-  static std::unique_ptr<hyper::Source> open(const hyper::Doc&, hyper::Op op, hyper::SourceRef source,
-                                             const hyper::Doc&) {
+  static std::unique_ptr<hyper::Source> open(const hyper::Doc&, hyper::Op op,
+                                             hyper::SourceRef source, const hyper::Doc&) {
     std::string bytes(source.length(), '\0');
     source.read_at(op, 0, bytes.data(), bytes.size());
     return std::make_unique<BytesSource>(std::move(bytes), true);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan run by a program that links the core: no command line, plugins in the process.
 #include "core/run/plan_run.hpp"
+#include "core/vm/route.hpp"
 
 #include <gmock/gmock.h>
 

@@ -146,7 +146,8 @@ TEST_F(State, AFailureOfTheJournalReachesThePluginsOperationWhole) {
   };
   Operation op("test", CancelSource::create(), {std::make_shared<Failing>()});
   uint64_t entry = 0;
-  EXPECT_EQ(journal_table()->open(&op, R"({"plugin": "vsphere"})", &entry), HYPER_BUSY);
+  const hyper_doc what{{{"plugin", "vsphere"}}};
+  EXPECT_EQ(journal_table()->open(&op, 0, &what, &entry), HYPER_BUSY);
   ASSERT_EQ(op.diagnostics().size(), 1u);
   const Diagnostic said = op.diagnostics()[0];
   EXPECT_TRUE(said.retryable);
