@@ -100,7 +100,7 @@ class Install(unittest.TestCase):
         shutil.copytree(snippets.ROOT / "sdk/examples/c-storage", storage)
         for source in storage.glob("src/*"):
             self.assertNotRegex(source.read_text(), r'\\"[a-z_]+\\":', f"{source.name} writes JSON by itself")
-        built = [self.build(provider), self.build(storage)]
+        built = [self.build(provider, f"-DHYPERHOST={HOST}"), self.build(storage)]
         self.assertEqual(exported(built[1] / "shelf.so"), {"hyper_plugin_entry_v1"})
         for library in (built[0] / "acme.so", built[1] / "shelf.so"):
             report = json.loads(run(HOST, "--output", "json", "plugins", "check", library))["plugins"][0]

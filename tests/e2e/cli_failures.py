@@ -214,7 +214,7 @@ class Failures(CliTest):
 
     def with_storage(self, plugin, package, *command):
         plan = self.plan(package, plugin_dirs=[str(TEST_PLUGINS)],
-                         upload={"destination": f"{(self.work / 'up').as_uri()}", "storage": {"plugin": plugin}})
+                         upload={"destination": f"{plugin}://up", "storage": {"plugin": plugin}})
         return self.host(*command, plan, status=None)
 
     def test_a_plugin_of_a_newer_major_is_refused_with_the_reason(self):
