@@ -115,6 +115,35 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
   return spec;
 }
 
+/// What becomes of the VM's disks.
+void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& spec) {
+  const auto at = [&](const char* name) {
+    return plan_rules::setting(document, index, name).value;
+  };
+  read(at("convert"), spec.enable_conversion);
+  const Setting format = plan_rules::setting(document, index, "target_format");
+  read(format.value, spec.target_format);
+  spec.target_format_pointer = format.pointer;
+  if (format.value != nullptr) spec.target_format_mark = format.value->mark();
+  spec.convert_options.output_format = spec.target_format;
+  read(at("compression"), compression_name,
+       {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
+       spec.convert_options.compression);
+  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+       spec.verify_export);
+  read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
+  if (const Setting level = plan_rules::setting(document, index, "compression_level");
+      level.integer() != nullptr) {
+    spec.convert_options.compression_level =
+        static_cast<int>(std::clamp<int64_t>(*level.integer(), 1, 22));
+  }
+  if (const Setting size = plan_rules::setting(document, index, "cluster_size");
+      size.integer() != nullptr) {
+    spec.convert_options.cluster_size = static_cast<uint64_t>(*size.integer());
+  }
+  read(at("deterministic"), spec.convert_options.deterministic);
+}
+
 MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
   const ConfigValue& own = (*document.find("migrations")->sequence())[index];
   const auto at = [&](const char* name) {
@@ -137,29 +166,8 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.options = ConfigValue::mapping(own.mark());
     spec.converter.mark = own.mark();
   }
-  read(at("convert"), spec.enable_conversion);
-  const Setting format = plan_rules::setting(document, index, "target_format");
-  read(format.value, spec.target_format);
-  spec.target_format_pointer = format.pointer;
-  if (format.value != nullptr) spec.target_format_mark = format.value->mark();
-  spec.convert_options.output_format = spec.target_format;
-  read(at("compression"), compression_name,
-       {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
-       spec.convert_options.compression);
-  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
-       spec.verify_export);
-  read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
-  if (const Setting level = plan_rules::setting(document, index, "compression_level");
-      level.integer() != nullptr) {
-    spec.convert_options.compression_level =
-        static_cast<int>(std::clamp<int64_t>(*level.integer(), 1, 22));
-  }
-  if (const Setting size = plan_rules::setting(document, index, "cluster_size");
-      size.integer() != nullptr) {
-    spec.convert_options.cluster_size = static_cast<uint64_t>(*size.integer());
-  }
+  read_conversion(document, index, spec);
   read(at("export_manifest"), spec.export_manifest);
-  read(at("deterministic"), spec.convert_options.deterministic);
   read(at("parallel_disks"), spec.parallel_disks);
   read(at("max_parallel_disks"), spec.max_parallel_disks);
   if (!spec.parallel_disks) spec.max_parallel_disks = 1;

@@ -178,6 +178,26 @@ hyper_doc document(const std::string& text) {
   auto parsed = parse_document(text);
   return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
 }
+
+void report(const hyper_host& host, Operation* op, PayloadReader& in) {
+  int64_t numbers[5];
+  in.bytes(numbers, sizeof numbers);
+  std::string texts[5];
+  for (std::string& text : texts) text = in.text();
+  hyper_diag diag{};
+  diag.size = sizeof diag;
+  diag.severity = static_cast<int32_t>(numbers[0]);
+  diag.code = static_cast<hyper_st>(numbers[1]);
+  diag.flags = static_cast<uint32_t>(numbers[2]);
+  diag.native_code = numbers[3];
+  diag.retry_after_ns = static_cast<uint64_t>(numbers[4]);
+  diag.summary = texts[0].c_str();
+  diag.detail = texts[1].empty() ? nullptr : texts[1].c_str();
+  diag.hint = texts[2].empty() ? nullptr : texts[2].c_str();
+  diag.path = texts[3].empty() ? nullptr : texts[3].c_str();
+  diag.rule = texts[4].empty() ? nullptr : texts[4].c_str();
+  host.report(op, &diag);
+}
 }  // namespace
 
 Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
@@ -189,26 +209,9 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   const auto* journal = journal_table();
   const auto flags = static_cast<uint32_t>(request.flags);
   switch (request.verb) {
-    case Verb::kReport: {
-      int64_t numbers[5];
-      in.bytes(numbers, sizeof numbers);
-      std::string texts[5];
-      for (std::string& text : texts) text = in.text();
-      hyper_diag diag{};
-      diag.size = sizeof diag;
-      diag.severity = static_cast<int32_t>(numbers[0]);
-      diag.code = static_cast<hyper_st>(numbers[1]);
-      diag.flags = static_cast<uint32_t>(numbers[2]);
-      diag.native_code = numbers[3];
-      diag.retry_after_ns = static_cast<uint64_t>(numbers[4]);
-      diag.summary = texts[0].c_str();
-      diag.detail = texts[1].empty() ? nullptr : texts[1].c_str();
-      diag.hint = texts[2].empty() ? nullptr : texts[2].c_str();
-      diag.path = texts[3].empty() ? nullptr : texts[3].c_str();
-      diag.rule = texts[4].empty() ? nullptr : texts[4].c_str();
-      host.report(op, &diag);
+    case Verb::kReport:
+      report(host, op, in);
       break;
-    }
     case Verb::kLog: {
       const std::string message = in.text(), more = in.text();
       const hyper_doc fields = document(more);
