@@ -74,6 +74,8 @@ class Store : public hyper::StorageConnection {
  public:
   explicit Store(std::filesystem::path directory) : directory_(std::move(directory)) {}
   static std::unique_ptr<Store> connect(const hyper::Doc& options, hyper::Op) {
+    if (options.string("/root").empty())
+      throw hyper::Error(HYPER_CONFIG, "the store has no root").at("/root");
     const std::filesystem::path share =
         std::filesystem::path(options.string("/root")) / options.string("/share");
     const std::string folder = options.string("/folder");
