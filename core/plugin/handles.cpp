@@ -14,12 +14,12 @@ namespace {
 
 /// Ends something. Without an operation where even that cannot be made (no descriptors left).
 template <class F>
-void with_closing_operation(const std::string& name, F&& end) noexcept {
+void with_closing_operation(const Opener& opener, F&& end) noexcept {
   std::optional<ClosingOperation> op;
   try {
-    op.emplace(name);
+    op.emplace(opener.name, ClosingOperation::kLimit, opener.services);
   } catch (const std::exception& error) {
-    spdlog::warn("{}: it is closed without a time limit: {}", name, error.what());
+    spdlog::warn("{}: it is closed without a time limit: {}", opener.name, error.what());
   }
   end(op ? &*op : nullptr);
 }
@@ -82,11 +82,11 @@ bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
 
 SourceHandle::~SourceHandle() {
   if (table_.close != nullptr)
-    with_closing_operation(name_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
+    with_closing_operation(opener_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
 }
 
 hyper_st SourceHandle::opened(const hyper_op* op, hyper_st status) {
-  if (status == HYPER_OK && op != nullptr) name_ = static_cast<const Operation*>(op)->name();
+  if (status == HYPER_OK && op != nullptr) opener_ = Opener(*static_cast<const Operation*>(op));
   if (status != HYPER_OK) table_ = {};
   return status;
 }
@@ -134,11 +134,11 @@ nlohmann::json SourceHandle::finish(Operation& op) const {
 
 SinkHandle::~SinkHandle() {
   if (table_.close != nullptr)
-    with_closing_operation(name_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
+    with_closing_operation(opener_, [&](hyper_op* op) { table_.close(table_.ctx, op); });
 }
 
 hyper_st SinkHandle::opened(const hyper_op* op, hyper_st status) {
-  if (status == HYPER_OK && op != nullptr) name_ = static_cast<const Operation*>(op)->name();
+  if (status == HYPER_OK && op != nullptr) opener_ = Opener(*static_cast<const Operation*>(op));
   if (status != HYPER_OK) table_ = {};
   return status;
 }
@@ -201,14 +201,14 @@ void SinkHandle::drop(Operation& op) {
 ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.provider(), HYPER_IFACE_PROVIDER)),
-      name_(op.name()) {
+      opener_(op) {
   const auto lock = plugin_.enter();
   op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 ProviderHandle::~ProviderHandle() {
   const auto lock = plugin_.enter();
-  with_closing_operation(name_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
+  with_closing_operation(opener_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
 }
 
 void ProviderHandle::list_vms(Operation& op, const std::string& pattern,
@@ -252,7 +252,7 @@ bool ProviderHandle::undo(Operation& op, const nlohmann::json& entry) {
 
 ProviderVmHandle::~ProviderVmHandle() {
   if (vm_ == nullptr) return;
-  Operation op(name_, CancelSource::create(), services_);
+  Operation op(opener_.name, CancelSource::create(), opener_.services);
   try {
     close(op, HYPER_FAIL);
   } catch (const Error& error) {
@@ -283,7 +283,7 @@ void ProviderVmHandle::close(Operation& op, hyper_st outcome) {
 ConverterHandle::ConverterHandle(Plugin& plugin, const Options& options, Operation& op)
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.converter(), HYPER_IFACE_CONVERTER)),
-      name_(op.name()),
+      opener_(op),
       options_(options) {
   const auto lock = plugin_.enter();
   op.check(table_->open(&op, 0, &options_, &self_), label(plugin_, "open"));
@@ -291,7 +291,7 @@ ConverterHandle::ConverterHandle(Plugin& plugin, const Options& options, Operati
 
 ConverterHandle::~ConverterHandle() {
   const auto lock = plugin_.enter();
-  with_closing_operation(name_, [&](hyper_op* op) { table_->close(self_, op); });
+  with_closing_operation(opener_, [&](hyper_op* op) { table_->close(self_, op); });
 }
 
 nlohmann::json ConverterHandle::plan(Operation& op, const nlohmann::json& request) {
@@ -316,14 +316,14 @@ nlohmann::json ConverterHandle::convert(Operation& op, const nlohmann::json& req
 StorageHandle::StorageHandle(Plugin& plugin, const Options& options, Operation& op)
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.storage(), HYPER_IFACE_STORAGE)),
-      name_(op.name()) {
+      opener_(op) {
   const auto lock = plugin_.enter();
   op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 StorageHandle::~StorageHandle() {
   const auto lock = plugin_.enter();
-  with_closing_operation(name_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
+  with_closing_operation(opener_, [&](hyper_op* op) { table_->disconnect(connection_, op); });
 }
 
 nlohmann::json StorageHandle::info(Operation& op) {

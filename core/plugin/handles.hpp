@@ -49,7 +49,7 @@ class SourceHandle {
 
  private:
   friend class SinkHandle;  // what it reopens has its gate
-  std::string name_ = "close";
+  Opener opener_;
   hyper_source table_{};
   std::shared_ptr<SerialGate> gate_;
 };
@@ -84,7 +84,7 @@ class SinkHandle {
 
  private:
   const Plugin& plugin_;
-  std::string name_ = "close";
+  Opener opener_;
   hyper_sink table_{};
   std::shared_ptr<SerialGate> gate_;
 };
@@ -112,7 +112,7 @@ class ProviderHandle {
   friend class ProviderVmHandle;
   Plugin& plugin_;
   const hyper_provider* table_;
-  const std::string name_;  // of the operation that connected
+  const Opener opener_;
   void* connection_ = nullptr;
 };
 
@@ -121,7 +121,7 @@ class ProviderVmHandle {
  public:
   /// opened_by: gives its name and services to a close by the destructor.
   ProviderVmHandle(ProviderHandle& provider, const Operation& opened_by, void* vm)
-      : provider_(provider), name_(opened_by.name()), vm_(vm), services_(opened_by.services()) {}
+      : provider_(provider), opener_(opened_by), vm_(vm) {}
   ~ProviderVmHandle();
   ProviderVmHandle(const ProviderVmHandle&) = delete;
   ProviderVmHandle& operator=(const ProviderVmHandle&) = delete;
@@ -133,9 +133,8 @@ class ProviderVmHandle {
 
  private:
   ProviderHandle& provider_;
-  const std::string name_;
+  const Opener opener_;
   void* vm_;
-  const OperationServices services_;
 };
 
 class ConverterHandle {
@@ -153,7 +152,7 @@ class ConverterHandle {
  private:
   Plugin& plugin_;
   const hyper_converter* table_;
-  const std::string name_;
+  const Opener opener_;
   void* self_ = nullptr;
   Options options_;
 };
@@ -181,7 +180,7 @@ class StorageHandle {
  private:
   Plugin& plugin_;
   const hyper_storage* table_;
-  const std::string name_;
+  const Opener opener_;
   void* connection_ = nullptr;
 };
 

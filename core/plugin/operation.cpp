@@ -120,8 +120,9 @@ void Operation::check(hyper_st status, const std::string& what) {
   throw Error(found);
 }
 
-ClosingOperation::ClosingOperation(const std::string& name, std::chrono::milliseconds limit)
-    : Operation(name, CancelSource::after(limit)) {
+ClosingOperation::ClosingOperation(const std::string& name, std::chrono::milliseconds limit,
+                                   OperationServices services)
+    : Operation(name, CancelSource::after(limit), std::move(services)) {
   on_notice([name](const Diagnostic& notice) {
     spdlog::warn("{}: while closing: {}", name, to_string(notice));
   });

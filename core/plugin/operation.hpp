@@ -88,12 +88,21 @@ class Operation : public hyper_op {
   std::chrono::steady_clock::time_point last_progress_{};
 };
 
+/// What a handle keeps of the operation that opened it, for the one that closes it.
+struct Opener {
+  std::string name = "close";
+  OperationServices services;
+  Opener() = default;
+  explicit Opener(const Operation& op) : name(op.name()), services(op.services()) {}
+};
+
 /// The operation of a call that ends something: nobody cancels it, but it has a time limit. What
 /// is reported meanwhile is logged, since nobody is left to act on it.
 class ClosingOperation : public Operation {
  public:
   static constexpr std::chrono::milliseconds kLimit{60'000};
-  explicit ClosingOperation(const std::string& name, std::chrono::milliseconds limit = kLimit);
+  explicit ClosingOperation(const std::string& name, std::chrono::milliseconds limit = kLimit,
+                            OperationServices services = {});
   ~ClosingOperation();
   ClosingOperation(const ClosingOperation&) = delete;
   ClosingOperation& operator=(const ClosingOperation&) = delete;

@@ -9,7 +9,7 @@ import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / part) for part in ("support", "e2e")]
 import requirement  # noqa: E402
-from hyperhost_cli import FAILED, OK, Running, TEST_PLUGINS, USAGE  # noqa: E402
+from hyperhost_cli import OK, PREFLIGHT, Running, TEST_PLUGINS, USAGE  # noqa: E402
 
 
 class HostConfig(unittest.TestCase):
@@ -61,7 +61,7 @@ class HostConfig(unittest.TestCase):
 
     def test_the_host_s_storage_counts_by_scheme(self):
         self.plan(plugin_dirs=[str(TEST_PLUGINS)], upload={"destination": "acmefs://shelf/results"})
-        self.assertEqual(self.run_("run", "plan.yaml", config={"version": 1}).status, FAILED)  # no root
+        self.assertEqual(self.run_("run", "plan.yaml", config={"version": 1}).status, PREFLIGHT)  # no root
         done = self.run_("run", "plan.yaml", config={"version": 1, "storage": {
             "acmefs": {"plugin": "acme", "root": str(self.work / "store")}}})
         self.assertEqual(done.status, OK, done)
