@@ -15,20 +15,21 @@ namespace {
 
 constexpr std::size_t kMaxEntryBytes = 64 * 1024;
 
-/// Where each open entry stands: a close() may come without an operation.
+/// The journal of each open entry.
 class OpenEntries {
  public:
   void add(uint64_t entry, const std::shared_ptr<Journal>& journal) {
     const std::lock_guard lock(mutex_);
     journals_[entry] = journal;
   }
-  std::shared_ptr<Journal> take(uint64_t entry) {
+  std::shared_ptr<Journal> find(uint64_t entry) {
     const std::lock_guard lock(mutex_);
     const auto found = journals_.find(entry);
-    if (found == journals_.end()) return nullptr;
-    const auto journal = found->second.lock();
-    journals_.erase(found);
-    return journal;
+    return found == journals_.end() ? nullptr : found->second.lock();
+  }
+  void remove(uint64_t entry) {
+    const std::lock_guard lock(mutex_);
+    journals_.erase(entry);
   }
 
  private:
@@ -43,6 +44,13 @@ OpenEntries& open_entries() {
 
 std::shared_ptr<Journal> journal_of(hyper_op* op) {
   return op == nullptr ? nullptr : static_cast<Operation*>(op)->services().journal;
+}
+
+/// The operation's, or where it has none the one that the entry was opened in: a plugin works for
+/// its connection outside of any call, too (it renews a session).
+std::shared_ptr<Journal> journal_for(hyper_op* op, uint64_t id) {
+  auto journal = journal_of(op);
+  return journal ? journal : open_entries().find(id);
 }
 
 template <class F>
@@ -79,7 +87,7 @@ hyper_st open(hyper_op* op, uint32_t flags, const hyper_doc* entry, uint64_t* id
 }
 
 hyper_st update(hyper_op* op, uint32_t flags, uint64_t id, const hyper_doc* entry) noexcept {
-  const auto journal = journal_of(op);
+  const auto journal = journal_for(op, id);
   return with_journal(op, flags, journal, [&] {
     journal->update_entry(id, checked(entry));
     open_entries().add(id, journal);
@@ -87,9 +95,11 @@ hyper_st update(hyper_op* op, uint32_t flags, uint64_t id, const hyper_doc* entr
 }
 
 hyper_st close(hyper_op* op, uint32_t flags, uint64_t id) noexcept {
-  const auto opened_in = open_entries().take(id);
-  const auto journal = op == nullptr ? opened_in : journal_of(op);
-  return with_journal(op, flags, journal, [&] { journal->close_entry(id); });
+  const auto journal = journal_for(op, id);
+  return with_journal(op, flags, journal, [&] {
+    journal->close_entry(id);
+    open_entries().remove(id);
+  });
 }
 
 hyper_st list(hyper_op* op, uint32_t flags, const char* plugin, hyper_emit emit,
