@@ -96,8 +96,8 @@ struct Opener {
   explicit Opener(const Operation& op) : name(op.name()), services(op.services()) {}
 };
 
-/// The operation of a call that ends something: nobody cancels it, but it has a time limit. What
-/// is reported meanwhile is logged, since nobody is left to act on it.
+/// The operation of a call that ends something. It cannot be cancelled and has a time limit. What a
+/// plugin reports meanwhile is logged, because no caller is left to act on it.
 class ClosingOperation : public Operation {
  public:
   static constexpr std::chrono::milliseconds kLimit{60'000};
