@@ -38,8 +38,9 @@ void VmMigration::run() {
     throw;
   }
   try {
-    // A power cut may have brought back the entry of a disk that had its name already.
-    run_.remove_orphans();
+    // A kill may have come between the name of a disk and the end of its entry; a power cut may
+    // have brought an entry back.
+    run_.remove_orphans(true);
   } catch (const Error& failure) {  // the journal cannot be read: cleanup does it
     run_.warn(failure, "export");
   }
@@ -70,7 +71,7 @@ void VmMigration::report_findings() {
 
 void VmMigration::restore_finished() {
   run_.resume()->restore(run_.result);
-  run_.remove_orphans();
+  run_.remove_orphans(true);
   run_.notice(info("already done by an earlier run: its files are there and unchanged"), "export");
 }
 

@@ -38,9 +38,34 @@ bool undo_object(VmRun& run, const JournalEntry& entry) {
                      [&](StorageHandle* place) { return place->undo(run.op, entry.what); });
 }
 
+/// An object has its name, and a kill came before the end of its upload's entry. The plugin finds
+/// such an entry when its key is put again, and closes it.
+void close_entries_of_objects(VmRun& run) {
+  const std::string plugin = run.job.upload_to_cloud ? plugin_id(run.job.storage.plugin) : "";
+  if (plugin.empty()) return;
+  std::set<std::string> keys;
+  run.session.services().journal->each_entry(plugin, [&](const JournalEntry& entry) {
+    if (process_state(entry.owner) != ProcessState::kGone) return;
+    const std::string ref = text_of(entry, "ref");
+    for (const DiskRoute& disk : run.route.disks)
+      if (ref.ends_with(disk.key)) keys.insert(disk.key);
+    if (ref.ends_with(run.manifest_key())) keys.insert(run.manifest_key());
+  });
+  for (const std::string& key : keys) {
+    try {
+      run.store().put(run.op, {{"key", key},
+                               {"overwrite", false},
+                               {"adopt", true},
+                               {"durability", durability_name(run.job.durability)}});
+    } catch (const Error& failure) {  // the VM is done all the same
+      run.warn(failure, "upload");
+    }
+  }
+}
+
 }  // namespace
 
-void VmRun::remove_orphans() {
+void VmRun::remove_orphans(bool finished) {
   const auto& journal = session.services().journal;
   if (!journal || !route.resume) return;
   std::set<std::string> keys{manifest_key()}, wanted;
@@ -70,6 +95,7 @@ void VmRun::remove_orphans() {
       warn(failure, "export");
     }
   }
+  if (finished) close_entries_of_objects(*this);
 }
 
 }  // namespace hyperhost

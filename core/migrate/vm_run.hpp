@@ -75,7 +75,8 @@ struct VmRun {
   /// Disks that are written but have no name: those a later run can use stay where `keep`.
   void drop_unnamed(bool keep);
   /// Closes journal entries of this VM that a killed run left and that no record speaks of.
-  void remove_orphans();
+  /// `finished`: every file and object of the VM has its name.
+  void remove_orphans(bool finished);
 
  private:
   std::mutex notices_mutex_;

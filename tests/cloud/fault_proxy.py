@@ -32,8 +32,10 @@ class Faults:
 
 
 class FaultProxy:
-    def __init__(self, port, faults=None):
-        self.upstream, self.faults = port, faults or Faults()
+    def __init__(self, port, faults=None, held=None):
+        """The answer to a request that matches `held` (METHOD TARGET) is never passed on."""
+        self.upstream, self.faults, self.held = port, faults or Faults(), held
+        self.held_one = threading.Event()
         self.random, self.lock = random.Random(self.faults.seed), threading.Lock()
         self.requests, self.injected = [], []  # [(method, target, status)], [(kind, method, target)]
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -114,6 +116,10 @@ class FaultProxy:
         answer = answers.head()
         status = int(answer.split(b" ", 2)[1])
         body = b"" if method == "HEAD" or status in (204, 304) else answers.body(answer)
+        if self.held and re.search(self.held, f"{method} {target}"):
+            self.held_one.set()
+            while source.some(1):  # until the client is gone
+                pass
         if kind == "lost":
             self.note(method, target, None)
             break_off(client)

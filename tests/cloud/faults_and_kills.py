@@ -18,6 +18,7 @@ IMAGE = (1024 if LONG else 120) * MIB
 class OnAStore:
     """For each store: the classes below say which, and how its part requests look."""
     part_request = None
+    last_request = None  # the one that gives the object its name
 
     def assert_nothing_unfinished(self):
         raise NotImplementedError
@@ -99,6 +100,20 @@ class OnAStore:
         self.assertEqual(self.read("disk/disk-disk-0.qcow2"), before)
         self.assert_nothing_unfinished()
 
+    def test_killed_before_it_knew_that_its_object_is_whole_its_entry_is_closed(self):
+        """The server has completed the upload, and the kill comes before its answer."""
+        raw = self.disk(capacity=24 * MIB, data=20 * MIB)
+        with FaultProxy(self.server.port, held=self.last_request) as proxy:
+            plan = self.plan(raw, vm="disk", defaults={"target_format": "raw"}, upload=self.through(proxy))
+            running = self.start("run", plan)
+            running.wait_for(proxy.held_one.is_set, "the upload's last request", timeout=240)
+            os.kill(running.process.pid, signal.SIGKILL)
+            running.process.wait()
+            proxy.held = None
+            self.assertEqual(self.report(plan)["outcome"], "succeeded")
+        self.assert_nothing_unfinished()
+        self.assertEqual(self.host("--output", "json", "cleanup", plan).json["entries"], [])
+
     def test_killed_and_cleaned_up(self):
         raw = self.disk()
         with FaultProxy(self.server.port) as proxy:
@@ -130,6 +145,7 @@ class OnAStore:
 class S3(cloud_case.CloudTest, OnAStore):
     scheme, plugin = "s3", "s3"
     part_request = r"^PUT .*partNumber="
+    last_request = r"^POST .*uploadId="
 
     @classmethod
     def start_server(cls, work):
@@ -145,6 +161,7 @@ class S3(cloud_case.CloudTest, OnAStore):
 class Azure(cloud_case.CloudTest, OnAStore):
     scheme, plugin = "azure", "azure-blob"
     part_request = r"^PUT .*comp=block&"
+    last_request = r"^PUT .*comp=blocklist"
 
     @classmethod
     def start_server(cls, work):
@@ -161,6 +178,7 @@ class Azure(cloud_case.CloudTest, OnAStore):
 class Gcs(cloud_case.CloudTest, OnAStore):
     scheme, plugin = "gs", "gcs"
     part_request = r"^PUT .*hyperhost-part"
+    last_request = r"^POST .*/compose"
 
     @classmethod
     def start_server(cls, work):

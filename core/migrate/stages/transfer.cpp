@@ -78,7 +78,7 @@ void Transfer::resume(VmRun& run) {
     if (const auto vm = log->vm(); vm && vm->phase == "closing") run.own.objects = true;
     for (const auto& disk : run.disks) disk->adopt(run.op);
   }
-  run.remove_orphans();
+  run.remove_orphans(false);
 }
 
 void Transfer::announce(VmRun& run) {
