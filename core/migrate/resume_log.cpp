@@ -99,6 +99,9 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
     log->contents_[disk.disk.id] = content;
     wish["content"] = content;
     log->places_[disk.disk.id] = {{"key", disk.key}, {"direct", disk.direct_upload}};
+    // Hashes, since options may hold what is not to be stored.
+    for (const auto& [name, value] : wish.items())
+      log->inputs_[disk.disk.id][name] = sha256_of(value.dump()).substr(0, 16);
     if (!content.empty()) log->fingerprints_[disk.disk.id] = sha256_of(wish.dump());
   }
   log->vm_fingerprint_ = sha256_of(whole.dump());
@@ -150,6 +153,19 @@ std::vector<ResumeRecord> ResumeLog::stale() const {
   return out;
 }
 
+std::string ResumeLog::why_stale(const ResumeRecord& record) const {
+  const auto inputs = inputs_.find(record.disk);
+  if (inputs == inputs_.end()) return "the plan no longer takes this disk";
+  if (!fingerprints_.contains(record.disk)) return "the source cannot say whether it has changed";
+  if (!trusted(record)) return "its file was not made durable, and the machine was started since";
+  std::string changed;
+  const auto then = record.token.find("inputs");
+  for (const auto& [name, value] : inputs->second.items())
+    if (then == record.token.end() || then->value(name, json()) != value)
+      changed += (changed.empty() ? "" : ", ") + name;
+  return "changed since: " + changed;
+}
+
 bool ResumeLog::resumable(const std::string& disk_id) const {
   return fingerprints_.contains(disk_id);
 }
@@ -177,6 +193,8 @@ ResumeRecord ResumeLog::fresh(const std::string& disk_id, const char* phase,
   record.token = {{"sink", token}};
   if (const auto place = places_.find(disk_id); place != places_.end())
     record.token["place"] = place->second;
+  if (const auto inputs = inputs_.find(disk_id); inputs != inputs_.end())
+    record.token["inputs"] = inputs->second;
   if (config_.durability == Durability::kNone) record.token["boot"] = this_boot();
   return record;
 }

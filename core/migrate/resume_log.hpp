@@ -32,6 +32,8 @@ class ResumeLog {
   std::optional<ResumeRecord> vm() const;
   /// Records of other wishes or contents: their unfinished objects are of no use.
   std::vector<ResumeRecord> stale() const;
+  /// Why such a record is of no use, for the operator: "changed since: content, options".
+  std::string why_stale(const ResumeRecord& record) const;
   /// The content of the source is known to be the same until its content_id changes.
   bool resumable(const std::string& disk_id) const;
 
@@ -68,6 +70,7 @@ class ResumeLog {
   std::map<std::string, std::string> fingerprints_;  ///< of resumable disks
   std::map<std::string, std::string> contents_;      ///< by disk: content_id; "" = not known
   std::map<std::string, nlohmann::json> places_;     ///< by disk: {"key", "direct"}
+  std::map<std::string, nlohmann::json> inputs_;     ///< by disk: hash of each input of its print
   mutable std::mutex mutex_;
   std::map<std::string, ResumeRecord> records_;
   bool said_ = false;

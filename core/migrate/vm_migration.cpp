@@ -7,19 +7,6 @@
 #include "core/migrate/vm_stage.hpp"
 
 namespace hyperhost {
-namespace {
-
-Diagnostic info(std::string summary, std::string hint = {}) {
-  Diagnostic out;
-  out.severity = Severity::kInfo;
-  out.code = Code::kOk;
-  out.summary = std::move(summary);
-  out.hint = std::move(hint);
-  return out;
-}
-
-}  // namespace
-
 void VmMigration::run() {
   run_.cancel->check();
   run_.route = plan_route(run_.session, run_.job, run_.op);
@@ -72,7 +59,7 @@ void VmMigration::report_findings() {
 void VmMigration::restore_finished() {
   run_.resume()->restore(run_.result);
   run_.remove_orphans(true);
-  run_.notice(info("already done by an earlier run: its files are there and unchanged"), "export");
+  run_.inform("already done by an earlier run: its files are there and unchanged", "export");
 }
 
 void VmMigration::undo(bool keep) {
@@ -85,9 +72,8 @@ void VmMigration::undo(bool keep) {
       });
   run_.drop_unnamed(keep);
   if (keep && something) {
-    run_.notice(info("what is done so far is kept: run the plan again to go on from there",
-                     "hyperhost cleanup removes it"),
-                "convert");
+    run_.inform("what is done so far is kept: run the plan again to go on from there", "convert",
+                "hyperhost cleanup removes it");
     return;
   }
   run_.undo.unwind([&](const Error& failure) { run_.warn(failure, "convert"); });

@@ -76,6 +76,15 @@ void VmRun::notice(const Diagnostic& diagnostic, const char* stage) {
   events.publish(task, event::Notice{diagnostic, stage});
 }
 
+void VmRun::inform(std::string summary, const char* stage, std::string hint) {
+  Diagnostic diagnostic;
+  diagnostic.severity = Severity::kInfo;
+  diagnostic.code = Code::kOk;
+  diagnostic.summary = std::move(summary);
+  diagnostic.hint = std::move(hint);
+  notice(diagnostic, stage);
+}
+
 void VmRun::warn(const Error& failure, const char* stage) {
   Diagnostic diagnostic = failure.diagnostic();
   diagnostic.severity = Severity::kWarning;

@@ -68,6 +68,7 @@ struct VmRun {
   /// One that nothing cancels: undoing must not be interrupted.
   Operation undoing() const;
   void notice(const Diagnostic& diagnostic, const char* stage);
+  void inform(std::string summary, const char* stage, std::string hint = {});
   /// The same, as a warning.
   void warn(const Error& failure, const char* stage);
   /// Where a disk reports how far it is.

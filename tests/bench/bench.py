@@ -3,13 +3,15 @@
 """Holds `hyperhost convert` against its peers, in turns, on the disks of make_disk.sh.
 
     tests/bench/bench.py [--quick] [-n 5] [--only TEXT] [--enforce] [--fsync] [--work DIR]
-                         [--hold-memory] [--out DIR] [--peers-only]
+                         [--hold-memory] [--out DIR] [--peers-only] [--before PROGRAM]
 
 Every row runs ours and each peer N times, interleaved, so that a noisy moment hits all alike; medians
 are compared, with the best peer. "writing alone" is what one thread takes to write as many bytes to the same
 place and nothing else: where ours is near it, the kernel is what is measured. Both sides start after a sync, with a warm page cache, and neither
 fsyncs; with --fsync both pay for it inside the measured time. Once a row, qemu-img compare holds our
 result against the source. Writes DIR/bench.json and DIR/bench.svg (default out/bench-result).
+With --before the peer is another build of hyperhost, with the same flags and its own plugins: what a change
+made faster or slower.
 --enforce: status 1 when a bar is missed. 77: no row could run.
 """
 
@@ -112,22 +114,28 @@ def last_lines(path, count=3):
         return " / ".join(line.strip() for line in f.read().splitlines()[-count:]) or "no message"
 
 
-def our_command():
+def convert_command(program):
     """(command, why not)."""
-    if not os.path.exists(HYPERHOST):
-        return None, f"{os.path.relpath(HYPERHOST, ROOT)} is not built"
-    asked = subprocess.run([HYPERHOST, "convert", "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    if not os.path.exists(program):
+        return None, f"{os.path.relpath(program, ROOT)} is not built"
+    asked = subprocess.run([program, "convert", "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            check=False)
     if asked.returncode:
         return None, "this hyperhost has no 'convert'"
     # Nobody fsyncs, see above; an option of ours, so only where it exists.
-    return [HYPERHOST, "convert"] + (["--durability", "none"] if "--durability" in asked.stdout else []), None
+    return [program, "convert"] + (["--durability", "none"] if "--durability" in asked.stdout else []), None
+
+
+def against(program, rows):
+    """The rows that have other programs as peers, with `program`, a hyperhost, as the only one."""
+    return [{**r, "peers": {"before": [*convert_command(program)[0], "IN", "OUT", *r["ours"]]}, "bar": 0.95, "no_larger": 1}
+            for r in rows if not any("OURS" in command for command in r["peers"].values())]
 
 
 class Bench:
     def __init__(self, args, disks, work, held):
         self.args, self.disks, self.work, self.held = args, disks, work, held
-        self.ours, self.why_not = our_command()
+        self.ours, self.why_not = convert_command(HYPERHOST)
         self.room = bytearray(1 << 20)
 
     def fill(self, command, source, out):
@@ -288,10 +296,15 @@ def main():
                         "then the disk's write-back is in neither side's time")
     parser.add_argument("--hold-memory", action="store_true", help="hold all free memory, touched, and give it to "
                         "whoever is measured: for a virtual machine whose host takes back what is free")
+    parser.add_argument("--before", metavar="PROGRAM", help="compare with this build of hyperhost and with nothing else")
     parser.add_argument("--out", default=os.path.join(ROOT, "out/bench-result"))
     args = parser.parse_args()
     args.n = args.n or (1 if args.quick else 5)
     rows = [r for r in ROWS if not args.only or args.only in r["name"]]
+    if args.before:
+        if not convert_command(args.before)[0]:
+            parser.error(convert_command(args.before)[1])
+        rows = against(os.path.abspath(args.before), rows)
     if not rows:
         parser.error(f"no row's name holds '{args.only}'")
     disks = os.path.join(ROOT, "out/bench-quick" if args.quick else "out/bench")

@@ -16,7 +16,18 @@ class Resume : public MemoryHost {
  protected:
   Resume() { add_vm("web", {"aaaa", "bbbb"}); }
   MigrationResult migrate(const MigrationConfig& config) {
-    return orchestrator().migrate(config, CancelSource::create());
+    struct Notices final : Observer {
+      std::string text;
+      void on_event(const Event& event) noexcept override {
+        if (const auto* notice = std::get_if<event::Notice>(&event.body))
+          text += to_string(notice->diagnostic) + "\n";
+      }
+    } notices;
+    MigrationOrchestrator all = orchestrator();
+    all.events().subscribe(&notices);
+    const MigrationResult result = all.migrate(config, CancelSource::create());
+    notices_ = notices.text;
+    return result;
   }
   /// A run that ends in a way that a later run may repair.
   void interrupt(const std::string& at, const MigrationConfig& config) {
@@ -27,6 +38,7 @@ class Resume : public MemoryHost {
     world_.on_call = {};
     world_.forget_calls();
   }
+  std::string notices_;  // of the last run
 };
 
 TEST_F(Resume, ADiskContinuesAtItsLastCheckpoint) {
@@ -59,6 +71,8 @@ TEST_F(Resume, AnotherContentStartsFromTheFront) {
   EXPECT_EQ(result.disks.at(1).resumed_bytes, 0u);
   EXPECT_EQ(content("web/web-disk-1.raw"), "BBBB");
   EXPECT_THAT(world_.unfinished, IsEmpty());
+  EXPECT_THAT(notices_, HasSubstr("what an earlier run wrote of disk-1 is removed, and the disk "
+                                  "starts from the front: changed since: content"));
 }
 
 TEST_F(Resume, AnotherRequestStartsFromTheFront) {
@@ -69,6 +83,7 @@ TEST_F(Resume, AnotherRequestStartsFromTheFront) {
   ASSERT_TRUE(result.success) << result.error;
   EXPECT_FALSE(result.disks.at(0).adopted);
   EXPECT_EQ(result.disks.at(1).resumed_bytes, 0u);
+  EXPECT_THAT(notices_, HasSubstr("starts from the front: changed since: request"));
 }
 
 TEST_F(Resume, ADiskWhoseContentCannotBeKnownIsNeverResumed) {

@@ -71,6 +71,9 @@ void Transfer::resume(VmRun& run) {
     discard_all(run, *log);
   } else {
     for (const ResumeRecord& record : log->stale()) {
+      run.inform("what an earlier run wrote of " + record.disk +
+                     " is removed, and the disk starts from the front: " + log->why_stale(record),
+                 "export");
       discard(run.session, run.job, record, run.op);
       log->forget(record.disk);
     }
