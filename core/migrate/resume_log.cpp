@@ -158,11 +158,11 @@ std::string ResumeLog::why_stale(const ResumeRecord& record) const {
   if (inputs == inputs_.end()) return "the plan no longer takes this disk";
   if (!fingerprints_.contains(record.disk)) return "the source cannot say whether it has changed";
   if (!trusted(record)) return "its file was not made durable, and the machine was started since";
-  std::string changed;
   const auto then = record.token.find("inputs");
+  if (then == record.token.end() || !then->is_object()) return "another version wrote its record";
+  std::string changed;
   for (const auto& [name, value] : inputs->second.items())
-    if (then == record.token.end() || then->value(name, json()) != value)
-      changed += (changed.empty() ? "" : ", ") + name;
+    if (then->value(name, json()) != value) changed += (changed.empty() ? "" : ", ") + name;
   return "changed since: " + changed;
 }
 
