@@ -12,7 +12,8 @@
 namespace hyperhost {
 namespace {
 
-/// Ends something. Without an operation where even that cannot be made (no descriptors left).
+/// Calls end(op) with a closing operation, or end(nullptr) if the operation cannot be made (no
+/// descriptors left).
 template <class F>
 void with_closing_operation(const Opener& opener, F&& end) noexcept {
   std::optional<ClosingOperation> op;
@@ -40,7 +41,8 @@ const Interface* interface_of(const Plugin& plugin, const Interface* table, cons
   return table;
 }
 
-/// Refuses an answer that says that a member must be understood which this host does not know.
+/// Returns the answer. Throws Error(kUnsupported) if its must_understand names a member that this
+/// host does not know.
 nlohmann::json understood(nlohmann::json answer, std::string_view document,
                           const std::string& what) {
   const std::string pointer = not_understood(document, answer);
@@ -59,7 +61,7 @@ nlohmann::json parsed(const std::string& text, std::string_view document, const 
   return understood(parse_object(text, what), document, what);
 }
 
-/// emitted_object() of a known document.
+/// emitted_object() for a document of sdk/schema.
 template <class F>
 nlohmann::json answered(Operation& op, std::string_view document, const std::string& what, F&& f) {
   return understood(emitted_object(op, what, std::forward<F>(f)), document, what);

@@ -21,7 +21,7 @@ namespace hyperhost {
 namespace fs = std::filesystem;
 namespace {
 
-/// Why this path may not hold code that runs with our rights; empty = it may.
+/// Why this path is not safe for code that runs with this process's rights; empty = it is safe.
 std::string unsafe(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return errno_error(errno, "look at " + path).what();
@@ -41,12 +41,12 @@ bool is_version(const std::string& version, const std::string& wanted) {
           std::string_view(".-+").find(version[wanted.size()]) != std::string_view::npos);
 }
 
-/// The same for a directory and all above it: who may rename one of them may put another in its
-/// place, unless the sticky bit (as on /tmp) keeps that to its owner.
+/// As unsafe(), for a directory and all directories above it: a user who may rename one of them can
+/// replace it, unless the sticky bit (as on /tmp) reserves that to its owner.
 std::string unsafe_directory(const std::string& path) {
   if (std::string reason = unsafe(path); !reason.empty()) return reason;
   std::error_code error;
-  const fs::path real = fs::canonical(path, error);  // what a symbolic link leads to counts
+  const fs::path real = fs::canonical(path, error);  // the target of a symbolic link counts
   if (error) return "look at " + path + ": " + error.message();
   for (fs::path above = real; above.has_relative_path();) {
     above = above.parent_path();
@@ -174,7 +174,8 @@ void PluginRegistry::scan(const SearchDir& dir) {
     return;
   }
   std::sort(paths.begin(), paths.end());
-  // The built-in directory lies in the program's own tree: who can move that can move the program.
+  // The built-in directory lies in the program's own tree: a user who can move the tree can replace
+  // the program too.
   const std::string dir_unsafe = paths.empty()            ? std::string()
                                  : dir.origin == kBuiltIn ? unsafe(dir.path)
                                                           : unsafe_directory(dir.path);
@@ -259,7 +260,7 @@ Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
 }
 
 std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
-  std::vector<std::pair<int, std::string>> found;  // what sorts first is preferred
+  std::vector<std::pair<int, std::string>> found;  // sorts with the most preferred first
   for (const PluginFile& file : files_) {
     if (!file.chosen) continue;
     const auto& names = file.manifest["interfaces"];

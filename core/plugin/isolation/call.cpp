@@ -48,9 +48,9 @@ bool WorkerOperation::progress_is_due(uint64_t done, uint64_t total) {
   const int64_t now = std::chrono::duration_cast<std::chrono::milliseconds>(
                           std::chrono::steady_clock::now().time_since_epoch())
                           .count();
-  int64_t before = told_at_;
+  int64_t before = reported_at_;
   if (total != 0 && done >= total) return true;
-  return now - before >= 50 && told_at_.compare_exchange_strong(before, now);
+  return now - before >= 50 && reported_at_.compare_exchange_strong(before, now);
 }
 
 Call::Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op)

@@ -18,7 +18,7 @@
 namespace hyperhost::isolation {
 namespace {
 
-constexpr uint64_t kPiece = 4u << 20;  // of reads and streams; sinks get what was written at once
+constexpr uint64_t kPiece = 4u << 20;  // of reads and streams; a write is one call
 constexpr uint64_t kMostExtents = 64 * 1024;
 
 struct SourceFacts {
@@ -31,14 +31,14 @@ struct SinkFacts {
   uint32_t block_min = 0, max_parallel = 0;
 };
 
-/// The other side of an imported table.
+/// The object behind an imported table.
 struct Imported {
   std::shared_ptr<Peer> peer;
   uint64_t id;
   uint64_t block_min = 1, length = 0;
   bool in_file = false;
   std::string path;  // of a sink
-  std::mutex mutex;  // of what follows: told once, since the name lives as long as the source
+  std::mutex mutex;  // guards `range`, which is set once: its path lives as long as the source
   struct Range {
     std::string path;
     uint64_t offset = 0, length = 0;
@@ -50,7 +50,7 @@ Imported& self_of(void* ctx) {
   return *static_cast<Imported*>(ctx);
 }
 
-/// Where a FILE source's bytes lie; null where the other side does not say.
+/// The place of a FILE source's bytes; null, with `status`, if the other side fails.
 const Imported::Range* range_of(Imported& self, hyper_op* op, uint32_t flags, hyper_st& status) {
   const std::lock_guard lock(self.mutex);
   if (self.range) return &*self.range;
@@ -59,14 +59,14 @@ const Imported::Range* range_of(Imported& self, hyper_op* op, uint32_t flags, hy
   if ((status = call.go()) != HYPER_OK) return nullptr;
   Imported::Range range{
       PayloadReader(call.lane(), call.answer).text(), call.answer.a, call.answer.b, {}};
-  // The host does not open what a worker names.
+  // The host never opens a file that a worker names.
   if (!self.peer->is_host()) range.file = Fd(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
   self.range = std::move(range);
   return &*self.range;
 }
 
-/// Without the host where the bytes lie in a file, as its reader may expect of it. False: the host
-/// is to be asked, and says what is wrong.
+/// In the worker: reads from the local file that holds the bytes, without a call to the host.
+/// False: the caller must ask the host, which also reports what is wrong.
 bool read_file(Imported& self, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                uint64_t len) {
   if (flags != 0 || !self.in_file || self.peer->is_host() || offset > self.length ||
@@ -138,13 +138,13 @@ hyper_st extents(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint6
         call.request.b = end - offset;
         if (const hyper_st status = call.go(); status != HYPER_OK) return status;
         batch.resize(std::min<uint64_t>(call.answer.payload / sizeof(hyper_extent), kMostExtents));
-        if (batch.empty()) throw Error(Code::kFail, "a worker told no extents");
+        if (batch.empty()) throw Error(Code::kFail, "a worker reported no extents");
         std::memcpy(batch.data(), call.lane().data(), batch.size() * sizeof(hyper_extent));
       }
       for (const hyper_extent& extent : batch)
         if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
       const uint64_t reached = batch.back().offset + batch.back().length;
-      if (reached <= offset) throw Error(Code::kFail, "a worker told extents that go back");
+      if (reached <= offset) throw Error(Code::kFail, "a worker reported extents that go back");
       offset = reached;
     }
     return HYPER_OK;
@@ -155,13 +155,13 @@ hyper_st locate(void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out) 
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     hyper_st status = HYPER_OK;
-    const Imported::Range* told = range_of(self, op, flags, status);
-    if (told == nullptr) return status;
+    const Imported::Range* found = range_of(self, op, flags, status);
+    if (found == nullptr) return status;
     hyper_file_range range{};
     range.size = out->size;
-    range.path = told->path.c_str();
-    range.offset = told->offset;
-    range.length = told->length;
+    range.path = found->path.c_str();
+    range.offset = found->offset;
+    range.length = found->length;
     std::memcpy(out, &range, std::min<std::size_t>(out->size, sizeof range));
     return HYPER_OK;
   });
@@ -281,7 +281,7 @@ hyper_st keep(void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit em
 
 void write_source(PayloadWriter& out, const hyper_source& table) {
   SourceFacts facts;
-  // Lent memory does not cross: the reader asks for copies.
+  // Lent memory does not cross the process border: the reader gets copies.
   facts.flags = table.flags & ~HYPER_SOURCE_BORROW;
   facts.length = table.length;
   facts.block_min = table.block_min;

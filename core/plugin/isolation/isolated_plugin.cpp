@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ABI's functions that open something (connect, open, probe, validate) are not told which
-// plugin they belong to: the descriptor is. So each isolated plugin gets one of a fixed number of
-// table sets, whose functions are stamped out per number; everything behind them carries its own
-// context.
+// The ABI's functions that open an object (connect, open, probe, validate) get no argument that
+// names their plugin. So each isolated plugin gets one of a fixed number of table sets; a template
+// makes their functions for each number. All other functions get an object that knows its plugin.
 #include "core/plugin/isolation/isolated_plugin.hpp"
 
 #include <algorithm>
@@ -25,7 +24,7 @@ class Isolated {
   Isolated(std::string path, std::string id) : path_(std::move(path)), id_(std::move(id)) {}
   const std::string& id() const { return id_; }
 
-  /// The running worker, or a fresh one where there is none any more.
+  /// The running worker. Starts a new one if none runs.
   std::shared_ptr<WorkerProcess> worker() {
     const std::lock_guard lock(mutex_);
     if (!worker_ || worker_->gone()) {
@@ -49,13 +48,13 @@ std::shared_ptr<Isolated> isolated(std::size_t number) {
   return slots[number];
 }
 
-/// A connection or a converter's instance. Its worker may die; then it is opened again, in a fresh
-/// one, by the next call that begins something.
+/// A connection or a converter's instance. If its worker dies, the next call that starts work opens
+/// it again in a new worker.
 class Opened {
  public:
   Opened(std::shared_ptr<Isolated> plugin, Verb open, Verb close, std::string options)
       : plugin_(std::move(plugin)), open_(open), close_(close), options_(std::move(options)) {}
-  /// Before the destructor.
+  /// Call it before the destructor.
   void end(hyper_op* op) {
     if (worker_ && !worker_->gone())
       static_cast<void>(guarded(op, [&] { return Call(*worker_->peer(), close_, id_, op).go(); }));
@@ -94,7 +93,7 @@ class Opened {
   uint64_t id_ = 0;
 };
 
-/// A VM that is held open belongs to the worker that opened it.
+/// An open VM. It belongs to the worker that opened it.
 struct OpenVm {
   std::shared_ptr<WorkerProcess> worker;
   uint64_t id;
@@ -108,7 +107,7 @@ template <Verb kOpen, Verb kClose>
 hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
                  void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    if (flags != 0) return HYPER_UNSUPPORTED;  // a worker that is started again would need them
+    if (flags != 0) return HYPER_UNSUPPORTED;  // ensure() does not repeat flags in a new worker
     auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, text_of(options));
     const hyper_st status = made->ensure(op);
     if (status == HYPER_OK) *out = made.release();
@@ -141,7 +140,7 @@ template <Verb kVerb>
 hyper_st ask_silently(void* self, hyper_op* op, uint32_t flags, const char* text) noexcept {
   return ask<kVerb>(self, op, flags, text, nullptr, nullptr);
 }
-/// The same with a document.
+/// As ask() with a document.
 template <Verb kVerb>
 hyper_st ask_about(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) noexcept {
@@ -158,7 +157,7 @@ hyper_st storage_info(void* self, hyper_op* op, uint32_t flags, hyper_emit emit,
   return ask<Verb::kInfo>(self, op, flags, nullptr, emit, arg);
 }
 
-/// What a call opened, as a table of ours.
+/// Sends a call that opens a source, and imports the source.
 hyper_st take_source(const std::shared_ptr<WorkerProcess>& worker, Call& call, hyper_source* out) {
   const hyper_st status = call.go();
   if (status != HYPER_OK) return status;
@@ -196,7 +195,7 @@ hyper_st open_disk(void* self, hyper_op* op, uint32_t flags, const char* disk,
 hyper_st close_vm(void* self, hyper_op* op, hyper_st outcome) noexcept {
   const std::unique_ptr<OpenVm> vm(static_cast<OpenVm*>(self));
   return guarded(op, [&]() -> hyper_st {
-    // Its process took it along; what it owed to the outside is in the journal.
+    // The VM ended with its process. The journal has the changes that must be undone.
     if (vm->worker->gone()) return HYPER_OK;
     Call call(*vm->worker->peer(), Verb::kCloseVm, vm->id, op);
     call.request.a = static_cast<uint64_t>(static_cast<int64_t>(outcome));
@@ -269,7 +268,7 @@ hyper_st probe(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc
   });
 }
 
-/// An image over a source of the host's: the source is lent until the image is closed.
+/// An image over a source of the host. The source is lent until the image is closed.
 struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
   OpenImage(std::shared_ptr<WorkerProcess> reader, const hyper_source& source)
       : worker(std::move(reader)), lent(worker->peer(), source) {}

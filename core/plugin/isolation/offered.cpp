@@ -9,7 +9,7 @@
 
 namespace hyperhost::isolation {
 namespace {
-constexpr uint64_t kPiece = 4u << 20;  // of a span that is handed out
+constexpr uint64_t kPiece = 4u << 20;  // of a span that is delivered in pieces
 constexpr std::size_t kMostExtents = 64 * 1024;
 }  // namespace
 
@@ -56,7 +56,7 @@ struct Batch {
   static hyper_st take(void* self, const hyper_extent* extent) noexcept {
     auto& batch = *static_cast<Batch*>(self);
     try {
-      if (batch.extents.size() >= kMostExtents) return HYPER_BUSY;  // the rest is asked for later
+      if (batch.extents.size() >= kMostExtents) return HYPER_BUSY;  // a later call gets the rest
       batch.extents.push_back(*extent);
       return HYPER_OK;
     } catch (const std::exception&) {
@@ -88,7 +88,7 @@ hyper_st serve_next(OfferedSource& source, Lane& lane, hyper_op* op, uint32_t fl
   return HYPER_OK;
 }
 
-/// A source that a call opened becomes an object of its own.
+/// Offers a source that a call opened: gives it a number and describes it in the answer.
 void offer(Peer& peer, OpenedThrough& through, const std::shared_ptr<OfferedSource>& opened,
            Lane& lane, Frame& answer) {
   PayloadWriter out(lane);
@@ -104,7 +104,7 @@ std::shared_ptr<OfferedSource> opened_source() {
   return made;
 }
 
-/// A worker gets only what the flags promise: other slots may be empty.
+/// A worker may call only the slots that the flags promise: other slots may be empty.
 void check_promised(const hyper_source& table, Verb verb) {
   const uint32_t needed = verb == Verb::kReadAt    ? HYPER_SOURCE_SEEK
                           : verb == Verb::kNext    ? HYPER_SOURCE_STREAM
@@ -137,7 +137,7 @@ hyper_st serve_source(Peer& peer, OfferedSource& source, const Frame& request, L
     case Verb::kReadAt: {
       if (peer.is_host() && (request.a > table.length || request.b > table.length - request.a))
         throw Error(Code::kFail, "a worker asked for bytes beyond the end of a source");
-      // A worker's length is bounded like every other; the pieces are ours.
+      // The worker chose the length: room() and named_to_write() bound it.
       const bool carried = request.memory == 0;
       unsigned char* const to =
           carried ? lane.room(request.b) : peer.named_to_write(request, request.b);
@@ -221,12 +221,12 @@ hyper_st serve_sink(Peer& peer, OfferedSink& sink, const Frame& request, Lane& l
   }
 }
 
-/// Ends what was opened for the other side, once no other call uses it.
+/// Closes a table that the other side opened, when no other call uses it.
 template <class Offered>
 void close_offered(Peer& peer, const Frame& request, hyper_op* op) {
   const std::shared_ptr<Offered> offered = peer.find<Offered>(request.object);
   if (!offered) return;
-  if (!offered->owned) return peer.remove(request.object);  // lent: its owner ends it
+  if (!offered->owned) return peer.remove(request.object);  // it is lent: its owner closes it
   peer.take_back(request.object, offered);
   offered->end(op);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plugin here sees an ordinary host: operations and options are the core's own, made anew for
-// each call; logs, reports, progress and the journal go to the host that asked.
+// The plugin sees an ordinary host. Operations and options are the core's own classes, made for
+// each call. Logs, reports, progress and journal entries go to the host process.
 #include "core/plugin/isolation/worker.hpp"
 
 #include <fcntl.h>
@@ -21,12 +21,12 @@
 namespace hyperhost::isolation {
 namespace {
 
-// One conversation and one plugin a process. Never destroyed: a plugin that calls exit() must not
-// make them end under the threads that are in them.
+// One conversation and one plugin per process. Never destroyed: if a plugin calls exit(), threads
+// may still use them.
 std::shared_ptr<Peer>& peer = *new std::shared_ptr<Peer>;
 std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
 
-/// A connection, an instance, a VM: the plugin's pointer, ended by the plugin.
+/// A connection, an instance or a VM: the plugin's pointer and the function that ends it.
 struct Held {
   void* self = nullptr;
   std::function<void(void*, hyper_op*)> end;
@@ -43,7 +43,7 @@ Options document_from(PayloadReader& in) {
   return Options(value.is_discarded() ? nlohmann::json::object() : std::move(value));
 }
 
-/// The end of a connection or an instance: forgotten first, so that it ends once.
+/// Ends a connection or an instance. It removes the number first, so that the object ends once.
 void end_held(const Frame& request, hyper_op* op) {
   const auto found = held(request);
   peer->take_back(request.object, found);
@@ -60,11 +60,11 @@ hyper_st make(Frame& answer, hyper_st status, void* self,
   return HYPER_OK;
 }
 
-/// Describes a source that the plugin opened and keeps it under a number.
+/// Describes a source that the plugin opened in the answer, and gives it a number.
 hyper_st give_source(Lane& lane, Frame& answer, hyper_st status,
                      const std::shared_ptr<OfferedSource>& opened) {
   if (status != HYPER_OK) {
-    opened->table = {};  // whatever a failed opener wrote
+    opened->table = {};  // ignore what a failed opener wrote
     return status;
   }
   opened->owned = true;
@@ -165,7 +165,7 @@ hyper_st serve_converter(const Frame& request, Lane& lane, Operation* op, Frame&
   EmitBack back{*peer, request.emit};
   switch (request.verb) {
     case Verb::kConverterOpen: {
-      // An instance may keep its options: they live as long as it does.
+      // An instance may use its options until close(), so they live as long as it does.
       auto options = std::make_shared<const Options>(document_from(in));
       void* self = nullptr;
       const hyper_st status = table->open(op, flags, options.get(), &self);
@@ -198,7 +198,7 @@ hyper_st serve_image(const Frame& request, Lane& lane, Operation* op, Frame& ans
   if (request.verb == Verb::kProbe)
     return table->probe(op, flags, options.get(), &source->table, &EmitBack::emit, &back);
   auto opened = new_source();
-  // The image borrows the source: it goes first.
+  // The image borrows source and options: they end after it.
   opened->keep =
       std::make_shared<std::pair<std::shared_ptr<HostSource>, std::shared_ptr<const Options>>>(
           source, options);
@@ -260,7 +260,7 @@ hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& a
   }
 }
 
-/// Loads and starts it; what it is goes back as JSON.
+/// Loads and starts the plugin. The answer has its version and interfaces as JSON.
 hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id) {
   plugin = Plugin::load(file, id, worker_host(*peer));
   nlohmann::json interfaces = nlohmann::json::array();
@@ -316,7 +316,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
 }  // namespace
 
 int serve_plugin(const std::string& file, const std::string& id) {
-  // The conversation moves away from where a plugin would read its input.
+  // The conversation moves off descriptor 0, which a plugin may use as its input.
   Fd control(::fcntl(0, F_DUPFD_CLOEXEC, 3));
   const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (!control.valid() || null_fd < 0 || ::dup2(null_fd, 0) != 0) return 70;
@@ -326,7 +326,7 @@ int serve_plugin(const std::string& file, const std::string& id) {
   const std::string dropped = drop_privileges();
 
   peer = std::make_shared<Peer>(std::move(control), false, [&](const Frame& request, Lane& lane) {
-    // One for each call; its cancel comes over the control socket.
+    // One operation for each call. Its cancel comes over the control socket.
     WorkerOperation op(request.op, CancelSource::create());
     peer->enter_as(request.op, &op);
     const std::shared_ptr<void> left(nullptr, [&](void*) { peer->leave(request.op, &op); });
@@ -344,7 +344,7 @@ int serve_plugin(const std::string& file, const std::string& id) {
   peer->start();
   spdlog::debug("worker for {}: gave up {}", id, dropped.empty() ? "nothing" : dropped);
   peer->wait_until_gone();
-  // The host is gone, or done with this plugin: what is undone is in the journal.
+  // The host is gone, or has ended this plugin. The journal has what is left to undo.
   ::_exit(0);
 }
 

@@ -35,7 +35,7 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
     for (const char* text : {full.summary, full.detail, full.hint, full.path, full.rule})
       call.arguments().text(text_of(text));
     static_cast<void>(call.go());
-  } catch (const std::exception&) {  // the status still says that it failed
+  } catch (const std::exception&) {  // the returned status still reports the failure
   }
   return full.code;
 }
@@ -48,7 +48,7 @@ void log(hyper_op* op, int32_t level, const char* message, const hyper_doc* fiel
     call.request.a = static_cast<uint64_t>(level);
     call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(fields));
     static_cast<void>(call.go());
-  } catch (...) {  // a log line is not worth an operation
+  } catch (...) {  // a lost log line must not fail an operation
     return;
   }
 }
@@ -136,7 +136,7 @@ const void* get_ext(const char* id) noexcept {
                           ? static_cast<const void*>(&throttle)
                           : nullptr;
   if (table == nullptr) return host_table()->get_ext(id);
-  // These are the host's: there if it has them now.
+  // The host process serves these: they exist here only if it has them.
   const hyper_st status = host_call(Verb::kHasExtension, nullptr, 0, [&](Call& call) {
     call.arguments().text(id);
     return call.go();
@@ -144,7 +144,7 @@ const void* get_ext(const char* id) noexcept {
   return status == HYPER_OK ? table : nullptr;
 }
 
-/// Null where bytes are carried.
+/// Null if the worker has no shared memory: payloads then carry all bytes.
 SharedBuffers* buffers() {
   static SharedBuffers* const made =
       conversation->memory() ? new SharedBuffers(conversation->memory()) : nullptr;
@@ -178,7 +178,7 @@ const hyper_host* worker_host(Peer& peer) {
     made.buf_free = buf_free;
     return made;
   }();
-  hyper::detail::host_slot() = &table;  // of the proxies in this process
+  hyper::detail::host_slot() = &table;  // for the imported tables in this process
   return &table;
 }
 

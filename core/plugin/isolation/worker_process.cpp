@@ -25,7 +25,8 @@ namespace {
 constexpr std::size_t kLastLines = 6;
 constexpr auto kDeathPatience = std::chrono::seconds(10);
 
-/// This program, the one beside it (a test's), or the one installed with the library in use.
+/// The program hyperhost: this program, the one beside it (for a test), or the one installed with
+/// the library in use.
 std::string worker_program() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -123,14 +124,14 @@ WorkerProcess::~WorkerProcess() {
   if (!gone() && !facts_.is_null()) {
     try {
       Call(*peer_, Verb::kStop, 0, nullptr).go();
-    } catch (...) {  // it ends either way
+    } catch (...) {  // the worker ends in any case
       spdlog::debug("the worker of {} did not stop by itself", id_);
     }
   }
   peer_.reset();  // the worker sees the end of the conversation
   pollfd wait_for{child_->pid_fd(), POLLIN, 0};
   ::poll(&wait_for, 1, 2000);
-  ::kill(child_->pid(), SIGKILL);  // not reaped yet: the number is still its own
+  ::kill(child_->pid(), SIGKILL);  // it is not reaped yet, so the pid is still its own
   reader_.join();
 }
 
@@ -144,16 +145,16 @@ void WorkerProcess::kill(const std::string& why) {
 }
 
 std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
-  // Its sockets end before it does, and its last lines come on another way.
+  // Its sockets close before the process ends, and its last lines come through a pipe.
   if (!wait_for_end(*child_)) {
-    ::kill(child_->pid(), SIGKILL);  // it has closed the conversation, nothing more comes of it
+    ::kill(child_->pid(), SIGKILL);  // it has closed the conversation and is of no more use
     wait_for_end(*child_);
   }
   std::unique_lock lock(mutex_);
   ended_reading_.wait_for(lock, kDeathPatience, [&] { return all_read_; });
   if (ended_.empty()) {
     siginfo_t info{};
-    // Looked at, not reaped: the child's owner does that.
+    // WNOWAIT: the child's owner reaps it.
     if (::waitid(P_PID, static_cast<id_t>(child_->pid()), &info, WEXITED | WNOWAIT | WNOHANG) ==
             0 &&
         info.si_pid != 0)
@@ -173,7 +174,7 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
 }
 
 namespace {
-/// What a worker sent as a document; null where it is none, which its receiver refuses.
+/// A document that a worker sent. Invalid text becomes null, which the receiver refuses.
 hyper_doc document(const std::string& text) {
   auto parsed = parse_document(text);
   return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
