@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM's description as the host and people read it (sdk/README.md, "Provider").
+// A VM's description for the host and for people (sdk/README.md, "Provider").
 #include <nlohmann/json.hpp>
 
 #include "content.hpp"
@@ -74,8 +74,9 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
                                          unescaped_name(names.name(vm.disks[i].datastore, cancel)),
                                          contents));
   if (!contents.unknown.empty())
-    out["notes"] = {"if this export of '" + vm.name +
-                    "' is interrupted, the next one begins anew: " + contents.unknown};
+    out["notes"] = {
+        "if this export of '" + vm.name +
+        "' is interrupted, the next one starts from the beginning: " + contents.unknown};
   out["nics"] = Json::array();
   for (std::size_t i = 0; i < vm.nics.size(); ++i)
     out["nics"].push_back({{"id", "nic-" + std::to_string(i)},
