@@ -5,9 +5,10 @@
 #include <charconv>
 #include <ctime>
 
-#include "plugins/http/errors.hpp"
 #include "plugins/storage/object/body.hpp"
 #include "plugins/storage/object/digest.hpp"
+#include "plugins/storage/s3/s3_checksum.hpp"
+#include "plugins/storage/s3/s3_error.hpp"
 #include "plugins/storage/s3/s3_xml.hpp"
 
 namespace hyper::s3 {
@@ -19,46 +20,6 @@ using object::Fields;
 constexpr const char* kPartSize = "hyperhost-part-size";  // metadata: by it a rerun knows its own
 constexpr std::time_t kClockSkew = 15 * 60;  // what S3 itself allows between two clocks
 const std::string kEmptySha256 = object::hex(object::sha256(""));
-
-std::string without_quotes(std::string etag) {
-  etag.erase(std::remove(etag.begin(), etag.end(), '"'), etag.end());
-  return etag;
-}
-
-/// The MD5 that an ETag of a part is, where it is one.
-std::optional<std::string> md5_of(const std::string& etag) {
-  const std::string plain = without_quotes(etag);
-  return plain.size() == 32 ? object::from_hex(plain) : std::nullopt;
-}
-
-/// S3's checksum of an object made of parts; nothing where a part has none.
-std::optional<std::string> composite_sha256(const Parts& parts) {
-  std::string all;
-  for (const auto& [index, part] : parts) {
-    const auto raw = object::from_base64(part.digest);
-    if (!raw || raw->size() != 32) return std::nullopt;
-    all += *raw;
-  }
-  return object::base64(object::sha256(all)) + "-" + std::to_string(parts.size());
-}
-
-std::optional<std::string> composite_etag(const Parts& parts) {
-  std::string all;
-  for (const auto& [index, part] : parts) {
-    const auto raw = md5_of(part.etag);
-    if (!raw) return std::nullopt;
-    all += *raw;
-  }
-  return object::hex(object::md5(all)) + "-" + std::to_string(parts.size());
-}
-
-/// "sha256:<hex>" of a whole object's checksum, "sha256-parts:<base64>-N" of a composite one.
-std::string shown_checksum(const std::string& sha256) {
-  if (sha256.empty()) return {};
-  if (sha256.find('-') != std::string::npos) return "sha256-parts:" + sha256;
-  const auto raw = object::from_base64(sha256);
-  return raw && raw->size() == 32 ? "sha256:" + object::hex(*raw) : std::string();
-}
 
 uint64_t length_of(const http::Headers& headers) {
   const std::string text = headers.get("Content-Length");
@@ -159,49 +120,9 @@ http::Response S3Service::send(Op op, const Call& call, const std::string& paylo
 }
 
 Error S3Service::failure(const std::string& what, const http::Response& answer) const {
-  const S3Error said = parse_error(answer.body);
-  std::string detail = said.code;
-  if (!said.message.empty()) detail += (detail.empty() ? "" : ": ") + said.message.substr(0, 500);
-  Error error = http::status_error(what, answer.status, answer.headers, detail);
-  const std::string& code = said.code;
-  const auto is = [&](std::initializer_list<const char*> codes) {
-    return std::find(codes.begin(), codes.end(), code) != codes.end();
-  };
-  // The body changed or broke off on its way, the server is busy with this key, or an answer of
-  // 200 turned out to be a failure.
-  if (is({"RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody",
-          "ConditionalRequestConflict", "OperationAborted", "InternalError", "SlowDown",
-          "ServiceUnavailable"}) ||
-      (answer.status == 409 && code.empty()))
-    return Error(HYPER_BUSY, what, detail)
-        .native(answer.status)
-        .retryable(http::retry_after_ns(answer.headers));
-  if (is({"ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException"})) {
-    credentials_->renew();
-    return Error(HYPER_AUTH, what, detail).native(answer.status).retryable();
-  }
-  if (is({"NoSuchUpload"})) return Error(HYPER_NOTFOUND, what, detail).native(answer.status);
-  const std::string region =
-      !said.region.empty() ? said.region : answer.headers.get("x-amz-bucket-region");
-  if ((answer.status == 301 || answer.status == 307 || code == "AuthorizationHeaderMalformed") &&
-      !region.empty() && region != settings_.region)
-    return Error(HYPER_CONFIG, what, "the bucket is in the region " + region)
-        .hint("set region: " + region)
-        .at("/region")
-        .native(answer.status);
-  if (answer.status >= 300 && answer.status < 400)
-    return Error(HYPER_CONFIG, what,
-                 "the server redirects to " + http::shown_url(answer.headers.get("Location")))
-        .hint("check endpoint, region and path_style")
-        .at("/endpoint")
-        .native(answer.status);
-  if (is({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}))
-    return Error(HYPER_NOSPACE, what, detail).native(answer.status);
-  if (is({"InvalidAccessKeyId", "SignatureDoesNotMatch"}))
-    error.hint("check the access key and its secret").at("/access_key_id");
-  if (is({"RequestTimeTooSkewed"})) error.hint("set this machine's clock");
-  if (is({"NoSuchBucket"})) error.hint("make the bucket first").at("/bucket");
-  return error;
+  const Failure found = failure_of(what, answer, settings_.region);
+  if (found.credentials_expired) credentials_->renew();
+  return found.error;
 }
 
 http::Response S3Service::ask(Op op, const Call& call, const std::string& what,
