@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <hyper/error.hpp>
 #include <memory>
 
 #include "core/plugin/isolation/peer.hpp"
@@ -53,6 +54,8 @@ template <class F>
 hyper_st guarded(hyper_op* op, F&& f) noexcept {
   try {
     return f();
+  } catch (const hyper::Reported& reported) {
+    return reported.status();
   } catch (const Error& error) {
     return report_error(op, error);
   } catch (const std::exception&) {

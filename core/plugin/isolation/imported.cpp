@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -32,9 +32,11 @@ struct SinkFacts {
 };
 
 /// The object behind an imported table.
-struct Imported {
-  std::shared_ptr<Peer> peer;
-  uint64_t id;
+struct Imported final : RemoteObject {
+  Imported(std::shared_ptr<Peer> other, uint64_t number) : peer(std::move(other)), id(number) {}
+  Remote remote(hyper_op*) override { return {peer, id}; }
+  const std::shared_ptr<Peer> peer;
+  const uint64_t id;
   uint64_t block_min = 1, length = 0;
   bool in_file = false;
   std::string path;  // of a sink
@@ -47,7 +49,7 @@ struct Imported {
   std::optional<Range> range;
 };
 Imported& self_of(void* ctx) {
-  return *static_cast<Imported*>(ctx);
+  return *static_cast<Imported*>(static_cast<RemoteObject*>(ctx));
 }
 
 /// The place of a FILE source's bytes; null, with `status`, if the other side fails.
@@ -167,38 +169,9 @@ hyper_st locate(void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out) 
   });
 }
 
-/// A call that opens a source: sibling and reopen.
-hyper_st open_another(Imported& self, Call& call, hyper_source* out) {
-  if (const hyper_st status = call.go(); status != HYPER_OK) return status;
-  PayloadReader reader(call.lane(), call.answer);
-  import_source(self.peer, call.answer.object, reader, out);
-  return HYPER_OK;
-}
-
-hyper_st sibling(void* ctx, hyper_op* op, uint32_t flags, const char* name,
-                 hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kSibling, self.id, op);
-    call.request.flags = flags;
-    call.arguments().text(name);
-    return open_another(self, call, out);
-  });
-}
-
-hyper_st finish(void* ctx, hyper_op* op, uint32_t flags, hyper_emit emit, void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kFinish, self.id, op);
-    call.request.flags = flags;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
 template <Verb kVerb>
 void close(void* ctx, hyper_op* op) noexcept {
-  const std::unique_ptr<Imported> self(static_cast<Imported*>(ctx));
+  const std::unique_ptr<Imported> self(&self_of(ctx));
   static_cast<void>(guarded(op, [&]() -> hyper_st {
     if (self->peer->gone()) return HYPER_OK;
     return Call(*self->peer, kVerb, self->id, op).go();
@@ -218,63 +191,8 @@ hyper_st write_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, cons
   });
 }
 
-hyper_st zero_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kZeroAt, self.id, op);
-    call.request.flags = flags;
-    call.request.a = offset;
-    call.request.b = len;
-    return call.go();
-  });
-}
-
 const char* path(void* ctx) noexcept {
   return self_of(ctx).path.c_str();
-}
-
-hyper_st sync(void* ctx, hyper_op* op, uint32_t flags) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kSync, self.id, op);
-    call.request.flags = flags;
-    return call.go();
-  });
-}
-
-hyper_st reopen(void* ctx, hyper_op* op, uint32_t flags, uint64_t length,
-                hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kReopen, self.id, op);
-    call.request.flags = flags;
-    call.request.a = length;
-    return open_another(self, call, out);
-  });
-}
-
-hyper_st commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t length, hyper_emit emit,
-                void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kCommit, self.id, op);
-    call.request.flags = flags;
-    call.request.a = length;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
-hyper_st keep(void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit emit,
-              void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kKeep, self.id, op);
-    call.request.flags = flags;
-    call.request.a = on != 0;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
 }
 
 }  // namespace
@@ -295,9 +213,7 @@ void write_source(PayloadWriter& out, const hyper_source& table) {
 void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
                    hyper_source* out) {
   const auto facts = description.pod<SourceFacts>();
-  auto self = std::make_unique<Imported>();
-  self->peer = std::move(peer);
-  self->id = id;
+  auto self = std::make_unique<Imported>(std::move(peer), id);
   self->block_min = std::max<uint64_t>(facts.block_min, 1);
   self->length = facts.length;
   self->in_file = (facts.flags & HYPER_SOURCE_FILE) != 0;
@@ -314,10 +230,9 @@ void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descr
   table.release = release;
   table.extents = extents;
   table.locate = locate;
-  table.sibling = sibling;
-  table.finish = finish;
+  SourceCalls::fill(table);
   table.close = close<Verb::kSourceClose>;
-  table.ctx = self.release();
+  table.ctx = static_cast<RemoteObject*>(self.release());
   hyper::detail::fill_table(*out, table);
 }
 
@@ -330,9 +245,7 @@ void write_sink(PayloadWriter& out, const hyper_sink& table) {
 void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
                  hyper_sink* out) {
   const auto facts = description.pod<SinkFacts>();
-  auto self = std::make_unique<Imported>();
-  self->peer = std::move(peer);
-  self->id = id;
+  auto self = std::make_unique<Imported>(std::move(peer), id);
   self->path = description.text();
   hyper_sink table{};
   table.flags = static_cast<uint32_t>(facts.flags);
@@ -340,14 +253,10 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
   table.block_min = facts.block_min;
   table.max_parallel = facts.max_parallel;
   table.write_at = write_at;
-  table.zero_at = zero_at;
   table.path = path;
-  table.sync = sync;
-  table.reopen = reopen;
-  table.commit = commit;
+  SinkCalls::fill(table);
   table.close = close<Verb::kSinkClose>;
-  table.keep = keep;
-  table.ctx = self.release();
+  table.ctx = static_cast<RemoteObject*>(self.release());
   hyper::detail::fill_table(*out, table);
 }
 

@@ -104,7 +104,8 @@ class Lent {
   uint64_t id_ = 0;
 };
 
+struct Incoming;
 /// Serves a verb of sources, of sinks, or kEmit. False: it is another verb.
-bool serve_table(Peer& peer, const Frame& request, Lane& lane, hyper_op* op, Frame& answer);
+bool serve_table(Incoming& call);
 
 }  // namespace hyperhost::isolation

@@ -8,7 +8,7 @@
 #include <hyper/op.hpp>
 #include <string_view>
 
-#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/operation.hpp"
 
 namespace hyperhost::isolation {
@@ -67,79 +67,31 @@ void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept
   }
 }
 
-template <class F>
-hyper_st host_call(Verb verb, hyper_op* op, uint32_t flags, F&& f) noexcept {
-  try {
-    Call call(*conversation, verb, 0, op);
-    call.request.flags = flags;
-    return f(call);
-  } catch (...) {
-    return HYPER_FAIL;
-  }
-}
-
-hyper_st journal_open(hyper_op* op, uint32_t flags, const hyper_doc* what,
-                      uint64_t* entry) noexcept {
-  return host_call(Verb::kJournalOpen, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(what));
-    const hyper_st status = call.go();
-    if (status == HYPER_OK) *entry = call.answer.a;
-    return status;
-  });
-}
-hyper_st journal_update(hyper_op* op, uint32_t flags, uint64_t entry,
-                        const hyper_doc* what) noexcept {
-  return host_call(Verb::kJournalUpdate, op, flags, [&](Call& call) {
-    call.request.a = entry;
-    call.arguments().text(text_of(what));
-    return call.go();
-  });
-}
-hyper_st journal_close(hyper_op* op, uint32_t flags, uint64_t entry) noexcept {
-  return host_call(Verb::kJournalClose, op, flags, [&](Call& call) {
-    call.request.a = entry;
-    return call.go();
-  });
-}
-hyper_st journal_list(hyper_op* op, uint32_t flags, const char* id, hyper_emit emit,
-                      void* arg) noexcept {
-  return host_call(Verb::kJournalList, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(id));
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
-hyper_st throttle_take(hyper_op* op, uint32_t flags, uint64_t bytes) noexcept {
-  return host_call(Verb::kThrottle, op, flags, [&](Call& call) {
-    call.request.a = bytes;
-    return call.go();
-  });
-}
-
-hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) noexcept {
-  return host_call(Verb::kCheckpoint, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(state));
-    return call.go();
-  });
+/// A table of the host process's services.
+template <class Crossings, class Table>
+const Table* services() {
+  static const Table table = [] {
+    Table made{};
+    made.size = sizeof made;
+    Crossings::fill(made);
+    return made;
+  }();
+  return &table;
 }
 
 const void* get_ext(const char* id) noexcept {
-  static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
-  static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
-  static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
-                                        journal_close,  journal_list};
   if (id == nullptr) return nullptr;
-  const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
-                      : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
-                          ? static_cast<const void*>(&throttle)
+  const auto is = [id](const char* name) { return std::strcmp(id, name) == 0; };
+  // Without an operation's checkpoint the host answers HYPER_UNSUPPORTED.
+  if (is(HYPER_EXT_CHECKPOINT)) return services<CheckpointCalls, hyper_checkpoint>();
+  const void* table = is(HYPER_EXT_JOURNAL) ? services<JournalCalls, hyper_journal>()
+                      : is(HYPER_EXT_THROTTLE)
+                          ? static_cast<const void*>(services<ThrottleCalls, hyper_throttle>())
                           : nullptr;
   if (table == nullptr) return host_table()->get_ext(id);
   // The host process serves these: they exist here only if it has them.
-  const hyper_st status = host_call(Verb::kHasExtension, nullptr, 0, [&](Call& call) {
-    call.arguments().text(id);
-    return call.go();
+  const hyper_st status = guarded(nullptr, [&]() -> hyper_st {
+    return call_over(services_of_host(), Verb::kHasExtension, nullptr, 0, id);
   });
   return status == HYPER_OK ? table : nullptr;
 }
@@ -165,6 +117,10 @@ void buf_free(void* buffer) noexcept {
 }
 
 }  // namespace
+
+Remote services_of_host() {
+  return {{std::shared_ptr<void>(), conversation}, 0};  // the conversation never ends
+}
 
 const hyper_host* worker_host(Peer& peer) {
   conversation = &peer;

@@ -16,8 +16,7 @@
 #include "core/base/redactor.hpp"
 #include "core/os/blocked_signals.hpp"
 #include "core/os/own_library.hpp"
-#include "core/plugin/isolation/call.hpp"
-#include "core/plugin/isolation/offered.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -174,12 +173,6 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
 }
 
 namespace {
-/// A document that a worker sent. Invalid text becomes null, which the receiver refuses.
-hyper_doc document(const std::string& text) {
-  auto parsed = parse_document(text);
-  return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
-}
-
 void report(const hyper_host& host, Operation* op, PayloadReader& in) {
   int64_t numbers[5];
   in.bytes(numbers, sizeof numbers);
@@ -204,55 +197,32 @@ void report(const hyper_host& host, Operation* op, PayloadReader& in) {
 Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   Frame answer;
   Operation* op = peer_->operation(request.op);
-  if (serve_table(*peer_, request, lane, op, answer)) return answer;
-  PayloadReader in(lane, request);
+  Incoming call(*peer_, request, lane, op, answer);
   const hyper_host& host = *host_table();
-  const auto* journal = journal_table();
-  const auto flags = static_cast<uint32_t>(request.flags);
+  const auto& checkpoint =
+      *static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
+  if (serve_table(call) || JournalCalls::serve(call, *journal_table()) ||
+      ThrottleCalls::serve(call, *throttle_table()) || CheckpointCalls::serve(call, checkpoint))
+    return answer;
   switch (request.verb) {
     case Verb::kReport:
-      report(host, op, in);
+      report(host, op, call.in);
       break;
     case Verb::kLog: {
-      const std::string message = in.text(), more = in.text();
-      const hyper_doc fields = document(more);
+      const std::string message = call.in.text();
+      const hyper_doc fields = document_in(call);
       host.log(op, static_cast<int32_t>(request.a), message.c_str(),
-               more.empty() ? nullptr : &fields);
+               fields.json.is_null() ? nullptr : &fields);
       break;
     }
     case Verb::kProgress:
       host.progress(op, request.a, request.b, nullptr);
       break;
-    case Verb::kJournalOpen: {
-      const hyper_doc entry = document(in.text());
-      answer.status = journal->open(op, flags, &entry, &answer.a);
+    case Verb::kHasExtension: {
+      const Received<const char*> id(call);
+      answer.status = host.get_ext(id.get()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
       break;
     }
-    case Verb::kJournalUpdate: {
-      const hyper_doc entry = document(in.text());
-      answer.status = journal->update(op, flags, request.a, &entry);
-      break;
-    }
-    case Verb::kJournalClose:
-      answer.status = journal->close(op, flags, request.a);
-      break;
-    case Verb::kJournalList: {
-      EmitBack back{*peer_, request.emit};
-      answer.status = journal->list(op, flags, in.text().c_str(), &EmitBack::emit, &back);
-      break;
-    }
-    case Verb::kCheckpoint: {
-      const hyper_doc state = document(in.text());
-      const auto* table = static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
-      answer.status = table->save(op, flags, &state);
-      break;
-    }
-    case Verb::kHasExtension:
-      answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
-      break;
-    case Verb::kThrottle:
-      answer.status = throttle_table()->take(op, flags, request.a);
-      break;
     default:
       throw Error(Code::kFail, "a worker asked for something that is not known");
   }
