@@ -145,6 +145,10 @@ class HostTable {
  private:
   Table table_{};
 };
+template <>
+HostTable<hyper_source>::HostTable(Incoming& call);
+template <>
+HostTable<hyper_sink>::HostTable(Incoming& call);
 
 /// An argument on the serving side: read from the call, passed to the slot, and after the slot's
 /// return, with its status, turned into the answer. end() returns the status.
@@ -167,7 +171,9 @@ struct Received<int32_t> : OnlyRead {
 };
 template <>
 struct Received<const char*> : OnlyRead {
-  explicit Received(Incoming& call) : null(call.in.pod<uint32_t>() == 0), text(call.in.text()) {}
+  // The host's own functions never get null from a worker.
+  explicit Received(Incoming& call)
+      : null(call.in.pod<uint32_t>() == 0 && !call.peer.is_host()), text(call.in.text()) {}
   const char* get() const { return null ? nullptr : text.c_str(); }
   const bool null;
   const std::string text;
@@ -312,8 +318,7 @@ struct Calls {
   }
 };
 
-// --- the list
-// -------------------------------------------------------------------------------------
+// --- the list ---
 
 using ProviderCalls = Calls<Crossing<Verb::kListVms, &hyper_provider::list_vms>,
                             Crossing<Verb::kDescribeVm, &hyper_provider::describe_vm>,
@@ -346,17 +351,19 @@ using CheckpointCalls = Calls<Crossing<Verb::kCheckpoint, &hyper_checkpoint::sav
 
 // A slot that a later minor of the ABI adds does not compile before it is in the list or counted
 // here, among those that are written by hand or do not cross (get_ext, borrow).
-constexpr std::size_t kSlot = sizeof(void (*)());
+constexpr std::size_t kSlotBytes = sizeof(void (*)());
 static_assert(sizeof(hyper_provider) ==
-              offsetof(hyper_provider, connect) + ProviderCalls::kBytes + 5 * kSlot);
+              offsetof(hyper_provider, connect) + ProviderCalls::kBytes + 5 * kSlotBytes);
 static_assert(sizeof(hyper_converter) ==
-              offsetof(hyper_converter, open) + ConverterCalls::kBytes + 3 * kSlot);
-static_assert(sizeof(hyper_image) == offsetof(hyper_image, probe) + ImageCalls::kBytes + kSlot);
+              offsetof(hyper_converter, open) + ConverterCalls::kBytes + 3 * kSlotBytes);
+static_assert(sizeof(hyper_image) ==
+              offsetof(hyper_image, probe) + ImageCalls::kBytes + kSlotBytes);
 static_assert(sizeof(hyper_storage) ==
-              offsetof(hyper_storage, connect) + StorageCalls::kBytes + 3 * kSlot);
+              offsetof(hyper_storage, connect) + StorageCalls::kBytes + 3 * kSlotBytes);
 static_assert(sizeof(hyper_source) ==
-              offsetof(hyper_source, read_at) + SourceCalls::kBytes + 8 * kSlot);
-static_assert(sizeof(hyper_sink) == offsetof(hyper_sink, write_at) + SinkCalls::kBytes + 4 * kSlot);
+              offsetof(hyper_source, read_at) + SourceCalls::kBytes + 8 * kSlotBytes);
+static_assert(sizeof(hyper_sink) ==
+              offsetof(hyper_sink, write_at) + SinkCalls::kBytes + 4 * kSlotBytes);
 static_assert(sizeof(hyper_journal) == offsetof(hyper_journal, open) + JournalCalls::kBytes);
 static_assert(sizeof(hyper_throttle) == offsetof(hyper_throttle, take) + ThrottleCalls::kBytes);
 static_assert(sizeof(hyper_checkpoint) ==

@@ -62,12 +62,12 @@ class Opened final : public RemoteObject {
 
   Remote remote(hyper_op* op) override {
     const std::lock_guard lock(mutex_);
-    if (!worker_ || worker_->gone()) open(op);
+    if (!worker_ || worker_->gone()) begin(op);
     return {worker_->peer(), id_};
   }
 
  private:
-  void open(hyper_op* op) {
+  void begin(hyper_op* op) {
     worker_.reset();
     const auto worker = plugin_->worker();
     Call call(*worker->peer(), open_, 0, op);
@@ -93,7 +93,7 @@ template <Verb kOpen, Verb kClose>
 hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
                  void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    if (flags != 0) return HYPER_UNSUPPORTED;  // open() does not repeat flags in a new worker
+    if (flags != 0) return HYPER_UNSUPPORTED;  // begin() does not repeat flags in a new worker
     auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, text_of(options));
     static_cast<void>(made->remote(op));
     *out = static_cast<RemoteObject*>(made.release());

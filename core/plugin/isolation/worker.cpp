@@ -151,7 +151,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
   if (request.verb == Verb::kStop)
     plugin.reset();
   else if (!serve_table(call) && !serve_interfaces(call))
-    answer.status = HYPER_UNSUPPORTED;
+    throw Error(Code::kUnsupported, "the plugin has no such function");
   return answer;
 }
 
