@@ -28,6 +28,8 @@ class Options : public hyper_doc {
   Options() : hyper_doc{nlohmann::json::object()} {}
   explicit Options(nlohmann::json value) : hyper_doc{std::move(value)} {}
   const nlohmann::json& value() const { return json; }
+  /// Set by Plugin::addressed(): which plugin a call is for, if its tables need it.
+  std::shared_ptr<void> target;
 };
 
 /// The services that the host lends to the calls of one session. Plain values, shared by its

@@ -25,6 +25,9 @@ struct PluginTables {
   hyper_storage storage{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
+  /// For functions that get options and no object (connect, open, probe, validate):
+  /// Options::target.
+  std::shared_ptr<void> target{};
 };
 
 class Plugin {
@@ -50,6 +53,9 @@ class Plugin {
   const hyper_converter* converter() const;
   const hyper_storage* storage() const;
 
+  /// Options as the functions of the interface's table take them.
+  Options addressed(Options options) const;
+
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
 
@@ -65,6 +71,7 @@ class Plugin {
   std::string id_, version_;
   bool started_ = false;
   std::function<void()> ended_;
+  std::shared_ptr<void> target_;
   mutable std::recursive_mutex serial_;
   hyper_provider provider_{};
   hyper_image image_{};
