@@ -77,7 +77,7 @@ class Opened final : public RemoteObject {
   uint64_t id_ = 0;
 };
 
-std::string text_of(const hyper_doc* doc) {
+std::string json_of(const hyper_doc* doc) {
   return doc == nullptr ? "{}" : doc->json.dump();
 }
 
@@ -85,7 +85,7 @@ template <Verb kOpen, Verb kClose>
 hyper_st open_it(hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     if (flags != 0) return HYPER_UNSUPPORTED;  // begin() does not repeat flags in a new worker
-    auto made = std::make_unique<Opened>(addressee(options), kOpen, kClose, text_of(options));
+    auto made = std::make_unique<Opened>(addressee(options), kOpen, kClose, json_of(options));
     static_cast<void>(made->remote(op));
     *out = static_cast<RemoteObject*>(made.release());
     return HYPER_OK;
@@ -143,7 +143,7 @@ hyper_st image_open(hyper_op* op, uint32_t flags, const hyper_doc* options,
     const uint64_t id = image->lent.id();
     Call call(*at.peer, Verb::kImageOpen, 0, op);
     call.request.flags = flags;
-    call.arguments().text(text_of(options)).text(text_of(request)).bytes(&id, sizeof id);
+    call.arguments().text(json_of(options)).text(json_of(request)).bytes(&id, sizeof id);
     write_source(call.arguments(), *source);
     if (const hyper_st status = call.go(); status != HYPER_OK) return status;
     PayloadReader description(call.lane(), call.answer);

@@ -5,7 +5,7 @@
 
 namespace hyper::gcs {
 
-std::string member(const nlohmann::json& document, const char* name) {
+std::string text_or_number(const nlohmann::json& document, const char* name) {
   const auto found = document.find(name);
   if (found == document.end()) return {};
   return found->is_string() ? found->get<std::string>() : found->is_number() ? found->dump() : "";
@@ -21,11 +21,11 @@ uint64_t number(const std::string& text) {
 
 object::ObjectInfo info_of(const nlohmann::json& document) {
   object::ObjectInfo out;
-  out.key = member(document, "name");
-  out.bytes = number(member(document, "size"));
-  out.modified = member(document, "updated");
-  out.etag = member(document, "generation");  // names the version exactly
-  if (const std::string crc = member(document, "crc32c"); !crc.empty())
+  out.key = text_or_number(document, "name");
+  out.bytes = number(text_or_number(document, "size"));
+  out.modified = text_or_number(document, "updated");
+  out.etag = text_or_number(document, "generation");  // names the version exactly
+  if (const std::string crc = text_or_number(document, "crc32c"); !crc.empty())
     out.checksum = "crc32c:" + crc;
   return out;
 }

@@ -11,7 +11,7 @@
 namespace hyper::gcs {
 
 /// A member that is a text or a number, as text; "" if there is none.
-std::string member(const nlohmann::json& document, const char* name);
+std::string text_or_number(const nlohmann::json& document, const char* name);
 /// A length. Throws HYPER_CORRUPT if the text is not a number.
 uint64_t number(const std::string& text);
 /// An object's resource. Throws HYPER_CORRUPT if it has no size.

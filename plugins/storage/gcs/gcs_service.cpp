@@ -43,7 +43,7 @@ std::string whole_crc(const Parts& parts) {
 }
 
 std::string prefix_of(const json& upload) {
-  return upload.is_object() ? member(upload, "prefix") : std::string();
+  return upload.is_object() ? text_or_number(upload, "prefix") : std::string();
 }
 
 }  // namespace
@@ -95,8 +95,8 @@ http::Response GcsService::send(Op op, const Call& call) {
 Error GcsService::failure(const std::string& what, const http::Response& answer) {
   const json document = json::parse(answer.body, nullptr, false);
   const json said = document.is_object() ? document.value("error", json()) : json();
-  const std::string detail =
-      said.is_object() ? member(said, "message").substr(0, 500) : answer.body.substr(0, 200);
+  const std::string detail = said.is_object() ? text_or_number(said, "message").substr(0, 500)
+                                              : answer.body.substr(0, 200);
   if (answer.status == 401) {
     auth_->renew();
     return Error(HYPER_AUTH, what, detail).native(401).retryable();
@@ -157,7 +157,7 @@ void GcsService::list(Op op, const std::string& prefix,
     const json page = ask(op, {"GET", bucket_url(query), {}, {}}, "cannot list " + shown(prefix));
     for (const json& entry : page.value("items", json::array()))
       if (entry.is_object()) on_object(info_of(entry));
-    const std::string after = member(page, "nextPageToken");
+    const std::string after = text_or_number(page, "nextPageToken");
     object::check_progress(next, after);
     next = after;
   } while (!next.empty());
