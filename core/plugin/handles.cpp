@@ -42,8 +42,7 @@ ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation
       table_(interface_of(plugin, plugin.provider(), HYPER_IFACE_PROVIDER)),
       opener_(op) {
   const auto lock = plugin_.enter();
-  const Options to = plugin_.addressed(options);
-  op.check(table_->connect(&op, 0, &to, &connection_), label(plugin_, "connect"));
+  op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 ProviderHandle::~ProviderHandle() {
@@ -124,7 +123,7 @@ ConverterHandle::ConverterHandle(Plugin& plugin, const Options& options, Operati
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.converter(), HYPER_IFACE_CONVERTER)),
       opener_(op),
-      options_(plugin.addressed(options)) {
+      options_(options) {
   const auto lock = plugin_.enter();
   op.check(table_->open(&op, 0, &options_, &self_), label(plugin_, "open"));
 }
@@ -158,8 +157,7 @@ StorageHandle::StorageHandle(Plugin& plugin, const Options& options, Operation& 
       table_(interface_of(plugin, plugin.storage(), HYPER_IFACE_STORAGE)),
       opener_(op) {
   const auto lock = plugin_.enter();
-  const Options to = plugin_.addressed(options);
-  op.check(table_->connect(&op, 0, &to, &connection_), label(plugin_, "connect"));
+  op.check(table_->connect(&op, 0, &options, &connection_), label(plugin_, "connect"));
 }
 
 StorageHandle::~StorageHandle() {
@@ -229,7 +227,7 @@ bool StorageHandle::undo(Operation& op, const nlohmann::json& entry) {
 ImageReader::ImageReader(Plugin& plugin, Options options)
     : plugin_(plugin),
       table_(interface_of(plugin, plugin.image(), HYPER_IFACE_IMAGE)),
-      options_(std::make_shared<const Options>(plugin.addressed(std::move(options)))) {}
+      options_(std::make_shared<const Options>(std::move(options))) {}
 
 nlohmann::json ImageReader::probe(Operation& op, const SourceHandle& source) const {
   const auto lock = plugin_.enter();

@@ -170,7 +170,6 @@ std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::stri
   plugin->plugin_.validate = tables.validate;
   plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
   plugin->ended_ = std::move(ended);
-  plugin->target_ = tables.target;
   return plugin;
 }
 
@@ -195,13 +194,7 @@ const hyper_storage* Plugin::storage() const {
 hyper_st Plugin::validate(const char* iface, const Options& options, Operation& op) const {
   if (plugin_.validate == nullptr) return HYPER_OK;
   const auto lock = enter();
-  const Options to = addressed(options);
-  return plugin_.validate(&op, 0, iface, &to);
-}
-
-Options Plugin::addressed(Options options) const {
-  options.target = target_;
-  return options;
+  return plugin_.validate(&op, 0, iface, &options);
 }
 
 std::unique_lock<std::recursive_mutex> Plugin::enter() const {

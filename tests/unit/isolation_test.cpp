@@ -63,7 +63,7 @@ TEST(Isolation, EveryCallAfterTheDeathSaysWhatOf) {
   const auto plugin = zoo("crash-in-read");
   const hyper_provider& provider = *plugin->provider();
   Operation op("vm", CancelSource::create());
-  const Options options = plugin->addressed(Options(nlohmann::json{{"letter", "z"}}));
+  const Options options(nlohmann::json{{"letter", "z"}});
   const hyper_doc request{nlohmann::json{{"vm", "demo"}}};
   void *connection = nullptr, *vm = nullptr;
   op.check(provider.connect(&op, 0, &options, &connection), "connect");
@@ -90,7 +90,7 @@ TEST(Isolation, ACallOfADeadWorkerEndsWhenNothingIsDoneForItAnyMore) {
   const auto plugin = zoo("");
   const hyper_converter& converter = *plugin->converter();
   Operation op("disk", CancelSource::create());
-  const Options options = plugin->addressed(Options());
+  const Options options(nlohmann::json::object());
   void* self = nullptr;
   op.check(converter.open(&op, 0, &options, &self), "open");
   hyper_source source{};

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// The ABI's functions that open an object (connect, open, probe, validate) get no argument that
+// names their plugin. So each isolated plugin gets one of a fixed number of table sets; a template
+// makes their functions for each number. All other functions get an object that knows its plugin.
 #include "core/plugin/isolation/isolated_plugin.hpp"
 
 #include <algorithm>
+#include <array>
 #include <hyper/filter.hpp>
 #include <utility>
 
@@ -11,9 +15,12 @@
 namespace hyperhost::isolation {
 namespace {
 
+constexpr std::size_t kMostIsolated = 32;  // plugins at once
+
 class Isolated {
  public:
   Isolated(std::string path, std::string id) : path_(std::move(path)), id_(std::move(id)) {}
+  const std::string& id() const { return id_; }
 
   /// The running worker. Starts a new one if none runs.
   std::shared_ptr<WorkerProcess> worker() {
@@ -31,11 +38,12 @@ class Isolated {
   std::shared_ptr<WorkerProcess> worker_;
 };
 
-/// The functions that open an object get options, and no object that knows its plugin.
-std::shared_ptr<Isolated> addressee(const hyper_doc* options) {
-  auto found = std::static_pointer_cast<Isolated>(static_cast<const Options*>(options)->target);
-  if (!found) throw Error(Code::kFail, "the options name no plugin (Plugin::addressed)");
-  return found;
+std::mutex slots_mutex;
+std::array<std::shared_ptr<Isolated>, kMostIsolated> slots;
+
+std::shared_ptr<Isolated> isolated(std::size_t number) {
+  const std::lock_guard lock(slots_mutex);
+  return slots[number];
 }
 
 /// A connection or a converter's instance. If its worker dies, the next call that starts work opens
@@ -82,10 +90,11 @@ std::string json_of(const hyper_doc* doc) {
 }
 
 template <Verb kOpen, Verb kClose>
-hyper_st open_it(hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
+                 void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     if (flags != 0) return HYPER_UNSUPPORTED;  // begin() does not repeat flags in a new worker
-    auto made = std::make_unique<Opened>(addressee(options), kOpen, kClose, json_of(options));
+    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, json_of(options));
     static_cast<void>(made->remote(op));
     *out = static_cast<RemoteObject*>(made.release());
     return HYPER_OK;
@@ -110,14 +119,14 @@ hyper_st close_vm(void* self, hyper_op* op, hyper_st outcome) noexcept {
 }
 
 /// The functions of a plugin that have no object.
-Remote plugin_itself(const hyper_doc* options) {
-  return {addressee(options)->worker()->peer(), 0};
+Remote plugin_itself(std::size_t number) {
+  return {isolated(number)->worker()->peer(), 0};
 }
 
-hyper_st probe(hyper_op* op, uint32_t flags, const hyper_doc* options, const hyper_source* source,
-               hyper_emit emit, void* arg) noexcept {
+hyper_st probe(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
+               const hyper_source* source, hyper_emit emit, void* arg) noexcept {
   return guarded(op, [&] {
-    return call_over(plugin_itself(options), Verb::kProbe, op, flags, options, source, emit, arg);
+    return call_over(plugin_itself(number), Verb::kProbe, op, flags, options, source, emit, arg);
   });
 }
 
@@ -134,11 +143,11 @@ struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
   const Lent<OfferedSource, hyper_source> lent;
 };
 
-hyper_st image_open(hyper_op* op, uint32_t flags, const hyper_doc* options,
+hyper_st image_open(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
                     const hyper_source* source, const hyper_doc* request,
                     hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    const Remote at = plugin_itself(options);
+    const Remote at = plugin_itself(number);
     auto image = std::make_unique<OpenImage>(at, *source);
     const uint64_t id = image->lent.id();
     Call call(*at.peer, Verb::kImageOpen, 0, op);
@@ -155,45 +164,64 @@ hyper_st image_open(hyper_op* op, uint32_t flags, const hyper_doc* options,
   });
 }
 
-hyper_st validate(hyper_op* op, uint32_t flags, const char* iface,
+hyper_st validate(std::size_t number, hyper_op* op, uint32_t flags, const char* iface,
                   const hyper_doc* options) noexcept {
   return guarded(op, [&] {
-    return call_over(plugin_itself(options), Verb::kValidate, op, flags, iface, options);
+    return call_over(plugin_itself(number), Verb::kValidate, op, flags, iface, options);
   });
 }
 
-PluginTables tables_of(const nlohmann::json& facts) {
+template <std::size_t kNumber>
+PluginTables tables_of() {
   PluginTables tables;
-  const auto interfaces = facts.value("interfaces", nlohmann::json::array());
-  const auto has = [&](const char* iface) {
-    return std::find(interfaces.begin(), interfaces.end(), iface) != interfaces.end();
+  tables.validate = [](hyper_op* op, uint32_t flags, const char* iface,
+                       const hyper_doc* options) noexcept {
+    return validate(kNumber, op, flags, iface, options);
   };
-  if (has(HYPER_IFACE_PROVIDER)) {
-    hyper_provider& table = tables.provider;
-    table.size = sizeof table;
-    table.connect = open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>;
-    table.disconnect = close_it;
-    table.close_vm = close_vm;
-    ProviderCalls::fill(table);
-  }
-  if (has(HYPER_IFACE_IMAGE)) tables.image = {sizeof tables.image, 0, probe, image_open};
-  if (has(HYPER_IFACE_CONVERTER)) {
-    hyper_converter& table = tables.converter;
-    table.size = sizeof table;
-    table.open = open_it<Verb::kConverterOpen, Verb::kConverterClose>;
-    table.close = close_it;
-    ConverterCalls::fill(table);
-  }
-  if (has(HYPER_IFACE_STORAGE)) {
-    hyper_storage& table = tables.storage;
-    table.size = sizeof table;
-    table.connect = open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>;
-    table.disconnect = close_it;
-    StorageCalls::fill(table);
-  }
-  tables.validate = validate;
-  tables.serial = facts.value("serial", true);
+  hyper_provider& provider = tables.provider;
+  provider.size = sizeof provider;
+  provider.connect = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                        void** out) noexcept {
+    return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, op, flags, options,
+                                                                      out);
+  };
+  provider.disconnect = close_it;
+  provider.close_vm = close_vm;
+  ProviderCalls::fill(provider);
+  hyper_image& image = tables.image;
+  image.size = sizeof image;
+  image.probe = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                   const hyper_source* source, hyper_emit emit, void* arg) noexcept {
+    return probe(kNumber, op, flags, options, source, emit, arg);
+  };
+  image.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                  const hyper_source* source, const hyper_doc* request,
+                  hyper_source* out) noexcept {
+    return image_open(kNumber, op, flags, options, source, request, out);
+  };
+  hyper_converter& converter = tables.converter;
+  converter.size = sizeof converter;
+  converter.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+    return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, op, flags, options, out);
+  };
+  converter.close = close_it;
+  ConverterCalls::fill(converter);
+  hyper_storage& storage = tables.storage;
+  storage.size = sizeof storage;
+  storage.connect = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                       void** out) noexcept {
+    return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, op, flags, options,
+                                                                    out);
+  };
+  storage.disconnect = close_it;
+  StorageCalls::fill(storage);
   return tables;
+}
+
+template <std::size_t... kNumbers>
+PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...>) {
+  static PluginTables (*const makers[])() = {tables_of<kNumbers>...};
+  return makers[number]();
 }
 
 }  // namespace
@@ -202,9 +230,30 @@ std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string
   static_cast<void>(host_table());  // the proxies report to it
   const auto plugin = std::make_shared<Isolated>(path, id);
   const nlohmann::json facts = plugin->worker()->facts();
-  PluginTables tables = tables_of(facts);
-  tables.target = plugin;
-  return Plugin::of_tables(id, facts.value("version", ""), tables, {});
+  std::size_t number = 0;
+  {
+    const std::lock_guard lock(slots_mutex);
+    while (number < slots.size() && slots[number]) ++number;
+    if (number == slots.size())
+      throw Error(Code::kUnsupported, "more than 32 plugins in processes of their own at once");
+    slots[number] = plugin;
+  }
+  PluginTables tables = tables_numbered(number, std::make_index_sequence<kMostIsolated>());
+  const auto interfaces = facts.value("interfaces", nlohmann::json::array());
+  const auto has = [&](const char* iface) {
+    return std::find(interfaces.begin(), interfaces.end(), iface) != interfaces.end();
+  };
+  if (!has(HYPER_IFACE_PROVIDER)) tables.provider = {};
+  if (!has(HYPER_IFACE_IMAGE)) tables.image = {};
+  if (!has(HYPER_IFACE_CONVERTER)) tables.converter = {};
+  if (!has(HYPER_IFACE_STORAGE)) tables.storage = {};
+  tables.serial = facts.value("serial", true);
+  return Plugin::of_tables(id, facts.value("version", ""), tables, [number] {
+    std::shared_ptr<Isolated> last;  // ended outside the lock
+    const std::lock_guard lock(slots_mutex);
+    last = std::move(slots[number]);
+    slots[number].reset();
+  });
 }
 
 }  // namespace hyperhost::isolation

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of the C++17 face: a source or a sink over another one (nbdkit calls this next_ops). A
-// filter names the calls that it changes. Every other call goes to the table below. A slot that is
-// null below stays null. The filter hides abilities (get_ext). The user's close() closes the table
-// below and ends the filter. A filter is as thread-safe as the table below.
+// filter names the calls that it changes; every other call goes to the table below, and a slot
+// that is null below stays null. Abilities (get_ext) are hidden. The user's close() closes the
+// table below and ends the filter. Thread-safe as the table below is.
 //
 //   struct Counted : hyper::Filter<Counted, hyper_sink> {
 //     std::atomic<uint64_t> bytes{0};
@@ -30,9 +30,8 @@ template <auto... kSlots>
 struct SlotList {
   static constexpr std::size_t kBytes = sizeof...(kSlots) * sizeof(void (*)());
 };
-/// Every function of a table except close and get_ext, and the offset of the first function. If a
-/// slot were missing here, the filter's ctx would reach the table below. Filter's static_assert
-/// prevents that.
+/// Every function of a table but close and get_ext, and where its functions begin. A slot that is
+/// missing here would be called with the filter's ctx: Filter does not compile then.
 template <class Table>
 struct SlotsOf;
 template <>
@@ -50,7 +49,7 @@ struct SlotsOf<hyper_sink> {
   static constexpr std::size_t kBegin = offsetof(hyper_sink, write_at);
 };
 
-/// Calls the same slot of the table below with the same arguments.
+/// The same call of the table below, with whatever arguments the slot has.
 template <class Self, auto kSlot>
 struct Forward;
 template <class Self, class Table, class Result, class... Args,
@@ -72,7 +71,7 @@ hyper_op* op_of(First first, Rest...) {
   return nullptr;
 }
 
-/// A member function as a slot. Its exceptions are reported.
+/// A member function as a slot; what it throws is reported.
 template <auto kMethod>
 struct MethodSlot;
 template <class Self, class... Args, hyper_st (Self::*kMethod)(Args...)>
@@ -101,8 +100,8 @@ class Filter {
                 "SlotsOf names every function of the table");
 
  public:
-  /// Returns the table to use instead of `below`. It owns `below` from now on. If the constructor
-  /// of Self throws, `below` still belongs to the caller.
+  /// The table to use instead of `below`, which it owns from now on. Throws what the constructor
+  /// of Self throws; `below` is the caller's then.
   template <class... Args>
   static Table over(const Table& below, Args&&... args) {
     return over(below, std::make_unique<Self>(std::forward<Args>(args)...));
@@ -113,13 +112,13 @@ class Filter {
     detail::forward_all<Self>(table, typename Slots::List());
     table.size = sizeof table;
     table.close = close;
-    table.get_ext = nullptr;  // a call of an ability would bypass the filter
+    table.get_ext = nullptr;  // an ability would go past a filter that does not know it
     self->change(table);
     table.ctx = self.release();
     return table;
   }
 
-  /// As over(), but does not close `borrowed`. Its owner keeps it open until this table is closed.
+  /// The same over a table that stays somebody else's and open until this one is closed.
   template <class... Args>
   static Table over_borrowed(const Table* borrowed, Args&&... args) {
     Table below{};
@@ -130,7 +129,7 @@ class Filter {
     return over(below, std::forward<Args>(args)...);
   }
 
-  /// Fills *out with a Self over the table that open(Table*) opens. Returns the status of open.
+  /// Fills *out with a Self over what open(Table*) opens. Returns what it returns.
   template <class Open, class... Args>
   static hyper_st open_over(Table* out, Open open, Args&&... args) {
     Table below{};
@@ -148,11 +147,10 @@ class Filter {
 
   const Table& below() const { return below_; }
 
-  /// Self may hide enter() to hold something (a lock) during each forwarded call and during the
-  /// close of the table below.
+  /// What is held around each forwarded call and around the end of the table below.
   struct Nothing {};
   Nothing enter() { return {}; }
-  /// Self may hide change() to replace slots and facts of the table that the user sees.
+  /// Replaces slots and facts of the table that the user sees.
   void change(Table&) {}
 
  protected:
@@ -161,7 +159,7 @@ class Filter {
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
-  /// Makes the slot call a member function of Self. A null slot stays null.
+  /// The slot calls a member function of Self; a null slot stays null.
   template <auto kMethod, class Slot>
   static void replace(Slot& slot) {
     if (slot != nullptr) slot = &detail::MethodSlot<kMethod>::call;
