@@ -157,14 +157,15 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
     if (::waitid(P_PID, static_cast<id_t>(child_->pid()), &info, WEXITED | WNOWAIT | WNOHANG) ==
             0 &&
         info.si_pid != 0)
-      ended_ = info.si_code == CLD_EXITED ? "exit status " + std::to_string(info.si_status)
-                                          : signal_text(info.si_status);
+      ended_ = info.si_code != CLD_EXITED ? "crashed in its process: " + signal_text(info.si_status)
+               : info.si_status == 0
+                   ? "ended its process: it called exit(0)"
+                   : "crashed in its process: exit status " + std::to_string(info.si_status);
     else
-      ended_ = "it closed the conversation";
+      ended_ = "crashed in its process: it closed the conversation";
   }
   std::string text = "the plugin '" + id_ + "' " +
-                     (killed_.empty() ? "crashed in its process: " + ended_
-                                      : "was killed in its process: " + killed_);
+                     (killed_.empty() ? ended_ : "was killed in its process: " + killed_);
   if (!last_lines_.empty()) {
     text += "\nits last lines:";
     for (const std::string& line : last_lines_) text += "\n  " + line;
