@@ -3,7 +3,10 @@
 
 #include <atomic>
 
+#include "core/base/random_id.hpp"
+#include "core/base/text.hpp"
 #include "core/disk/copy.hpp"
+#include "core/disk/zero_claims.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/vm/result_json.hpp"
 
@@ -22,6 +25,12 @@ uint64_t answer_number(const nlohmann::json& answer, const char* key, const std:
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::string seed_text(uint64_t seed) {
+  std::string bytes;
+  for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(seed >> shift & 0xff);
+  return to_hex(bytes);
 }
 
 StorageHandle& store_of(Session& session, const MigrationConfig& job, bool direct, Operation& op) {
@@ -121,17 +130,21 @@ std::shared_ptr<SourceHandle> DiskTransfer::decoded(std::shared_ptr<SourceHandle
   return image;
 }
 
-void DiskTransfer::run(const std::shared_ptr<SourceHandle>& delivered,
-                       const std::filesystem::path& directory, Operation& op) {
+void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& directory,
+                       Operation& op) {
+  // `delivered` stays open until the result is verified: finish() needs it.
+  std::shared_ptr<SourceHandle> delivered = open();
   describe(*delivered);
   token_ = nullptr;
-  // `delivered` stays open to the end: finish() needs it.
-  const std::shared_ptr<SourceHandle> source =
-      decoded(staged(delivered, directory, op), directory, op);
+  std::shared_ptr<SourceHandle> source = decoded(staged(delivered, directory, op), directory, op);
   try {
     pass(delivered, *source, op);
     if (route_.converted && job_.verify_export != Verify::kNone && sink_->can(HYPER_SINK_READBACK))
       verify(sink_->reopen(op, length_), source, op);
+    source.reset();
+    delivered.reset();
+    if (route_.converted && job_.verify_export == Verify::kSource)
+      verify_source(open, directory, op);
     record_written(op);
   } catch (const Error& failure) {
     leave(failure.code(), op);
@@ -151,7 +164,27 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   else
     copy(source, op);
   result_.convert_duration = Instant::now() - begin;
+  check_zeros(*delivered, source, op);
   finish_source(*delivered, op);
+  result_.proven = {"delivered"};
+}
+
+/// What was read whole, for a copy of it, needs no proof: no extents were believed.
+void DiskTransfer::check_zeros(const SourceHandle& delivered, const SourceHandle& source,
+                               Operation& op) {
+  if (!route_.converted || route_.disk.blank) return;
+  const uint64_t seed = random_seed();
+  const auto sample = [&](const SourceHandle& from, const std::string& plugin) {
+    const ZeroClaims zeros = check_zero_claims(from, plugin, seed, op);
+    if (zeros.places == 0) return;
+    result_.zero_bytes += zeros.bytes;
+    result_.zero_places += zeros.places;
+    result_.zero_seed = seed_text(seed);
+  };
+  if (!route_.staged)
+    sample(delivered, "provider '" + session_.provider_plugin(job_.provider) + "'");
+  if (!decoded_by_.empty() && !route_.needs_file)
+    sample(source, "image reader '" + decoded_by_ + "'");
 }
 
 void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
@@ -165,6 +198,17 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   length_ = copied.bytes;
   result_.target_checksum = result_.source_checksum = copied.checksum;
   result_.virtual_size = route_.disk.capacity_bytes;
+  if (result_.source_format == "raw") check_length(copied.bytes);
+}
+
+/// A raw disk is as long as its description says, but for the rest of its last sector.
+void DiskTransfer::check_length(uint64_t bytes) const {
+  const uint64_t capacity = route_.disk.capacity_bytes;
+  if (capacity == 0 || (bytes <= capacity && capacity - bytes < 512)) return;
+  throw Error(Code::kCorrupt, "provider '" + session_.provider_plugin(job_.provider) +
+                                  "' delivers " + std::to_string(bytes) +
+                                  " bytes of a raw disk, and its description says " +
+                                  std::to_string(capacity));
 }
 
 void DiskTransfer::convert(const SourceHandle& source, Operation& op) {

@@ -129,8 +129,8 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
        spec.convert_options.compression);
-  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
-       spec.verify_export);
+  read(at("verify"), verify_name,
+       {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource}, spec.verify_export);
   read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
   if (const Setting level = plan_rules::setting(document, index, "compression_level");
       level.integer() != nullptr) {
@@ -314,6 +314,7 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("max_retries"), plan.batch.max_retries);
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    read(batch->find("answer_timeout"), plan.batch.answer_timeout);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
     read(batch->find("source_bandwidth_limit"), plan.batch.source_bandwidth_limit);
     read(batch->find("memory_limit"), plan.batch.memory_limit);
