@@ -2,6 +2,7 @@
 #include "core/disk/zero_claims.hpp"
 
 #include <algorithm>
+#include <exception>
 
 namespace hyperhost {
 namespace {
@@ -78,7 +79,7 @@ uint64_t PlacePicker::random() {  // splitmix64
 /// In a random order of many items each new one is the best so far with probability 1/its number.
 /// The number of the next best after `number` (counted from 0).
 uint64_t PlacePicker::after(uint64_t number) {
-  const double uniform = (static_cast<double>(random() >> 11) + 1) / 9007199254740993.0;
+  const double uniform = (static_cast<double>(random() >> 11) + 1) / 9007199254740992.0;
   const double next = (static_cast<double>(number) + 1) / uniform;
   constexpr double kNever = 9e18;
   return next >= kNever ? static_cast<uint64_t>(kNever)

@@ -3,10 +3,7 @@
 
 #include <atomic>
 
-#include "core/base/random_id.hpp"
-#include "core/base/text.hpp"
 #include "core/disk/copy.hpp"
-#include "core/disk/zero_claims.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/vm/result_json.hpp"
 
@@ -25,12 +22,6 @@ uint64_t answer_number(const nlohmann::json& answer, const char* key, const std:
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::string seed_text(uint64_t seed) {
-  std::string bytes;
-  for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(seed >> shift & 0xff);
-  return to_hex(bytes);
 }
 
 StorageHandle& store_of(Session& session, const MigrationConfig& job, bool direct, Operation& op) {
@@ -89,10 +80,25 @@ void DiskTransfer::describe(const SourceHandle& delivered) {
   result_.notes = route_.notes;
 }
 
+/// A provider may open a disk in another way than it described: it falls back to what works.
+bool DiskTransfer::must_stage(const SourceHandle& delivered) const {
+  if (route_.staged || !route_.converted || route_.disk.blank) return route_.staged;
+  return (route_.need == "file" && !delivered.can(HYPER_SOURCE_FILE)) ||
+         (route_.need == "seek" && !delivered.can(HYPER_SOURCE_SEEK));
+}
+
+std::string DiskTransfer::provider_text() const {
+  return "provider '" + session_.provider_plugin(job_.provider) + "'";
+}
+
 std::shared_ptr<SourceHandle> DiskTransfer::staged(const std::shared_ptr<SourceHandle>& delivered,
                                                    const std::filesystem::path& directory,
                                                    Operation& op) {
-  if (!route_.staged) return delivered;
+  if (!must_stage(*delivered)) return delivered;
+  if (!route_.staged)
+    result_.notes.push_back("staged: " + provider_text() +
+                            " opened the disk without the access that it had described");
+  result_.staged = true;
   const auto begin = Instant::now();
   const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
   auto out = stage_source(*delivered, place.string(), route_.file_name, op, [&](uint64_t bytes) {
@@ -169,24 +175,6 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   result_.proven = {"delivered"};
 }
 
-/// What was read whole, for a copy of it, needs no proof: no extents were believed.
-void DiskTransfer::check_zeros(const SourceHandle& delivered, const SourceHandle& source,
-                               Operation& op) {
-  if (!route_.converted || route_.disk.blank) return;
-  const uint64_t seed = random_seed();
-  const auto sample = [&](const SourceHandle& from, const std::string& plugin) {
-    const ZeroClaims zeros = check_zero_claims(from, plugin, seed, op);
-    if (zeros.places == 0) return;
-    result_.zero_bytes += zeros.bytes;
-    result_.zero_places += zeros.places;
-    result_.zero_seed = seed_text(seed);
-  };
-  if (!route_.staged)
-    sample(delivered, "provider '" + session_.provider_plugin(job_.provider) + "'");
-  if (!decoded_by_.empty() && !route_.needs_file)
-    sample(source, "image reader '" + decoded_by_ + "'");
-}
-
 void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   if (log_ != nullptr) log_->forget(route_.disk.id);
   open_sink(op);
@@ -199,16 +187,6 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   result_.target_checksum = result_.source_checksum = copied.checksum;
   result_.virtual_size = route_.disk.capacity_bytes;
   if (result_.source_format == "raw") check_length(copied.bytes);
-}
-
-/// A raw disk is as long as its description says, but for the rest of its last sector.
-void DiskTransfer::check_length(uint64_t bytes) const {
-  const uint64_t capacity = route_.disk.capacity_bytes;
-  if (capacity == 0 || (bytes <= capacity && capacity - bytes < 512)) return;
-  throw Error(Code::kCorrupt, "provider '" + session_.provider_plugin(job_.provider) +
-                                  "' delivers " + std::to_string(bytes) +
-                                  " bytes of a raw disk, and its description says " +
-                                  std::to_string(capacity));
 }
 
 void DiskTransfer::convert(const SourceHandle& source, Operation& op) {
@@ -261,6 +239,7 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
   const std::string& id = route_.disk.id;
   nlohmann::json request = route_.request;
   request["source"]["format"] = source.format().empty() ? result_.source_format : source.format();
+  if (!source.can(HYPER_SOURCE_SEEK)) request["source"]["access"] = {"stream"};
   if (!decoded_by_.empty()) {
     request["source"] = {{"format", "raw"}, {"length", source.length()}, {"access", {"seek"}}};
     if (source.can(HYPER_SOURCE_FILE)) request["source"]["access"].push_back("file");

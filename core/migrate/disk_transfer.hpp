@@ -61,6 +61,7 @@ class DiskTransfer {
  private:
   struct Token;
   void describe(const SourceHandle& delivered);
+  bool must_stage(const SourceHandle& delivered) const;
   std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op);
   /// The source as the converter gets it: a format that it does not read becomes a raw disk.
@@ -74,12 +75,14 @@ class DiskTransfer {
   /// True: the sink continues where the record's checkpoint was taken.
   bool reopen_at_checkpoint(const ResumeRecord& record, Operation& op);
   nlohmann::json call_converter(const SourceHandle& source, Operation& op);
+  std::string provider_text() const;
   void check_size() const;
   void check_length(uint64_t bytes) const;
   void check_zeros(const SourceHandle& delivered, const SourceHandle& source, Operation& op);
   void finish_source(const SourceHandle& delivered, Operation& op);
   void verify(const std::shared_ptr<SourceHandle>& written,
               const std::shared_ptr<SourceHandle>& source, Operation& op);
+  void check_resumed(const SourceHandle& source, const SourceHandle& target, Operation& op);
   void add_proof(const std::string& level);
   void verify_source(const OpenSource& open, const std::filesystem::path& directory, Operation& op);
   void record_written(Operation& op);

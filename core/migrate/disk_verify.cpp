@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// DiskTransfer's proof that the written image is the source, byte for byte as a guest reads it.
+// DiskTransfer's proof: of what the source says about itself, and that the written image is the
+// source, byte for byte as a guest reads it.
 #include <algorithm>
 
+#include "core/base/random_id.hpp"
+#include "core/base/text.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/copy.hpp"
+#include "core/disk/zero_claims.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/disk_transfer.hpp"
 
@@ -16,11 +20,57 @@ std::string hex_range(uint64_t offset, uint64_t length) {
   return "guest bytes " + std::to_string(offset) + " to " + std::to_string(offset + length - 1);
 }
 
+std::string seed_text(uint64_t seed) {
+  std::string bytes;
+  for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(seed >> shift & 0xff);
+  return to_hex(bytes);
+}
+
 bool rereadable(const std::shared_ptr<SourceHandle>& source) {
   return source != nullptr && source->can(HYPER_SOURCE_SEEK);
 }
 
 }  // namespace
+
+/// What was read whole, for a copy of it, needs no proof: no extents were believed.
+void DiskTransfer::check_zeros(const SourceHandle& delivered, const SourceHandle& source,
+                               Operation& op) {
+  if (!route_.converted || route_.disk.blank) return;
+  const uint64_t seed = random_seed();
+  const auto sample = [&](const SourceHandle& from, const std::string& plugin) {
+    const ZeroClaims zeros = check_zero_claims(from, plugin, seed, op);
+    if (zeros.places == 0) return;
+    result_.zero_bytes += zeros.bytes;
+    result_.zero_places += zeros.places;
+    result_.zero_seed = seed_text(seed);
+  };
+  if (!must_stage(delivered)) sample(delivered, provider_text());
+  if (!decoded_by_.empty() && !route_.needs_file)
+    sample(source, "image reader '" + decoded_by_ + "'");
+}
+
+/// A raw disk is as long as its description says, but for the rest of its last sector.
+void DiskTransfer::check_length(uint64_t bytes) const {
+  const uint64_t capacity = route_.disk.capacity_bytes;
+  if (capacity == 0 || (bytes <= capacity && capacity - bytes < 512)) return;
+  throw Error(Code::kCorrupt, provider_text() + " delivers " + std::to_string(bytes) +
+                                  " bytes of a raw disk, and its description says " +
+                                  std::to_string(capacity));
+}
+
+/// What an earlier attempt wrote is of the source as it was then, and so is its part of the digest:
+/// a sample of it is compared with the source as it is now.
+void DiskTransfer::check_resumed(const SourceHandle& source, const SourceHandle& target,
+                                 Operation& op) {
+  const uint64_t end = std::min({result_.resumed_bytes, source.length(), target.length()});
+  const auto differs = sample_difference(source, target, end, random_seed(), op);
+  if (!differs) return;
+  throw Error(Code::kCorrupt,
+              "the source has changed since the attempt that this one continues, and " +
+                  provider_text() + " does not say so",
+              "guest byte " + std::to_string(*differs) + " is another one now",
+              "run the plan again: the disk begins from the front");
+}
 
 void DiskTransfer::add_proof(const std::string& level) {
   auto& proven = result_.proven;
@@ -69,6 +119,7 @@ void DiskTransfer::verify(const std::shared_ptr<SourceHandle>& written,
                 where + "; source " + result_.digest + ", written " + digest + ", read by " +
                     result_.verified_by);
   }
+  if (result_.resumed_bytes != 0 && rereadable(source)) check_resumed(*source_image(), *target, op);
   add_proof("target");
   if (result_.verified_by != plugin_id(converter)) add_proof("independent");
   result_.verify_duration = std::chrono::steady_clock::now() - begin;
@@ -89,7 +140,6 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
                     "' computes no digest that a second read could be compared with",
                 "", "use verify: independent or another converter");
   const auto begin = std::chrono::steady_clock::now();
-  const std::string whose = "provider '" + session_.provider_plugin(job_.provider) + "'";
   std::shared_ptr<SourceHandle> again = open();
   if (again->can(HYPER_SOURCE_SEEK)) {
     again->ignore_extents();
@@ -104,13 +154,14 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
                 "the disk has " + std::to_string(image->length()) +
                     " guest-visible bytes when it is read a second time, instead of " +
                     std::to_string(result_.virtual_size),
-                whose);
+                provider_text());
   image->ignore_extents();
   const std::string digest = content_digest(*image, op, 1, [&](uint64_t done) {
     on_progress_(Stage::kVerify, result_.virtual_size + done, 2 * result_.virtual_size);
   });
   if (digest != result_.digest)
-    throw Error(Code::kCorrupt, whose + " delivers another content when it is read a second time",
+    throw Error(Code::kCorrupt,
+                provider_text() + " delivers another content when it is read a second time",
                 "first " + result_.digest + ", then " + digest +
                     ": its extents are wrong, its reads are not thread-safe, or the disk changed",
                 "hyperhost plugins check looks for such faults");

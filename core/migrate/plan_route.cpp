@@ -123,6 +123,7 @@ nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, 
   route.digest_in_pass = plan.value("digest", false);
   const std::string need = plan.value("source", "file");
   route.needs_file = need == "file";
+  route.need = route.decoder.empty() ? need : "seek";
   choose_source(route, need, config.converter.plugin);
   return plan;
 }

@@ -39,6 +39,7 @@ struct PluginSpec {
   std::string pointer;         ///< of the options in the plan
   Mark mark;                   ///< where the plugin is named
   std::string isolation = {};  ///< "process", "none"; "" = the host's default
+  uint64_t worker_memory = 0;  ///< of its process, at most; 0 = the host's limit
 };
 
 struct ProviderSpec {

@@ -59,13 +59,21 @@ void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_
   }
 }
 
+/// process, none, or {memory: SIZE} of a process
+void read_isolation(const ConfigValue* value, PluginSpec& spec) {
+  read(value, spec.isolation);
+  if (value == nullptr || value->members() == nullptr) return;
+  spec.isolation = "process";
+  read(value->find("memory"), spec.worker_memory);
+}
+
 /// {plugin: NAME, OPTION: …}
 PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
   PluginSpec spec;
   read(value.find("plugin"), spec.plugin);
   spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
   spec.options.erase("plugin");
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   spec.options.erase("isolation");
   spec.pointer = pointer;
   spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
@@ -280,7 +288,7 @@ PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) 
     return spec;
   }
   read(value.find("plugin"), spec.plugin);
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
   spec.pointer = pointer_join(pointer, "options");
   if (const ConfigValue* options = value.find("options");

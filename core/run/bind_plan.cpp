@@ -29,6 +29,8 @@ class Binder {
     try {
       if (!spec.isolation.empty())
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
+      if (spec.worker_memory != 0)
+        registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();

@@ -261,7 +261,9 @@ hyper_st serve_storage(const Frame& request, Lane& lane, Operation* op, Frame& a
 }
 
 /// Loads and starts it; what it is goes back as JSON.
-hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id) {
+hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id,
+               uint64_t memory) {
+  limit_memory(memory);
   plugin = Plugin::load(file, id, worker_host(*peer));
   nlohmann::json interfaces = nlohmann::json::array();
   if (plugin->provider() != nullptr) interfaces.push_back(HYPER_IFACE_PROVIDER);
@@ -278,7 +280,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
                  const std::string& id) {
   Frame answer;
   if (request.verb == Verb::kStart) {
-    answer.status = start(lane, answer, file, id);
+    answer.status = start(lane, answer, file, id, request.a);
     return answer;
   }
   if (!plugin) throw Error(Code::kFail, "the plugin is not started");

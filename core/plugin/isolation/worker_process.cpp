@@ -75,18 +75,21 @@ const char* level_name() {
 
 }  // namespace
 
-std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path,
-                                                    const std::string& id) {
-  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id));
+std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path, const std::string& id,
+                                                    const WorkerSettings& settings) {
+  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id, settings));
   Operation op("plugin " + id, CancelSource::create());
   Call call(*made->peer_, Verb::kStart, 0, &op);
+  call.request.a = settings.memory;
   op.check(call.go(), "plugin '" + id + "': start");
   made->facts_ = parse_object(PayloadReader(call.lane(), call.answer).text(),
                               "the worker of plugin '" + id + "'");
   return made;
 }
 
-WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : id_(id) {
+WorkerProcess::WorkerProcess(const std::string& path, const std::string& id,
+                             const WorkerSettings& settings)
+    : id_(id), memory_(settings.memory) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     throw errno_error(errno, "make a socket for a plugin's worker");
@@ -95,7 +98,7 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
   child_ = std::make_unique<ChildProcess>(
       std::vector<std::string>{worker_program(), "--log-level", level_name(), "plugins", "serve",
                                path, id},
-      theirs.get());
+      theirs.get(), settings.environment);
   const BlockedSignals blocked;
   reader_ = std::thread([this] {
     read_lines(*child_, -1, [this](int, const std::string& line) {
@@ -180,11 +183,15 @@ hyper_doc document(const std::string& text) {
   return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
 }
 
-void report(const hyper_host& host, Operation* op, PayloadReader& in) {
+/// memory: the worker's limit; 0 = none.
+void report(const hyper_host& host, Operation* op, PayloadReader& in, uint64_t memory) {
   int64_t numbers[5];
   in.bytes(numbers, sizeof numbers);
   std::string texts[5];
   for (std::string& text : texts) text = in.text();
+  if (memory != 0 && texts[0] == "out of memory" && texts[2].empty())
+    texts[2] = "its process may use " + std::to_string(memory >> 20) +
+               " MiB; isolation: {memory: SIZE} sets another limit";
   hyper_diag diag{};
   diag.size = sizeof diag;
   diag.severity = static_cast<int32_t>(numbers[0]);
@@ -211,7 +218,7 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   const auto flags = static_cast<uint32_t>(request.flags);
   switch (request.verb) {
     case Verb::kReport:
-      report(host, op, in);
+      report(host, op, in, memory_);
       break;
     case Verb::kLog: {
       const std::string message = in.text(), more = in.text();

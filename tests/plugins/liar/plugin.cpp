@@ -9,7 +9,9 @@
 #include <cstdlib>
 #include <hyper/plugin.hpp>
 #include <memory>
+#include <new>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -21,7 +23,9 @@ struct Ways {
   std::string way, hold;
   bool operator()(const char* name) const { return way == name; }
   bool big() const { return way == "beyond-4g" || way == "one-lie"; }
-  uint64_t length() const { return big() ? 4096 * kMiB + 8 * kMiB : 8 * kMiB; }
+  uint64_t length() const {
+    return big() ? 4096 * kMiB + 8 * kMiB : (*this)("changes") ? 64 * kMiB : 8 * kMiB;
+  }
   void wait() const {
     struct stat there {};
     while (::stat(hold.c_str(), &there) == 0)
@@ -64,6 +68,8 @@ class Disk : public hyper::Source {
       throw std::system_error(ENOSPC, std::generic_category(), "the cache");
     if (ways_("grow")) grow();
     if (ways_("racy")) offset = shared_position(offset);
+    if (ways_("changes") && offset >= 56 * kMiB && !changed().exchange(true))
+      throw hyper::Error(HYPER_BUSY, "the disk is being replaced").retryable();
     auto* out = static_cast<unsigned char*>(buf);
     for (uint64_t at = offset; at < offset + len;) {
       const uint64_t end = std::min(offset + len, (at / kBlock + 1) * kBlock);
@@ -97,7 +103,7 @@ class Disk : public hyper::Source {
       return;
     }
     for (uint64_t i = 0; i < len; ++i)
-      out[i] = static_cast<unsigned char>(1 + ((at + i) * 31 + block) % 251);
+      out[i] = static_cast<unsigned char>(1 + ((at + i) * 31 + block + changed()) % 251);
   }
   /// As lseek() and read() on one descriptor: of two readers one reads at the other's place.
   uint64_t shared_position(uint64_t offset) {
@@ -107,8 +113,19 @@ class Disk : public hyper::Source {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return position_;
   }
+  static std::atomic<bool>& changed() {
+    static std::atomic<bool> once{false};
+    return once;
+  }
   void grow() {
-    for (;;) leaked().push_back(std::vector<char>(16 * kMiB, 'x'));
+    // So that the failure can be reported: what a leak leaves of the process is chance.
+    auto reserve = std::make_unique<std::vector<char>>(4 * kMiB, 'x');
+    try {
+      for (;;) leaked().push_back(std::vector<char>(16 * kMiB, 'x'));
+    } catch (const std::bad_alloc&) {
+      reserve.reset();
+      throw;
+    }
   }
   static std::vector<std::vector<char>>& leaked() {
     static std::vector<std::vector<char>> all;
@@ -149,17 +166,25 @@ class Connection : public hyper::ProviderConnection {
   std::string describe_vm(hyper::Op, const std::string& vm) override {
     if (vm != "demo") throw hyper::Error(HYPER_NOTFOUND, "no VM '" + vm + "'");
     if (ways_("hang-in-describe")) ways_.wait();
+    if (ways_("environment"))
+      throw hyper::Error(HYPER_NOTFOUND, "it sees " + seen("HOME") + seen("LIAR_HINT") +
+                                             seen("OTHER_PLUGINS_PASSWORD") + seen("LC_ALL"));
+    const bool stream = ways_("short-stream") || ways_("honest-stream");
+    const std::string access = stream            ? R"("stream")"
+                               : ways_("access") ? R"("seek", "extents", "file")"
+                                                 : R"("seek", "extents", "stream")";
     return R"({"ref": "demo", "name": "demo", "disks": [{"id": "disk-0", "format": "raw", "capacity_bytes": )" +
-           std::to_string(ways_.length()) + R"(, "access": [)" +
-           (ways_("short-stream") || ways_("honest-stream") ? R"("stream")"
-                                                            : R"("seek", "extents", "stream")") +
-           "]}]}";
+           std::to_string(ways_.length()) + R"(, "content_id": "1", "access": [)" + access + "]}]}";
   }
   std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc&) override {
     return std::make_unique<Vm>(ways_);
   }
 
  private:
+  static std::string seen(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : std::string(name) + "=" + value + ";";
+  }
   const Ways ways_;
 };
 
