@@ -8,7 +8,7 @@ namespace hyperhost {
 namespace {
 
 constexpr uint64_t kPlace = 64u << 10;
-constexpr uint64_t kWindow = uint64_t{1} << 30;  // bytes a call of extents()
+constexpr uint64_t kClaimWindow = uint64_t{1} << 30;  // bytes a call of extents()
 constexpr std::size_t kByBytes = 64, kByClaims = 32;
 // Where a number of 31 or 32 bits ends.
 constexpr uint64_t kEdges[] = {uint64_t{1} << 31, uint64_t{1} << 32};
@@ -40,7 +40,7 @@ void pick(const SourceHandle& source, PlacePicker& picker, Operation& op) {
   const hyper_source& table = source.table();
   for (uint64_t at = 0; at < source.length();) {
     op.cancel().check();
-    const uint64_t length = std::min(kWindow, source.length() - at);
+    const uint64_t length = std::min(kClaimWindow, source.length() - at);
     Walk walk{picker, at, at + length, false, nullptr};
     const hyper_st status = table.extents(
         table.ctx, &op, 0, at, length,
