@@ -26,6 +26,11 @@ std::string seed_text(uint64_t seed) {
   return to_hex(bytes);
 }
 
+/// From now on it has neither extents nor memory to lend: every byte goes through read_at.
+void ignore_extents(SourceHandle& source) {
+  source.out()->flags &= ~(HYPER_SOURCE_EXTENTS | HYPER_SOURCE_BORROW);
+}
+
 bool rereadable(const std::shared_ptr<SourceHandle>& source) {
   return source != nullptr && source->can(HYPER_SOURCE_SEEK);
 }
@@ -142,7 +147,7 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
   const auto begin = std::chrono::steady_clock::now();
   std::shared_ptr<SourceHandle> again = open();
   if (again->can(HYPER_SOURCE_SEEK)) {
-    again->ignore_extents();
+    ignore_extents(*again);
   } else {
     const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
     again = stage_source(*again, place.string(), route_.file_name, op, [](uint64_t) {});
@@ -155,7 +160,7 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
                     " guest-visible bytes when it is read a second time, instead of " +
                     std::to_string(result_.virtual_size),
                 provider_text());
-  image->ignore_extents();
+  ignore_extents(*image);
   const std::string digest = content_digest(*image, op, 1, [&](uint64_t done) {
     on_progress_(Stage::kVerify, result_.virtual_size + done, 2 * result_.virtual_size);
   });

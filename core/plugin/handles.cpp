@@ -107,10 +107,6 @@ void SourceHandle::validate(const std::string& what) const {
     throw Error(Code::kFail, what + " opened a source with a limit of 0");
 }
 
-void SourceHandle::ignore_extents() {
-  table_.flags &= ~(HYPER_SOURCE_EXTENTS | HYPER_SOURCE_BORROW);
-}
-
 void SourceHandle::serialize(const Plugin& plugin, const SourceHandle* reads_from) {
   if (!plugin.serial()) return;
   gate_ =

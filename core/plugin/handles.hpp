@@ -39,8 +39,6 @@ class SourceHandle {
   nlohmann::json finish(Operation& op) const;
   /// Checks what an opener filled in: slots that its flags promise, sane limits.
   void validate(const std::string& what) const;
-  /// From now on it has neither extents nor memory to lend: every byte goes through read_at.
-  void ignore_extents();
   /// From now on each call holds the plugin's lock, where the plugin takes one call at a time.
   /// reads_from: the source that this one reads, or null.
   void serialize(const Plugin& plugin, const SourceHandle* reads_from = nullptr);

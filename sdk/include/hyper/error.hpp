@@ -131,16 +131,6 @@ inline hyper_st report(hyper_op* op, const Error& error) noexcept {
   return error.status() < 0 ? error.status() : HYPER_FAIL;
 }
 
-/// What the standard library threw, with the status of its errno; its text says what failed.
-inline Error system_failure(const std::system_error& error) {
-  const std::error_condition condition = error.code().default_error_condition();
-  if (condition.category() != std::generic_category())
-    return Error(HYPER_FAIL, "internal error of the plugin", error.what());
-  Error out(status_of_errno(condition.value()), error.what());
-  out.native(condition.value());
-  return out;
-}
-
 /// Runs f at the boundary: whatever it throws becomes a reported diagnostic and a status.
 template <class F>
 hyper_st guard(hyper_op* op, F&& f) noexcept {
@@ -154,8 +144,6 @@ hyper_st guard(hyper_op* op, F&& f) noexcept {
       return report(op, error);
     } catch (const std::bad_alloc&) {
       return report(op, Error(HYPER_FAIL, "out of memory"));
-    } catch (const std::system_error& error) {
-      return report(op, system_failure(error));
     } catch (const std::exception& error) {
       return report(op, Error(HYPER_FAIL, "internal error of the plugin", error.what()));
     } catch (...) {

@@ -11,7 +11,6 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -64,8 +63,6 @@ class Disk : public hyper::Source {
   void read_at(hyper::Op, uint64_t offset, void* buf, uint64_t len) override {
     if (ways_("exit")) std::_Exit(0);
     if (ways_("crash")) std::abort();
-    if (ways_("system-error"))
-      throw std::system_error(ENOSPC, std::generic_category(), "the cache");
     if (ways_("grow")) grow();
     if (ways_("racy")) offset = shared_position(offset);
     if (ways_("changes") && offset >= 56 * kMiB && !changed().exchange(true))
