@@ -79,7 +79,7 @@ CaseResult run_child(const Settings& settings, const Case& one, const std::strin
   bool done = false;
   std::deque<std::string> log;
   const auto begin = std::chrono::steady_clock::now();
-  ChildProcess child(argv);
+  ChildProcess child(argv, -1, {"*"});  // a plugin that is tried sees what the user gave it
   const int seconds = settings.seconds != 0 ? settings.seconds : one.seconds;
   const Fd timer = deadline(seconds);
   const bool in_time = read_lines(child, timer.get(), [&](int stream, const std::string& line) {

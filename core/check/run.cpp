@@ -18,6 +18,7 @@
 #include "core/check/resources.hpp"
 #include "core/plugin/elf_section.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
+#include "core/plugin/registry.hpp"
 
 namespace hyperhost::check {
 namespace {
@@ -162,8 +163,9 @@ Plugin& Run::plugin() {
     at("start()");
     try {
       const std::string id = manifest().value("id", "");
-      plugin_ = settings_.isolated ? isolation::load_isolated(settings_.file, id)
-                                   : Plugin::load(settings_.file, id, watching_host(*this));
+      plugin_ = settings_.isolated
+                    ? isolation::load_isolated(settings_.file, id, {0, environment_of(manifest())})
+                    : Plugin::load(settings_.file, id, watching_host(*this));
     } catch (const Error& error) {
       stop(error.what());
     }

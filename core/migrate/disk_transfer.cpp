@@ -76,10 +76,25 @@ void DiskTransfer::describe(const SourceHandle& delivered) {
   result_.notes = route_.notes;
 }
 
+/// A provider may open a disk in another way than it described: it falls back to what works.
+bool DiskTransfer::must_stage(const SourceHandle& delivered) const {
+  if (route_.staged || !route_.converted || route_.disk.blank) return route_.staged;
+  return (route_.need == "file" && !delivered.can(HYPER_SOURCE_FILE)) ||
+         (route_.need == "seek" && !delivered.can(HYPER_SOURCE_SEEK));
+}
+
+std::string DiskTransfer::provider_text() const {
+  return "provider '" + session_.provider_plugin(job_.provider) + "'";
+}
+
 std::shared_ptr<SourceHandle> DiskTransfer::staged(const std::shared_ptr<SourceHandle>& delivered,
                                                    const std::filesystem::path& directory,
                                                    Operation& op) {
-  if (!route_.staged) return delivered;
+  if (!must_stage(*delivered)) return delivered;
+  if (!route_.staged)
+    result_.notes.push_back("staged: " + provider_text() +
+                            " opened the disk without the access that it had described");
+  result_.staged = true;
   const auto begin = Instant::now();
   const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
   auto out = stage_source(*delivered, place.string(), route_.file_name, op, [&](uint64_t bytes) {
@@ -117,17 +132,21 @@ std::shared_ptr<SourceHandle> DiskTransfer::decoded(std::shared_ptr<SourceHandle
   return image;
 }
 
-void DiskTransfer::run(const std::shared_ptr<SourceHandle>& delivered,
-                       const std::filesystem::path& directory, Operation& op) {
+void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& directory,
+                       Operation& op) {
+  // `delivered` stays open until the result is verified: finish() needs it.
+  std::shared_ptr<SourceHandle> delivered = open();
   describe(*delivered);
   token_ = nullptr;
-  // `delivered` stays open to the end: finish() needs it.
-  const std::shared_ptr<SourceHandle> source =
-      decoded(staged(delivered, directory, op), directory, op);
+  std::shared_ptr<SourceHandle> source = decoded(staged(delivered, directory, op), directory, op);
   try {
     pass(delivered, *source, op);
     if (route_.converted && job_.verify_export != Verify::kNone && sink_->can(HYPER_SINK_READBACK))
       verify(sink_->reopen(op, length_), source, op);
+    source.reset();
+    delivered.reset();
+    if (route_.converted && job_.verify_export == Verify::kSource)
+      verify_source(open, directory, op);
     record_written(op);
   } catch (const Error& failure) {
     leave(failure.code(), op);
@@ -147,7 +166,9 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   else
     copy(source, op);
   result_.convert_duration = Instant::now() - begin;
+  check_zeros(*delivered, source, op);
   finish_source(*delivered, op);
+  result_.proven = {"delivered"};
 }
 
 void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
@@ -161,6 +182,7 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   length_ = copied.bytes;
   result_.target_checksum = result_.source_checksum = copied.checksum;
   result_.virtual_size = route_.disk.capacity_bytes;
+  if (result_.source_format == "raw") check_length(copied.bytes);
 }
 
 void DiskTransfer::convert(const SourceHandle& source, Operation& op) {
@@ -213,6 +235,7 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
   const std::string& id = route_.disk.id;
   nlohmann::json request = route_.request;
   request["source"]["format"] = source.format().empty() ? result_.source_format : source.format();
+  if (!source.can(HYPER_SOURCE_SEEK)) request["source"]["access"] = {"stream"};
   if (!decoded_by_.empty()) {
     request["source"] = {{"format", "raw"}, {"length", source.length()}, {"access", {"seek"}}};
     if (source.can(HYPER_SOURCE_FILE)) request["source"]["access"].push_back("file");

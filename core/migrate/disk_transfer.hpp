@@ -36,11 +36,12 @@ class DiskTransfer {
   /// Takes over a disk that an earlier attempt has written whole. False: there is none, or it
   /// cannot be used.
   bool adopt(Operation& op);
-  /// One pass: reads `delivered` (the disk as its provider opened it), writes the sink, verifies.
-  /// directory: where a staged copy goes unless the job says another place. On error everything
-  /// written is removed, except what the log recorded for a later resume.
-  void run(const std::shared_ptr<SourceHandle>& delivered, const std::filesystem::path& directory,
-           Operation& op);
+  /// Opens the disk as its provider delivers it.
+  using OpenSource = std::function<std::shared_ptr<SourceHandle>()>;
+  /// One pass: reads what `open` opens, writes the sink, verifies. directory: where a staged copy
+  /// goes unless the job says another place. On error everything written is removed, except what
+  /// the log recorded for a later resume.
+  void run(const OpenSource& open, const std::filesystem::path& directory, Operation& op);
   /// Gives the object its name, unless it has it; the result has its path and size afterwards.
   void commit(const std::filesystem::path& directory, Operation& op);
   /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
@@ -60,6 +61,7 @@ class DiskTransfer {
  private:
   struct Token;
   void describe(const SourceHandle& delivered);
+  bool must_stage(const SourceHandle& delivered) const;
   std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op);
   /// The source as the converter gets it: a format that it does not read becomes a raw disk.
@@ -73,10 +75,16 @@ class DiskTransfer {
   /// True: the sink continues where the record's checkpoint was taken.
   bool reopen_at_checkpoint(const ResumeRecord& record, Operation& op);
   nlohmann::json call_converter(const SourceHandle& source, Operation& op);
+  std::string provider_text() const;
   void check_size() const;
+  void check_length(uint64_t bytes) const;
+  void check_zeros(const SourceHandle& delivered, const SourceHandle& source, Operation& op);
   void finish_source(const SourceHandle& delivered, Operation& op);
   void verify(const std::shared_ptr<SourceHandle>& written,
               const std::shared_ptr<SourceHandle>& source, Operation& op);
+  void check_resumed(const SourceHandle& source, const SourceHandle& target, Operation& op);
+  void add_proof(const std::string& level);
+  void verify_source(const OpenSource& open, const std::filesystem::path& directory, Operation& op);
   void record_written(Operation& op);
   void leave(Code why, Operation& op);
 

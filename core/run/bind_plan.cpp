@@ -8,6 +8,7 @@
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
+#include "core/plugin/answer_limit.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/run/bind_destination.hpp"
 #include "core/run/watchers.hpp"
@@ -28,6 +29,8 @@ class Binder {
     try {
       if (!spec.isolation.empty())
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
+      if (spec.worker_memory != 0)
+        registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -293,17 +296,20 @@ std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator&
     Operation op = orchestrator.session().operation("inventory", cancel);
     std::size_t matches = 0;
     try {
-      orchestrator.session()
-          .provider(spec->provider, op)
-          .list_vms(op, spec->vm_name, [&](const nlohmann::json& vm) {
-            const std::string name = vm.value("name", "");
-            MigrationConfig config = bound.migrations[i];
-            config.vm_name = vm.value("ref", name);
-            if (config.vm_name.empty()) return;
-            ++matches;
-            const std::string shown = name.empty() ? config.vm_name : name;
-            add(std::move(config), spec, shown);
-          });
+      Session& session = orchestrator.session();
+      within(session.services().answer_timeout, "provider '" + spec->provider + "'", op,
+             [&](Operation& limited) {
+               session.provider(spec->provider, limited)
+                   .list_vms(limited, spec->vm_name, [&](const nlohmann::json& vm) {
+                     const std::string name = vm.value("name", "");
+                     MigrationConfig config = bound.migrations[i];
+                     config.vm_name = vm.value("ref", name);
+                     if (config.vm_name.empty()) return;
+                     ++matches;
+                     const std::string shown = name.empty() ? config.vm_name : name;
+                     add(std::move(config), spec, shown);
+                   });
+             });
       if (matches == 0)
         throw Error(Code::kNotFound,
                     "'" + spec->vm_name + "' matches no VM of provider '" + spec->provider + "'",

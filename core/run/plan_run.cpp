@@ -48,8 +48,10 @@ PlanStatus PlanRun::prepare(bool only_check) {
   if (only_check) bound_.orchestrator.enable_audit_logging = false;  // it would make a file
   try {
     open_state(only_check);
+    SessionServices services{state_, state_};
+    services.answer_timeout = plan_->batch.answer_timeout;
     orchestrator_ = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_,
-                                                            SessionServices{state_, state_});
+                                                            std::move(services));
   } catch (const Error& failure) {
     keep(failure);
     return PlanStatus::kCannotRun;

@@ -149,7 +149,7 @@ class Packages(unittest.TestCase):
 
     CASES = ((["hyperhost", "plu"], {"plugins"}), (["hyperhost", "plugins", ""], {"list", "info", "check", "new"}),
              (["hyperhost", "--output", ""], {"text", "json"}), (["hyperhost", "--output", "json", "plugins", "ch"], {"check"}),
-             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent"}))
+             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent", "source"}))
 
     def test_bash_completes(self):
         script = self.root / "usr/share/bash-completion/completions/hyperhost"

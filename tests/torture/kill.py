@@ -115,8 +115,8 @@ class Round:
     def environment(self):
         env = {**os.environ, "HYPERHOST_STATE_DIR": str(self.state), **(self.server.env if self.server else {})}
         if self.power:
-            env.update(power_cut.loaded(SHIM, FAULTY_SHADOW=str(self.shadow),
-                                        FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
+            env.update(power_cut.loaded(SHIM, HYPERHOST_FAULTY_SHADOW=str(self.shadow),
+                                        HYPERHOST_FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
         return env
 
     def start(self):

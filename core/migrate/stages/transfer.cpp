@@ -95,7 +95,11 @@ void Transfer::announce(VmRun& run) {
   }
   run.stages.announce(Stage::kExport, known ? source_bytes : 0, how);
   run.stages.announce(Stage::kConvert, run.result.total_size, run.job.converter.plugin);
-  run.stages.announce(Stage::kVerify, run.result.total_size, verify_name(run.job.verify_export));
+  const uint64_t passes = run.job.verify_export == Verify::kSource ? 2 : 1;
+  run.stages.announce(Stage::kVerify, passes * run.result.total_size,
+                      verify_name(run.job.verify_export));
+  // A disk that is written straight into the store begins it.
+  if (run.job.upload_to_cloud) run.stages.announce(Stage::kUpload, 0, run.job.cloud_destination);
   run.stages.begin(Stage::kExport);
 }
 
@@ -131,7 +135,8 @@ void Transfer::close_source(VmRun& run, std::unique_ptr<ProviderVmHandle>& vm, h
     vm->close(op, outcome);
   } catch (const Error& failure) {
     Diagnostic diagnostic = failure.diagnostic();
-    diagnostic.detail = "something may be left at the source: " + diagnostic.detail;
+    diagnostic.detail = "something may be left at the source" +
+                        (diagnostic.detail.empty() ? "" : ": " + diagnostic.detail);
     run.warn(Error(diagnostic), "export");
   }
   vm.reset();

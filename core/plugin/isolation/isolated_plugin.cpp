@@ -19,7 +19,8 @@ constexpr std::size_t kMostIsolated = 32;  // plugins at once
 
 class Isolated {
  public:
-  Isolated(std::string path, std::string id) : path_(std::move(path)), id_(std::move(id)) {}
+  Isolated(std::string path, std::string id, WorkerSettings settings)
+      : path_(std::move(path)), id_(std::move(id)), settings_(std::move(settings)) {}
   const std::string& id() const { return id_; }
 
   /// The running worker. Starts a new one if none runs.
@@ -27,13 +28,14 @@ class Isolated {
     const std::lock_guard lock(mutex_);
     if (!worker_ || worker_->gone()) {
       worker_.reset();
-      worker_ = WorkerProcess::start(path_, id_);
+      worker_ = WorkerProcess::start(path_, id_, settings_);
     }
     return worker_;
   }
 
  private:
   const std::string path_, id_;
+  const WorkerSettings settings_;
   std::mutex mutex_;
   std::shared_ptr<WorkerProcess> worker_;
 };
@@ -226,9 +228,10 @@ PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...
 
 }  // namespace
 
-std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id) {
+std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id,
+                                      WorkerSettings settings) {
   static_cast<void>(host_table());  // the proxies report to it
-  const auto plugin = std::make_shared<Isolated>(path, id);
+  const auto plugin = std::make_shared<Isolated>(path, id, std::move(settings));
   const nlohmann::json facts = plugin->worker()->facts();
   std::size_t number = 0;
   {

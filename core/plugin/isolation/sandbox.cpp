@@ -120,4 +120,12 @@ std::string drop_privileges() {
   return done;
 }
 
+void limit_memory([[maybe_unused]] uint64_t bytes) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (bytes == 0) return;
+  const rlimit limit{bytes, bytes};
+  ::setrlimit(RLIMIT_DATA, &limit);  // fails where the user's own limit is lower: that one holds
+#endif
+}
+
 }  // namespace hyperhost::isolation

@@ -82,7 +82,9 @@ hyper_st validate(Incoming& call) {
 }
 
 /// Loads and starts the plugin. The answer has its version and interfaces as JSON.
-hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id) {
+hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::string& id,
+               uint64_t memory) {
+  limit_memory(memory);
   plugin = Plugin::load(file, id, worker_host(*peer));
   nlohmann::json interfaces = nlohmann::json::array();
   if (plugin->provider() != nullptr) interfaces.push_back(HYPER_IFACE_PROVIDER);
@@ -143,7 +145,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
                  const std::string& id) {
   Frame answer;
   if (request.verb == Verb::kStart) {
-    answer.status = start(lane, answer, file, id);
+    answer.status = start(lane, answer, file, id, request.a);
     return answer;
   }
   if (!plugin) throw Error(Code::kFail, "the plugin is not started");

@@ -75,18 +75,21 @@ const char* level_name() {
 
 }  // namespace
 
-std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path,
-                                                    const std::string& id) {
-  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id));
+std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path, const std::string& id,
+                                                    const WorkerSettings& settings) {
+  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id, settings));
   Operation op("plugin " + id, CancelSource::create());
   Call call(*made->peer_, Verb::kStart, 0, &op);
+  call.request.a = settings.memory;
   op.check(call.go(), "plugin '" + id + "': start");
   made->facts_ = parse_object(PayloadReader(call.lane(), call.answer).text(),
                               "the worker of plugin '" + id + "'");
   return made;
 }
 
-WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : id_(id) {
+WorkerProcess::WorkerProcess(const std::string& path, const std::string& id,
+                             const WorkerSettings& settings)
+    : id_(id), memory_(settings.memory) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     throw errno_error(errno, "make a socket for a plugin's worker");
@@ -95,7 +98,7 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
   child_ = std::make_unique<ChildProcess>(
       std::vector<std::string>{worker_program(), "--log-level", level_name(), "plugins", "serve",
                                path, id},
-      theirs.get());
+      theirs.get(), settings.environment);
   const BlockedSignals blocked;
   reader_ = std::thread([this] {
     read_lines(*child_, -1, [this](int, const std::string& line) {
@@ -157,14 +160,15 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
     if (::waitid(P_PID, static_cast<id_t>(child_->pid()), &info, WEXITED | WNOWAIT | WNOHANG) ==
             0 &&
         info.si_pid != 0)
-      ended_ = info.si_code == CLD_EXITED ? "exit status " + std::to_string(info.si_status)
-                                          : signal_text(info.si_status);
+      ended_ = info.si_code != CLD_EXITED ? "crashed in its process: " + signal_text(info.si_status)
+               : info.si_status == 0
+                   ? "ended its process: it called exit(0)"
+                   : "crashed in its process: exit status " + std::to_string(info.si_status);
     else
-      ended_ = "it closed the conversation";
+      ended_ = "crashed in its process: it closed the conversation";
   }
   std::string text = "the plugin '" + id_ + "' " +
-                     (killed_.empty() ? "crashed in its process: " + ended_
-                                      : "was killed in its process: " + killed_);
+                     (killed_.empty() ? ended_ : "was killed in its process: " + killed_);
   if (!last_lines_.empty()) {
     text += "\nits last lines:";
     for (const std::string& line : last_lines_) text += "\n  " + line;
@@ -173,11 +177,15 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
 }
 
 namespace {
-void report(const hyper_host& host, Operation* op, PayloadReader& in) {
+/// memory: the worker's limit; 0 = none.
+void report(const hyper_host& host, Operation* op, PayloadReader& in, uint64_t memory) {
   int64_t numbers[5];
   in.bytes(numbers, sizeof numbers);
   std::string texts[5];
   for (std::string& text : texts) text = in.text();
+  if (memory != 0 && texts[0] == "out of memory" && texts[2].empty())
+    texts[2] = "its process may use " + std::to_string(memory >> 20) +
+               " MiB; isolation: {memory: SIZE} sets another limit";
   hyper_diag diag{};
   diag.size = sizeof diag;
   diag.severity = static_cast<int32_t>(numbers[0]);
@@ -206,7 +214,7 @@ Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
     return answer;
   switch (request.verb) {
     case Verb::kReport:
-      report(host, op, call.in);
+      report(host, op, call.in, memory_);
       break;
     case Verb::kLog: {
       const std::string message = call.in.text();

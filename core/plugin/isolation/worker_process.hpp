@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "core/os/child_process.hpp"
+#include "core/plugin/isolation/isolated_plugin.hpp"
 #include "core/plugin/isolation/peer.hpp"
 
 namespace hyperhost::isolation {
@@ -20,7 +21,8 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
  public:
   /// Starts the process and the plugin in it. Throws Error with the plugin's report, or the reason
   /// why the process did not start.
-  static std::shared_ptr<WorkerProcess> start(const std::string& path, const std::string& id);
+  static std::shared_ptr<WorkerProcess> start(const std::string& path, const std::string& id,
+                                              const WorkerSettings& settings);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
@@ -32,12 +34,13 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   const nlohmann::json& facts() const { return facts_; }
 
  private:
-  WorkerProcess(const std::string& path, const std::string& id);
+  WorkerProcess(const std::string& path, const std::string& id, const WorkerSettings& settings);
   std::pair<hyper_st, std::string> why_gone();
   Frame serve(const Frame& request, Lane& lane);
   void kill(const std::string& why);
 
   const std::string id_;
+  const uint64_t memory_;  ///< its limit; 0 = none
   std::mutex mutex_;
   std::deque<std::string> last_lines_;
   std::string killed_, ended_;
