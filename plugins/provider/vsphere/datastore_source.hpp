@@ -19,8 +19,9 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
 
 /// Whether transport: auto reads the VM's disks so. A lease leaves out what is zero; ranges leave
 /// out what is not allocated, where change tracking tells, and go on where a killed run ended. A
-/// running VM's files are locked on current hosts. Independent disks are in no export.
-bool ranges_pay(const VmInfo& vm);
+/// running VM's files are locked on current hosts. Independent disks are in no export, and not
+/// every server exports templates.
+bool ranges_pay(const VmInfo& vm, const VmOptions& options);
 
 class DatastoreSource final : public Source {
  public:
@@ -36,7 +37,7 @@ class DatastoreSource final : public Source {
   /// locked, not there, or of another size than the disk. watch.check is called now and then (the
   /// option check_interval), after an error, and in finish(); any thread.
   DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
-                  Watch watch, Op op);
+                  bool skip_unallocated, Watch watch, Op op);
   /// Until finish().
   void hold(HostSlots::Slot slot) { slot_ = std::move(slot); }
 

@@ -79,6 +79,8 @@ class Session {
   std::string cookie() const;
   std::string fingerprint() const;
   std::string key() const;
+  /// Who is logged in, as the server calls it.
+  std::string user() const;
   /// f(): after each renewal, before the new session is used. Set before calls are made.
   void on_renewed(std::function<void()> f) { renewed_ = std::move(f); }
 
@@ -97,7 +99,8 @@ class Session {
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
-              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall);
+              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall,
+              const std::string& header = {});
   Answer patiently(const char* method, const Ref& self, const std::string& args,
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
@@ -113,7 +116,7 @@ class Session {
   std::atomic<uint64_t> calls_{0};
 
   mutable std::mutex mutex_;  // of what follows
-  std::string cookie_, key_;
+  std::string cookie_, key_, user_;
   uint64_t generation_ = 0;  // logins so far
 
   std::mutex login_mutex_;

@@ -37,6 +37,12 @@ class OwnSnapshot {
 void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
                        const http::Cancel& cancel);
 
+/// Moves the snapshots that killed runs of ours left from vm.snapshots to vm.leftovers.
+void set_leftovers_apart(Session& session, VmInfo& vm, Op op);
+
+/// Removes them. Throws where one cannot be; the journal keeps it then.
+void remove_leftovers(Session& session, const VmInfo& vm, Op op);
+
 /// Removes the VM's snapshot of that name, if there is one; `ref`, where known, must be it. Returns
 /// once the VM's tree was read and does not have it.
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,

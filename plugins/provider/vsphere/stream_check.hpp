@@ -21,7 +21,8 @@ class StreamCheck {
   StreamCheck(const StreamCheck&) = delete;
   StreamCheck& operator=(const StreamCheck&) = delete;
 
-  /// Throws HYPER_CORRUPT as soon as the header is there and wrong.
+  /// Throws HYPER_CORRUPT as soon as the header is there and wrong, or more has come than the disk
+  /// can need.
   void feed(std::string_view bytes);
 
   struct Result {

@@ -45,7 +45,7 @@ void end_session(Session& session, const std::string& fingerprint, Op op) {
 }
 
 void end_lease(Session& session, const std::string& ref, Op op) {
-  if (ref.empty()) return;  // was never told; it expires
+  if (ref.empty()) return;  // it ends with its session, or expires
   try {
     session.call("HttpNfcLeaseAbort", {"HttpNfcLease", ref}, {}, "cannot end a lease", op);
   } catch (const Fault& fault) {
