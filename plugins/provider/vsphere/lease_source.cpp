@@ -9,8 +9,8 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr int kTries = 5;
-constexpr uint64_t kMostWait = 30'000'000'000;
+constexpr int kLeaseTries = 5;
+constexpr uint64_t kMostLeaseWait = 30'000'000'000;
 constexpr uint64_t kZerosASecond = 100u << 20;  // how fast a host reads what it does not send
 constexpr uint64_t kProgress = 1u << 20;        // ends a silence
 constexpr uint64_t kMostTail = 16u << 20;       // behind the last grain, of a small disk
@@ -81,8 +81,8 @@ http::Download LeaseSource::ask(http::Client& client, const std::string& url,
     if (download.status() == 401 || download.status() == 403 || download.status() == 404)
       error.hint("The lease's address is not valid any more: try again.").retryable();
     const bool busy = download.status() == 503 || download.status() == 502;
-    if (!busy || tries == kTries) throw error;
-    op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostWait));
+    if (!busy || tries == kLeaseTries) throw error;
+    op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostLeaseWait));
     wait *= 2;
   }
 }
