@@ -115,22 +115,39 @@ void PlanRun::find_unfinished_runs() {
 
 PlanStatus PlanRun::preflight(bool only_check) {
   const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
   for (const MigrationConfig& config : bound_.migrations) {
-    if (host_.cancel->cancelled()) return PlanStatus::kInterrupted;
+    if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
     VmRoute route = orchestrator_->preflight(config, host_.cancel);
     for (Diagnostic& finding : route.findings)
       if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
-    keep(route.findings);
+    found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
     for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
     if (only_check) routes_.push_back(std::move(route));
   }
+  if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
+  for (const auto& findings : found) keep(findings);
   keep(shared_directories());
-  return PlanStatus::kReady;
+  return host_.cancel->cancelled() ? PlanStatus::kInterrupted : PlanStatus::kReady;
+}
+
+/// A pattern takes what is there: a VM of it that cannot be migrated fails by itself, as long as
+/// another one can be.
+void PlanRun::let_others_run(std::vector<std::vector<Diagnostic>>& found) const {
+  if (std::all_of(found.begin(), found.end(), has_error)) return;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (!bound_.specs[i]->vm_is_pattern) continue;
+    for (Diagnostic& finding : found[i]) {
+      if (finding.severity != Severity::kError) continue;
+      finding.severity = Severity::kWarning;
+      finding.summary = "it will fail: " + finding.summary;
+    }
+  }
 }
 
 /// Two VMs by different references may have one name, which only their providers know.

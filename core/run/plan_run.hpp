@@ -84,6 +84,7 @@ class PlanRun {
   void open_state(bool only_check);
   void find_unfinished_runs();
   PlanStatus preflight(bool only_check);
+  void let_others_run(std::vector<std::vector<Diagnostic>>& found) const;
   std::vector<Diagnostic> shared_directories() const;
   void keep(const std::vector<Diagnostic>& more);
   void keep(const Error& failure);

@@ -26,6 +26,37 @@ PlanFlag option_flag(const std::string& flag, const std::string& prefix,
   return {flag, key, value};
 }
 
+std::string percent_decoded(const std::string& text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool code =
+        text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    out += code ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (code) i += 2;
+  }
+  return out;
+}
+
+/// https://USER:PASSWORD@HOST/sdk, as GOVC_URL may have it, in its parts. The password goes where
+/// GOVC_PASSWORD would be, so that the plan only names it.
+void split_login(std::string& endpoint, std::string& user) {
+  const std::size_t scheme = endpoint.find("://");
+  const std::size_t host = scheme == std::string::npos ? 0 : scheme + 3;
+  const std::size_t at = endpoint.rfind('@', endpoint.find_first_of("/?#", host));
+  if (at == std::string::npos || at < host) return;
+  const std::string login = endpoint.substr(host, at - host);
+  endpoint.erase(host, at + 1 - host);
+  const std::size_t colon = login.find(':');
+  if (user.empty()) user = percent_decoded(login.substr(0, colon));
+  if (colon != std::string::npos)
+    ::setenv("GOVC_PASSWORD", percent_decoded(login.substr(colon + 1)).c_str(), 0);
+}
+
 void add_source(const ExportFlags& flags, std::vector<PlanFlag>& plan) {
   const std::string provider = provider_of(flags);
   plan.push_back(text_flag("--provider", "providers.source.plugin", provider));
@@ -34,8 +65,10 @@ void add_source(const ExportFlags& flags, std::vector<PlanFlag>& plan) {
       plan.push_back(text_flag(flag, "providers.source." + std::string(key), value));
   };
   if (!flags.path.empty()) text("--path", "path", absolute_path(flags.path));
-  text("--endpoint", "endpoint", flags.endpoint);
-  text("--username", "username", flags.username);
+  std::string endpoint = flags.endpoint, user = flags.username;
+  split_login(endpoint, user);
+  text("--endpoint", "endpoint", endpoint);
+  text("--username", "username", user);
   if (!flags.password.empty())
     plan.push_back(secret_flag("--password", "providers.source.password", flags.password));
   else if (provider == kDefaultProvider && std::getenv("GOVC_PASSWORD") != nullptr)

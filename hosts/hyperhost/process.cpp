@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 #include <cerrno>
 #include <iostream>
@@ -10,6 +11,10 @@
 #include "hosts/hyperhost/context.hpp"
 
 namespace hyperhost {
+
+void keep_memory_private() {
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
 
 void secure_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd)

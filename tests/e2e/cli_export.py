@@ -4,6 +4,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import urllib.request
 
@@ -94,6 +95,19 @@ class Export(CliTest):
         self.assertIn("endpoint: \"https://vc.example/sdk\"", done.out)
         self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
         self.assertNotIn("geheim99", done.out)
+
+    def test_a_password_in_the_servers_address_is_not_in_the_plan(self):
+        done = self.export("-vm", "web", "-print-plan", env={"GOVC_URL": "https://ops%40lab:geheim%2f99@vc.example/sdk"})
+        self.assertIn("endpoint: \"https://vc.example/sdk\"", done.out)
+        self.assertIn("username: \"ops@lab\"", done.out)
+        self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
+        self.assertNotIn("geheim", done.out + done.err)
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            url = f"https://ops:geheim99@127.0.0.1:{closed.getsockname()[1]}"
+            done = self.export("-vm", "web", env={"GOVC_URL": url}, status=PREFLIGHT)
+        self.assertIn("cannot connect", done.err)  # the plan had all it needs
+        self.assertNotIn("geheim", done.out + done.err)
 
     def test_mistakes_name_the_flag(self):
         common = ("--path", self.package, "--vm", "sample-vm")

@@ -45,6 +45,8 @@ class Connection final : public ProviderConnection {
   void owe_session(const std::string& task_id, Op op);
 
  private:
+  VmInfo read(const Ref& vm, Op op);
+
   Session session_;
   Names names_;
   VmIndex index_;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kSector = 512;
 constexpr int kTries = 6;
+constexpr int kWholeRange = 5;  // times the longest stall: a range that trickles ends, too
 constexpr uint64_t kMostWait = 30'000'000'000;
 constexpr std::size_t kMostAreas = 1u << 20;  // 16 MiB of memory; the rest counts as allocated
 
@@ -47,21 +48,24 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 
 std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk) {
   if (disk.backing != "VirtualDiskFlatVer2BackingInfo") return "its backing is " + disk.backing;
-  if (!vm.snapshots.empty() || disk.has_parent) return "the VM has snapshots";
+  if (!vm.snapshots.empty()) return "the VM has snapshots";
+  if (!vm.leftovers.empty()) return std::nullopt;  // seen once those are removed
+  if (disk.has_parent) return "the VM has snapshots";
   if (!disk.flat_extent) return "its datastore keeps no flat file of it";
   if (disk.capacity == 0 || disk.capacity % kSector != 0)
     return "the server does not report its size";
   return std::nullopt;
 }
 
-bool ranges_pay(const VmInfo& vm) {
+bool ranges_pay(const VmInfo& vm, const VmOptions& options) {
   if (vm.power != "off") return false;
-  return vm.change_tracking || std::any_of(vm.disks.begin(), vm.disks.end(),
-                                           [](const Disk& disk) { return disk.independent(); });
+  return (vm.change_tracking && options.skip_unallocated) || vm.is_template ||
+         std::any_of(vm.disks.begin(), vm.disks.end(),
+                     [](const Disk& disk) { return disk.independent(); });
 }
 
 DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk,
-                                 const Ref& snapshot, Watch watch, Op op)
+                                 const Ref& snapshot, bool skip_unallocated, Watch watch, Op op)
     : session_(session),
       what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
       datacenter_(vm.datacenter),
@@ -70,7 +74,7 @@ DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk&
       watch_(std::move(watch)),
       next_check_(ticks() + session.settings().check_interval.count()) {
   probe(op);
-  find_areas(vm, disk, snapshot, op);
+  if (skip_unallocated) find_areas(vm, disk, snapshot, op);
 }
 
 /// twice: some vCenters want the names of datacenter and datastore encoded twice.
@@ -104,6 +108,7 @@ void DatastoreSource::probe(Op op) {
 std::optional<uint64_t> DatastoreSource::read(uint64_t offset, void* buf, uint64_t len, Op op) {
   http::Request request;
   request.url = url_;
+  request.time_limit = kWholeRange * session_.settings().http.stall_timeout;
   uint64_t wait = 250'000'000;
   bool renewed = false;
   for (int tries = 1;; ++tries) {

@@ -20,8 +20,9 @@ std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
 
 /// Whether `transport: auto` reads the VM's disks this way. A lease leaves out zeros. Ranges leave
 /// out unallocated areas, if change tracking reports them, and can resume after a killed run.
-/// Current hosts lock the files of a running VM. No export contains independent disks.
-bool ranges_pay(const VmInfo& vm);
+/// Current hosts lock the files of a running VM. No export contains independent disks, and not
+/// every server exports templates.
+bool ranges_pay(const VmInfo& vm, const VmOptions& options);
 
 class DatastoreSource final : public Source {
  public:
@@ -37,7 +38,7 @@ class DatastoreSource final : public Source {
   /// file is locked, missing, or of another size than the disk. Calls watch.check at every
   /// check_interval (the option), after an error, and in finish(), on any thread.
   DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
-                  Watch watch, Op op);
+                  bool skip_unallocated, Watch watch, Op op);
   /// Keeps the slot until finish().
   void hold(HostSlots::Slot slot) { slot_ = std::move(slot); }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "session.hpp"
 
@@ -23,6 +24,9 @@ class Debt {
   /// Takes over the oldest entry of that kind that killed runs left open for that VM. Settles the
   /// others, which name the same change.
   static std::optional<Debt> taken_over(Session& session, const char* kind, const Ref& vm, Op op);
+  /// Every entry of that kind for that VM that killed runs left open, the oldest first: this run's
+  /// from now on.
+  static std::vector<Debt> all_taken_over(Session& session, const char* kind, const Ref& vm, Op op);
   Debt(Debt&& other) noexcept : entry_(other.entry_), json_(std::move(other.json_)) {
     other.entry_ = 0;
   }
@@ -48,6 +52,10 @@ class Debt {
   uint64_t entry_ = 0;  // 0 = settled
   nlohmann::ordered_json json_;
 };
+
+/// The member `key` of each entry of that kind for that VM that killed runs left open.
+std::vector<std::string> left_open(Session& session, const char* kind, const Ref& vm,
+                                   const char* key, Op op);
 
 /// Whether the journal's entry belongs to this server.
 bool is_of(const Session& session, const nlohmann::ordered_json& entry);

@@ -17,12 +17,16 @@ struct Endpoint {
   std::string base() const { return "https://" + authority; }
 };
 
+/// ASCII only.
+std::string lower(std::string text);
+
 /// "host", "https://host:port", "https://host/sdk". Throws HYPER_CONFIG for anything else.
 Endpoint parse_endpoint(const std::string& written);
 
 struct Settings {
   Endpoint endpoint;
   std::string username, password;
+  std::string token;  ///< a SAML assertion instead of both
   http::Settings http;
   uint32_t streams_per_host = 4, datastore_connections = 4;
   std::chrono::nanoseconds check_interval = std::chrono::minutes(1);
@@ -38,6 +42,7 @@ struct VmOptions {
   uint64_t shutdown_timeout_ns = 300'000'000'000;
   bool power_off_at_last = false;
   bool restore_power = false;
+  bool skip_unallocated = true;
 };
 
 VmOptions vm_options_from(const Doc& config);

@@ -18,7 +18,8 @@ constexpr Known kKnown[] = {
     {"InvalidLogin", HYPER_AUTH, false,
      "Check username and password, and that the account is not locked: servers lock one after a "
      "few "
-     "refused logins. The same password is not tried again for five minutes."},
+     "refused logins. The same password is not tried again for five minutes. A token may have "
+     "expired."},
     {"NoPermission", HYPER_AUTH, false,
      "Give the user the privilege named here; the plugin's README lists all that are needed."},
     {"NotAuthenticated", HYPER_IO, true, "The session ended; the next try logs in again."},
@@ -53,9 +54,9 @@ const Known* known(const std::string& kind) {
 
 std::string detail_of(const std::string& kind, const std::string& message,
                       const std::string& more) {
-  std::string out = kind.empty() ? std::string("unnamed fault") : kind;
-  if (!message.empty()) out += ": " + message.substr(0, 1000);
-  if (!more.empty()) out += " (" + more.substr(0, 300) + ")";
+  std::string out = kind.empty() ? std::string("unnamed fault") : shown_text(kind, 100);
+  if (!message.empty()) out += ": " + shown_text(message, 1000);
+  if (!more.empty()) out += " (" + shown_text(more, 300) + ")";
   return out;
 }
 

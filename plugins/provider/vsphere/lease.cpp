@@ -6,12 +6,18 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kLeaseBusy = std::chrono::seconds(60);
+constexpr auto kLeaseReady = std::chrono::minutes(10);  // of a VM with many disks or a long chain
 constexpr auto kMostBetween = std::chrono::seconds(30);
 
 std::string after_last(const std::string& text, char separator) {
   const std::size_t at = text.rfind(separator);
   return at == std::string::npos ? text : text.substr(at + 1);
+}
+
+/// For the journal: a reference such as "session[KEY]ID" ends with its session, whose key is none
+/// of the journal's business.
+std::string nameable(const Ref& lease) {
+  return lease.id.rfind("session[", 0) == 0 ? std::string() : lease.id;
 }
 
 }  // namespace
@@ -45,12 +51,12 @@ void Lease::start(const char* method, const Ref& self, std::chrono::nanoseconds 
     debt_.settle(op);
     throw;
   }
-  debt_.name(ref_.id, op);
+  debt_.name(nameable(ref_), op);
 }
 
 void Lease::wait_until_ready(Op op) {
   const std::string what = "the server gives no lease to export '" + vm_name_ + "'";
-  const auto until = std::chrono::steady_clock::now() + kLeaseBusy;
+  const auto until = std::chrono::steady_clock::now() + kLeaseReady;
   std::chrono::nanoseconds wait = std::chrono::milliseconds(50);
   for (;;) {
     std::optional<Retrieved> got;

@@ -29,6 +29,7 @@ class LeaseSource final : public Source {
  private:
   http::Download ask(http::Client& client, const std::string& url, const std::string& cookie,
                      Op op);
+  std::string_view next_piece(Op op);
   std::string verify(const StreamCheck::Result& sums, Op op);
 
   std::shared_ptr<Lease> lease_;  // null after this source left it
@@ -38,6 +39,8 @@ class LeaseSource final : public Source {
   StreamCheck check_;
   std::unique_ptr<http::Download> download_;
   uint64_t received_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> silent_since_;  // the first of its stalls
+  uint64_t received_then_ = 0;
   bool ended_ = false;
 };
 

@@ -20,6 +20,10 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
       options_(options),
       task_id_(std::move(task_id)),
       contents_(std::move(contents)) {
+  if (!vm_.leftovers.empty() && options_.transport == VmOptions::Transport::kDatastore) {
+    remove_leftovers(connection_.session(), vm_, op);  // they hide the files that are to be read
+    vm_ = read_vm(connection_.session(), connection_.names(), vm_.ref, op);
+  }
   check_contents(vm_, op);
   try {
     power_.emplace(connection_.session(), vm_, task_id_, options_, op);
@@ -123,7 +127,7 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
 /// the files blocks a lease, so all disks of a VM use the same transport.
 std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op) {
   const bool must = options_.transport == VmOptions::Transport::kDatastore;
-  if (!must && (!ranges_pay(vm_) || connection_.by_lease(vm_.ref))) return nullptr;
+  if (!must && (!ranges_pay(vm_, options_) || connection_.by_lease(vm_.ref))) return nullptr;
   std::string why;
   for (const Disk& one : vm_.disks)
     if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
@@ -137,9 +141,10 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
   }
   if (why.empty()) {
     try {
-      auto source = std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
-                                                      watch(disk, must), op);
-      if (must || source->areas_known() || disk.independent()) {
+      auto source =
+          std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
+                                            options_.skip_unallocated, watch(disk, must), op);
+      if (must || source->areas_known() || disk.independent() || vm_.is_template) {
         source->hold(std::move(slot));
         return source;
       }
@@ -204,8 +209,13 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
   try {
     made = open();
   } catch (const Fault& fault) {
-    if (fault.passing() && alive && alive->join()) return alive;
-    // The server has no ExportVm, or the VM is a template or suspended.
+    // Servers refuse a second lease by many a fault; the first one has all disks.
+    if (alive && alive->join()) return alive;
+    if (vm_.is_template)
+      throw Error(fault.status(), "the template '" + vm_.name + "' cannot be exported",
+                  fault.detail())
+          .hint("Clone it to a VM, or convert it to one.");
+    // The server has no ExportVm, or the VM is suspended.
     const bool another_way = fault.is("NotSupported") || fault.is("MethodNotFound") ||
                              fault.is("InvalidPowerState") || fault.is("InvalidRequest");
     if (!another_way || snapshot_) throw;

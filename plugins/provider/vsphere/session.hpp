@@ -79,6 +79,8 @@ class Session {
   std::string cookie() const;
   std::string fingerprint() const;
   std::string key() const;
+  /// The logged-in user's name, as the server reports it.
+  std::string user() const;
   /// Calls f() after each renewal, before any thread uses the new session. Set it before the first
   /// call.
   void on_renewed(std::function<void()> f) { renewed_ = std::move(f); }
@@ -98,7 +100,8 @@ class Session {
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
-              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall);
+              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall,
+              const std::string& header = {});
   Answer patiently(const char* method, const Ref& self, const std::string& args,
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
@@ -114,7 +117,7 @@ class Session {
   std::atomic<uint64_t> calls_{0};
 
   mutable std::mutex mutex_;  // of what follows
-  std::string cookie_, key_;
+  std::string cookie_, key_, user_;
   uint64_t generation_ = 0;  // logins so far
 
   std::mutex login_mutex_;

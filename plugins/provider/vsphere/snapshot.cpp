@@ -29,7 +29,7 @@ bool is_over(Session& session, const Ref& task, const http::Cancel& cancel) {
     return state == "success" || state == "error" ||
            (!kind.empty() && kind.find("createSnapshot") == std::string::npos);
   } catch (const Fault& fault) {
-    if (!fault.is("ManagedObjectNotSnapshot")) throw;  // servers forget tasks that have ended
+    if (!fault.is("ManagedObjectNotFound")) throw;  // servers forget tasks that have ended
     return true;
   }
 }
@@ -153,7 +153,7 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
       try {
         run_task(session, "RemoveSnapshot_Task", one.ref, args, what, cancel);
       } catch (const Fault& fault) {
-        if (!fault.is("ManagedObjectNotSnapshot")) throw;
+        if (!fault.is("ManagedObjectNotFound")) throw;
       }
     }
     if (!found) return;
@@ -161,6 +161,29 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
     if (std::any_of(left.begin(), left.end(), is_it))
       throw Fault(what, "InvalidState", "", "the VM still has it");
   });
+}
+
+void set_leftovers_apart(Session& session, VmInfo& vm, Op op) {
+  if (vm.snapshots.empty()) return;
+  const std::vector<std::string> names = left_open(session, "snapshot", vm.ref, "name", op);
+  const auto ours =
+      std::stable_partition(vm.snapshots.begin(), vm.snapshots.end(), [&](const Snapshot& one) {
+        return std::find(names.begin(), names.end(), one.name) == names.end();
+      });
+  vm.leftovers.assign(ours, vm.snapshots.end());
+  vm.snapshots.erase(ours, vm.snapshots.end());
+}
+
+void remove_leftovers(Session& session, const VmInfo& vm, Op op) {
+  for (Debt& debt : Debt::all_taken_over(session, "snapshot", vm.ref, op)) {
+    const std::string name = debt.at("name");
+    if (name.empty() || name != snapshot_name(debt.at("task_id"))) continue;
+    if (debt.at("ref").empty()) wait_for_creation(session, vm.ref, {"Task", debt.at("task")}, op);
+    remove_snapshot(session, vm.ref, debt.at("ref"), name, op);
+    debt.settle(op);
+    op.note(Error(HYPER_OK, "the snapshot '" + name + "', which a killed run left, is removed")
+                .at("vm/" + vm.name));
+  }
 }
 
 bool needs_consolidation(Session& session, const Ref& vm, const http::Cancel& cancel) {

@@ -39,6 +39,12 @@ class OwnSnapshot {
 void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
                        const http::Cancel& cancel);
 
+/// Moves the snapshots that killed runs of ours left from vm.snapshots to vm.leftovers.
+void set_leftovers_apart(Session& session, VmInfo& vm, Op op);
+
+/// Removes them. Throws if one cannot be removed; the journal keeps its entry then.
+void remove_leftovers(Session& session, const VmInfo& vm, Op op);
+
 /// Removes the VM's snapshot of that name, if there is one. If `ref` is not empty, the snapshot
 /// must also have that reference. Returns when the VM's snapshot tree does not contain it.
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,

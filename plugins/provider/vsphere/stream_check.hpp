@@ -21,7 +21,8 @@ class StreamCheck {
   StreamCheck(const StreamCheck&) = delete;
   StreamCheck& operator=(const StreamCheck&) = delete;
 
-  /// Throws HYPER_CORRUPT as soon as the header is complete and wrong.
+  /// Throws HYPER_CORRUPT as soon as the header is complete and wrong, or more bytes arrived than
+  /// the disk can need.
   void feed(std::string_view bytes);
 
   struct Result {

@@ -45,7 +45,7 @@ void end_session(Session& session, const std::string& fingerprint, Op op) {
 }
 
 void end_lease(Session& session, const std::string& ref, Op op) {
-  if (ref.empty()) return;  // the run never learned the reference; the lease expires
+  if (ref.empty()) return;  // the run never learned the reference; it ends with its session
   try {
     session.call("HttpNfcLeaseAbort", {"HttpNfcLease", ref}, {}, "cannot end a lease", op);
   } catch (const Fault& fault) {

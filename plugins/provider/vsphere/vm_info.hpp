@@ -34,6 +34,7 @@ struct Disk {
   bool independent() const { return mode.rfind("independent", 0) == 0; }
   bool raw_mapping() const { return backing.find("RawDiskMapping") != std::string::npos; }
   bool physical = false;
+  bool bus_sharing = false;  ///< its controller is shared with other VMs
   bool multi_writer() const { return sharing == "sharingMultiWriter"; }
   /// "ParaVirtualSCSIController0:1", with which a lease's key for the disk ends.
   std::string place() const { return controller + ":" + std::to_string(unit); }
@@ -53,7 +54,8 @@ struct VmInfo {
   std::string name;  ///< unescaped
   std::string path, folder, datacenter, host_name, cluster, vm_file;
   Ref host, datacenter_ref;
-  std::string power;  ///< "on", "off", "suspended"
+  std::string power;       ///< "on", "off", "suspended"
+  std::string connection;  ///< "connected", "disconnected", "orphaned", "inaccessible", "invalid"
   std::string guest_id, guest_name, guest_family, tools, annotation;
   std::string uuid, instance_uuid, hardware;
   std::string firmware;
@@ -62,7 +64,12 @@ struct VmInfo {
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
   std::vector<Disk> disks;
   std::vector<Nic> nics;
-  std::vector<Snapshot> snapshots;
+  std::vector<Snapshot> snapshots;       ///< without those in `leftovers`
+  std::vector<Snapshot> leftovers;       ///< ours, of killed runs: set_leftovers_apart
+  std::vector<std::string> passthrough;  ///< labels of devices of the host's own
+  std::vector<std::string> disabled;     ///< methods that the server refuses at the moment
+  std::vector<int32_t> boot_disks;       ///< keys, in the order in which the firmware tries them
+  bool fault_tolerant = false;
   std::vector<Ref> tasks;  ///< recent ones
 
   bool tools_running() const { return tools == "guestToolsRunning"; }

@@ -58,6 +58,13 @@ class Args {
 
 std::string escaped(std::string_view text);
 
+/// A server's text for a message: one line, no control characters, no session keys (they are part
+/// of some references), at most that many bytes.
+std::string shown_text(std::string_view text, std::size_t at_most);
+
+/// UTF-8: each byte that belongs to no character becomes U+FFFD.
+std::string valid_utf8(std::string text);
+
 }  // namespace hyper::vsphere
 
 #endif
