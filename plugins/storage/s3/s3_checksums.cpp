@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/storage/s3/s3_checksum.hpp"
+#include "plugins/storage/s3/s3_checksums.hpp"
 
 #include <algorithm>
 
@@ -42,6 +42,11 @@ std::string shown_checksum(const std::string& sha256) {
   if (sha256.find('-') != std::string::npos) return "sha256-parts:" + sha256;
   const auto raw = object::from_base64(sha256);
   return raw && raw->size() == 32 ? "sha256:" + object::hex(*raw) : std::string();
+}
+
+std::string with_part_count(const std::string& sha256, uint64_t parts) {
+  if (sha256.empty() || sha256.find('-') != std::string::npos) return sha256;
+  return sha256 + "-" + std::to_string(parts);
 }
 
 }  // namespace hyper::s3
