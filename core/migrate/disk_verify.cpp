@@ -45,7 +45,7 @@ void DiskTransfer::verify(const std::shared_ptr<SourceHandle>& written,
                 "verification failed: the written image has " + std::to_string(target->length()) +
                     " guest-visible bytes instead of " + std::to_string(result_.virtual_size));
   const std::string digest = content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
-    on_progress_(Stage::kVerify, done, result_.virtual_size);
+    on_progress_(Stage::kVerify, done, result_.virtual_size, false);
   });
   if (digest != result_.digest) {
     std::string where = "the source is a stream, so the place is not known";
