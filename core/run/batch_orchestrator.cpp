@@ -173,7 +173,7 @@ void BatchOrchestrator::report_waits() {
     if (!waits)
       waits = event::TaskWaiting{
           "limit", "max_parallel: " + std::to_string(workers_) + " at once of this run", {}};
-    // The time of a retry is computed anew each time, from two clocks.
+    // The time of a retry is computed each time, from two clocks.
     if (entry.waits &&
         (*entry.waits == *waits || (waits->reason == "retry" && entry.waits->reason == "retry")))
       continue;

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kKeptWarnings = 100;
 // What a running step or task shows at most: 100 is for what has ended well.
 constexpr double kAlmost = 99.9;
+constexpr std::chrono::seconds kSettle{15};  // of a task's own time left
 // Beyond this an estimate is noise.
 constexpr double kLongestEta = 30.0 * 24 * 3600;
 
@@ -83,7 +84,7 @@ struct ProgressTracker::Task {
   std::vector<Step> stages;
   std::vector<Step> disks;                  // one per disk and stage
   std::vector<std::string> disk_ids;        // in the order of the description
-  ByteRate work{std::chrono::seconds(15)};  // of guest_bytes × percentage, for the task's ETA
+  ByteRate work{kSettle};  // of guest_bytes × percentage, for the task's ETA
 
   Step* find(std::vector<Step>& steps, Stage stage, const std::string& disk_id = {}) {
     const auto it = std::find_if(steps.begin(), steps.end(), [&](const Step& step) {
@@ -227,9 +228,12 @@ void ProgressTracker::change(Task& task, const Event& event, Now now) {
   if (task.view.status == TaskStatus::kRunning) ++running_;
   const auto* started = std::get_if<event::DiskStarted>(&event.body);
   const auto* finished = std::get_if<event::TaskFinished>(&event.body);
-  if ((started != nullptr && started->bytes_adopted != 0) ||
-      (finished != nullptr && finished->already_done))
+  if (finished != nullptr && finished->already_done) return;
+  if (started != nullptr && started->bytes_adopted != 0) {
+    task.work = ByteRate(kSettle);
+    task.work.sample(task.view.percentage, now);
     return;
+  }
   run_.moved(static_cast<double>(task.view.move_bytes) * (task.view.percentage - before) / 100);
 }
 
@@ -362,9 +366,13 @@ void ProgressTracker::recompute(Task& task, Now now) {
                  static_cast<double>(disk.bytes_total));
   }
   for (Step& stage : task.stages) {
-    uint64_t total = 0, done = 0;
-    for (const Step& disk : task.disks)
-      if (disk.stage == stage.stage) total += disk.bytes_total, done += disk.bytes_done;
+    uint64_t total = 0, done = 0, adopted = 0;
+    for (const Step& disk : task.disks) {
+      if (disk.stage != stage.stage) continue;
+      total += disk.bytes_total;
+      done += disk.bytes_done;
+      adopted += disk.adopted;
+    }
     // Disks that have not begun count too, or a second disk would throw the first back.
     stage.bytes_total = std::max(
         {stage.declared_total, total, stage.stage.row().counts_guest_bytes ? view.guest_bytes : 0});
@@ -377,7 +385,8 @@ void ProgressTracker::recompute(Task& task, Now now) {
         stage.raise(100);
       }
     }
-    stage.meter.sample(static_cast<double>(stage.bytes_done), now);
+    stage.meter.sample(static_cast<double>(stage.bytes_done - std::min(adopted, stage.bytes_done)),
+                       now);
     if (stage.bytes_total > 0)
       stage.raise(100.0 * static_cast<double>(stage.bytes_done) /
                   static_cast<double>(stage.bytes_total));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <queue>
 
 #include "core/watch/progress/progress_tracker.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-constexpr double kAlmost = 99.9;  // 100 is for a run whose VMs have all ended well
+constexpr double kAlmostAll = 99.9;  // 100 is for a run whose VMs have all ended well
 constexpr double kBetweenSamples = 0.5;
 constexpr std::size_t kSamplesKept = 4096;
 constexpr double kFirstEstimate = 2;           // seconds of work that say something
@@ -173,7 +174,7 @@ RunFrame RunProgress::frame(const std::vector<TaskProgress>& tasks, WallClock::t
   if (out.unmeasured == 0 && out.total > 0) {
     const double part = out.move_bytes > 0 ? 100 * moved / static_cast<double>(out.move_bytes)
                                            : share / static_cast<double>(out.total);
-    out.percentage = out.completed == out.total ? 100 : std::min(part, kAlmost);
+    out.percentage = out.completed == out.total ? 100 : std::min(part, kAlmostAll);
   }
   if (out.waiting + out.running > 0) out.left = left(tasks, wall);
   return out;
