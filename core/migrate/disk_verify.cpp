@@ -109,7 +109,7 @@ void DiskTransfer::verify(const std::shared_ptr<SourceHandle>& written,
                     " guest-visible bytes instead of " + std::to_string(result_.virtual_size));
   const uint64_t passes = job_.verify_export == Verify::kSource ? 2 : 1;
   const std::string digest = content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
-    on_progress_(Stage::kVerify, done, passes * result_.virtual_size);
+    on_progress_(Stage::kVerify, done, passes * result_.virtual_size, false);
   });
   if (digest != result_.digest) {
     std::string where = "the source is a stream, so the place is not known";
@@ -162,7 +162,7 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
                 provider_text());
   ignore_extents(*image);
   const std::string digest = content_digest(*image, op, 1, [&](uint64_t done) {
-    on_progress_(Stage::kVerify, result_.virtual_size + done, 2 * result_.virtual_size);
+    on_progress_(Stage::kVerify, result_.virtual_size + done, 2 * result_.virtual_size, false);
   });
   if (digest != result_.digest)
     throw Error(Code::kCorrupt,

@@ -127,7 +127,8 @@ PlanStatus PlanRun::preflight(bool only_check) {
     found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
-    for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
+    bound_.batch.sizes.push_back(size_of(route));
+    guest_bytes_ += bound_.batch.sizes.back().guest_bytes;
     if (only_check) routes_.push_back(std::move(route));
   }
   if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
@@ -255,8 +256,9 @@ void PlanRun::record(const MigrationResult& result) {
 
 std::vector<MigrationResult> PlanRun::run(
     const std::function<void(const MigrationResult&)>& on_result) {
-  RunRecorder recorder(state_, plan_file(),
-                       [&](const std::string& task_id) { orchestrator_->cancel(task_id); });
+  RunRecorder recorder(
+      state_, plan_file(), [&](const std::string& task_id) { orchestrator_->cancel(task_id); },
+      orchestrator_->get_progress_tracker());
   orchestrator_->events().subscribe(&recorder);
   auto results = orchestrator_->migrate_batch(bound_.migrations, bound_.batch, host_.cancel,
                                               [&](const MigrationResult& result) {
@@ -270,6 +272,10 @@ std::vector<MigrationResult> PlanRun::run(
 std::vector<WebhookStats> PlanRun::finish() {
   watchers_->finish();
   return watchers_->webhook_stats();
+}
+
+void PlanRun::wait_for_scrape() {
+  watchers_->wait_for_scrape(*host_.cancel);
 }
 
 std::string PlanRun::plan_file() const {

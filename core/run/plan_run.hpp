@@ -67,6 +67,8 @@ class PlanRun {
       const std::function<void(const MigrationResult&)>& on_result = {});
   /// Delivers what webhooks have queued. Results are final afterwards.
   std::vector<WebhookStats> finish();
+  /// Keeps the metrics up until a Prometheus that scrapes them has seen the end; after finish().
+  void wait_for_scrape();
 
   /// All that was found so far, each once. Errors and warnings have file, line and column.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }

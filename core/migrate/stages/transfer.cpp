@@ -107,8 +107,8 @@ void Transfer::report_adopted(VmRun& run) {
   for (const auto& disk : run.disks) {
     if (!disk->written()) continue;
     const DiskResult& done = disk->result();
-    run.stages.progress(Stage::kExport, done.id, done.source_bytes, done.source_bytes);
-    run.stages.progress(Stage::kConvert, done.id, done.virtual_size, done.virtual_size);
+    run.stages.adopted(Stage::kExport, done.id, done.source_bytes, done.source_bytes);
+    run.stages.adopted(Stage::kConvert, done.id, done.virtual_size, done.virtual_size);
     run.stages.disk_finished(done.id, true);
   }
 }
@@ -166,14 +166,15 @@ void Transfer::run(VmRun& run) {
     throw;
   }
   measure();
-  uint64_t read = 0, converted = 0;
+  uint64_t read = 0, moved = 0, converted = 0;
   for (const auto& disk : run.disks) {
     read += disk->result().source_bytes;
+    moved += disk->moved_bytes();
     converted += disk->result().virtual_size;
     run.result.exported_files.push_back(disk->result().source_file);
   }
   run.result.export_size = read;
-  run.stages.end(Stage::kExport, true, read);
+  run.stages.end(Stage::kExport, true, moved);
   run.stages.end(Stage::kConvert, true, converted);
   run.stages.end(Stage::kVerify, true, converted);
   close_source(run, vm, HYPER_OK);
