@@ -303,7 +303,9 @@ void plan_disks(VmCheck& check) {
 VmRoute plan_route(Session& session, const MigrationConfig& job, Operation& op) {
   VmRoute route;
   ProviderHandle& provider = session.provider(job.provider, op);
-  route.vm = parse_vm_description(provider.describe_vm(op, job.vm_name), provider.plugin().id());
+  route.vm =
+      parse_vm_description(provider.describe_vm(op, job.vm_ref.empty() ? job.vm_name : job.vm_ref),
+                           provider.plugin().id());
   route.stem = safe_file_name(job.output_name.empty() ? route.vm.name : job.output_name);
   route.directory = job.output_file.empty() ? job.output_dir / route.stem : job.output_dir;
   VmCheck check{session, job, op, route};

@@ -21,7 +21,7 @@ Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std
               {"access", seekable ? Json{"seek", "extents"} : Json{"stream"}},
               {"boot_order", index},
               {"type", index == 0 ? "boot" : "data"},
-              {"controller", disk.controller},
+              {"controller", disk.controller.empty() ? std::string() : disk.place()},
               {"unit", disk.unit},
               {"datastore", store},
               {"mode", disk.mode},
@@ -82,6 +82,9 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
                            {"mac", vm.nics[i].mac},
                            {"network", vm.nics[i].network},
                            {"model", vm.nics[i].model}});
+  out["controllers"] = Json::array();
+  for (const Controller& controller : vm.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["snapshots"] = Json::array();
   for (const Snapshot& snapshot : vm.snapshots)
     out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});

@@ -39,6 +39,10 @@ struct Disk {
   std::string place() const { return controller + ":" + std::to_string(unit); }
 };
 
+struct Controller {
+  std::string id, type;  ///< "ParaVirtualSCSIController0", "ParaVirtualSCSIController"
+};
+
 struct Nic {
   std::string mac, network, model;
 };
@@ -62,6 +66,7 @@ struct VmInfo {
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
   std::vector<Disk> disks;
   std::vector<Nic> nics;
+  std::vector<Controller> controllers;  ///< those that have disks
   std::vector<Snapshot> snapshots;
   std::vector<Ref> tasks;  ///< recent ones
 
