@@ -160,15 +160,14 @@ std::string bash_script(const CLI::App& app, const std::string& program) {
     flags += "    '" + path + "') flags='" + flags_of(command) + "' ;;\n";
   });
   const std::string of_path = "  commands=''\n  case \"$at\" in\n" + commands + "  esac\n";
-  return "# Made from the program's own --help.\n_" + program + R"(_values() {
+  return "# Made from the program's own --help.\n_" + program + R"sh(_values() {
   case "$1" in
     plan) COMPREPLY=($(compgen -f -X '!*.yaml' -- "$2") $(compgen -f -X '!*.yml' -- "$2") $(compgen -d -- "$2")) ;;
     files|'') COMPREPLY=($(compgen -f -- "$2")) ;;
-    *) COMPREPLY=($(compgen -W "$(hyperhost complete "$1" 2>/dev/null | cut -f1)" -- "$2")) ;
-  ;
+    *) COMPREPLY=($(compgen -W "$(hyperhost complete "$1" 2>/dev/null | cut -f1)" -- "$2")) ;;
   esac
 }
-_)" + program +
+_)sh" + program +
          R"(() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   local at='' commands='' flags='' choices='' kind='' word skip='' ended='' index position=0 kinds=()
