@@ -314,8 +314,9 @@ VmRoute plan_route(Session& session, const MigrationConfig& job, Operation& op) 
   ProviderHandle* provider = nullptr;
   within(session.services().answer_timeout, provider_name(job), op, [&](Operation& limited) {
     provider = &session.provider(job.provider, limited);
-    route.vm =
-        parse_vm_description(provider->describe_vm(limited, job.vm_name), provider->plugin().id());
+    route.vm = parse_vm_description(
+        provider->describe_vm(limited, job.vm_ref.empty() ? job.vm_name : job.vm_ref),
+        provider->plugin().id());
   });
   route.stem = safe_file_name(job.output_name.empty() ? route.vm.name : job.output_name);
   route.directory = job.output_file.empty() ? job.output_dir / route.stem : job.output_dir;

@@ -70,7 +70,9 @@ struct WebhookSpec {
   std::chrono::nanoseconds timeout{0};
   uint32_t max_retries = 0;
   std::optional<ConfigValue> secret;  ///< of the signature: a reference
-  std::string from, username;         ///< email
+  std::string from;                   ///< email
+  std::string username;               ///< email: of the login; slack, discord: the name shown
+  std::string slack_channel;          ///< instead of the hook's own
   std::vector<std::string> to;        ///< email
   std::optional<ConfigValue> password;
   std::string pointer;
@@ -111,9 +113,10 @@ struct MigrationSettings {
 
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
 struct MigrationSpec : MigrationSettings {
-  bool vm_is_pattern = false;    ///< vm_name has *, ? or [
-  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
-  PluginSpec converter;          ///< without a plugin where the plan names none: the preferred one
+  bool vm_is_pattern = false;        ///< vm_name has *, ? or [ that do not stand for themselves
+  std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
+  ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
+  PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;
@@ -195,6 +198,7 @@ struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
   std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
+  bool only_sources = false;  ///< `migrations` and `output_dir` are not looked at, nor missed
   /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
   /// host_config.hpp reads it.
   ConfigValue host_defaults = ConfigValue::mapping();

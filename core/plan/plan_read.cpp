@@ -123,6 +123,20 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
   return spec;
 }
 
+/// The name that a text without patterns means: [*], [?] and [[] stand for the character itself.
+std::optional<std::string> exact_name(const std::string& text) {
+  constexpr std::string_view kWild = "*?[";
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool quoted = text[i] == '[' && i + 2 < text.size() && text[i + 2] == ']' &&
+                        kWild.find(text[i + 1]) != std::string_view::npos;
+    if (!quoted && kWild.find(text[i]) != std::string_view::npos) return std::nullopt;
+    out += text[quoted ? i + 1 : i];
+    if (quoted) i += 2;
+  }
+  return out;
+}
+
 /// What becomes of the VM's disks.
 void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& spec) {
   const auto at = [&](const char* name) {
@@ -165,7 +179,11 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
   spec.plan_id = spec.provider + ":" + spec.vm_name;
   read(own.find("id"), spec.plan_id);
-  spec.vm_is_pattern = spec.vm_name.find_first_of("*?[") != std::string::npos;
+  if (const auto exact = exact_name(spec.vm_name))
+    spec.vm_name = *exact;
+  else
+    spec.vm_is_pattern = true;
+  read(own.find("exclude"), spec.exclude);
   if (const ConfigValue* chosen = own.find("converter")) {
     spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
@@ -246,6 +264,7 @@ WebhookSpec webhook(const ConfigValue& value, std::string pointer) {
   read(value.find("from"), spec.from);
   read(value.find("to"), spec.to);
   read(value.find("username"), spec.username);
+  read(value.find("slack_channel"), spec.slack_channel);
   read(value.find("password"), spec.password);
   return spec;
 }

@@ -61,7 +61,10 @@ PlanStatus PlanRun::prepare(bool only_check) {
     config.continues_since = continues_since_;
   }
   keep(Watchers::check(plan_->observability, plan_->base_dir));
-  keep(expand_patterns(bound_, *orchestrator_, host_.cancel));
+  const auto found = expand_patterns(bound_, *orchestrator_, host_.cancel);
+  keep(found);
+  std::copy_if(found.begin(), found.end(), std::back_inserter(bound_.diagnostics),
+               [](const Diagnostic& one) { return one.severity != Severity::kError; });
   if (!has_error(diagnostics_) && preflight(only_check) == PlanStatus::kInterrupted)
     return PlanStatus::kInterrupted;
   if (AuditLogger* audit = orchestrator_->get_audit_logger()) audit_findings(*audit);
@@ -117,23 +120,31 @@ PlanStatus PlanRun::preflight(bool only_check) {
   const auto begin = std::chrono::steady_clock::now();
   std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
+  PlanEstimator estimator(bound_.batch);
   for (const MigrationConfig& config : bound_.migrations) {
     if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
     VmRoute route = orchestrator_->preflight(config, host_.cancel);
     for (Diagnostic& finding : route.findings)
-      if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
+      if (finding.where.empty() && finding.path != "/output_dir" &&
+          finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
     found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
     bound_.batch.sizes.push_back(size_of(route));
-    guest_bytes_ += bound_.batch.sizes.back().guest_bytes;
+    estimator.add(config, route);
     if (only_check) routes_.push_back(std::move(route));
   }
   if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
   for (const auto& findings : found) keep(findings);
   keep(shared_directories());
+  estimate_ = estimator.result(plan_->batch.source_bandwidth_limit, plan_->batch.bandwidth_limit,
+                               state_.get());
+  const bool said = std::any_of(diagnostics_.begin(), diagnostics_.end(), [](const auto& one) {
+    return one.severity == Severity::kError && one.code == Code::kNoSpace;  // one VM's alone
+  });
+  if (!said) keep(space_findings(estimate_));
   return host_.cancel->cancelled() ? PlanStatus::kInterrupted : PlanStatus::kReady;
 }
 
@@ -217,7 +228,7 @@ void PlanRun::lock_outputs() {
   for (const MigrationConfig& config : bound_.migrations) directories.insert(config.output_dir);
   for (const auto& directory : directories) {
     std::error_code failed;
-    std::filesystem::create_directories(directory, failed);
+    std::filesystem::create_directory(directory, failed);
     try {
       locks_.push_back(std::make_unique<OutputLock>(state_, directory, plan_->name, plan_->user));
     } catch (const Error& failure) {
@@ -235,6 +246,8 @@ void PlanRun::lock_outputs() {
 PlanStatus PlanRun::start() {
   // Warnings and notes of VMs come again, as events of the VM they concern.
   for (const Diagnostic& diagnostic : bound_.diagnostics) spdlog::warn("{}", to_string(diagnostic));
+  for (const Diagnostic& finding : space_findings(estimate_))
+    spdlog::warn("{}", to_string(finding));
   try {
     lock_outputs();
     watchers_ = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, *orchestrator_);

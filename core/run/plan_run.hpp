@@ -14,6 +14,7 @@
 
 #include "core/plan/plan.hpp"
 #include "core/run/bind_plan.hpp"
+#include "core/run/plan_estimate.hpp"
 #include "core/run/watchers.hpp"
 #include "core/state/host_entries.hpp"
 #include "core/state/run_state.hpp"
@@ -78,7 +79,8 @@ class PlanRun {
   MigrationOrchestrator& orchestrator() { return *orchestrator_; }
   const std::string& name() const { return plan_->name; }
   /// Of the VMs that preflight has seen.
-  uint64_t guest_bytes() const { return guest_bytes_; }
+  const PlanEstimate& estimate() const { return estimate_; }
+  uint64_t guest_bytes() const { return estimate_.guest_bytes; }
 
  private:
   PlanStatus prepare(bool only_check);
@@ -108,7 +110,7 @@ class PlanRun {
   std::set<std::string> said_;
   std::vector<VmRoute> routes_;
   std::vector<std::filesystem::path> directories_;  ///< of the VMs that were checked
-  uint64_t guest_bytes_ = 0;
+  PlanEstimate estimate_;
   std::unique_ptr<MigrationOrchestrator> orchestrator_;
   std::vector<std::unique_ptr<OutputLock>> locks_;
   std::unique_ptr<Watchers> watchers_;

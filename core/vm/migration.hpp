@@ -30,7 +30,8 @@ struct PluginChoice {
 
 /// The job of one VM. Constant while it runs.
 struct MigrationConfig : MigrationSettings {
-  std::string task_id;              ///< made by the orchestrator where empty
+  std::string task_id;  ///< made by the orchestrator where empty
+  std::string vm_ref;   ///< by which the provider finds the VM; "" = by vm_name, which people read
   nlohmann::json provider_options;  ///< for this VM, validated; null = none
   std::string output_file;  ///< of a VM of one disk: its file, in output_dir itself; "" = by name
   bool digest = false;      ///< the content digest is wanted where nothing is verified, too

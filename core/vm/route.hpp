@@ -33,6 +33,14 @@ struct DiskRoute {
   std::vector<std::string> notes;
 };
 
+/// What a finished disk takes at its target, in bytes.
+struct DiskSpace {
+  uint64_t least = 0;  ///< sure to be written
+  uint64_t worst = 0;  ///< were every byte of the guest data that do not compress
+  bool known = true;   ///< false: the source does not say how large the disk is; worst is too small
+};
+DiskSpace disk_space(const DiskRoute& route, Compression compression);
+
 class ResumeLog;
 
 struct VmRoute {

@@ -118,7 +118,7 @@ void add_plugin_check_command(CLI::App& plugins, Context& context, int& status) 
   command->footer(
       "What needs a connection is skipped, with the reason, where connecting fails and no "
       "--options\n"
-      "were given. Exit status: 0 nothing failed; 1 something did; 2 wrong command line.\n\n"
+      "were given.\n\nExit status: 0 nothing failed; 1 something did; 2 wrong command line.\n\n"
       "Examples:\n"
       "  hyperhost plugins check build/acme.so\n"
       "  hyperhost plugins check build/acme.so --options lab.yaml --case provider\n"

@@ -10,6 +10,7 @@
 #include "core/vm/result_json.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
+#include "hosts/hyperhost/plan_report.hpp"
 #include "hosts/hyperhost/report.hpp"
 #include "hosts/hyperhost/run.hpp"
 #include "hosts/hyperhost/run_screen.hpp"
@@ -61,13 +62,17 @@ int print_routes(const Context& context, const RunOptions& options, const PlanRu
     context.print_json({{"plan", options.plan},
                         {"ok", true},
                         {"vms", list},
+                        {"estimate", run.estimate().to_json()},
                         {"diagnostics", diagnostics_json(run)}});
     return kExitOk;
   }
   context.print(run.diagnostics());
-  for (const VmRoute& route : routes) std::cout << route_text(route);
-  std::cout << options.plan << ": valid, " << routes.size() << (routes.size() == 1 ? " VM" : " VMs")
-            << "; nothing was changed\n";
+  if (options.dry_run)
+    for (const VmRoute& route : routes) std::cout << route_text(route);
+  else
+    std::cout << routes_table(routes);
+  std::cout << estimate_text(run.estimate(), run.diagnostics()) << options.plan << ": valid, "
+            << routes.size() << (routes.size() == 1 ? " VM" : " VMs") << "; nothing was changed\n";
   return kExitOk;
 }
 
@@ -168,7 +173,12 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
       app, "validate", "Check a plan whole: syntax, options, VMs, space, targets; changes nothing",
       *check);
   validate->footer(
-      "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.");
+      "Prints a line for each VM, then the sums: VMs, bytes to read, space on each file system\n"
+      "(the most and the least that all VMs together take), hours, warnings.\n\n"
+      "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.\n\n"
+      "Examples:\n"
+      "  hyperhost validate plan.yaml\n"
+      "  hyperhost --output json validate plan.yaml | jq .estimate");
   validate->callback([check, &context, &status] { status = run_plan(context, *check, true); });
 }
 

@@ -361,16 +361,19 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
     command->add_option("TASK", options->task, task_help);
     command->add_flag("--all", options->all,
                       "Every VM of a large run, also those that wait or succeeded");
+    command->footer("Examples:\n  hyperhost status\n  hyperhost status web-01");
   }
   {
     const auto [command, options] =
         add("history", "The runs of this host, newest first", &StateCommands::history);
     command->add_option("--limit", options->limit, "How many")->capture_default_str();
+    command->footer("Example:\n  hyperhost history --limit 5");
   }
   {
     const auto [command, options] =
         add("result", "What became of a VM: files, times, digests", &StateCommands::result);
     command->add_option("TASK", options->task, task_help)->required();
+    command->footer("Example:\n  hyperhost result web-01");
   }
   {
     const auto [command, options] = add("cancel",
@@ -378,6 +381,7 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
                                         "others continue",
                                         &StateCommands::cancel);
     command->add_option("TASK", options->task, task_help)->required();
+    command->footer("Example:\n  hyperhost cancel web-01");
   }
 }
 

@@ -154,7 +154,8 @@ void Context::print_json(const nlohmann::json& value) const {
 }
 
 void Context::print(const std::vector<Diagnostic>& diagnostics) const {
-  for (const Diagnostic& diagnostic : diagnostics) {
+  for (Diagnostic diagnostic : diagnostics) {
+    if (reword) reword(diagnostic);
     if (progress_mode() == ProgressMode::kJson)
       print_event({{"event", "diagnostic"}, {"diagnostic", diagnostic_json(diagnostic)}});
     else
@@ -171,8 +172,10 @@ void Context::say(const std::string& sentence) const {
 }
 
 int Context::fail(const Error& error) const {
+  Diagnostic diagnostic = error.diagnostic();
+  if (json() && reword) reword(diagnostic);
   if (json())
-    print_json({{"error", diagnostic_json(error.diagnostic())}});
+    print_json({{"error", diagnostic_json(diagnostic)}});
   else
     print({error.diagnostic()});
   switch (error.code()) {

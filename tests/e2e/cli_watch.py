@@ -155,8 +155,15 @@ class Everything(CliTest):
         for task in tasks.values():
             self.assertEqual(set(task) - set(schema["properties"]), set())
             self.assertEqual(set(schema["required"]) - set(task), set())
-        for url, path in ((self.progress, "/healthz"), (self.progress, "/readyz"), (self.metrics, "/healthz")):
+        for url, path in ((self.progress, "/healthz"), (self.progress, "/readyz"), (self.metrics, "/healthz"),
+                          (self.progress, "/health"), (self.metrics, "/health")):
             self.assertEqual(get(url, path)[0], 200)
+        for path, allowed in (("/api/v1/bandwidth", "GET, HEAD, PUT"), ("/api/v1/progress", "GET, HEAD")):
+            status, headers, _ = get(self.progress, path, method="POST")
+            self.assertEqual((status, headers["Allow"]), (405, allowed))
+            operations = document["paths"][path]
+            self.assertEqual({method.upper() for method in operations} | {"HEAD"}, set(allowed.split(", ")))
+            self.assertTrue(all({"403", "405"} <= set(one["responses"]) for one in operations.values()))
         for path in ("/metrics", "/stats"):
             status, headers, body = get(self.metrics, path)
             self.assertEqual((status, headers["Content-Type"]), (401, "application/problem+json"))

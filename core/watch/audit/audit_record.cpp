@@ -105,6 +105,16 @@ std::string clipped(const std::string& text) {
 
 }  // namespace
 
+std::vector<std::string> audit_event_types() {
+  std::vector<std::string> out = {
+      "api_access",       "config_change",   "error",  "migration_complete",
+      "migration_failed", "migration_start", "warning"};
+  for (const StageRow& row : kStageTable)
+    for (const char* end : {"_start", "_complete"}) out.push_back(std::string(row.noun) + end);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 std::optional<AuditRecord> audit_record(const Event& event) {
   if (const auto* e = std::get_if<event::RunStarted>(&event.body)) return run_started(event, *e);
   if (const auto* e = std::get_if<event::RunFinished>(&event.body)) return run_finished(event, *e);

@@ -68,7 +68,7 @@ HttpResponse MetricsServer::handle(const HttpRequest& request) {
     response.body = collector_.metrics_text();
   } else if (request.path == "/stats") {
     response.body = collector_.get_stats().dump() + "\n";
-  } else if (request.path == "/healthz") {
+  } else if (request.path == "/healthz" || request.path == "/health") {
     response.body = "{\"status\":\"ok\"}\n";
   } else {
     return http_problem(404, "there is nothing at " + request.path +

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MetricsServer: /metrics for Prometheus, /stats as the seed's JSON, /healthz. Owned by the host;
-// the collector must outlive it.
+// MetricsServer: /metrics for Prometheus, /stats as the seed's JSON, /healthz or /health. Owned by
+// the host; the collector must outlive it.
 #pragma once
 
 #include <chrono>
@@ -35,7 +35,9 @@ class MetricsServer final : private HttpHandler {
 
  private:
   HttpResponse handle(const HttpRequest& request) override;
-  bool is_public(const std::string& path) const override { return path == "/healthz"; }
+  bool is_public(const std::string& path) const override {
+    return path == "/healthz" || path == "/health";
+  }
 
   void count_scrape();
 

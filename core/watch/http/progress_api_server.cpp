@@ -44,6 +44,7 @@ struct ProgressApiServer::Frames {
     uint64_t version = 0, refreshed = 0;
     bool final = false;
     std::string text;
+    std::string unnamed;  ///< the same for clients of the Go hypersdk: EventSource.onmessage
   };
 
   explicit Frames(const ProgressTracker& tracker_in) : tracker(tracker_in) {
@@ -69,8 +70,10 @@ struct ProgressApiServer::Frames {
       frame.version = task.version;
       frame.refreshed = refresh;
       frame.final = is_final(task.status);
-      frame.text = "id: " + epoch + "." + std::to_string(task.version) +
-                   "\nevent: progress\ndata: " + dump(progress_json(task)) + "\n\n";
+      const std::string id = "id: " + epoch + "." + std::to_string(task.version) + "\n";
+      const std::string data = "data: " + dump(progress_json(task)) + "\n\n";
+      frame.text = id + "event: progress\n" + data;
+      frame.unnamed = id + data;
       last = std::max(last, task.version);
     }
     newest = std::max(newest, last);
@@ -110,9 +113,10 @@ struct ProgressApiServer::Frames {
 
 class ProgressApiServer::Stream final : public EventStream {
  public:
-  Stream(std::shared_ptr<const Frames> frames, std::string task_id, uint64_t after)
+  Stream(std::shared_ptr<const Frames> frames, std::string task_id, uint64_t after, bool only_named)
       : frames_(std::move(frames)),
         task_id_(std::move(task_id)),
+        only_named_(only_named),
         version_(after),
         refresh_(frames_->refresh) {}
 
@@ -139,6 +143,7 @@ class ProgressApiServer::Stream final : public EventStream {
     }
     for (const auto* frame : due) {
       text += frame->text;
+      if (!only_named_) text += frame->unnamed;
       version_ = std::max(version_, frame->version);
     }
     refresh_ = frames_->refresh;
@@ -149,6 +154,7 @@ class ProgressApiServer::Stream final : public EventStream {
  private:
   const std::shared_ptr<const Frames> frames_;
   const std::string task_id_;  // empty: all tasks
+  const bool only_named_;
   uint64_t version_, refresh_, run_version_ = 0;
 };
 
@@ -170,7 +176,8 @@ ProgressApiServer::~ProgressApiServer() {
 }
 
 bool ProgressApiServer::is_public(const std::string& path) const {
-  return path == "/healthz" || path == "/readyz" || find_web_asset(path) != nullptr;
+  return path == "/healthz" || path == "/health" || path == "/readyz" ||
+         find_web_asset(path) != nullptr;
 }
 
 void ProgressApiServer::refresh() {
@@ -191,7 +198,7 @@ HttpResponse ProgressApiServer::handle(const HttpRequest& request) {
     response.headers = {{"Content-Security-Policy", kPolicy}, {"Cache-Control", "no-cache"}};
     return response;
   }
-  if (path == "/healthz") return json_response({{"status", "ok"}});
+  if (path == "/healthz" || path == "/health") return json_response({{"status", "ok"}});
   if (path == "/readyz")
     return options_.ready() ? json_response({{"status", "ready"}})
                             : http_problem(503, "not ready yet");
@@ -232,7 +239,8 @@ HttpResponse ProgressApiServer::open_stream(const HttpRequest& request,
   }
   HttpResponse response;
   response.headers = {{"X-Accel-Buffering", "no"}};
-  response.stream = std::make_unique<Stream>(frames_, task_id, after);
+  response.stream =
+      std::make_unique<Stream>(frames_, task_id, after, request.query.starts_with("named"));
   return response;
 }
 

@@ -52,12 +52,14 @@ struct MetricsCollector::Metrics {
   struct Total {
     uint64_t count = 0;
     double seconds = 0;
+    double average() const { return count == 0 ? 0.0 : seconds / static_cast<double>(count); }
   };
   struct StageMetrics {
     Total total;
     uint64_t bytes = 0;
     Counter* bytes_total = nullptr;
     Histogram* duration = nullptr;
+    Gauge* average = nullptr;
   };
   struct Reader {
     std::function<double()> read;
@@ -73,6 +75,14 @@ struct MetricsCollector::Metrics {
   }
   Gauge& gauge(const char* name, const char* help) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+  }
+  /// As the Go hypersdk names it; the histogram says more.
+  Gauge& average_gauge(const std::string& noun) {
+    return prometheus::BuildGauge()
+        .Name("hypersdk_avg_" + noun + "_duration_seconds")
+        .Help("Average of hypersdk_" + noun + "_duration_seconds so far.")
+        .Register(*registry)
+        .Add({});
   }
   Histogram& histogram(const std::string& name, const std::string& help) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry).Add(
@@ -101,7 +111,7 @@ struct MetricsCollector::Metrics {
   Gauge &migrations_succeeded, &migrations_failed, &migrations_cancelled, &migrations_skipped;
   Gauge& migrations_active;
   Histogram& migration_duration;
-  Gauge &uptime_gauge, &success_rate_gauge;
+  Gauge &migration_average, &uptime_gauge, &success_rate_gauge;
   prometheus::Family<Gauge>& by_provider;
   prometheus::Family<Counter>&outcomes, &stage_bytes, &retries, &notices;
   prometheus::Family<Histogram>& stage_by_plugin;
@@ -142,6 +152,7 @@ MetricsCollector::Metrics::Metrics(Options options_in)
       migrations_active(gauge("hypersdk_migrations_active", "Migrations running now.")),
       migration_duration(histogram("hypersdk_migration_duration_seconds",
                                    "Time from start to end of a migration.")),
+      migration_average(average_gauge("migration")),
       uptime_gauge(gauge("hypersdk_uptime_seconds", "Time since the host started.")),
       success_rate_gauge(
           gauge("hypersdk_success_rate_percent",
@@ -216,6 +227,7 @@ MetricsCollector::Metrics::StageMetrics& MetricsCollector::Metrics::of(Stage sta
         &counter("hypersdk_bytes_" + std::string(row.done) + "_total", row.bytes_help);
     found->second.duration = &histogram("hypersdk_" + noun + "_duration_seconds",
                                         "Time the " + noun + " stage of a migration took.");
+    found->second.average = &average_gauge(noun);
   }
   return found->second;
 }
@@ -401,6 +413,8 @@ std::string MetricsCollector::metrics_text() {
   // No rate, and not one of 0, before a first migration has ended.
   const bool ended = m.succeeded + m.failed != 0;
   m.success_rate_gauge.Set(ended ? m.success_rate() : std::numeric_limits<double>::quiet_NaN());
+  m.migration_average.Set(m.migrations.average());
+  for (const auto& [stage, metrics] : m.stages) metrics.average->Set(metrics.total.average());
   const ProcessStats process = read_process_stats();
   m.resident.Set(static_cast<double>(process.resident_bytes));
   m.open_fds.Set(static_cast<double>(process.open_fds));
@@ -425,7 +439,7 @@ nlohmann::json MetricsCollector::get_stats() const {
   nlohmann::json& durations = stats["durations"];
   const auto put = [&](const std::string& name, const Metrics::Total& sum) {
     durations[name + "_total"] = sum.seconds;
-    durations[name + "_avg"] = sum.count == 0 ? 0.0 : sum.seconds / static_cast<double>(sum.count);
+    durations[name + "_avg"] = sum.average();
   };
   for (const auto& [stage, metrics] : m.stages) put(stage.row().noun, metrics.total);
   put("migration", m.migrations);

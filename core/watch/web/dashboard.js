@@ -19,8 +19,8 @@ let drawPending = false;
 function bytes(n) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let i = 0;
-  for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-  return (i === 0 ? Math.round(n) : n.toFixed(1)) + ' ' + units[i];
+  for (; n >= 999.5 && i < units.length - 1; i++) n /= 1024;  // three digits, as the programs print
+  return n.toFixed(i === 0 || n >= 99.95 ? 0 : n >= 9.995 ? 1 : 2) + ' ' + units[i];
 }
 const rate = (n) => (n > 0 ? bytes(n) + '/s' : '–');
 function duration(seconds) {
@@ -291,7 +291,7 @@ function handleEvent(text) {
 
 async function readStream() {
   const extra = lastEventId ? { 'Last-Event-ID': lastEventId } : {};
-  const answer = await fetch('api/v1/stream', { headers: { ...headers(), ...extra }, cache: 'no-store' });
+  const answer = await fetch('api/v1/stream?named', { headers: { ...headers(), ...extra }, cache: 'no-store' });
   if (answer.status === 401) {
     byId('token-form').hidden = false;
     setText(byId('token-error'), token ? 'That token was not accepted.' : '');

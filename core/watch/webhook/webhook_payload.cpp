@@ -11,6 +11,7 @@
 
 #include "core/base/clock.hpp"
 #include "core/base/timestamp.hpp"
+#include "core/base/units.hpp"
 
 namespace hyperhost {
 namespace {
@@ -28,16 +29,6 @@ std::string clip(const std::string& text, size_t limit) {
   size_t end = limit - 3;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
   return text.substr(0, end) + "…";
-}
-
-std::string human_bytes(uint64_t bytes) {
-  static constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text;
 }
 
 std::string human_duration(std::chrono::nanoseconds duration) {
@@ -64,9 +55,9 @@ std::vector<Field> fields(const Notification& n) {
     for (const auto& [name, number] : n.counts) result.emplace_back(name, std::to_string(number));
   }
   if (n.duration) result.emplace_back("Duration", human_duration(*n.duration));
-  if (n.guest_bytes != 0) result.emplace_back("Guest data", human_bytes(n.guest_bytes));
-  if (n.bytes_converted != 0) result.emplace_back("Converted", human_bytes(n.bytes_converted));
-  if (n.bytes_uploaded != 0) result.emplace_back("Uploaded", human_bytes(n.bytes_uploaded));
+  if (n.guest_bytes != 0) result.emplace_back("Guest data", bytes_text(n.guest_bytes));
+  if (n.bytes_converted != 0) result.emplace_back("Converted", bytes_text(n.bytes_converted));
+  if (n.bytes_uploaded != 0) result.emplace_back("Uploaded", bytes_text(n.bytes_uploaded));
   return result;
 }
 
@@ -242,6 +233,38 @@ std::optional<Notification> make_notification(const Event& event) {
   return n;
 }
 
+namespace {
+
+/// The Go hypersdk's word for it.
+const char* event_type(Notification::Kind kind) {
+  switch (kind) {
+    case Notification::Kind::kStart:
+      return "start";
+    case Notification::Kind::kComplete:
+      return "complete";
+    case Notification::Kind::kError:
+      return "error";
+    case Notification::Kind::kWarning:
+      return "warning";
+  }
+  return "warning";
+}
+
+ordered_json metadata(const Notification& n) {
+  ordered_json out = ordered_json::object();
+  if (n.task) {
+    out = {{"run_id", n.task->run_id},
+           {"provider_name", n.task->provider_name},
+           {"converter", n.task->converter},
+           {"target_format", n.task->target_format},
+           {"user", n.task->user}};
+  }
+  if (!n.manifest_path.empty()) out["manifest_path"] = n.manifest_path;
+  return out;
+}
+
+}  // namespace
+
 std::string generic_payload(const Notification& n) {
   ordered_json object = {{"event", n.event},
                          {"delivery_id", n.delivery_id},
@@ -273,10 +296,14 @@ std::string generic_payload(const Notification& n) {
                        {"converted", n.bytes_converted},
                        {"uploaded", n.bytes_uploaded}};
   if (!n.manifest_path.empty()) object["manifest_path"] = n.manifest_path;
+  object["event_type"] = event_type(n.kind);
+  if (n.duration) object["duration"] = n.duration->count();
+  object["metadata"] = metadata(n);
   return dump(object);
 }
 
-std::string slack_payload(const Notification& n) {
+std::string slack_payload(const Notification& n, const std::string& username,
+                          const std::string& channel) {
   std::string text = "*" + slack_escape(clip(n.message, 300)) + "*";
   if (!n.error.empty()) text += "\n" + slack_escape(clip(n.error, 400));
   ordered_json blocks = ordered_json::array();
@@ -290,11 +317,14 @@ std::string slack_payload(const Notification& n) {
   if (!list.empty()) blocks.push_back({{"type", "section"}, {"fields", std::move(list)}});
   char hex[8];
   std::snprintf(hex, sizeof hex, "#%06x", color(n));
-  return dump({{"text", slack_escape(clip(n.message, 300))},
-               {"attachments", {{{"color", hex}, {"blocks", std::move(blocks)}}}}});
+  ordered_json message = {{"text", slack_escape(clip(n.message, 300))},
+                          {"attachments", {{{"color", hex}, {"blocks", std::move(blocks)}}}}};
+  if (!username.empty()) message["username"] = username;
+  if (!channel.empty()) message["channel"] = channel;
+  return dump(message);
 }
 
-std::string discord_payload(const Notification& n) {
+std::string discord_payload(const Notification& n, const std::string& username) {
   ordered_json embed = {{"title", clip(n.message, 256)},
                         {"color", color(n)},
                         {"timestamp", format_timestamp(n.time)}};
@@ -302,7 +332,7 @@ std::string discord_payload(const Notification& n) {
   for (const auto& [name, value] : fields(n))
     if (!value.empty())
       embed["fields"].push_back({{"name", name}, {"value", clip(value, 300)}, {"inline", true}});
-  return dump({{"username", "hyperhost"},
+  return dump({{"username", username.empty() ? "hyperhost" : username},
                {"embeds", {std::move(embed)}},
                {"allowed_mentions", {{"parse", ordered_json::array()}}}});
 }

@@ -33,11 +33,14 @@ struct Notification {
 /// Nothing for events without a notification.
 std::optional<Notification> make_notification(const Event& event);
 
+/// With the Go hypersdk's members (event_type, duration in nanoseconds, metadata) beside our own.
 std::string generic_payload(const Notification& notification);
 /// Slack's incoming webhook: text, and an attachment of Block Kit blocks within Slack's limits.
-std::string slack_payload(const Notification& notification);
+/// username, channel: empty leaves what the hook was made with.
+std::string slack_payload(const Notification& notification, const std::string& username = {},
+                          const std::string& channel = {});
 /// Discord's execute-webhook: one embed within Discord's limits, without mentions.
-std::string discord_payload(const Notification& notification);
+std::string discord_payload(const Notification& notification, const std::string& username = {});
 /// A whole RFC 5322 message, lines ended by CRLF.
 std::string email_message(const Notification& notification, const std::string& from,
                           const std::vector<std::string>& to);

@@ -66,7 +66,14 @@ std::string describe(const Contents& contents, const Vm& vm, const std::string& 
               {"secure_boot", vm.ovf.secure_boot},
               {"cpu", vm.ovf.cpus},
               {"memory_bytes", vm.ovf.memory}};
+  if (vm.ovf.cores_per_socket != 0) out["cores_per_socket"] = vm.ovf.cores_per_socket;
+  if (!vm.ovf.uuid.empty()) out["uuid"] = vm.ovf.uuid;
+  if (!vm.ovf.hardware.empty()) out["hardware"] = vm.ovf.hardware;
+  if (vm.ovf.tpm) out["vtpm"] = true;
   if (!vm.ovf.annotation.empty()) out["annotation"] = vm.ovf.annotation;
+  out["controllers"] = Json::array();
+  for (const OvfController& controller : vm.ovf.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["disks"] = Json::array();
   for (const Disk& disk : vm.disks) out["disks"].push_back(describe_disk(disk));
   out["nics"] = Json::array();

@@ -37,7 +37,7 @@ Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std
               {"access", seekable ? Json{"seek", "extents"} : Json{"stream"}},
               {"boot_order", place},
               {"type", place == 0 ? "boot" : "data"},
-              {"controller", disk.controller},
+              {"controller", disk.controller.empty() ? std::string() : disk.place()},
               {"unit", disk.unit},
               {"datastore", store},
               {"mode", disk.mode},
@@ -101,6 +101,9 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
                            {"mac", vm.nics[i].mac},
                            {"network", vm.nics[i].network},
                            {"model", vm.nics[i].model}});
+  out["controllers"] = Json::array();
+  for (const Controller& controller : vm.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["snapshots"] = Json::array();
   for (const Snapshot& snapshot : vm.snapshots)
     out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});

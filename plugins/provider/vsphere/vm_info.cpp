@@ -253,6 +253,11 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   const pugi::xml_node devices = object.at("config.hardware.device");
   vm.disks = read_disks(devices);
   each(devices, "", [&](const pugi::xml_node& device) {
+    const std::string id = xsi_type(device) + text(device, "busNumber");
+    if (child(device, "busNumber") &&
+        std::any_of(vm.disks.begin(), vm.disks.end(),
+                    [&](const Disk& disk) { return disk.controller == id; }))
+      vm.controllers.push_back({id, xsi_type(device)});
     if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });

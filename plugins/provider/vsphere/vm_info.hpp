@@ -40,6 +40,10 @@ struct Disk {
   std::string place() const { return controller + ":" + std::to_string(unit); }
 };
 
+struct Controller {
+  std::string id, type;  ///< "ParaVirtualSCSIController0", "ParaVirtualSCSIController"
+};
+
 struct Nic {
   std::string mac, network, model;
 };
@@ -64,6 +68,7 @@ struct VmInfo {
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
   std::vector<Disk> disks;
   std::vector<Nic> nics;
+  std::vector<Controller> controllers;   ///< those that have disks
   std::vector<Snapshot> snapshots;       ///< without those in `leftovers`
   std::vector<Snapshot> leftovers;       ///< ours, of killed runs: set_leftovers_apart
   std::vector<std::string> passthrough;  ///< labels of devices of the host's own

@@ -48,6 +48,8 @@ TEST_F(Metrics, HasTheSeedsNames) {
         "hypersdk_bytes_exported_total 400\n", "hypersdk_bytes_converted_total 1000\n",
         "hypersdk_bytes_uploaded_total 0\n",
         "hypersdk_migrations_by_provider{provider=\"local-ovf\"} 1\n",
+        "hypersdk_avg_export_duration_seconds 4\n", "hypersdk_avg_conversion_duration_seconds 6\n",
+        "hypersdk_avg_upload_duration_seconds 0\n", "hypersdk_avg_migration_duration_seconds 7\n",
         "hypersdk_uptime_seconds 10\n", "hypersdk_success_rate_percent 100\n", "version=\"1.2.3\""})
     EXPECT_THAT(text, HasSubstr(line));
 }

@@ -47,6 +47,16 @@ TEST(WebhookPayload, DiscordIsGolden) {
   expect_golden(discord_payload(notification(Outcome::kFailed)), "discord_failed.json");
 }
 
+TEST(WebhookPayload, HooksMayHaveANameAndSlackAChannel) {
+  const Notification done = notification(Outcome::kSucceeded);
+  const json slack = json::parse(slack_payload(done, "Moves", "#night"));
+  EXPECT_EQ(slack["username"], "Moves");
+  EXPECT_EQ(slack["channel"], "#night");
+  EXPECT_FALSE(json::parse(slack_payload(done)).contains("channel"));
+  EXPECT_EQ(json::parse(discord_payload(done, "Moves"))["username"], "Moves");
+  EXPECT_EQ(json::parse(discord_payload(done))["username"], "hyperhost");
+}
+
 TEST(WebhookPayload, GenericIsGolden) {
   expect_golden(generic_payload(notification(Outcome::kSucceeded)), "generic_complete.json");
   expect_golden(generic_payload(notification(Outcome::kFailed)), "generic_failed.json");
