@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "core/check/provider_vms.hpp"
 #include "core/check/traces.hpp"
@@ -17,25 +18,26 @@ namespace {
 
 constexpr uint64_t kSmall = 16u << 20;  // disks of which all bytes are compared
 
-struct Word {
+struct AccessWord {
   const char* text;
   uint32_t flag;
 };
-constexpr Word kWords[] = {{"seek", HYPER_SOURCE_SEEK},
-                           {"stream", HYPER_SOURCE_STREAM},
-                           {"file", HYPER_SOURCE_FILE},
-                           {"extents", HYPER_SOURCE_EXTENTS},
-                           {"sibling", HYPER_SOURCE_SIBLING}};
+constexpr AccessWord kAccessWords[] = {{"seek", HYPER_SOURCE_SEEK},
+                                       {"stream", HYPER_SOURCE_STREAM},
+                                       {"file", HYPER_SOURCE_FILE},
+                                       {"extents", HYPER_SOURCE_EXTENTS},
+                                       {"sibling", HYPER_SOURCE_SIBLING}};
 
-std::string text_of(const nlohmann::json& object, const char* key) {
+/// 0 where it is not said.
+uint64_t number_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
 }
 
 void promised_access(Run& run, const OpenedDisk& disk, const SourceHandle& seek,
                      const SourceHandle& stream) {
   for (const auto& listed : disk.description.value("access", nlohmann::json::array()))
-    for (const Word& word : kWords) {
+    for (const AccessWord& word : kAccessWords) {
       if (listed != word.text) continue;
       const bool kept =
           word.flag == HYPER_SOURCE_STREAM ? stream.can(word.flag) : seek.can(word.flag);
@@ -48,12 +50,8 @@ void promised_access(Run& run, const OpenedDisk& disk, const SourceHandle& seek,
 }
 
 void promised_size(Run& run, const OpenedDisk& disk, const std::shared_ptr<SourceHandle>& source) {
-  const auto number = [&](const char* key) {
-    const auto found = disk.description.find(key);
-    return found != disk.description.end() && found->is_number_unsigned() ? found->get<uint64_t>()
-                                                                          : uint64_t{0};
-  };
-  const uint64_t capacity = number("capacity_bytes"), bytes = number("bytes");
+  const uint64_t capacity = number_of(disk.description, "capacity_bytes");
+  const uint64_t bytes = number_of(disk.description, "bytes");
   const std::string what = "describe_vm() says of " + disk.name() + ": ";
   if (bytes != 0 && source->length() != HYPER_LENGTH_UNKNOWN)
     run.expect(bytes == source->length(), what + "bytes " + std::to_string(bytes) +
@@ -82,7 +80,7 @@ void promised_size(Run& run, const OpenedDisk& disk, const std::shared_ptr<Sourc
 
 /// A raw stream without a length ends at the capacity. Read up to 96 MiB.
 void promised_stream(Run& run, const OpenedDisk& disk, const SourceHandle& stream) {
-  const uint64_t capacity = disk.description.value("capacity_bytes", uint64_t{0});
+  const uint64_t capacity = number_of(disk.description, "capacity_bytes");
   if (!stream.can(HYPER_SOURCE_STREAM) || stream.format() != "raw" || capacity == 0 ||
       capacity > (96u << 20))
     return;

@@ -60,6 +60,7 @@ void knows_its_signatures(Run& run, const ImageReader& reader) {
 
 void case_image(Run& run) {
   const ImageReader reader(run.plugin(), run.options(HYPER_IFACE_IMAGE));
+  knows_its_signatures(run, reader);
   const Bytes guest = disk_bytes(3u << 20);
   std::vector<Sample> samples{{"a qcow2 image", qcow2_of(guest), &guest, {}},
                               {"a raw disk", guest, &guest, {}}};
@@ -87,10 +88,10 @@ void case_image(Run& run) {
           expect_document(run, "image.probe", probed, "probe() of " + sample.name);
           run.at("open() of " + sample.name);
           const auto image = reader.open(op, source, format);
-          run.expect(probed.value("virtual_size", image->length()) == image->length(),
-                     "probe() of " + sample.name + " says virtual_size " +
-                         probed.value("virtual_size", nlohmann::json()).dump() + ", and open() " +
-                         "gives a disk of " + std::to_string(image->length()));
+          const auto size = probed.value("virtual_size", nlohmann::json());
+          run.expect(size.is_null() || size == image->length(),
+                     "probe() of " + sample.name + " says virtual_size " + size.dump() +
+                         ", and open() gives a disk of " + std::to_string(image->length()));
         }
       } catch (const Error& error) {
         if (error.code() != Code::kUnsupported || source == file)
@@ -110,7 +111,6 @@ void case_image(Run& run) {
     run.expect(!format.empty() || sample.guest != nullptr,
                "it does not read the sample " + sample.name);
   }
-  knows_its_signatures(run, reader);
   if (read == 0)
     run.skip("it reads neither qcow2 nor raw; give an image that it reads with --sample FILE");
 }
@@ -146,6 +146,8 @@ void case_image_again(Run& run) {
   }
 }
 
+namespace {
+
 /// The half of an image is no whole one: who opens it reports what is missing, where it is read at
 /// the latest. A shorter disk (raw) is one, too.
 void truncated(Run& run, const ImageReader& reader, const Bytes& sample, const std::string& name) {
@@ -173,6 +175,8 @@ void truncated(Run& run, const ImageReader& reader, const Bytes& sample, const s
              "read_at() of the first half of " + name +
                  " gives a whole disk with other bytes, and reports nothing");
 }
+
+}  // namespace
 
 void case_image_damaged(Run& run) {
   const ImageReader reader(run.plugin(), run.options(HYPER_IFACE_IMAGE));

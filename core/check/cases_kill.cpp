@@ -29,7 +29,12 @@ void store_step(Run& run, const std::string& step) {
     }
     return;
   }
-  const auto sink = store.put(key_of(step.c_str()), 0);
+  std::unique_ptr<SinkHandle> sink;
+  try {
+    sink = store.put(key_of(step.c_str()), 0);
+  } catch (const Error& error) {
+    run.stop("put() in a process with the id of a killed one fails: " + std::string(error.what()));
+  }
   Operation op = operation(step);
   if (step == kWrite) store.write(*sink, disk_bytes(store.size_for(*sink), 22), op);
   ready_to_be_killed();

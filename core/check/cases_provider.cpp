@@ -30,7 +30,7 @@ void case_provider(Run& run) {
     static_cast<void>(provider->open_vm(other, vm_request("hyperhost-check-no-such-vm")));
   });
   each_disk(run, *provider, [&](ProviderVmHandle& vm, const OpenedDisk& disk) {
-    check_source(run, disk.name(), opener(vm, disk.id));
+    check_source(run, disk.name(), opener(vm, disk.id), nullptr, true);
   });
   for (const auto& entry : open_entries(*journal))
     run.fail("close_vm() leaves a journal entry open: " + entry.dump());

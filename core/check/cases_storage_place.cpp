@@ -10,13 +10,14 @@
 namespace hyperhost::check {
 namespace {
 
-struct Word {
+struct SinkWord {
   const char* text;
   uint32_t flag;
 };
-constexpr Word kWords[] = {{"random", HYPER_SINK_RANDOM},     {"parts", HYPER_SINK_PARTS},
-                           {"append", HYPER_SINK_APPEND},     {"path", HYPER_SINK_PATH},
-                           {"readback", HYPER_SINK_READBACK}, {"resume", HYPER_SINK_RESUME}};
+constexpr SinkWord kSinkWords[] = {
+    {"random", HYPER_SINK_RANDOM},     {"parts", HYPER_SINK_PARTS},
+    {"append", HYPER_SINK_APPEND},     {"path", HYPER_SINK_PATH},
+    {"readback", HYPER_SINK_READBACK}, {"resume", HYPER_SINK_RESUME}};
 
 /// info() of the same options with another place. Throws what connect() or info() throws.
 nlohmann::json info_at(Run& run, const std::string& path) {
@@ -38,7 +39,7 @@ void case_storage_place(Run& run) {
   const std::string key = CheckedStore::prefix() + "/info";
   {
     const auto sink = store.put(key, 4096);
-    for (const Word& word : kWords) {
+    for (const SinkWord& word : kSinkWords) {
       const auto listed = info.value("sink", nlohmann::json::array());
       const bool said = std::find(listed.begin(), listed.end(), word.text) != listed.end();
       run.expect(!said || sink->can(word.flag), std::string("info() says that sinks can \"") +

@@ -176,11 +176,19 @@ void kept(Run& run, CheckedStore& store, const std::string& key) {
   request["resume"] = token;
   request["resume_length"] = half;
   run.at("put() with \"resume\" of \"" + key + "\"");
-  sink = (*store).put(op, request);
+  try {
+    sink = (*store).put(op, request);
+  } catch (const Error& error) {
+    run.stop(std::string("put() with \"resume\" of what keep(on) left fails: ") + error.what());
+  }
   run.at("write_at(" + std::to_string(half) + ", …) after a resume");
   // From its half on, in order: what lay behind was dropped, and reads as zeros until written.
   const uint64_t behind = sink->can(HYPER_SINK_RANDOM) ? half + 4096 : half;
-  write(*sink, op, behind, Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(behind), bytes.end()));
+  const uint64_t step = sink->can(HYPER_SINK_PARTS) ? half : bytes.size();
+  for (uint64_t at = behind; at < bytes.size(); at += step)
+    write(*sink, op, at,
+          Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                bytes.begin() + static_cast<std::ptrdiff_t>(std::min(at + step, bytes.size()))));
   Bytes expected = bytes;
   std::fill(expected.begin() + static_cast<std::ptrdiff_t>(half),
             expected.begin() + static_cast<std::ptrdiff_t>(behind), static_cast<unsigned char>(0));

@@ -79,17 +79,22 @@ nlohmann::json CheckedStore::commit(SinkHandle& sink, const std::string& key, ui
 }
 
 Bytes CheckedStore::get(const std::string& key, uint64_t length) {
-  run_.at("get(\"" + key + "\")");
+  const std::string call = "get(\"" + key + "\")";
+  run_.at(call);
   Operation op = operation(key);
-  const auto source = storage_->get(op, key);
-  if (source->length() != length) {
-    run_.fail("get(\"" + key + "\") is " + std::to_string(source->length()) + " bytes, should be " +
+  try {
+    const auto source = storage_->get(op, key);
+    Bytes bytes(length);
+    if (source->length() == length) {
+      if (length != 0) source->read_at(op, 0, bytes.data(), length);
+      return bytes;
+    }
+    run_.fail(call + " is " + std::to_string(source->length()) + " bytes, should be " +
               std::to_string(length));
-    return {};
+  } catch (const Error& error) {
+    run_.fail(call + " fails: " + error.what());
   }
-  Bytes bytes(length);
-  if (length != 0) source->read_at(op, 0, bytes.data(), length);
-  return bytes;
+  return {};
 }
 
 void CheckedStore::write(const SinkHandle& sink, const Bytes& bytes, Operation& op) {

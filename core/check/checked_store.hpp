@@ -28,7 +28,7 @@ class CheckedStore {
   void remove(const std::string& key);
   std::unique_ptr<SinkHandle> put(const std::string& key, uint64_t length, bool overwrite = false);
   nlohmann::json commit(SinkHandle& sink, const std::string& key, uint64_t length);
-  /// The whole object; length: that it should have.
+  /// The whole object; length: that it should have. A failure is a finding, and gives nothing.
   Bytes get(const std::string& key, uint64_t length);
 
   /// Writes all of `bytes` in the sink's way, out of order where it may be.

@@ -11,12 +11,12 @@ namespace {
 
 constexpr std::size_t kVms = 3, kDisks = 3;  // of each, that are looked at
 
+}  // namespace
+
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.is_object() ? object.find(key) : object.end();
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
-
-}  // namespace
 
 std::vector<ListedVm> list_vms(Run& run, ProviderHandle& provider, const std::string& pattern) {
   std::vector<ListedVm> out;

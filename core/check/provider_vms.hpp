@@ -23,6 +23,9 @@ struct OpenedDisk {
   std::string name() const { return vm + "/" + id; }
 };
 
+/// A member that is a text; "" where it is none.
+std::string text_of(const nlohmann::json& object, const char* key);
+
 std::vector<ListedVm> list_vms(Run& run, ProviderHandle& provider, const std::string& pattern);
 
 /// Findings where a description breaks its contract. Blank disks are left out.

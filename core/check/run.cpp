@@ -42,6 +42,12 @@ std::mutex line_mutex;  // of the writers
   ::_exit(3);
 }
 
+void replace_text(nlohmann::json& value, const std::string& from, const std::string& to) {
+  if (value.is_string() && value == from) value = to;
+  if (!value.is_structured()) return;
+  for (auto& member : value) replace_text(member, from, to);
+}
+
 }  // namespace
 
 Run::Run(const Settings& settings, std::string scratch, int out_fd)
@@ -178,11 +184,9 @@ std::string Run::made_directory(const char* iface) {
 }
 
 Options Run::options_at(const char* iface, const std::string& path) {
-  nlohmann::json value = options(iface).value().flatten();
-  const std::string made = made_directory(iface);
-  for (auto& [pointer, member] : value.items())
-    if (member == made) member = path;
-  return Options(value.empty() ? nlohmann::json::object() : value.unflatten());
+  nlohmann::json value = options(iface).value();
+  replace_text(value, made_directory(iface), path);
+  return Options(std::move(value));
 }
 
 Plugin& Run::plugin() {

@@ -8,7 +8,8 @@
 
 namespace hyperhost::check {
 
-/// source: the disk, opened with HYPER_OPEN_SEEK. begin: up to here it has been read; first: its
+/// source: the disk, opened with HYPER_OPEN_SEEK. open: opens it a second time; empty = it must not
+/// be. begin: up to here it has been read; first: its
 /// first bytes. Returns whether the disk is the large one of large_disk.hpp, whose bytes are known.
 bool check_windows(Run& run, const std::string& what, const OpenSource& open,
                    const SourceHandle& source, uint64_t begin, const Bytes& first);

@@ -64,7 +64,7 @@ class FileJournal final : public Journal {
       for (const auto& [key, entry] : all["entries"].items()) {
         const uint64_t id = std::stoull(key);
         if (plugin.empty() || entry["plugin"] == plugin)
-          found[id] = {id, entry["plugin"], entry["what"],
+          found[id] = {id, entry["plugin"].get<std::string>(), entry["what"],
                        own_.count(id) != 0 ? this_process() : std::string()};
       }
     }

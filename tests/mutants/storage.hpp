@@ -91,7 +91,7 @@ class Part final : public hyper::Sink {
     if ((replace ? ::rename(part_.c_str(), target.c_str())
                  : ::link(part_.c_str(), target.c_str())) != 0)
       throw hyper::errno_error(errno, "name " + target.string());
-    if (!mutant("storage-entry-stays")) settle(op);
+    settle(op);
     hyper::DocBuilder answer;
     answer.set("/location", target.string());
     answer.set("/bytes", mutant("storage-commit-bytes") ? written_ / 512 : length);
@@ -116,7 +116,8 @@ class Part final : public hyper::Sink {
       throw hyper::errno_error(errno, "set the length of an object");
   }
   void settle(hyper::Op op) {
-    if (const uint64_t entry = std::exchange(entry_, 0)) hyper::Journal::close(op, entry);
+    const uint64_t entry = std::exchange(entry_, 0);
+    if (entry != 0 && !mutant("storage-entry-stays")) hyper::Journal::close(op, entry);
   }
   const fs::path root_;
   const std::string key_;
