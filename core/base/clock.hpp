@@ -10,6 +10,11 @@ namespace hyperhost {
 
 using WallClock = std::chrono::system_clock;
 
+/// As JSON and metrics write durations.
+inline double seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 class HostClock {
  public:
   virtual ~HostClock() = default;

@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxSchemaDepth = 64;
 constexpr size_t kMaxNodes = 20'000;
 
 enum class Shape {
@@ -108,7 +108,7 @@ class SchemaChecker {
 
   void node(const json& schema, const std::string& at, int depth) {
     if (schema.is_boolean()) return;
-    if (!schema.is_object() || depth > kMaxDepth) {
+    if (!schema.is_object() || depth > kMaxSchemaDepth) {
       return complain(
           at, schema.is_object() ? "it is nested too deeply" : "a schema must be an object");
     }

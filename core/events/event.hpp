@@ -113,6 +113,14 @@ using EventBody =
                  event::DiskStarted, event::DiskProgress, event::DiskFinished, event::Notice,
                  event::Retry, event::TaskFinished, event::RunFinished>;
 
+/// One callable out of a lambda an event, for std::visit of an EventBody.
+template <class... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+template <class... Fs>
+Overloaded(Fs...) -> Overloaded<Fs...>;
+
 struct Event {
   WallClock::time_point time;
   std::shared_ptr<const TaskInfo> task;  ///< null for RunStarted, RunFinished and run-wide notices

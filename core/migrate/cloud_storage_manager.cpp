@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/migrate/cloud_storage_manager.hpp"
 
+#include "core/base/json_text.hpp"
 #include "core/disk/copy.hpp"
 #include "core/disk/local_sources.hpp"
 
 namespace hyperhost {
 namespace {
-
-std::string text_of(const nlohmann::json& answer, const char* name) {
-  const auto found = answer.find(name);
-  return found != answer.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 constexpr unsigned kMostConnections = 64;  // the store says how many it takes
 

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "core/base/json_text.hpp"
 #include "core/disk/copy.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/vm/result_json.hpp"
@@ -17,11 +18,6 @@ uint64_t answer_number(const nlohmann::json& answer, const char* key, const std:
   if (found == answer.end() || !found->is_number_unsigned())
     throw Error(Code::kFail, "converter '" + plugin + "' did not say its " + key);
   return found->get<uint64_t>();
-}
-
-std::string text_of(const nlohmann::json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 StorageHandle& store_of(Session& session, const MigrationConfig& job, bool direct, Operation& op) {

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include "core/base/json_text.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/conversion_manager.hpp"
@@ -39,11 +40,6 @@ json stamp_of(const std::string& path) {
           {"bytes", info.st_size},
           {"modified", info.st_mtim.tv_sec},
           {"modified_ns", info.st_mtim.tv_nsec}};
-}
-
-std::string text_of(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 /// Reads the finished disk again; empty if it is what the digest says.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/base/json_text.hpp"
 #include "core/migrate/vm_run.hpp"
 #include "core/os/process_identity.hpp"
 #include "core/state/host_entries.hpp"
@@ -10,17 +11,12 @@
 namespace hyperhost {
 namespace {
 
-std::string text_of(const JournalEntry& entry, const char* member) {
-  const auto found = entry.what.find(member);
-  return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
 bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
   const auto& directory = run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
-  if (entry.plugin != kHostEntries || text_of(entry, "kind") != kStagingEntry ||
-      text_of(entry, "where") != directory.string())
+  if (entry.plugin != kHostEntries || text_of(entry.what, "kind") != kStagingEntry ||
+      text_of(entry.what, "where") != directory.string())
     return false;
-  const std::string ref = text_of(entry, "ref");
+  const std::string ref = text_of(entry.what, "ref");
   return std::any_of(run.route.disks.begin(), run.route.disks.end(), [&](const DiskRoute& disk) {
     return ref.rfind("." + disk.file_name + kStagingMark, 0) == 0;
   });
@@ -30,7 +26,7 @@ bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
 bool undo_object(VmRun& run, const JournalEntry& entry) {
   std::vector<StorageHandle*> places;
   if (entry.plugin == plugin_id(run.session.registry().storage_for("file")) &&
-      text_of(entry, "where") == run.job.output_dir.string())
+      text_of(entry.what, "where") == run.job.output_dir.string())
     places.push_back(&run.local());
   if (run.job.upload_to_cloud && entry.plugin == plugin_id(run.job.storage.plugin))
     places.push_back(&run.store());
@@ -46,7 +42,7 @@ void close_entries_of_objects(VmRun& run) {
   std::set<std::string> keys;
   run.session.services().journal->each_entry(plugin, [&](const JournalEntry& entry) {
     if (process_state(entry.owner) != ProcessState::kGone) return;
-    const std::string ref = text_of(entry, "ref");
+    const std::string ref = text_of(entry.what, "ref");
     for (const DiskRoute& disk : run.route.disks)
       if (ref.ends_with(disk.key)) keys.insert(disk.key);
     if (ref.ends_with(run.manifest_key())) keys.insert(run.manifest_key());
@@ -75,8 +71,8 @@ void VmRun::remove_orphans(bool finished) {
   }
   std::vector<JournalEntry> orphans;
   journal->each_entry("", [&](const JournalEntry& entry) {
-    const std::string ref = text_of(entry, "ref");
-    const bool object = keys.contains(text_of(entry, "key")) && !ref.empty() &&
+    const std::string ref = text_of(entry.what, "ref");
+    const bool object = keys.contains(text_of(entry.what, "key")) && !ref.empty() &&
                         std::none_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
                           return token.find(ref) != std::string::npos;
                         });

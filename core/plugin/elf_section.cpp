@@ -16,7 +16,7 @@ namespace hyperhost {
 namespace {
 
 constexpr uint64_t kMaxSection = 1u << 20;
-constexpr uint64_t kMaxNames = 1u << 20;
+constexpr uint64_t kMaxNameBytes = 1u << 20;
 
 #if defined(__x86_64__)
 constexpr uint16_t kMachine = EM_X86_64;
@@ -78,7 +78,7 @@ std::optional<std::string> read_elf_section(const std::string& path, const std::
   std::vector<Elf64_Shdr> sections(header.e_shnum);  // 16-bit count: at most 4 MiB
   file.read(header.e_shoff, sections.data(), sections.size() * sizeof(Elf64_Shdr));
   const Elf64_Shdr& names_header = sections[header.e_shstrndx];
-  if (names_header.sh_size == 0 || names_header.sh_size > kMaxNames)
+  if (names_header.sh_size == 0 || names_header.sh_size > kMaxNameBytes)
     file.broken("its section names are damaged");
   std::string names(names_header.sh_size, '\0');
   file.read(names_header.sh_offset, names.data(), names.size());

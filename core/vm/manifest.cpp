@@ -7,6 +7,8 @@
 #include <regex>
 #include <set>
 
+#include "core/base/clock.hpp"
+#include "core/base/json_text.hpp"
 #include "core/base/timestamp.hpp"
 #include "core/base/version.hpp"
 
@@ -14,10 +16,6 @@ namespace hyperhost {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 bool one_of(const std::string& text, std::initializer_list<const char*> choices) {
   return std::find(choices.begin(), choices.end(), text) != choices.end();
@@ -75,11 +73,6 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
                     {"verify", seconds(result.verify_duration)}};
   if (config.upload_to_cloud) own["upload"] = {{"destination", config.cloud_destination}};
   return own;
-}
-
-std::string text_of(const nlohmann::json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 void check_disk(const nlohmann::json& disk, const std::string& at, const FormatCatalog& formats,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/base/clock.hpp"
 #include "core/base/diagnostic_json.hpp"
 #include "core/base/timestamp.hpp"
 
@@ -11,10 +12,6 @@ namespace hyperhost {
 namespace {
 
 using nlohmann::json;
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
 
 /// Names the members once, for both directions. `field` is called as field(key, member).
 template <class Disk, class Field>
@@ -52,7 +49,7 @@ void each_source_field(Disk& disk, Field&& field) {
   field("verified", disk.source_verified);
 }
 
-struct Writer {
+struct FieldWriter {
   json& out;
   template <class T>
   void operator()(const char* key, const T& value) const {
@@ -63,7 +60,7 @@ struct Writer {
   }
 };
 
-struct Reader {
+struct FieldReader {
   const json& in;
   template <class T>
   void operator()(const char* key, T& value) const {
@@ -81,8 +78,8 @@ struct Reader {
 
 json to_json(const DiskResult& disk) {
   json out = json::object(), source = json::object();
-  each_field(disk, Writer{out});
-  each_source_field(disk, Writer{source});
+  each_field(disk, FieldWriter{out});
+  each_source_field(disk, FieldWriter{source});
   out["source"] = std::move(source);
   return out;
 }
@@ -91,8 +88,8 @@ DiskResult disk_result_from(const json& in) {
   try {
     DiskResult disk;
     if (in.at("id").get<std::string>().empty()) throw Error(Code::kCorrupt, "a disk has no id");
-    each_field(disk, Reader{in});
-    each_source_field(disk, Reader{in.at("source")});
+    each_field(disk, FieldReader{in});
+    each_source_field(disk, FieldReader{in.at("source")});
     return disk;
   } catch (const json::exception& failure) {
     throw Error(Code::kCorrupt, "the record of a written disk is damaged", failure.what());

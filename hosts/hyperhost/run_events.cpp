@@ -12,17 +12,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
-template <class... Fs>
-Overloaded(Fs...) -> Overloaded<Fs...>;
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 Json task_json(const TaskInfo& task) {
   return {{"task_id", task.task_id},     {"vm_name", task.vm_name},
           {"provider", task.provider},   {"provider_name", task.provider_name},

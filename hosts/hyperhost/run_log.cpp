@@ -8,13 +8,6 @@
 namespace hyperhost {
 namespace {
 
-template <class... Fs>
-struct Overloaded : Fs... {
-  using Fs::operator()...;
-};
-template <class... Fs>
-Overloaded(Fs...) -> Overloaded<Fs...>;
-
 spdlog::level::level_enum level_of(Severity severity) {
   switch (severity) {
     case Severity::kInfo:

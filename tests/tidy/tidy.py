@@ -26,7 +26,7 @@ def sources(folder, wanted):
 def main():
     folder, wanted = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     requirement.tool("run-clang-tidy-14", package="clang-tidy-14")
-    subprocess.run(["cmake", "--preset", "release", "-B", BUILD, "-DHYPERHOST_TESTS=OFF", "-DHYPERHOST_PRECOMPILE=OFF"], cwd=ROOT,
+    subprocess.run(["cmake", "--preset", "release", "-B", BUILD, "-DHYPERHOST_TESTS=OFF", "-DHYPERHOST_PRECOMPILE=OFF", "-DHYPERHOST_UNITY=OFF"], cwd=ROOT,
                    check=True, stdout=subprocess.DEVNULL)
     files = sources(folder, wanted)
     if not files:

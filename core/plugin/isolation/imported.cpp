@@ -18,9 +18,6 @@
 namespace hyperhost::isolation {
 namespace {
 
-constexpr uint64_t kPiece = 4u << 20;  // of reads and streams; sinks get what was written at once
-constexpr uint64_t kMostExtents = 64 * 1024;
-
 struct SourceFacts {
   uint64_t flags = 0, length = 0;
   uint32_t block_min = 0, block_pref = 0, block_max = 0, max_parallel = 0;

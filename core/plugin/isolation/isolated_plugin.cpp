@@ -100,7 +100,7 @@ struct OpenVm {
   uint64_t id;
 };
 
-std::string text_of(const hyper_doc* doc) {
+std::string json_of(const hyper_doc* doc) {
   return doc == nullptr ? "{}" : doc->json.dump();
 }
 
@@ -109,7 +109,7 @@ hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_d
                  void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
     if (flags != 0) return HYPER_UNSUPPORTED;  // a worker that is started again would need them
-    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, text_of(options));
+    auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, json_of(options));
     const hyper_st status = made->ensure(op);
     if (status == HYPER_OK) *out = made.release();
     return status;
@@ -146,7 +146,7 @@ template <Verb kVerb>
 hyper_st ask_about(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) noexcept {
   return guarded(op,
-                 [&] { return ask<kVerb>(self, op, flags, text_of(request).c_str(), emit, arg); });
+                 [&] { return ask<kVerb>(self, op, flags, json_of(request).c_str(), emit, arg); });
 }
 template <Verb kVerb>
 hyper_st tell(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request) noexcept {
@@ -175,7 +175,7 @@ hyper_st open_vm(void* self, hyper_op* op, uint32_t flags, const hyper_doc* requ
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), Verb::kOpenVm, id, op);
     call.request.flags = flags;
-    call.arguments().text(text_of(request));
+    call.arguments().text(json_of(request));
     const hyper_st status = call.go();
     if (status == HYPER_OK) *out = new OpenVm{worker, call.answer.object};
     return status;
@@ -212,7 +212,7 @@ hyper_st storage_put(void* self, hyper_op* op, uint32_t flags, const hyper_doc* 
     const auto [worker, id] = opened.where();
     Call call(*worker->peer(), Verb::kPut, id, op);
     call.request.flags = flags;
-    call.arguments().text(text_of(request));
+    call.arguments().text(json_of(request));
     if (const hyper_st status = call.go(); status != HYPER_OK) return status;
     PayloadReader in(call.lane(), call.answer);
     import_sink(worker->peer(), call.answer.object, in, out);
@@ -246,7 +246,7 @@ hyper_st convert(void* self, hyper_op* op, uint32_t flags, const hyper_doc* requ
     call.request.flags = flags;
     call.request.a = from.id();
     call.request.b = to.id();
-    call.arguments().text(text_of(request));
+    call.arguments().text(json_of(request));
     write_source(call.arguments(), *source);
     write_sink(call.arguments(), *sink);
     call.emit_to(emit, arg);
@@ -262,7 +262,7 @@ hyper_st probe(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc
     Call call(*worker->peer(), Verb::kProbe, 0, op);
     call.request.flags = flags;
     call.request.a = from.id();
-    call.arguments().text(text_of(options)).text("");
+    call.arguments().text(json_of(options)).text("");
     write_source(call.arguments(), *source);
     call.emit_to(emit, arg);
     return call.go();
@@ -292,7 +292,7 @@ hyper_st image_open(std::size_t number, hyper_op* op, uint32_t flags, const hype
     Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
     call.request.flags = flags;
     call.request.a = image->lent.id();
-    call.arguments().text(text_of(options)).text(text_of(request));
+    call.arguments().text(json_of(options)).text(json_of(request));
     write_source(call.arguments(), *source);
     hyper_source opened{};
     opened.size = sizeof opened;
@@ -309,7 +309,7 @@ hyper_st validate(std::size_t number, hyper_op* op, uint32_t flags, const char* 
     const auto worker = isolated(number)->worker();
     Call call(*worker->peer(), Verb::kValidate, 0, op);
     call.request.flags = flags;
-    call.arguments().text(iface).text(text_of(options));
+    call.arguments().text(iface).text(json_of(options));
     return call.go();
   });
 }

@@ -8,10 +8,6 @@
 #include "core/plugin/isolation/imported.hpp"
 
 namespace hyperhost::isolation {
-namespace {
-constexpr uint64_t kPiece = 4u << 20;  // of a span that is handed out
-constexpr std::size_t kMostExtents = 64 * 1024;
-}  // namespace
 
 OfferedSource::~OfferedSource() {
   if (span.len != 0 && table.release != nullptr) table.release(table.ctx, &span);

@@ -21,6 +21,10 @@
 
 namespace hyperhost::isolation {
 
+/// The most bytes of one read or of a span that is handed out, and the most extents of one answer.
+inline constexpr uint64_t kPiece = 4u << 20;
+inline constexpr uint64_t kMostExtents = 64 * 1024;
+
 class Peer {
  public:
   /// Serves one call: reads the payload from the lane, writes an answer there, returns its frame.

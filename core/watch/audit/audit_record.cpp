@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/base/clock.hpp"
 #include "core/base/timestamp.hpp"
 
 namespace hyperhost {
@@ -145,7 +146,7 @@ nlohmann::ordered_json audit_json(const AuditRecord& record) {
   put("action", record.action);
   put("description", record.description);
   put("status", record.status);
-  if (record.duration) object["duration"] = std::chrono::duration<double>(*record.duration).count();
+  if (record.duration) object["duration"] = seconds(*record.duration);
   const auto put_map = [&](const char* key, const auto& pairs) {
     for (const auto& [name, value] : pairs)
       if (!value.empty()) object[key][name] = clipped(value);

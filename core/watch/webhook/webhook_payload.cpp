@@ -9,6 +9,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "core/base/clock.hpp"
 #include "core/base/timestamp.hpp"
 
 namespace hyperhost {
@@ -197,7 +198,7 @@ std::string generic_payload(const Notification& n) {
     object["user"] = n.task->user;
   }
   if (!n.error.empty()) object["error"] = clip(n.error, 8192);
-  if (n.duration) object["duration_seconds"] = std::chrono::duration<double>(*n.duration).count();
+  if (n.duration) object["duration_seconds"] = seconds(*n.duration);
   if (n.guest_bytes != 0) object["guest_bytes"] = n.guest_bytes;
   if (n.kind == Notification::Kind::kComplete)
     object["bytes"] = {{"exported", n.bytes_exported},

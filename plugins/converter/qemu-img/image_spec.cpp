@@ -6,14 +6,14 @@
 namespace hyperhost::qemu_img {
 namespace {
 
-constexpr uint64_t kSector = 512;
+constexpr uint64_t kSectorBytes = 512;
 
 /// QEMU wants a range of whole sectors. In a tar archive the rest of a member's last sector is
 /// padding; elsewhere other bytes would be taken for the disk's.
 uint64_t whole_sectors(const FileView& image) {
-  const uint64_t rest = image.length() % kSector;
+  const uint64_t rest = image.length() % kSectorBytes;
   if (rest == 0) return image.length();
-  const uint64_t rounded = image.length() + (kSector - rest);
+  const uint64_t rounded = image.length() + (kSectorBytes - rest);
   if (rounded > image.file_length() - image.offset() || !image.zeros_behind(rounded)) {
     throw hyper::Error(HYPER_UNSUPPORTED,
                        image.shown() +

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMaxDepth = 8;
+constexpr int kMaxFolders = 8;
 constexpr std::size_t kMaxPackages = 20'000;
 constexpr const char* kImageExtensions[] = {"vmdk", "qcow2", "img", "raw", "vhd", "vhdx", "vdi"};
 
@@ -143,7 +143,7 @@ void Catalog::scan_directory(Op op, const std::string& directory, int depth,
   for (const std::string& path : images)
     if (parts.count(path) == 0 && !has_extension(stem(path) + ".x", "ctk.x"))
       out.push_back({PackageKind::kImage, path, path.substr(path_.size() + 1)});
-  if (recursive_ && depth < kMaxDepth)
+  if (recursive_ && depth < kMaxFolders)
     for (const std::string& inner : directories) scan_directory(op, inner, depth + 1, out);
   if (depth == 0)
     std::sort(out.begin(), out.end(),

@@ -15,10 +15,6 @@ namespace {
 
 constexpr std::size_t kMaxRemarks = 100;
 
-std::string in_quotes(const std::string& text) {
-  return "'" + text + "'";
-}
-
 std::string read_text(const Piece& piece, uint64_t limit) {
   if (piece.length > limit)
     throw Error(HYPER_CORRUPT, in_quotes(piece.name) + " in " + in_quotes(piece.file->path()) +

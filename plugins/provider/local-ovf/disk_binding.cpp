@@ -17,10 +17,6 @@ constexpr std::size_t kGzipPeek = 2u << 20;
 constexpr std::size_t kGzipStep = 64u << 10;
 constexpr uint64_t kCapacitySlack = 1u << 20;
 
-std::string in_quotes(const std::string& text) {
-  return "'" + text + "'";
-}
-
 }  // namespace
 
 DiskBinder::DiskBinder(const Package& package, std::string descriptor, ExpectedOf expected_of)

@@ -73,4 +73,8 @@ std::optional<uint64_t> parse_byte_unit(const std::string& text) {
   return unit;
 }
 
+std::string in_quotes(const std::string& text) {
+  return "'" + text + "'";
+}
+
 }  // namespace hyper::ovf

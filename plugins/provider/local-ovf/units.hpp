@@ -17,5 +17,6 @@ std::optional<uint64_t> parse_number(const std::string& text);
 std::optional<uint64_t> parse_byte_unit(const std::string& text);
 
 std::string trimmed(const std::string& text);
+std::string in_quotes(const std::string& text);
 
 }  // namespace hyper::ovf

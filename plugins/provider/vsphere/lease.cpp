@@ -6,7 +6,7 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kBusy = std::chrono::seconds(60);
+constexpr auto kLeaseBusy = std::chrono::seconds(60);
 constexpr auto kMostBetween = std::chrono::seconds(30);
 
 std::string after_last(const std::string& text, char separator) {
@@ -49,7 +49,7 @@ void Lease::start(const char* method, const Ref& self, std::chrono::nanoseconds 
 
 void Lease::wait_until_ready(Op op) {
   const std::string what = "the server gives no lease to export '" + vm_name_ + "'";
-  const auto until = std::chrono::steady_clock::now() + kBusy;
+  const auto until = std::chrono::steady_clock::now() + kLeaseBusy;
   std::chrono::nanoseconds wait = std::chrono::milliseconds(50);
   for (;;) {
     std::optional<Retrieved> got;

@@ -9,8 +9,8 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr int kTries = 5;
-constexpr uint64_t kMostWait = 30'000'000'000;
+constexpr int kLeaseTries = 5;
+constexpr uint64_t kMostLeaseWait = 30'000'000'000;
 
 bool same_hex(std::string a, std::string b) {
   const auto normalise = [](std::string& text) {
@@ -71,8 +71,8 @@ http::Download LeaseSource::ask(http::Client& client, const std::string& url,
     if (download.status() == 401 || download.status() == 403 || download.status() == 404)
       error.hint("The lease's address is not valid any more: try again.").retryable();
     const bool busy = download.status() == 503 || download.status() == 502;
-    if (!busy || tries == kTries) throw error;
-    op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostWait));
+    if (!busy || tries == kLeaseTries) throw error;
+    op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostLeaseWait));
     wait *= 2;
   }
 }

@@ -6,8 +6,8 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kBusy = std::chrono::minutes(5);     // as long as an unattended lease lasts
-constexpr auto kSettle = std::chrono::seconds(60);  // for a creation that was cancelled
+constexpr auto kSnapshotBusy = std::chrono::minutes(5);  // as long as an unattended lease lasts
+constexpr auto kSettle = std::chrono::seconds(60);       // for a creation that was cancelled
 
 std::vector<Snapshot> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
   const std::string what = "cannot read the VM's snapshots";
@@ -142,7 +142,7 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
   const auto is_it = [&](const Snapshot& one) {
     return one.name == name && (ref.empty() || one.ref.id == ref);
   };
-  while_busy(kBusy, cancel, [&] {
+  while_busy(kSnapshotBusy, cancel, [&] {
     bool found = false;
     for (const Snapshot& one : snapshots_of(session, vm, cancel)) {
       if (!is_it(one)) continue;

@@ -9,7 +9,7 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr std::size_t kSector = 512;
+constexpr std::size_t kStreamSector = 512;
 constexpr uint64_t kTablesBehind = UINT64_MAX;  // gdOffset: a footer has the real one
 
 uint64_t little_endian(const std::string& bytes, std::size_t at, std::size_t length) {
@@ -51,14 +51,14 @@ void StreamCheck::feed(std::string_view bytes) {
   EVP_DigestUpdate(sha256_.get(), bytes.data(), bytes.size());
   bytes_ += bytes.size();
   if (!header_checked_) {
-    head_.append(bytes.substr(0, kSector - std::min(kSector, head_.size())));
-    if (head_.size() >= kSector) check_header();
+    head_.append(bytes.substr(0, kStreamSector - std::min(kStreamSector, head_.size())));
+    if (head_.size() >= kStreamSector) check_header();
   }
-  if (bytes.size() >= kSector) {
-    tail_.assign(bytes.substr(bytes.size() - kSector));
+  if (bytes.size() >= kStreamSector) {
+    tail_.assign(bytes.substr(bytes.size() - kStreamSector));
   } else {
     tail_.append(bytes);
-    if (tail_.size() > kSector) tail_.erase(0, tail_.size() - kSector);
+    if (tail_.size() > kStreamSector) tail_.erase(0, tail_.size() - kStreamSector);
   }
 }
 
@@ -68,10 +68,10 @@ void StreamCheck::check_header() {
     throw Error(HYPER_CORRUPT, what_ + " is not delivered as a VMDK",
                 "the stream does not begin with a VMDK's header");
   const uint64_t sectors = little_endian(head_, 12, 8);
-  if (sectors != capacity_ / kSector)
+  if (sectors != capacity_ / kStreamSector)
     throw Error(HYPER_CORRUPT, what_ + " is delivered with another size",
                 "the stream holds " + std::to_string(sectors) + " sectors, the VM's disk has " +
-                    std::to_string(capacity_ / kSector))
+                    std::to_string(capacity_ / kStreamSector))
         .hint("The disk was enlarged meanwhile, or the server confused two disks. Try again.")
         .retryable();
   ends_in_marker_ = little_endian(head_, 56, 8) == kTablesBehind;
@@ -82,8 +82,9 @@ StreamCheck::Result StreamCheck::finish() {
     return Error(HYPER_CORRUPT, what_ + " came incomplete", why).retryable();
   };
   if (!header_checked_) throw truncated("only " + std::to_string(bytes_) + " bytes");
-  const bool marker = tail_.size() == kSector && tail_.find_first_not_of('\0') == std::string::npos;
-  if (ends_in_marker_ && (bytes_ % kSector != 0 || !marker))
+  const bool marker =
+      tail_.size() == kStreamSector && tail_.find_first_not_of('\0') == std::string::npos;
+  if (ends_in_marker_ && (bytes_ % kStreamSector != 0 || !marker))
     throw truncated("the end-of-stream marker is missing");
   return {hex_digest(sha1_.get()), hex_digest(sha256_.get()), bytes_};
 }

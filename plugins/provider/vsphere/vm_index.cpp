@@ -5,13 +5,13 @@ namespace hyper::vsphere {
 namespace {
 constexpr auto kKept = std::chrono::seconds(60);
 constexpr auto kKeptForMissing = std::chrono::seconds(5);  // a VM may have been made just now
-constexpr auto kLook = std::chrono::milliseconds(50);
+constexpr auto kIndexLook = std::chrono::milliseconds(50);
 }  // namespace
 
 std::shared_ptr<const VmIndex::Map> VmIndex::map(std::chrono::steady_clock::duration at_most,
                                                  const http::Cancel& cancel) {
   std::unique_lock lock(mutex_, std::defer_lock);
-  while (!lock.try_lock_for(kLook)) pause(std::chrono::nanoseconds(0), cancel);
+  while (!lock.try_lock_for(kIndexLook)) pause(std::chrono::nanoseconds(0), cancel);
   if (map_ && std::chrono::steady_clock::now() - read_ <= at_most) return map_;
   auto made = std::make_shared<Map>();
   const auto began = std::chrono::steady_clock::now();

@@ -26,7 +26,7 @@ std::string name_of(const json& upload) {
 }
 
 /// The MD5 over the parts' MD5s ("" for a part of zeros), and how many.
-std::string parts_mark(const Parts& parts) {
+std::string pages_mark(const Parts& parts) {
   std::string all;
   for (const auto& [index, part] : parts) all += part.digest + "\n";
   return object::hex(object::md5(all)) + "-" + std::to_string(parts.size());
@@ -118,7 +118,7 @@ Part PageBlobs::describe(std::string_view bytes) {
 }
 
 bool PageBlobs::made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) {
-  return object.bytes == length && object.checksum == "md5-parts:" + parts_mark(parts);
+  return object.bytes == length && object.checksum == "md5-parts:" + pages_mark(parts);
 }
 
 ObjectInfo PageBlobs::finish(Op op, const PutSpec& spec, const json& upload, const Parts& parts,
@@ -141,7 +141,7 @@ ObjectInfo PageBlobs::finish(Op op, const PutSpec& spec, const json& upload, con
   copy.headers.emplace_back("x-ms-copy-source", source);
   for (const auto& [key, value] : spec.metadata)
     copy.headers.emplace_back("x-ms-meta-" + key, value);
-  copy.headers.emplace_back("x-ms-meta-hyperhost_parts", parts_mark(parts));
+  copy.headers.emplace_back("x-ms-meta-hyperhost_parts", pages_mark(parts));
   if (!settings_.tags.empty()) copy.headers.emplace_back("x-ms-tags", settings_.tags);
   if (!spec.overwrite) copy.headers.emplace_back("If-None-Match", "*");
   http::Response answer = send(op, copy);

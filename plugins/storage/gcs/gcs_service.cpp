@@ -22,7 +22,7 @@ constexpr std::size_t kMostComposed = 32;  // objects in one compose request
 constexpr int kContinues = 4;              // times an upload goes on in its session
 constexpr unsigned kRemovers = 8;
 
-std::string member(const json& document, const char* name) {
+std::string text_or_number(const json& document, const char* name) {
   const auto found = document.find(name);
   if (found == document.end()) return {};
   return found->is_string() ? found->get<std::string>() : found->is_number() ? found->dump() : "";
@@ -38,11 +38,11 @@ uint64_t number(const std::string& text) {
 
 ObjectInfo info_of(const json& document) {
   ObjectInfo out;
-  out.key = member(document, "name");
-  out.bytes = number(member(document, "size"));
-  out.modified = member(document, "updated");
-  out.etag = member(document, "generation");  // names the version exactly
-  if (const std::string crc = member(document, "crc32c"); !crc.empty())
+  out.key = text_or_number(document, "name");
+  out.bytes = number(text_or_number(document, "size"));
+  out.modified = text_or_number(document, "updated");
+  out.etag = text_or_number(document, "generation");  // names the version exactly
+  if (const std::string crc = text_or_number(document, "crc32c"); !crc.empty())
     out.checksum = "crc32c:" + crc;
   return out;
 }
@@ -75,7 +75,7 @@ std::string utc(std::time_t time, const char* format) {
 }
 
 std::string prefix_of(const json& upload) {
-  return upload.is_object() ? member(upload, "prefix") : std::string();
+  return upload.is_object() ? text_or_number(upload, "prefix") : std::string();
 }
 
 }  // namespace
@@ -127,8 +127,8 @@ http::Response GcsService::send(Op op, const Call& call) {
 Error GcsService::failure(const std::string& what, const http::Response& answer) {
   const json document = json::parse(answer.body, nullptr, false);
   const json said = document.is_object() ? document.value("error", json()) : json();
-  const std::string detail =
-      said.is_object() ? member(said, "message").substr(0, 500) : answer.body.substr(0, 200);
+  const std::string detail = said.is_object() ? text_or_number(said, "message").substr(0, 500)
+                                              : answer.body.substr(0, 200);
   if (answer.status == 401) {
     auth_->renew();
     return Error(HYPER_AUTH, what, detail).native(401).retryable();
@@ -189,7 +189,7 @@ void GcsService::list(Op op, const std::string& prefix,
     const json page = ask(op, {"GET", bucket_url(query), {}, {}}, "cannot list " + shown(prefix));
     for (const json& entry : page.value("items", json::array()))
       if (entry.is_object()) on_object(info_of(entry));
-    const std::string after = member(page, "nextPageToken");
+    const std::string after = text_or_number(page, "nextPageToken");
     object::check_progress(next, after);
     next = after;
   } while (!next.empty());

@@ -9,7 +9,7 @@
 
 namespace hyperhost::storage_local {
 namespace {
-constexpr uint64_t kChunk = 16u << 20;  // between two looks at cancel
+constexpr uint64_t kReadChunk = 16u << 20;  // between two looks at cancel
 }
 
 LocalSource::LocalSource(UniqueFd fd, std::string path)
@@ -34,7 +34,7 @@ void LocalSource::read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len
   auto* to = static_cast<char*>(buf);
   while (len > 0) {
     op.check_cancelled();
-    const ssize_t got = ::pread(fd_.get(), to, static_cast<std::size_t>(std::min(len, kChunk)),
+    const ssize_t got = ::pread(fd_.get(), to, static_cast<std::size_t>(std::min(len, kReadChunk)),
                                 static_cast<off_t>(offset));
     if (got < 0) {
       if (errno == EINTR) continue;

@@ -16,7 +16,7 @@ constexpr uint32_t kVersion = 0x00010001;
 constexpr uint32_t kDynamic = 1, kStatic = 2;
 constexpr uint32_t kFirstFree = 0xfffffffe;  // …e: discarded, …f: never written
 constexpr uint64_t kMaxExtra = 1u << 20;
-constexpr std::size_t kBatch = 512;
+constexpr std::size_t kMapBatch = 512;
 
 class VdiMap final : public ImageMap {
  public:
@@ -61,11 +61,11 @@ class VdiMap final : public ImageMap {
     check_map_range(*this, offset, length);
     RunMerger out(op, on_mapped);
     const uint64_t end = offset + length;
-    std::array<uint8_t, kBatch * 4> entries;
+    std::array<uint8_t, kMapBatch * 4> entries;
     while (offset < end) {
       op.check_cancelled();
       const uint64_t block = offset / block_bytes_;
-      const uint64_t count = std::min<uint64_t>(div_round_up(end, block_bytes_) - block, kBatch);
+      const uint64_t count = std::min<uint64_t>(div_round_up(end, block_bytes_) - block, kMapBatch);
       const uint64_t at = map_ + block * 4;
       file_.read(op, at, entries.data(), count * 4, "the block map");
       for (uint64_t i = 0; i < count; ++i) {

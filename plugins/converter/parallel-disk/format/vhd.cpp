@@ -14,12 +14,12 @@
 namespace hyper::disk {
 namespace {
 
-constexpr uint32_t kFixed = 2, kDynamic = 3, kDifferencing = 4;
+constexpr uint32_t kFixedDisk = 2, kDynamicDisk = 3, kDifferencingDisk = 4;
 constexpr uint64_t kMaxGeometry = 65535ull * 16 * 255;
 constexpr uint64_t kMaxSectors = 0xff000000ull;  // 2040 GiB
 constexpr uint64_t kDynamicHeader = 1024;
 constexpr uint32_t kUnallocated = 0xffffffff;
-constexpr std::size_t kBatch = 512;
+constexpr std::size_t kTableBatch = 512;
 // A fixed disk found by its footer alone may be padded in front of it by no more than this.
 constexpr uint64_t kMaxPadding = 2u << 20;
 
@@ -118,11 +118,12 @@ class DynamicVhd final : public ImageMap {
     check_map_range(*this, offset, length);
     RunMerger out(op, on_mapped);
     const uint64_t end = offset + length;
-    std::array<uint8_t, kBatch * 4> entries;
+    std::array<uint8_t, kTableBatch * 4> entries;
     while (offset < end) {
       op.check_cancelled();
       const uint64_t block = offset / block_bytes_;
-      const uint64_t count = std::min<uint64_t>(div_round_up(end, block_bytes_) - block, kBatch);
+      const uint64_t count =
+          std::min<uint64_t>(div_round_up(end, block_bytes_) - block, kTableBatch);
       const uint64_t at = table_ + block * 4;
       file_.read(op, at, entries.data(), count * 4, "the block table");
       for (uint64_t i = 0; i < count; ++i) {
@@ -192,11 +193,11 @@ bool is_vhd(Op op, const SourceRef& source) {
   const FooterBytes front = read_footer(op, file, 0);
   if (has_cookie(front)) {
     const uint32_t type = be32(&front[60]);
-    if (type == kDynamic || type == kDifferencing) return true;
+    if (type == kDynamicDisk || type == kDifferencingDisk) return true;
   }
   const auto footer = parse_footer(read_footer(op, file, file.length() - kSector));
   if (!footer) return false;
-  if (footer->type != kFixed) return true;  // its copy in front is damaged
+  if (footer->type != kFixedDisk) return true;  // its copy in front is damaged
   const uint64_t data = file.length() - kSector;
   return footer->current_size <= data && data - footer->current_size <= kMaxPadding &&
          footer->size <= data;
@@ -207,15 +208,16 @@ std::unique_ptr<ImageMap> open_vhd(Op op, const SourceRef& source) {
   if (file.length() < kSector) throw file.corrupt(0, "the file is too short for a footer");
   const uint64_t last = file.length() - kSector;
   auto footer = parse_footer(read_footer(op, file, 0));
-  if (!footer || footer->type == kFixed) footer = parse_footer(read_footer(op, file, last));
+  if (!footer || footer->type == kFixedDisk) footer = parse_footer(read_footer(op, file, last));
   if (!footer) throw file.corrupt(last, "no footer with a cookie and a right checksum");
-  if (footer->type == kDifferencing)
+  if (footer->type == kDifferencingDisk)
     throw file.unsupported("this is a differencing disk, not a whole one")
         .hint("merge it into its parent first");
   if (footer->size / kSector > kMaxSectors)
     throw file.corrupt(last + 48, "a disk of more than 2040 GiB");
-  if (footer->type == kDynamic) return std::make_unique<DynamicVhd>(op, source, *footer);
-  if (footer->type != kFixed) throw file.unsupported("disk type " + std::to_string(footer->type));
+  if (footer->type == kDynamicDisk) return std::make_unique<DynamicVhd>(op, source, *footer);
+  if (footer->type != kFixedDisk)
+    throw file.unsupported("disk type " + std::to_string(footer->type));
   if (footer->size > last)
     throw file.corrupt(last + 48, "a disk of " + std::to_string(footer->size) +
                                       " bytes in a file of " + std::to_string(file.length()));

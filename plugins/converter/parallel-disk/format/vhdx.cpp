@@ -21,7 +21,7 @@ constexpr std::size_t kHeaderBytes = 4096;
 constexpr std::size_t kRegionTableBytes = 64u << 10;
 constexpr uint32_t kMaxEntries = 2047;  // of the region and the metadata table
 constexpr uint64_t kMaxDisk = 64ull << 40;
-constexpr std::size_t kBatch = 512;
+constexpr std::size_t kBatBatch = 512;
 
 // GUIDs as they lie in the file: the first three fields little-endian.
 constexpr Guid kBat = {0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42,
@@ -217,12 +217,12 @@ void VhdxMap::map(Op op, uint64_t offset, uint64_t length, const OnMapped& on_ma
   check_map_range(*this, offset, length);
   RunMerger out(op, on_mapped);
   const uint64_t end = offset + length;
-  std::array<uint8_t, kBatch * 8> entries;
+  std::array<uint8_t, kBatBatch * 8> entries;
   while (offset < end) {
     op.check_cancelled();
     const uint64_t block = offset / block_bytes_;
     const uint64_t count = std::min({div_round_up(end, block_bytes_) - block,
-                                     chunk_ratio_ - block % chunk_ratio_, uint64_t{kBatch}});
+                                     chunk_ratio_ - block % chunk_ratio_, uint64_t{kBatBatch}});
     const uint64_t at = bat_.offset + (block + block / chunk_ratio_) * 8;
     log_.read(op, at, entries.data(), count * 8, "the block allocation table");
     for (uint64_t i = 0; i < count; ++i) {

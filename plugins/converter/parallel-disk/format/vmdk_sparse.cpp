@@ -22,7 +22,7 @@ constexpr uint64_t kMaxGrain = 1u << 30;
 constexpr uint64_t kMaxCompressedGrain = 2u << 20;
 constexpr uint64_t kMaxDescriptor = 1u << 20;
 constexpr uint64_t kCowdEntries = 4096;
-constexpr std::size_t kBatch = 512;
+constexpr std::size_t kGrainBatch = 512;
 
 bool sectors_to_bytes(uint64_t sectors, uint64_t& bytes) {
   if (sectors > static_cast<uint64_t>(INT64_MAX) / kSector) return false;
@@ -147,7 +147,7 @@ uint64_t SparseExtent::grain_table(Op op, uint64_t index) const {
 void SparseExtent::map(Op op, uint64_t offset, uint64_t length, uint64_t guest_base,
                        RunMerger& out) const {
   const uint64_t end = offset + length;
-  std::array<uint8_t, kBatch * 4> entries;
+  std::array<uint8_t, kGrainBatch * 4> entries;
   while (offset < end) {
     op.check_cancelled();
     uint64_t grain = offset / grain_bytes_;
@@ -164,7 +164,7 @@ void SparseExtent::map(Op op, uint64_t offset, uint64_t length, uint64_t guest_b
     }
     while (grain < last) {
       const uint64_t at = table + grain % entries_per_table_ * 4;
-      const uint64_t count = std::min<uint64_t>(last - grain, kBatch);
+      const uint64_t count = std::min<uint64_t>(last - grain, kGrainBatch);
       file_->read(op, at, entries.data(), count * 4, "a grain table");
       for (uint64_t i = 0; i < count; ++i, ++grain) {
         const uint64_t skip = offset % grain_bytes_;

@@ -12,7 +12,8 @@ namespace {
 
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kMiB = 1u << 20;
-constexpr uint64_t kLargest = 2040ull << 30;  // of a dynamic one; readers hold fixed ones to it too
+constexpr uint64_t kLargestVhd = 2040ull
+                                 << 30;  // of a dynamic one; readers hold fixed ones to it too
 constexpr uint64_t kHeaderAt = 512, kTableAt = 1536;
 constexpr uint32_t kFixed = 2, kDynamic = 3;
 constexpr uint32_t kUnused = 0xffffffff;
@@ -79,7 +80,7 @@ std::array<uint8_t, kSectorBytes> footer(uint64_t size, uint32_t type, const Uui
 }  // namespace
 
 uint64_t vhd_size(uint64_t size) {
-  if (size > kLargest)
+  if (size > kLargestVhd)
     throw Error(HYPER_UNSUPPORTED, "the disk is too large for a VHD",
                 std::to_string(size) + " bytes; it holds 2040 GiB");
   return round_up(std::max<uint64_t>(size, 1), kMiB);

@@ -11,16 +11,16 @@
 namespace hyper::disk {
 namespace {
 
-constexpr uint64_t kSectorBytes = 512;
+constexpr uint64_t kVmdkSector = 512;
 constexpr uint64_t kGrain = 64u << 10, kGrainsPerTable = 512;
 constexpr uint64_t kMarkerHeader = 12;
 constexpr uint64_t kDescriptorSectors = 20, kOverheadSectors = 128;
-constexpr uint64_t kLargest = 62ull << 40;
+constexpr uint64_t kLargestVmdk = 62ull << 40;
 constexpr uint32_t kTable = 1, kDirectory = 2, kFooter = 3;
 
-class DeflateTool : public Writer::Tool {
+class GrainTool : public Writer::Tool {
  public:
-  explicit DeflateTool(int level) : deflater(Packing::kZlib, level) {}
+  explicit GrainTool(int level) : deflater(Packing::kZlib, level) {}
   Deflater deflater;
 };
 
@@ -28,24 +28,24 @@ class DeflateTool : public Writer::Tool {
 
 VmdkStreamWriter::VmdkStreamWriter(Output& output, uint64_t size, int level, uint32_t cid)
     : output_(output),
-      size_(round_up(std::min(size, kLargest + 1), kSectorBytes)),
+      size_(round_up(std::min(size, kLargestVmdk + 1), kVmdkSector)),
       level_(level),
       cid_(cid),
       table_(kGrainsPerTable, 0) {
-  if (size > kLargest)
+  if (size > kLargestVmdk)
     throw Error(HYPER_UNSUPPORTED, "the disk is too large for a VMDK",
                 std::to_string(size) + " bytes; VMware's limit is 62 TiB");
   directory_.resize(div_ceil(div_ceil(size_, kGrain), kGrainsPerTable), 0);
 }
 
 std::unique_ptr<Writer::Tool> VmdkStreamWriter::make_tool() const {
-  return std::make_unique<DeflateTool>(level_);
+  return std::make_unique<GrainTool>(level_);
 }
 
 // Marker, compressed grain and padding as they will lie in the file.
 void VmdkStreamWriter::prepare(Workspace& space, Tool* tool) {
   const Batch& batch = space.batch;
-  Deflater& deflater = static_cast<DeflateTool*>(tool)->deflater;
+  Deflater& deflater = static_cast<GrainTool*>(tool)->deflater;
   uint32_t used = 0;
   for (uint64_t i = 0; i < div_ceil(batch.length, kGrain); ++i) {
     bool zero = true;
@@ -54,11 +54,11 @@ void VmdkStreamWriter::prepare(Workspace& space, Tool* tool) {
     if (zero) continue;
     uint8_t* marker = space.packed.data() + used;
     const std::size_t size = deflater.run(space.plain.data() + i * kGrain, kGrain,
-                                          marker + kMarkerHeader, kGrain + kSectorBytes);
+                                          marker + kMarkerHeader, kGrain + kVmdkSector);
     if (size == 0) throw Error(HYPER_FAIL, "internal error: a grain cannot be compressed");
-    store_le<uint64_t>(marker, (batch.guest + i * kGrain) / kSectorBytes);
+    store_le<uint64_t>(marker, (batch.guest + i * kGrain) / kVmdkSector);
     store_le<uint32_t>(marker + 8, static_cast<uint32_t>(size));
-    const uint64_t whole = round_up(kMarkerHeader + size, kSectorBytes);
+    const uint64_t whole = round_up(kMarkerHeader + size, kVmdkSector);
     std::memset(marker + kMarkerHeader + size, 0, whole - kMarkerHeader - size);
     space.packings.push_back({static_cast<uint32_t>(i), used, static_cast<uint32_t>(whole)});
     used += static_cast<uint32_t>(whole);
@@ -83,18 +83,18 @@ void VmdkStreamWriter::place(Op op, Workspace& space) {
 }
 
 uint32_t VmdkStreamWriter::sector(uint64_t offset) const {
-  if (offset / kSectorBytes > UINT32_MAX)
+  if (offset / kVmdkSector > UINT32_MAX)
     throw Error(HYPER_UNSUPPORTED, "a VMDK file cannot grow beyond 2 TiB");
-  return static_cast<uint32_t>(offset / kSectorBytes);
+  return static_cast<uint32_t>(offset / kVmdkSector);
 }
 
 std::vector<uint8_t> VmdkStreamWriter::header(uint64_t directory_sector) const {
-  std::vector<uint8_t> out(kSectorBytes, 0);
+  std::vector<uint8_t> out(kVmdkSector, 0);
   std::memcpy(&out[0], "KDMV", 4);
   store_le<uint32_t>(&out[4], 3);
   store_le<uint32_t>(&out[8], 0x30001);  // valid line ends, compressed grains, markers
-  store_le<uint64_t>(&out[12], size_ / kSectorBytes);
-  store_le<uint64_t>(&out[20], kGrain / kSectorBytes);
+  store_le<uint64_t>(&out[12], size_ / kVmdkSector);
+  store_le<uint64_t>(&out[20], kGrain / kVmdkSector);
   store_le<uint64_t>(&out[28], 1);
   store_le<uint64_t>(&out[36], kDescriptorSectors);
   store_le<uint32_t>(&out[44], kGrainsPerTable);
@@ -108,7 +108,7 @@ std::vector<uint8_t> VmdkStreamWriter::header(uint64_t directory_sector) const {
 void VmdkStreamWriter::begin(Op op) {
   if (end_ != 0) return;
   std::vector<uint8_t> front = header(UINT64_MAX);
-  const uint64_t sectors = size_ / kSectorBytes;
+  const uint64_t sectors = size_ / kVmdkSector;
   const uint64_t cylinders = std::min<uint64_t>(65535, sectors / (255 * 63));
   char text[1024];
   const int length = std::snprintf(
@@ -120,8 +120,8 @@ void VmdkStreamWriter::begin(Op op) {
       "ddb.geometry.cylinders = \"%llu\"\nddb.geometry.heads = \"255\"\n"
       "ddb.geometry.sectors = \"63\"\n",
       cid_, static_cast<unsigned long long>(sectors), static_cast<unsigned long long>(cylinders));
-  front.resize(kOverheadSectors * kSectorBytes, 0);
-  std::memcpy(&front[kSectorBytes], text, static_cast<std::size_t>(length));
+  front.resize(kOverheadSectors * kVmdkSector, 0);
+  std::memcpy(&front[kVmdkSector], text, static_cast<std::size_t>(length));
   append(op, front);
 }
 
@@ -131,8 +131,8 @@ void VmdkStreamWriter::append(Op op, const std::vector<uint8_t>& bytes) {
 }
 
 void VmdkStreamWriter::append_metadata(Op op, uint32_t type, const std::vector<uint8_t>& bytes) {
-  std::vector<uint8_t> marker(kSectorBytes, 0);
-  store_le<uint64_t>(&marker[0], bytes.size() / kSectorBytes);
+  std::vector<uint8_t> marker(kVmdkSector, 0);
+  store_le<uint64_t>(&marker[0], bytes.size() / kVmdkSector);
   store_le<uint32_t>(&marker[12], type);
   append(op, marker);
   append(op, bytes);
@@ -151,12 +151,12 @@ void VmdkStreamWriter::flush_table(Op op) {
 uint64_t VmdkStreamWriter::finish(Op op) {
   begin(op);
   flush_table(op);
-  std::vector<uint8_t> bytes(std::max(kSectorBytes, round_up(directory_.size() * 4, kSectorBytes)));
+  std::vector<uint8_t> bytes(std::max(kVmdkSector, round_up(directory_.size() * 4, kVmdkSector)));
   for (std::size_t i = 0; i < directory_.size(); ++i)
     store_le<uint32_t>(&bytes[i * 4], directory_[i]);
   append_metadata(op, kDirectory, bytes);
   append_metadata(op, kFooter, header(sector(end_ - bytes.size())));
-  append(op, std::vector<uint8_t>(kSectorBytes, 0));  // the end-of-stream marker
+  append(op, std::vector<uint8_t>(kVmdkSector, 0));  // the end-of-stream marker
   return end_;
 }
 
