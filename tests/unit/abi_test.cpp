@@ -4,15 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <hyper/plugin.hpp>
-#include <ios>
-#include <string>
-#include <system_error>
 #include <thread>
-#include <vector>
 
 #include "core/plugin/documents.hpp"
 #include "core/plugin/handles.hpp"
@@ -201,39 +194,6 @@ TEST_F(Abi, AClosingOperationHasATimeLimit) {
   EXPECT_EQ(host_.cancelled(&op), 1);
   const auto child = op.cancel().child();
   EXPECT_TRUE(child->cancelled());
-}
-
-TEST_F(Abi, ASystemErrorKeepsItsErrno) {
-  Operation op("web-01", CancelSource::create());
-  const hyper_st status = hyper::detail::guard(
-      &op, [] { std::filesystem::create_directory("/proc/self/nowhere/below"); });
-  EXPECT_EQ(status, HYPER_NOTFOUND);
-  ASSERT_EQ(op.diagnostics().size(), 1u);
-  EXPECT_EQ(op.diagnostics()[0].native_code, ENOENT);
-  EXPECT_THAT(op.diagnostics()[0].summary, HasSubstr("/proc/self/nowhere/below"));
-  const std::error_code strange(1, std::iostream_category());
-  EXPECT_EQ(hyper::detail::guard(&op, [&] { throw std::system_error(strange, "odd"); }),
-            HYPER_FAIL);
-}
-
-TEST_F(Abi, ASourceIsReadInPiecesOfItsBlockMax) {
-  static std::vector<uint64_t> pieces;
-  pieces.clear();
-  hyper_source table{};
-  table.size = sizeof table;
-  table.length = 1000;
-  table.block_max = 400;
-  table.read_at = [](void*, hyper_op*, uint32_t, uint64_t offset, void* buf,
-                     uint64_t len) noexcept -> hyper_st {
-    pieces.push_back(len);
-    std::memset(buf, static_cast<int>(offset / 400), len);
-    return HYPER_OK;
-  };
-  Operation op("web-01", CancelSource::create());
-  std::string bytes(1000, 'x');
-  hyper::SourceRef(&table).read_at(hyper::Op(&op), 0, bytes.data(), bytes.size());
-  EXPECT_EQ(pieces, (std::vector<uint64_t>{400, 400, 200}));
-  EXPECT_EQ(bytes, std::string(400, '\0') + std::string(400, '\1') + std::string(200, '\2'));
 }
 
 TEST_F(Abi, AnAbilityIsFoundByItsId) {

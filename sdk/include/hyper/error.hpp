@@ -124,15 +124,6 @@ host_slot() {
   return host;
 }
 
-/// An errno keeps its status; what other categories say is the plugin's failure.
-inline Error of_system(const std::system_error& error) {
-  const std::error_condition known = error.code().default_error_condition();
-  const bool is_errno = known.category() == std::generic_category();
-  Error out(is_errno ? status_of_errno(known.value()) : HYPER_FAIL, error.what());
-  if (is_errno) out.native(known.value());
-  return out;
-}
-
 inline hyper_st report(hyper_op* op, const Error& error) noexcept {
   const hyper_host* host = host_slot();
   const hyper_diag diag = error.diag();
@@ -153,8 +144,6 @@ hyper_st guard(hyper_op* op, F&& f) noexcept {
       return report(op, error);
     } catch (const std::bad_alloc&) {
       return report(op, Error(HYPER_FAIL, "out of memory"));
-    } catch (const std::system_error& error) {  // std::filesystem throws these
-      return report(op, of_system(error));
     } catch (const std::exception& error) {
       return report(op, Error(HYPER_FAIL, "internal error of the plugin", error.what()));
     } catch (...) {

@@ -221,15 +221,8 @@ class SourceRef {
     return end == nullptr ? std::string(source_->format, sizeof source_->format)
                           : std::string(source_->format);
   }
-  /// In pieces of at most the source's block_max. Multiples of its block_min are up to the caller.
   void read_at(Op op, uint64_t offset, void* buf, uint64_t len) const {
-    const uint64_t most = source_->block_max == 0 ? len : source_->block_max;
-    for (uint64_t done = 0; done < len;) {
-      const uint64_t piece = len - done < most ? len - done : most;
-      check(source_->read_at(source_->ctx, op.raw(), 0, offset + done,
-                             static_cast<unsigned char*>(buf) + done, piece));
-      done += piece;
-    }
+    check(source_->read_at(source_->ctx, op.raw(), 0, offset, buf, len));
   }
   Span next(Op op) const {
     hyper_span span{};
