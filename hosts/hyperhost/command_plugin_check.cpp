@@ -125,7 +125,8 @@ void add_plugin_check_command(CLI::App& plugins, Context& context, int& status) 
   command->footer(
       "What needs a connection is skipped, with the reason, where connecting fails and no "
       "--options\n"
-      "were given; --strict makes that a failure.\n\nExit status: 0 nothing failed; 1 something did; "
+      "were given; --strict makes that a failure.\n\nExit status: 0 nothing failed; 1 something "
+      "did; "
       "2 wrong command line.\n\n"
       "Examples:\n"
       "  hyperhost plugins check build/acme.so\n"
