@@ -235,9 +235,9 @@ std::optional<Notification> make_notification(const Event& event) {
 
 namespace {
 
-/// The Go hypersdk's word for it.
-const char* event_type(Notification::Kind kind) {
-  switch (kind) {
+/// The Go hypersdk's word for it. The end of a run is an error if a VM failed.
+const char* event_type(const Notification& n) {
+  switch (n.kind) {
     case Notification::Kind::kStart:
       return "start";
     case Notification::Kind::kComplete:
@@ -246,6 +246,8 @@ const char* event_type(Notification::Kind kind) {
       return "error";
     case Notification::Kind::kWarning:
       return "warning";
+    case Notification::Kind::kRunEnd:
+      return n.status == "completed" ? "complete" : "error";
   }
   return "warning";
 }
@@ -296,7 +298,7 @@ std::string generic_payload(const Notification& n) {
                        {"converted", n.bytes_converted},
                        {"uploaded", n.bytes_uploaded}};
   if (!n.manifest_path.empty()) object["manifest_path"] = n.manifest_path;
-  object["event_type"] = event_type(n.kind);
+  object["event_type"] = event_type(n);
   if (n.duration) object["duration"] = n.duration->count();
   object["metadata"] = metadata(n);
   return dump(object);
