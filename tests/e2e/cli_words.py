@@ -30,10 +30,10 @@ class CommandLine(CliTest):
     def commands(self):
         """Every command that help shows, as words."""
         found = []
-        for name in re.findall(r"^  ([a-z]+) ", self.host("--help").out.split("Subcommands:")[1], re.M):
+        for name in re.findall(r"^  ([a-z]+)  ", self.host("--help").out.split("Subcommands:")[1], re.M):
             help_text = self.host(name, "--help").out
             inner = help_text.split("Subcommands:")[1] if "Subcommands:" in help_text else ""
-            found += [(name, one) for one in re.findall(r"^  ([a-z]+) ", inner, re.M)] or [(name,)]
+            found += [(name, one) for one in re.findall(r"^  ([a-z]+)  ", inner, re.M)] or [(name,)]
         return found
 
     def test_each_commands_help_has_its_own_examples(self):
