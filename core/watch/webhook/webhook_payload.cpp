@@ -175,18 +175,10 @@ std::optional<Notification> make_notification(const Event& event) {
 namespace {
 
 /// The Go hypersdk's word for it.
-const char* event_type(Notification::Kind kind) {
-  switch (kind) {
-    case Notification::Kind::kStart:
-      return "start";
-    case Notification::Kind::kComplete:
-      return "complete";
-    case Notification::Kind::kError:
-      return "error";
-    case Notification::Kind::kWarning:
-      return "warning";
-  }
-  return "warning";
+const char* event_type(const Notification& n) {
+  if (n.kind == Notification::Kind::kStart) return "start";
+  if (n.kind == Notification::Kind::kWarning) return "warning";
+  return n.status == "completed" ? "complete" : "error";
 }
 
 ordered_json metadata(const Notification& n) {
@@ -228,7 +220,7 @@ std::string generic_payload(const Notification& n) {
                        {"converted", n.bytes_converted},
                        {"uploaded", n.bytes_uploaded}};
   if (!n.manifest_path.empty()) object["manifest_path"] = n.manifest_path;
-  object["event_type"] = event_type(n.kind);
+  object["event_type"] = event_type(n);
   if (n.duration) object["duration"] = n.duration->count();
   object["metadata"] = metadata(n);
   return dump(object);
