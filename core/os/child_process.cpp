@@ -10,14 +10,17 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include "core/base/diagnostic.hpp"
+#include "core/base/redactor.hpp"
 
 namespace hyperhost {
 namespace {
@@ -113,17 +116,40 @@ struct Pipe {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd) {
+std::vector<std::string> child_environment(const std::vector<std::string>& more) {
+  // LD_… as the host found its libraries; …SAN_OPTIONS steer a sanitizer's build.
+  static const std::vector<std::string> base = {
+      "PATH",          "HOME",         "TMPDIR",      "LANG",        "LANGUAGE", "LC_*",
+      "XDG_*",         "TZ",           "LD_*",        "HYPERHOST_*", "TERM",     "ASAN_OPTIONS",
+      "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"};
+  const auto listed = [](const std::vector<std::string>& names, std::string_view name) {
+    return std::any_of(names.begin(), names.end(), [&](std::string_view one) {
+      return one.ends_with('*') ? name.starts_with(one.substr(0, one.size() - 1)) : name == one;
+    });
+  };
+  std::vector<std::string> out{"LC_ALL=C"};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    if (name == "LC_ALL" || (!listed(base, name) && !listed(more, name))) continue;
+    const bool asked = std::find(more.begin(), more.end(), name) != more.end();
+    const std::string value(text.substr(std::min(text.size(), name.size() + 1)));
+    if (!asked && Redactor::global().redact(value) == "[redacted]") continue;
+    out.emplace_back(text);
+  }
+  return out;
+}
+
+ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd,
+                           const std::vector<std::string>& more) {
   if (argv.empty()) throw Error(Code::kFail, "no program to run");
   const std::string program = find_program(argv[0]);
   std::vector<char*> args;
   for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
   args.push_back(nullptr);
+  std::vector<std::string> variables = child_environment(more);
   std::vector<char*> environment;
-  char locale[] = "LC_ALL=C";
-  for (char** entry = environ; *entry != nullptr; ++entry)
-    if (std::strncmp(*entry, "LC_ALL=", 7) != 0) environment.push_back(*entry);
-  environment.push_back(locale);
+  for (std::string& variable : variables) environment.push_back(variable.data());
   environment.push_back(nullptr);
 
   Pipe out, err;

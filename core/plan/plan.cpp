@@ -99,6 +99,8 @@ const char* verify_name(Verify verify) {
       return "target";
     case Verify::kIndependent:
       return "independent";
+    case Verify::kSource:
+      return "source";
   }
   return "none";
 }

@@ -23,7 +23,8 @@
 namespace hyperhost {
 
 enum class Compression { kNone, kZlib, kZstd, kKeep };
-enum class Verify { kNone, kTarget, kIndependent };
+/// Each level does what the ones before it do.
+enum class Verify { kNone, kTarget, kIndependent, kSource };
 enum class Durability { kNone, kFile };
 /// As the plan spells them: "zstd", "independent", "file".
 const char* compression_name(Compression compression);
@@ -38,6 +39,7 @@ struct PluginSpec {
   std::string pointer;         ///< of the options in the plan
   Mark mark;                   ///< where the plugin is named
   std::string isolation = {};  ///< "process", "none"; "" = the host's default
+  uint64_t worker_memory = 0;  ///< of its process, at most; 0 = the host's limit
 };
 
 struct ProviderSpec {
@@ -133,6 +135,7 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  std::chrono::nanoseconds answer_timeout{0};  ///< of a provider that lists, describes; 0 = none
   uint64_t bandwidth_limit = 0;         ///< bytes a second of all uploads together; 0 = no limit
   uint64_t source_bandwidth_limit = 0;  ///< the same of what all providers' disks deliver
   uint64_t memory_limit = 0;            ///< bytes of all converters together; 0 = no limit

@@ -59,13 +59,21 @@ void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_
   }
 }
 
+/// process, none, or {memory: SIZE} of a process
+void read_isolation(const ConfigValue* value, PluginSpec& spec) {
+  read(value, spec.isolation);
+  if (value == nullptr || value->members() == nullptr) return;
+  spec.isolation = "process";
+  read(value->find("memory"), spec.worker_memory);
+}
+
 /// {plugin: NAME, OPTION: …}
 PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
   PluginSpec spec;
   read(value.find("plugin"), spec.plugin);
   spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
   spec.options.erase("plugin");
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   spec.options.erase("isolation");
   spec.pointer = pointer;
   spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
@@ -143,8 +151,8 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
        spec.convert_options.compression);
-  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
-       spec.verify_export);
+  read(at("verify"), verify_name,
+       {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource}, spec.verify_export);
   read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
   if (const Setting level = plan_rules::setting(document, index, "compression_level");
       level.integer() != nullptr) {
@@ -299,7 +307,7 @@ PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) 
     return spec;
   }
   read(value.find("plugin"), spec.plugin);
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
   spec.pointer = pointer_join(pointer, "options");
   if (const ConfigValue* options = value.find("options");
@@ -333,6 +341,7 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("max_retries"), plan.batch.max_retries);
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    read(batch->find("answer_timeout"), plan.batch.answer_timeout);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
     read(batch->find("source_bandwidth_limit"), plan.batch.source_bandwidth_limit);
     read(batch->find("memory_limit"), plan.batch.memory_limit);

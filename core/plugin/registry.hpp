@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct PluginFile {
   std::string refusal;      ///< why it is not used; empty = usable
   bool chosen = false;      ///< the one used for its id
   bool superseded = false;  ///< good, but another version is used unless this one is asked for
+  bool shadows = false;     ///< has the id of a built-in plugin and is none: used by version only
   Offers offers{};          ///< of its manifest; empty where that is refused
 };
 
@@ -37,19 +39,24 @@ enum class Isolation { kAuto, kNone, kProcess };
 /// "auto", "none", "process"; kAuto for anything else.
 Isolation isolation_named(const std::string& name);
 
+/// The variables of the environment that a manifest names for its plugin's worker process.
+std::vector<std::string> environment_of(const nlohmann::json& manifest);
+
 /// "acme@1.2" → "acme".
 std::string plugin_id(const std::string& reference);
 
 class PluginRegistry {
  public:
-  /// Reads every directory's manifests. Of several files with one id the newest version is
-  /// chosen, of equal ones that of the earlier directory. Never throws for a bad plugin.
+  /// Reads every directory's manifests. Of several files with one id a built-in one is chosen, else
+  /// the newest version, of equal ones that of the earlier directory. Never throws for a bad
+  /// plugin.
   explicit PluginRegistry(const std::vector<SearchDir>& dirs);
   ~PluginRegistry();
 
-  /// `first`, the directories of HYPERHOST_PLUGIN_PATH (colon-separated), `then`, and the built-in
-  /// one: beside the program ("../lib/hyperhost/plugins"), and for a program that uses this as a
-  /// shared library beside the library ("hyperhost/plugins").
+  /// `first`, the directories of HYPERHOST_PLUGIN_PATH (colon-separated), `then`, the one of other
+  /// packages ("plugins.d" beside the built-in one), and the built-in one: beside the program
+  /// ("../lib/hyperhost/plugins"), and for a program that uses this as a shared library beside the
+  /// library ("hyperhost/plugins").
   static std::vector<SearchDir> search_path(std::vector<SearchDir> first,
                                             const std::vector<SearchDir>& then = {});
 
@@ -88,17 +95,27 @@ class PluginRegistry {
   void isolate_by_default(Isolation isolation) { default_isolation_ = isolation; }
   /// Decides about one, by id, before it is loaded. The stricter of two decisions holds.
   void isolate(const std::string& id, Isolation isolation);
+  /// What the worker process of a plugin may allocate at most, before it is loaded; 0 = no limit.
+  /// Default: half of this machine's memory, and no less than 2 GiB. The host's word, for each
+  /// plugin and for one:
+  void memory_by_default(uint64_t bytes) { default_memory_ = bytes; }
+  void memory_of(const std::string& id, uint64_t bytes);
+  /// A plan's, which can only lower what the host said.
+  void limit_memory(const std::string& id, uint64_t bytes);
   /// How that file's code would run: kNone or kProcess.
   Isolation isolation_of(const PluginFile& file) const;
 
  private:
   void scan(const SearchDir& dir);
   void choose();
+  static bool better(const PluginFile& a, const PluginFile& b);
   [[noreturn]] void not_found(const std::string& reference) const;
   std::vector<SearchDir> dirs_;
   std::vector<PluginFile> files_;
   Isolation default_isolation_ = Isolation::kAuto;
   std::map<std::string, Isolation> isolation_;
+  std::optional<uint64_t> default_memory_;
+  std::map<std::string, uint64_t> memory_;                // by id
   std::map<std::string, std::string> preferred_storage_;  // by scheme
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Plugin>> loaded_;  // by path

@@ -10,6 +10,7 @@
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
+#include "core/plugin/answer_limit.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/run/bind_destination.hpp"
 #include "core/run/watchers.hpp"
@@ -30,6 +31,8 @@ class Binder {
     try {
       if (!spec.isolation.empty())
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
+      if (spec.worker_memory != 0)
+        registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -331,15 +334,18 @@ class Expansion {
 
   void list(const MigrationSpec& spec, const std::string& pattern,
             const std::function<void(const std::string& ref, const std::string& name)>& each) {
-    Operation op = orchestrator_.session().operation("inventory", cancel_);
+    Session& session = orchestrator_.session();
+    Operation op = session.operation("inventory", cancel_);
     try {
-      orchestrator_.session()
-          .provider(spec.provider, op)
-          .list_vms(op, pattern, [&](const nlohmann::json& vm) {
-            const std::string name = vm.value("name", "");
-            const std::string ref = vm.value("ref", name);
-            if (!ref.empty()) each(ref, name.empty() ? ref : name);
-          });
+      within(session.services().answer_timeout, "provider '" + spec.provider + "'", op,
+             [&](Operation& limited) {
+               session.provider(spec.provider, limited)
+                   .list_vms(limited, pattern, [&](const nlohmann::json& vm) {
+                     const std::string name = vm.value("name", "");
+                     const std::string ref = vm.value("ref", name);
+                     if (!ref.empty()) each(ref, name.empty() ? ref : name);
+                   });
+             });
     } catch (const nlohmann::json::exception&) {
       throw Error(Code::kFail,
                   "provider '" + spec.provider + "' lists VMs whose name or ref is no text");

@@ -55,6 +55,18 @@ std::string make_task_id(const std::string& vm_name) {
   return now_compact() + "-" + name.substr(0, 60) + "-" + random_hex(3);
 }
 
+event::TaskMeasured size_of(const VmRoute& route) {
+  event::TaskMeasured size;
+  for (const DiskRoute& disk : route.disks) {
+    const uint64_t guest = disk.disk.capacity_bytes;
+    size.guest_bytes += guest;
+    if (!disk.disk.blank && !route.finished)
+      size.move_bytes += disk.disk.source_bytes.value_or(guest);
+    size.disk_ids.push_back(disk.disk.id);
+  }
+  return size;
+}
+
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
                                              SessionServices services)
     : MigrationOrchestrator(std::move(config), nullptr, &registry, std::move(services)) {}
@@ -87,7 +99,10 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
                       Watch::kAudit);  // first: it is written before any other observer reacts
   }
   if (config_.enable_progress) {
-    progress_ = std::make_unique<ProgressTracker>();
+    ProgressTracker::Options watched;
+    watched.now = [clock = session_->services().clock] { return clock->steady(); };
+    progress_ = std::make_unique<ProgressTracker>(watched);
+    progress_->set_limits([bandwidth = session_->bandwidth()] { return bandwidth->reached(); });
     events_.subscribe(progress_.get(), Watch::kProgress);
   }
   if (config_.enable_metrics) {
@@ -95,6 +110,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
     options.version = version();
     metrics_ = std::make_unique<MetricsCollector>(options);
     events_.subscribe(metrics_.get(), Watch::kMetrics);
+    if (progress_) metrics_->show_run([this] { return progress_->frame().run; });
   }
   if (config_.enable_webhooks) add_webhooks(std::move(config_.webhook_configs));
 }
@@ -215,6 +231,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
       started.disks = static_cast<uint32_t>(route->disks.size());
       started.guest_bytes = result.total_size;
     }
+    if (route != nullptr) events_.publish(task, size_of(*route));
     events_.publish(task, started);
     if (audit_ && audit_->required() && !audit_->healthy()) {
       Diagnostic failure = audit_->failure();
@@ -262,6 +279,7 @@ void MigrationOrchestrator::finish(MigrationResult& result,
   event::TaskFinished finished;
   finished.outcome = result.outcome;
   if (!result.success) finished.error = result.diagnostic;
+  finished.already_done = result.already_done;
   finished.duration = result.total_duration;
   finished.bytes_exported = result.export_size;
   for (const DiskResult& disk : result.disks) finished.bytes_converted += disk.virtual_size;

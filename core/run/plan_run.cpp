@@ -48,8 +48,10 @@ PlanStatus PlanRun::prepare(bool only_check) {
   if (only_check) bound_.orchestrator.enable_audit_logging = false;  // it would make a file
   try {
     open_state(only_check);
+    SessionServices services{state_, state_};
+    services.answer_timeout = plan_->batch.answer_timeout;
     orchestrator_ = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_,
-                                                            SessionServices{state_, state_});
+                                                            std::move(services));
   } catch (const Error& failure) {
     keep(failure);
     return PlanStatus::kCannotRun;
@@ -116,22 +118,26 @@ void PlanRun::find_unfinished_runs() {
 
 PlanStatus PlanRun::preflight(bool only_check) {
   const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
   PlanEstimator estimator(bound_.batch);
   for (const MigrationConfig& config : bound_.migrations) {
-    if (host_.cancel->cancelled()) return PlanStatus::kInterrupted;
+    if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
     VmRoute route = orchestrator_->preflight(config, host_.cancel);
     for (Diagnostic& finding : route.findings)
       if (finding.where.empty() && finding.path != "/output_dir" &&
           finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
-    keep(route.findings);
+    found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
+    bound_.batch.sizes.push_back(size_of(route));
     estimator.add(config, route);
     if (only_check) routes_.push_back(std::move(route));
   }
+  if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
+  for (const auto& findings : found) keep(findings);
   keep(shared_directories());
   estimate_ = estimator.result(plan_->batch.source_bandwidth_limit, plan_->batch.bandwidth_limit,
                                state_.get());
@@ -139,7 +145,21 @@ PlanStatus PlanRun::preflight(bool only_check) {
     return one.severity == Severity::kError && one.code == Code::kNoSpace;  // one VM's alone
   });
   if (!said) keep(space_findings(estimate_));
-  return PlanStatus::kReady;
+  return host_.cancel->cancelled() ? PlanStatus::kInterrupted : PlanStatus::kReady;
+}
+
+/// A pattern takes what is there: a VM of it that cannot be migrated fails by itself, as long as
+/// another one can be.
+void PlanRun::let_others_run(std::vector<std::vector<Diagnostic>>& found) const {
+  if (std::all_of(found.begin(), found.end(), has_error)) return;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (!bound_.specs[i]->vm_is_pattern) continue;
+    for (Diagnostic& finding : found[i]) {
+      if (finding.severity != Severity::kError) continue;
+      finding.severity = Severity::kWarning;
+      finding.summary = "it will fail: " + finding.summary;
+    }
+  }
 }
 
 /// Two VMs by different references may have one name, which only their providers know.
@@ -249,8 +269,9 @@ void PlanRun::record(const MigrationResult& result) {
 
 std::vector<MigrationResult> PlanRun::run(
     const std::function<void(const MigrationResult&)>& on_result) {
-  RunRecorder recorder(state_, plan_file(),
-                       [&](const std::string& task_id) { orchestrator_->cancel(task_id); });
+  RunRecorder recorder(
+      state_, plan_file(), [&](const std::string& task_id) { orchestrator_->cancel(task_id); },
+      orchestrator_->get_progress_tracker());
   orchestrator_->events().subscribe(&recorder);
   auto results = orchestrator_->migrate_batch(bound_.migrations, bound_.batch, host_.cancel,
                                               [&](const MigrationResult& result) {
@@ -264,6 +285,10 @@ std::vector<MigrationResult> PlanRun::run(
 std::vector<WebhookStats> PlanRun::finish() {
   watchers_->finish();
   return watchers_->webhook_stats();
+}
+
+void PlanRun::wait_for_scrape() {
+  watchers_->wait_for_scrape(*host_.cancel);
 }
 
 std::string PlanRun::plan_file() const {

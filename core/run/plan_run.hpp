@@ -68,6 +68,8 @@ class PlanRun {
       const std::function<void(const MigrationResult&)>& on_result = {});
   /// Delivers what webhooks have queued. Results are final afterwards.
   std::vector<WebhookStats> finish();
+  /// Keeps the metrics up until a Prometheus that scrapes them has seen the end; after finish().
+  void wait_for_scrape();
 
   /// All that was found so far, each once. Errors and warnings have file, line and column.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
@@ -86,6 +88,7 @@ class PlanRun {
   void open_state(bool only_check);
   void find_unfinished_runs();
   PlanStatus preflight(bool only_check);
+  void let_others_run(std::vector<std::vector<Diagnostic>>& found) const;
   std::vector<Diagnostic> shared_directories() const;
   void keep(const std::vector<Diagnostic>& more);
   void keep(const Error& failure);

@@ -188,6 +188,15 @@ void Watchers::finish() {
   orchestrator_.finish_webhooks();
 }
 
+void Watchers::wait_for_scrape(const CancelSource& cancel) const {
+  if (!metrics_) return;
+  const auto wait = metrics_->next_scrape();
+  if (wait.count() == 0 || cancel.cancelled()) return;
+  spdlog::info("waiting for Prometheus to fetch the last figures, {} s at most",
+               std::chrono::ceil<std::chrono::seconds>(wait).count());
+  metrics_->wait_for_scrape(cancel);
+}
+
 Watchers::~Watchers() {
   finish();
   if (progress_) progress_->stop();

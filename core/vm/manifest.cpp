@@ -49,6 +49,10 @@ Json own_disk_entry(const DiskResult& disk, const VmDescription& vm) {
       entry["controller"] = described.controller;
   if (!disk.digest.empty()) entry["content_digest"] = disk.digest;
   if (!disk.verified_by.empty()) entry["verified_by"] = disk.verified_by;
+  entry["proven"] = disk.proven;
+  if (!disk.zero_seed.empty())
+    entry["zeros"] = {
+        {"bytes", disk.zero_bytes}, {"places", disk.zero_places}, {"seed", disk.zero_seed}};
   entry["location"] = disk.path;
   if (!disk.uploaded_to.empty()) entry["uploaded_to"] = disk.uploaded_to;
   if (!disk.stored_checksum.empty()) entry["stored_checksum"] = disk.stored_checksum;

@@ -89,6 +89,11 @@ struct DiskResult {
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
+  /// What was proven, of "delivered", "target", "independent", "source" (docs/operations.md).
+  std::vector<std::string> proven;
+  /// What the source's extents call zero: how much, places of it that were read, by which seed.
+  uint64_t zero_bytes = 0, zero_places = 0;
+  std::string zero_seed;  ///< 16 hexadecimal digits; empty where nothing was sampled
   bool staged = false;
   uint64_t resumed_bytes = 0;  ///< guest bytes that an earlier attempt had written
   bool adopted = false;        ///< all of it was written by an earlier attempt

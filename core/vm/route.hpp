@@ -20,6 +20,7 @@ struct DiskRoute {
   bool staged = false;         ///< the source goes to a local file first
   bool in_place = false;       ///< the converter opens the source's file itself
   bool needs_file = false;     ///< the converter reads files only
+  std::string need;            ///< how its source is read: "file", "seek", "stream"; "" = as it is
   std::string decoder;         ///< the reader that makes it a raw disk; "" = the converter reads it
   bool direct_upload = false;  ///< the converter writes into the store
   bool converted = true;       ///< false: copied as delivered

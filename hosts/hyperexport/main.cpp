@@ -54,6 +54,7 @@ int hyperexport(Context& context, const ExportFlags& flags, bool only_print, boo
 int main(int argc, char** argv) {
   using namespace hyperhost;
   secure_standard_streams();
+  keep_memory_private();
   Context context;
   ExportFlags flags;
   bool only_print = false, dry_run = false, json = false;

@@ -224,8 +224,8 @@ void add_convert(CLI::App& app, Context& context, int& status) {
                       "The converter plugin (default: the first that can, by preference)");
   command
       ->add_option("--verify", options->verify,
-                   "Re-read OUT and compare: none, target, independent")
-      ->check(CLI::IsMember({"none", "target", "independent"}))
+                   "Re-read OUT and compare: none, target, independent; source: re-read IN, too")
+      ->check(CLI::IsMember({"none", "target", "independent", "source"}))
       ->capture_default_str();
   command->add_flag("--no-digest", options->no_digest,
                     "Do not compute the content digest (implies --verify none)");

@@ -85,7 +85,7 @@ int print_results(const Context& context, const RunOptions& options,
     for (const WebhookStats& hook : hooks) sent.push_back(webhook_json(hook));
     context.print_json({{"plan", options.plan}, {"results", list}, {"webhooks", sent}});
   } else {
-    std::cout << summary_text(results) << webhooks_text(hooks);
+    std::cout << summary_text(results, hooks, options.verbose);
   }
   return exit_status(results);
 }
@@ -127,11 +127,14 @@ int run_plan(Context& context, const RunOptions& options, bool only_check) {
   context.on_drain([draining = run.orchestrator().draining()] { draining->cancel(); });
   std::vector<MigrationResult> results;
   {
-    const RunScreen screen(context, run.orchestrator(), run.name(), run.guest_bytes());
+    const RunScreen screen(context, run.orchestrator(), run.name());
     results = run.run();
   }
   context.on_drain({});
-  return print_results(context, options, results, run.finish());
+  const int exit = print_results(context, options, results, run.finish());
+  std::cout.flush();
+  run.wait_for_scrape();
+  return exit;
 }
 
 void add_run_commands(CLI::App& app, Context& context, int& status) {
@@ -141,6 +144,9 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
                 "Check everything, say how each disk would go, change nothing");
   add_progress_option(*run, context);
   add_watch_flags(*run, options->watch);
+  run->add_flag(
+      "-v,--verbose", options->run.verbose,
+      "The report at the end names every VM, with its manifest and the digests of its disks");
   run->add_flag("--fresh", options->run.fresh,
                 "Start over instead of resuming an earlier run of the plan; what that "
                 "run finished is only replaced with overwrite: true");

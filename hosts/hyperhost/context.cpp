@@ -70,11 +70,13 @@ PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
       std::make_unique<PluginRegistry>(PluginRegistry::search_path(std::move(dirs), host_dirs));
   registry_->isolate_by_default(isolation_named(isolation.empty() ? host.isolation : isolation));
   for (const auto& [id, one] : host.isolation_of) registry_->isolate(id, isolation_named(one));
+  if (host.worker_memory) registry_->memory_by_default(*host.worker_memory);
+  for (const auto& [id, bytes] : host.worker_memory_of) registry_->memory_of(id, bytes);
   if (const ConfigValue* storages = host.defaults.find("storage"))
     for (const auto& [scheme, key_mark, storage] : *storages->members())
       registry_->prefer_storage(scheme, *storage.find("plugin")->string());
   for (const PluginFile& file : registry_->files())
-    if (file.id.empty() && !file.refusal.empty())
+    if ((file.id.empty() || file.shadows) && !file.refusal.empty())
       spdlog::warn("plugin {} is not used: {}", file.path, file.refusal);
   return *registry_;
 }

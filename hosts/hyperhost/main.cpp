@@ -12,6 +12,7 @@
 int main(int argc, char** argv) {
   using namespace hyperhost;
   secure_standard_streams();
+  keep_memory_private();
   Context context;
   int status = kExitOk;
   CLI::App app{

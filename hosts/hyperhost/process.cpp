@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,10 @@
 #include "hosts/hyperhost/context.hpp"
 
 namespace hyperhost {
+
+void keep_memory_private() {
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
 
 void secure_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd)

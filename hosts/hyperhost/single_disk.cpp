@@ -68,7 +68,8 @@ MigrationConfig config_of(const SingleDiskOptions& options, const FormatCatalog&
   config.verify_export =
       options.no_digest
           ? Verify::kNone
-          : named(options.verify, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+          : named(options.verify,
+                  {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource},
                   verify_name);
   config.durability =
       named(options.durability, {Durability::kNone, Durability::kFile}, durability_name);

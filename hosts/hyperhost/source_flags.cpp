@@ -24,15 +24,35 @@ bool is_true(const std::string& text) {
          text == "True";
 }
 
-/// GOVC_URL, unless a password is in it, which a plan would show.
-std::string endpoint_from_environment() {
-  std::string url = variable("GOVC_URL");
-  const std::size_t scheme = url.find("://");
+std::string percent_decoded(const std::string& text) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool code =
+        text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0;
+    out += code ? static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2])) : text[i];
+    if (code) i += 2;
+  }
+  return out;
+}
+
+/// https://USER:PASSWORD@HOST/sdk, as GOVC_URL may have it, in its parts. The password goes where
+/// GOVC_PASSWORD would be, so that the plan only names it.
+void split_login(std::string& endpoint, std::string& user) {
+  const std::size_t scheme = endpoint.find("://");
   const std::size_t host = scheme == std::string::npos ? 0 : scheme + 3;
-  if (url.substr(host, url.find('/', host) - host).find('@') != std::string::npos)
-    throw Error(Code::kConfig, "GOVC_URL has a user in it, whom a plan would show", "",
-                "set GOVC_USERNAME and GOVC_PASSWORD instead");
-  return url;
+  const std::size_t at = endpoint.rfind('@', endpoint.find_first_of("/?#", host));
+  if (at == std::string::npos || at < host) return;
+  const std::string login = endpoint.substr(host, at - host);
+  endpoint.erase(host, at + 1 - host);
+  const std::size_t colon = login.find(':');
+  if (user.empty()) user = percent_decoded(login.substr(0, colon));
+  if (colon != std::string::npos)
+    ::setenv("GOVC_PASSWORD", percent_decoded(login.substr(colon + 1)).c_str(), 0);
 }
 
 }  // namespace
@@ -82,11 +102,11 @@ void add_source(const SourceFlags& flags, std::vector<PlanFlag>& plan) {
     return given.empty() && vsphere ? otherwise : given;
   };
   if (!flags.path.empty()) text("--path", "path", absolute_path(flags.path));
-  if (!flags.endpoint.empty())
-    text("--endpoint", "endpoint", flags.endpoint);
-  else if (vsphere)
-    text("GOVC_URL", "endpoint", endpoint_from_environment());
-  text("--username", "username", given_or(flags.username, variable("GOVC_USERNAME")));
+  std::string endpoint = given_or(flags.endpoint, variable("GOVC_URL"));
+  std::string user = flags.username;
+  split_login(endpoint, user);
+  text(flags.endpoint.empty() ? "GOVC_URL" : "--endpoint", "endpoint", endpoint);
+  text("--username", "username", given_or(user, variable("GOVC_USERNAME")));
   if (!flags.password.empty())
     plan.push_back(secret_flag("--password", "providers.source.password", flags.password));
   else if (vsphere && !variable("GOVC_PASSWORD").empty())

@@ -4,6 +4,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import urllib.request
 
@@ -95,14 +96,24 @@ class Export(CliTest):
         self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
         self.assertNotIn("geheim99", done.out)
 
-    def test_govc_insecure_is_heard_and_a_password_in_the_address_is_not_shown(self):
+    def test_a_password_in_the_servers_address_is_not_in_the_plan(self):
+        done = self.export("-vm", "web", "-print-plan", env={"GOVC_URL": "https://ops%40lab:geheim%2f99@vc.example/sdk"})
+        self.assertIn("endpoint: \"https://vc.example/sdk\"", done.out)
+        self.assertIn("username: \"ops@lab\"", done.out)
+        self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
+        self.assertNotIn("geheim", done.out + done.err)
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            url = f"https://ops:geheim99@127.0.0.1:{closed.getsockname()[1]}"
+            done = self.export("-vm", "web", env={"GOVC_URL": url}, status=PREFLIGHT)
+        self.assertIn("cannot connect", done.err)  # the plan had all it needs
+        self.assertNotIn("geheim", done.out + done.err)
+
+    def test_govc_insecure_is_heard(self):
         govc = {"GOVC_URL": "https://vc.example/sdk", "GOVC_USERNAME": "ops", "GOVC_PASSWORD": "geheim99"}
         for value, heard in (("1", True), ("true", True), ("0", False), ("", False)):
             printed = self.export("-vm", "web", "-print-plan", env={**govc, "GOVC_INSECURE": value}).out
             self.assertEqual("insecure: true" in printed, heard, value)
-        done = self.export("-vm", "web", "-print-plan", status=USAGE, env={"GOVC_URL": "https://ops:geheim99@vc.example/sdk"})
-        self.assertIn("GOVC_PASSWORD", done.err)
-        self.assertNotIn("geheim99", done.out + done.err)
 
     def test_messages_are_in_the_words_of_the_flags(self):
         self.export("-path", self.package, "-vm", "sample-vm", "-convert", "-output", "out")

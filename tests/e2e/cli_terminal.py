@@ -93,7 +93,7 @@ exec '{shutil.which("qemu-img")}' "$@"
         self.assertRegex(view[1], r"^VM +stage +done/total +now +average +left$")
         self.assertRegex(view[2], r"^alpha\.raw +convert [━─]{8} +\d+% ")
         self.assertRegex(view[3], r"^  disk-0 +convert [━─]{8} +\d+% ")
-        self.assertRegex(view[4], r"^beta\.raw +waiting")
+        self.assertRegex(view[4], r"^beta\.raw +waiting: max_parallel: 1 at once")
         self.assertEqual(len(view), 6)
         for columns, rows in ((132, 30), (60, 20), (41, 12), (80, 24)):
             screen.call("resize-window", "-x", str(columns), "-y", str(rows))

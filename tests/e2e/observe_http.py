@@ -31,6 +31,9 @@ class Endpoints(unittest.TestCase):
             listing = json.loads(body)
             self.assertEqual(listing["count"], 2)
             self.assertEqual([t["task_id"] for t in listing["tasks"]], ["demo-0", "demo-1"])
+            self.assertEqual(listing["run"]["counts"]["running"], 2)
+            run = json.loads(get(demo.progress, "/api/v1/run")[2])
+            self.assertEqual((run["run_id"], run["plan"], run["host"]), ("demo-run", "demo", "demo-host"))
             status, _, body = get(demo.metrics, "/metrics")
             self.assertEqual(status, 200)
             self.assertIn("hypersdk_migrations_active 2\n", body)
@@ -146,7 +149,10 @@ class Streams(unittest.TestCase):
         connection = connect(demo.progress)
         connection.request("GET", "/api/v1/stream?named", headers=headers)
         stream = read_events(connection.getresponse())
-        result = [next(stream) for _ in range(count)]
+        result = []
+        while len(result) < count:
+            if (event := next(stream))[1] == "progress":  # not the run's own, which have no id
+                result.append(event)
         connection.close()
         return result
 

@@ -205,6 +205,7 @@ class MemoryConverter final : public hyper::ConverterInstance {
     if (from < half) {
       sink.write_at(op, 0, bytes.data(), half);
       hyper::Checkpoint::save(op, json{{"length", half}, {"at", half}}.dump());
+      op.progress(half, bytes.size());
       MemoryWorld::here().call("half " + bytes.substr(0, 4));
     }
     sink.write_at(op, half, bytes.data() + half, bytes.size() - half);

@@ -94,6 +94,7 @@ TEST(Plan, FillsInEveryDefault) {
   EXPECT_EQ(plan.output_dir, kExamples / "out");
   EXPECT_EQ(plan.batch.retry_delay, std::chrono::seconds(5));
   EXPECT_EQ(plan.batch.max_retry_delay, std::chrono::minutes(5));
+  EXPECT_EQ(plan.batch.answer_timeout, std::chrono::minutes(10));
   EXPECT_EQ(plan.providers.at("shelf").plugin.plugin, "local-ovf");
   EXPECT_EQ(plan.providers.at("shelf").plugin.options.to_json(),
             nlohmann::json({{"path", "/srv/exports"}}));

@@ -87,7 +87,7 @@ hyper_st start(hyper_op* op, uint32_t flags, const char* const* argv, uint64_t* 
 int32_t alive(uint64_t process) noexcept {
   const std::lock_guard lock(running_mutex);
   const auto found = running.find(process);
-  // The reader thread owns the waiting; a readable pid descriptor means that it has ended.
+  // The reader thread reaps the child. A readable pid descriptor means that the child has ended.
   if (found == running.end()) return 0;
   pollfd wait_for{found->second->child.pid_fd(), POLLIN, 0};
   return ::poll(&wait_for, 1, 0) == 0 ? 1 : 0;

@@ -43,6 +43,9 @@ constexpr const char* kSteps[] = {
     "CREATE TABLE resume (target TEXT NOT NULL, disk TEXT NOT NULL, fingerprint TEXT NOT NULL,"
     " phase TEXT NOT NULL, token TEXT NOT NULL, state TEXT NOT NULL, result TEXT NOT NULL,"
     " updated INTEGER NOT NULL, PRIMARY KEY(target, disk));",
+    "ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN progress TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE tasks ADD COLUMN progress TEXT NOT NULL DEFAULT '';",
 };
 constexpr int64_t kVersion = std::size(kSteps);
 

@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kProgress = "/api/v1/progress";
+constexpr std::string_view kRun = "/api/v1/run";
 constexpr std::string_view kStream = "/api/v1/stream";
 constexpr std::string_view kBandwidth = "/api/v1/bandwidth";
 constexpr std::string_view kManifest = "/api/v1/manifest/";
@@ -51,7 +52,9 @@ struct ProgressApiServer::Frames {
     epoch = std::to_string(std::random_device{}());
   }
 
-  void update(std::chrono::steady_clock::time_point now) {
+  void update(std::chrono::steady_clock::time_point time) {
+    now = time;
+    uint64_t last = newest;
     // From time to time everything: rates of tasks that stand still fall, forgotten tasks leave.
     const bool all = now - last_full > std::chrono::seconds(5);
     if (all) {
@@ -59,7 +62,10 @@ struct ProgressApiServer::Frames {
       ++refresh;
       frames.clear();
     }
-    for (const TaskProgress& task : all ? tracker.list() : tracker.changed_since(newest)) {
+    const ProgressFrame now_shown = tracker.frame();
+    show_run(now_shown.run);
+    for (const TaskProgress& task : now_shown.tasks) {
+      if (!all && task.version <= newest) continue;
       Frame& frame = frames[task.info->task_id];
       frame.version = task.version;
       frame.refreshed = refresh;
@@ -68,8 +74,22 @@ struct ProgressApiServer::Frames {
       const std::string data = "data: " + dump(progress_json(task)) + "\n\n";
       frame.text = id + "event: progress\n" + data;
       frame.unnamed = id + data;
-      newest = std::max(newest, task.version);
+      last = std::max(last, task.version);
     }
+    newest = std::max(newest, last);
+  }
+
+  /// The run's own figures change all the time: once a second, and its end at once.
+  void show_run(const RunFrame& run) {
+    const bool ended = run.end_time.has_value();
+    if (run.total == 0 ||
+        (ended == run_ended && now - run_shown < std::chrono::seconds(1) && run.run_id == run_id))
+      return;
+    run_shown = now;
+    run_ended = ended;
+    run_id = run.run_id;
+    ++run_version;
+    run_text = "event: run\ndata: " + dump(run_progress_json(run)) + "\n\n";
   }
 
   /// The version in an event id of this server; 0 for any other.
@@ -85,8 +105,10 @@ struct ProgressApiServer::Frames {
   const ProgressTracker& tracker;
   std::string epoch;
   std::map<std::string, Frame> frames;
-  uint64_t newest = 0, refresh = 0;
-  std::chrono::steady_clock::time_point last_full;
+  uint64_t newest = 0, refresh = 0, run_version = 0;
+  std::string run_id, run_text;
+  bool run_ended = false;
+  std::chrono::steady_clock::time_point now, last_full, run_shown;
 };
 
 class ProgressApiServer::Stream final : public EventStream {
@@ -115,6 +137,10 @@ class ProgressApiServer::Stream final : public EventStream {
     std::sort(due.begin(), due.end(),
               [](const auto* a, const auto* b) { return a->version < b->version; });
     std::string text;
+    if (task_id_.empty() && frames_->run_version > run_version_) {
+      run_version_ = frames_->run_version;
+      text = frames_->run_text;
+    }
     for (const auto* frame : due) {
       text += frame->text;
       if (!only_named_) text += frame->unnamed;
@@ -129,7 +155,7 @@ class ProgressApiServer::Stream final : public EventStream {
   const std::shared_ptr<const Frames> frames_;
   const std::string task_id_;  // empty: all tasks
   const bool only_named_;
-  uint64_t version_, refresh_;
+  uint64_t version_, refresh_, run_version_ = 0;
 };
 
 ProgressApiServer::ProgressApiServer(const ProgressTracker& tracker, Options options)
@@ -176,11 +202,14 @@ HttpResponse ProgressApiServer::handle(const HttpRequest& request) {
   if (path == "/readyz")
     return options_.ready() ? json_response({{"status", "ready"}})
                             : http_problem(503, "not ready yet");
+  if (path == kRun) return json_response(run_progress_json(tracker_.frame().run));
   if (path == kProgress) {
+    const ProgressFrame frame = tracker_.frame();
     json tasks = json::array();
-    for (const TaskProgress& task : tracker_.list()) tasks.push_back(progress_json(task));
+    for (const TaskProgress& task : frame.tasks) tasks.push_back(progress_json(task));
     const size_t count = tasks.size();
-    return json_response({{"tasks", std::move(tasks)}, {"count", count}});
+    return json_response(
+        {{"tasks", std::move(tasks)}, {"count", count}, {"run", run_progress_json(frame.run)}});
   }
   if (const std::string id = below(kProgress); !id.empty()) {
     const auto task = tracker_.get_progress(id);

@@ -48,6 +48,12 @@ std::vector<Field> fields(const Notification& n) {
     result.emplace_back("Target", n.task->converter + " → " + n.task->target_format);
     result.emplace_back("Task", n.task->task_id);
   }
+  if (!n.run_id.empty()) {
+    result.emplace_back("Plan", n.plan);
+    result.emplace_back("Run", n.run_id);
+    if (!n.host.empty()) result.emplace_back("Host", n.host);
+    for (const auto& [name, number] : n.counts) result.emplace_back(name, std::to_string(number));
+  }
   if (n.duration) result.emplace_back("Duration", human_duration(*n.duration));
   if (n.guest_bytes != 0) result.emplace_back("Guest data", bytes_text(n.guest_bytes));
   if (n.bytes_converted != 0) result.emplace_back("Converted", bytes_text(n.bytes_converted));
@@ -55,8 +61,8 @@ std::vector<Field> fields(const Notification& n) {
   return result;
 }
 
-unsigned color(Notification::Kind kind) {
-  switch (kind) {
+unsigned color(const Notification& n) {
+  switch (n.kind) {
     case Notification::Kind::kStart:
       return 0x1f6feb;
     case Notification::Kind::kComplete:
@@ -65,6 +71,8 @@ unsigned color(Notification::Kind kind) {
       return 0xcf222e;
     case Notification::Kind::kWarning:
       return 0xbf8700;
+    case Notification::Kind::kRunEnd:
+      return n.status == "completed" ? 0x2da44e : 0xcf222e;
   }
   return 0;
 }
@@ -129,7 +137,59 @@ std::string mail_date(WallClock::time_point time) {
 
 }  // namespace
 
+namespace {
+
+std::string vms(uint64_t number) {
+  return std::to_string(number) + (number == 1 ? " VM" : " VMs");
+}
+
+Notification of_run(const event::RunStarted& run) {
+  Notification n;
+  n.kind = Notification::Kind::kStart;
+  n.event = "run_start";
+  n.status = "started";
+  n.message = "Run of plan \"" + run.plan_name + "\" started: " + vms(run.tasks.size());
+  n.run_id = run.run_id;
+  n.plan = run.plan_name;
+  n.user = run.user;
+  n.host = run.host;
+  n.counts = {{"total", run.tasks.size()}};
+  return n;
+}
+
+Notification of_run(const event::RunFinished& run) {
+  Notification n;
+  n.kind = Notification::Kind::kRunEnd;
+  const uint64_t total = run.succeeded + run.failed + run.cancelled + run.skipped;
+  const bool success = run.succeeded == total;
+  n.event = success ? "run_complete" : "run_failed";
+  n.status = success ? "completed" : run.cancelled != 0 ? "cancelled" : "failed";
+  n.message = "Run of plan \"" + run.plan_name + "\" ended: " + std::to_string(run.succeeded) +
+              " of " + vms(total) + " migrated";
+  n.counts = {{"total", total},
+              {"succeeded", run.succeeded},
+              {"failed", run.failed},
+              {"cancelled", run.cancelled},
+              {"skipped", run.skipped}};
+  for (const auto& [name, number] : n.counts)
+    if (name != "total" && name != "succeeded" && number != 0)
+      n.message += ", " + std::to_string(number) + " " + name;
+  n.run_id = run.run_id;
+  n.plan = run.plan_name;
+  n.user = run.user;
+  n.duration = run.duration;
+  return n;
+}
+
+}  // namespace
+
 std::optional<Notification> make_notification(const Event& event) {
+  const auto stamped = [&](Notification n) {
+    n.time = event.time;
+    return n;
+  };
+  if (const auto* run = std::get_if<event::RunStarted>(&event.body)) return stamped(of_run(*run));
+  if (const auto* run = std::get_if<event::RunFinished>(&event.body)) return stamped(of_run(*run));
   Notification n;
   n.time = event.time;
   n.task = event.task;
@@ -141,10 +201,11 @@ std::optional<Notification> make_notification(const Event& event) {
     n.message = "Migration of " + vm + " started";
     n.guest_bytes = started->guest_bytes;
   } else if (const auto* finished = std::get_if<event::TaskFinished>(&event.body)) {
-    if (finished->outcome == Outcome::kSkipped) return std::nullopt;  // done in an earlier run
     const bool success = finished->outcome == Outcome::kSucceeded;
     n.kind = success ? Notification::Kind::kComplete : Notification::Kind::kError;
-    n.event = success ? "migration_complete" : "migration_failed";
+    n.event = success                                  ? "migration_complete"
+              : finished->outcome == Outcome::kSkipped ? "migration_skipped"
+                                                       : "migration_failed";
     n.status = success ? "completed" : outcome_name(finished->outcome);
     n.message = "Migration of " + vm + " " + n.status;
     if (!success) n.error = to_string(finished->error);
@@ -212,6 +273,13 @@ std::string generic_payload(const Notification& n) {
     object["target_format"] = n.task->target_format;
     object["user"] = n.task->user;
   }
+  if (!n.run_id.empty()) {
+    object["run_id"] = n.run_id;
+    object["plan"] = n.plan;
+    object["user"] = n.user;
+    if (!n.host.empty()) object["host"] = n.host;
+    for (const auto& [name, number] : n.counts) object["counts"][name] = number;
+  }
   if (!n.error.empty()) object["error"] = clip(n.error, 8192);
   if (n.duration) object["duration_seconds"] = seconds(*n.duration);
   if (n.guest_bytes != 0) object["guest_bytes"] = n.guest_bytes;
@@ -240,7 +308,7 @@ std::string slack_payload(const Notification& n, const std::string& username,
   }
   if (!list.empty()) blocks.push_back({{"type", "section"}, {"fields", std::move(list)}});
   char hex[8];
-  std::snprintf(hex, sizeof hex, "#%06x", color(n.kind));
+  std::snprintf(hex, sizeof hex, "#%06x", color(n));
   ordered_json message = {{"text", slack_escape(clip(n.message, 300))},
                           {"attachments", {{{"color", hex}, {"blocks", std::move(blocks)}}}}};
   if (!username.empty()) message["username"] = username;
@@ -250,7 +318,7 @@ std::string slack_payload(const Notification& n, const std::string& username,
 
 std::string discord_payload(const Notification& n, const std::string& username) {
   ordered_json embed = {{"title", clip(n.message, 256)},
-                        {"color", color(n.kind)},
+                        {"color", color(n)},
                         {"timestamp", format_timestamp(n.time)}};
   if (!n.error.empty()) embed["description"] = clip(n.error, 2000);
   for (const auto& [name, value] : fields(n))

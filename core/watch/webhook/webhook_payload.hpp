@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/events/event.hpp"
@@ -14,15 +15,19 @@ namespace hyperhost {
 
 /// A migration's news, taken from an event.
 struct Notification {
-  enum class Kind { kStart, kComplete, kError, kWarning } kind = Kind::kStart;
-  std::string event;  ///< "migration_start", "migration_complete", "migration_failed", "warning"
+  enum class Kind { kStart, kComplete, kError, kWarning, kRunEnd } kind = Kind::kStart;
+  /// "migration_start", "migration_complete", "migration_failed", "migration_skipped", "warning",
+  /// "error"; of the whole run "run_start", "run_complete", "run_failed"
+  std::string event;
   WallClock::time_point time;
   std::string delivery_id;               ///< the same over all attempts
-  std::shared_ptr<const TaskInfo> task;  ///< null for a run-wide warning
+  std::shared_ptr<const TaskInfo> task;  ///< null for what concerns the whole run
+  std::string run_id, plan, user, host;  ///< of the whole run
   std::string status, message, error;
   std::optional<std::chrono::nanoseconds> duration;
   uint64_t guest_bytes = 0, bytes_exported = 0, bytes_converted = 0, bytes_uploaded = 0;
   std::string manifest_path;
+  std::vector<std::pair<std::string, uint64_t>> counts;  ///< of the run's VMs: "failed" …
 };
 
 /// Nothing for events without a notification.

@@ -10,21 +10,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Another one where any byte may be another: which files, as they were last changed, and where in
-/// them the disk lies.
-std::string content_id(const Disk& disk) {
-  std::string out;
-  for (const Range* range : {&disk.range, &disk.extras})
-    for (const Piece& piece : range->pieces()) {
-      const Stamp& stamp = piece.file->stamp();
-      for (const uint64_t value :
-           {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
-            static_cast<uint64_t>(stamp.ctime_ns), piece.offset, piece.length})
-        out += (out.empty() ? "" : ".") + std::to_string(value);
-    }
-  return out;
-}
-
 Json describe_disk(const Disk& disk) {
   Json out = {{"id", disk.id}, {"label", disk.label}, {"ovf_id", disk.ovf_id}};
   if (!disk.blank) out["file"] = disk.file;
@@ -55,6 +40,19 @@ Json describe_disk(const Disk& disk) {
 }
 
 }  // namespace
+
+std::string content_id(const Disk& disk) {
+  std::string out;
+  for (const Range* range : {&disk.range, &disk.extras})
+    for (const Piece& piece : range->pieces()) {
+      const Stamp& stamp = piece.file->stamp();
+      for (const uint64_t value :
+           {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
+            static_cast<uint64_t>(stamp.ctime_ns), piece.offset, piece.length})
+        out += (out.empty() ? "" : ".") + std::to_string(value);
+    }
+  return out;
+}
 
 std::string describe(const Contents& contents, const Vm& vm, const std::string& ref) {
   Json out = {{"ref", ref},

@@ -54,6 +54,31 @@ TEST_F(Metrics, HasTheSeedsNames) {
     EXPECT_THAT(text, HasSubstr(line));
 }
 
+TEST_F(Metrics, EveryOutcomeBeginsAtZero) {
+  publish(nullptr, event::RunStarted{"run-1", "night", "ops", {task_}});
+  for (const char* outcome : {"succeeded", "failed", "cancelled", "skipped"})
+    EXPECT_THAT(
+        collector_.metrics_text(),
+        HasSubstr("hypersdk_migrations_finished_total{converter=\"parallel-disk\",outcome=\"" +
+                  std::string(outcome) + "\",provider=\"local-ovf\"} 0\n"));
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_run_active 1\n"));
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  publish(skipped);
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_skipped 1\n"));
+  publish(nullptr, event::RunFinished{"run-1"});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_run_active 0\n"));
+}
+
+TEST_F(Metrics, AVmThatWaitsForItsNextAttemptIsNotActive) {
+  publish(event::TaskStarted{});
+  publish(event::TaskWaiting{"retry", "attempt 2 at 12:00", {}});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_active 0\n"));
+  publish(event::TaskStarted{});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_active 1\n"));
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_total 1\n"));
+}
+
 TEST_F(Metrics, BytesMoveDuringADiskAndOnlyOnce) {
   publish(event::TaskStarted{});
   publish(event::DiskStarted{Stage::kConvert, "d0", 1000});
