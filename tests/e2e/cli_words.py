@@ -10,7 +10,7 @@ import subprocess
 
 import jsonschema
 
-from hyperhost_cli import FAILED, GIB, OK, PREFLIGHT, PROGRAM, USAGE, CliTest
+from hyperhost_cli import FAILED, GIB, PREFLIGHT, PROGRAM, USAGE, CliTest
 import requirement
 
 
