@@ -52,7 +52,7 @@ void Commit::check_directory(VmCheck& check) {
   std::error_code ignored;
   if (place.empty() || std::filesystem::exists(place, ignored)) return;
   Diagnostic finding;
-  finding.code = Code::kNotFound;
+  finding.code = Code::kConfig;
   finding.path = job.pointer.empty() ? "" : "/output_dir";  // said once for all VMs
   finding.summary = "there is no directory " + place.string();
   finding.hint = "make it, if it is spelt as you mean it: mkdir -p " + place.string();

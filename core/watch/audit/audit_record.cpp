@@ -106,9 +106,9 @@ std::string clipped(const std::string& text) {
 }  // namespace
 
 std::vector<std::string> audit_event_types() {
-  std::vector<std::string> out = {
-      "api_access",       "config_change",   "error",  "migration_complete",
-      "migration_failed", "migration_start", "warning"};
+  std::vector<std::string> out = {"api_access",         "config_change",    "error",
+                                  "migration_complete", "migration_failed", "migration_skipped",
+                                  "migration_start",    "warning"};
   for (const StageRow& row : kStageTable)
     for (const char* end : {"_start", "_complete"}) out.push_back(std::string(row.noun) + end);
   std::sort(out.begin(), out.end());

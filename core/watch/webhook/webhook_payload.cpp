@@ -235,21 +235,11 @@ std::optional<Notification> make_notification(const Event& event) {
 
 namespace {
 
-/// The Go hypersdk's word for it. The end of a run is an error if a VM failed.
+/// The Go hypersdk's word for it.
 const char* event_type(const Notification& n) {
-  switch (n.kind) {
-    case Notification::Kind::kStart:
-      return "start";
-    case Notification::Kind::kComplete:
-      return "complete";
-    case Notification::Kind::kError:
-      return "error";
-    case Notification::Kind::kWarning:
-      return "warning";
-    case Notification::Kind::kRunEnd:
-      return n.status == "completed" ? "complete" : "error";
-  }
-  return "warning";
+  if (n.kind == Notification::Kind::kStart) return "start";
+  if (n.kind == Notification::Kind::kWarning) return "warning";
+  return n.status == "completed" ? "complete" : "error";
 }
 
 ordered_json metadata(const Notification& n) {
