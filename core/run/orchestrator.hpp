@@ -56,8 +56,8 @@ struct BatchOptions {
   bool cancel_on_error = false;     ///< where continue_on_error is off: running ones too
   uint32_t max_parallel_disks = 0;  ///< of all VMs; 0 = no limit, as below
   uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
-  std::size_t checked = SIZE_MAX;          ///< the first so many went through preflight() already
-  std::vector<event::TaskMeasured> sizes;  ///< of the first ones, as preflight() found them
+  std::size_t checked = SIZE_MAX;            ///< the first so many went through preflight() already
+  std::vector<event::TaskMeasured> sizes{};  ///< of the first ones, as preflight() found them
 };
 
 class MigrationOrchestrator {

@@ -82,9 +82,9 @@ struct ProgressTracker::Task {
   TaskProgress view;  // without its stages, disks and rates, which a snapshot fills in
   uint64_t order = 0;
   std::vector<Step> stages;
-  std::vector<Step> disks;                  // one per disk and stage
-  std::vector<std::string> disk_ids;        // in the order of the description
-  ByteRate work{kSettle};  // of guest_bytes × percentage, for the task's ETA
+  std::vector<Step> disks;            // one per disk and stage
+  std::vector<std::string> disk_ids;  // in the order of the description
+  ByteRate work{kSettle};             // of guest_bytes × percentage, for the task's ETA
 
   Step* find(std::vector<Step>& steps, Stage stage, const std::string& disk_id = {}) {
     const auto it = std::find_if(steps.begin(), steps.end(), [&](const Step& step) {
@@ -471,7 +471,7 @@ ProgressFrame ProgressTracker::frame() const {
     std::copy_if(out.tasks.begin(), out.tasks.end(), std::back_inserter(own), of_run);
     out.run = run_.frame(own, last_time_ + since, now);
   }
-  if (limits_ && out.run.running > 0) out.run.limits = limits_();
+  if (limits_ && out.run.running > 0) out.run.limits = limits_(out);
   return out;
 }
 
