@@ -279,7 +279,7 @@ void ProgressTracker::apply_disk(Task& task, const Event& event, Now now) {
   };
   if (const auto* begun = std::get_if<event::DiskStarted>(&event.body)) {
     Step& disk = task.start(task.disks, begun->stage, begun->disk_id, event.time);
-    disk.meter = {};
+    disk.meter = ByteRate();
     disk.adopted = begun->bytes_adopted;
     disk_bytes(begun->stage, begun->disk_id, begun->bytes_adopted, begun->bytes_total);
   } else if (const auto* moved = std::get_if<event::DiskProgress>(&event.body)) {
