@@ -2,24 +2,12 @@
 #include "core/base/bandwidth.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 namespace hyperhost {
 namespace {
 
 constexpr double kBurst = 0.1;  // seconds' worth that may gather while nothing is sent
 constexpr std::chrono::milliseconds kLongestWait{100};  // then the rate may be another
-constexpr std::chrono::seconds kRecently{2};
-
-std::string rate_text(uint64_t bytes) {
-  static const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  for (; value >= 1000 && unit < 4; ++unit) value /= 1024;
-  char text[48];
-  std::snprintf(text, sizeof text, value < 10 ? "%.2f %s/s" : "%.1f %s/s", value, units[unit]);
-  return text;
-}
 
 }  // namespace
 
@@ -45,7 +33,6 @@ std::chrono::nanoseconds RateLimit::try_take(uint64_t bytes, Clock::time_point n
   }
   tokens_ = std::min(tokens_ + passed * rate, kBurst * rate);
   if (tokens_ < 0) {
-    waited_ = now;
     const double seconds = -tokens_ / rate;
     return std::min<std::chrono::nanoseconds>(
         kLongestWait, std::chrono::nanoseconds(static_cast<int64_t>(std::min(seconds, 1.0) * 1e9)) +
@@ -53,11 +40,6 @@ std::chrono::nanoseconds RateLimit::try_take(uint64_t bytes, Clock::time_point n
   }
   tokens_ -= static_cast<double>(bytes);
   return {};
-}
-
-bool RateLimit::reached(Clock::time_point now) const {
-  const std::lock_guard lock(mutex_);
-  return rate_ != 0 && waited_ != Clock::time_point{} && now - waited_ < kRecently;
 }
 
 bool RateLimit::take(uint64_t bytes, const CancelSource& cancel) {
@@ -88,22 +70,6 @@ std::shared_ptr<RateLimit> Bandwidth::find(const std::string& task_id) const {
 void Bandwidth::forget(const std::string& task_id) {
   const std::lock_guard lock(mutex_);
   tasks_.erase(task_id);
-}
-
-std::vector<std::string> Bandwidth::reached() const {
-  const auto now = RateLimit::Clock::now();
-  std::vector<std::string> out;
-  const auto look = [&](const RateLimit& limit, const std::string& name) {
-    if (limit.reached(now)) out.push_back(name + " of " + rate_text(limit.rate()));
-  };
-  look(sources_, "source_bandwidth_limit");
-  look(whole_, "bandwidth_limit");
-  const std::lock_guard lock(mutex_);
-  std::size_t own = 0;
-  for (const auto& [id, limit] : tasks_) own += limit->reached(now) ? 1 : 0;
-  if (own > 0)
-    out.push_back("bandwidth_limit of " + std::to_string(own) + (own == 1 ? " VM" : " VMs"));
-  return out;
 }
 
 std::map<std::string, uint64_t> Bandwidth::tasks() const {

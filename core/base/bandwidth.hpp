@@ -10,7 +10,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "core/base/cancel.hpp"
 
@@ -25,8 +24,6 @@ class RateLimit {
   uint64_t rate() const;
   /// Takes what may be sent now; else returns how long to wait before asking again.
   std::chrono::nanoseconds try_take(uint64_t bytes, Clock::time_point now);
-  /// Whether somebody had to wait for it within the last two seconds.
-  bool reached(Clock::time_point now) const;
   /// Waits. False when cancelled.
   bool take(uint64_t bytes, const CancelSource& cancel);
 
@@ -34,7 +31,7 @@ class RateLimit {
   mutable std::mutex mutex_;
   uint64_t rate_ = 0;
   double tokens_ = 0;
-  Clock::time_point filled_{}, waited_{};
+  Clock::time_point filled_{};
 };
 
 /// The limits of one run.
@@ -48,8 +45,6 @@ class Bandwidth {
   /// Null where no such task sends.
   std::shared_ptr<RateLimit> find(const std::string& task_id) const;
   void forget(const std::string& task_id);
-  /// Those limits that slow the run down now, for people: "source_bandwidth_limit of 5.7 MiB/s".
-  std::vector<std::string> reached() const;
   /// The limits of all tasks that send.
   std::map<std::string, uint64_t> tasks() const;
 

@@ -193,7 +193,7 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
 void DiskTransfer::report_pass(uint64_t done, uint64_t total) {
   const bool adopted = continued_.exchange(false);
   on_progress_(Stage::kConvert, done, total, adopted);
-  const uint64_t export_total = route_.disk.source_bytes.value_or(0);
+  const uint64_t export_total = route_.disk.bytes_to_read().value_or(0);
   if (route_.staged || total == 0 || export_total == 0) return;
   // What a pass reads moves with it. Where reads are not counted, by the same share.
   const auto share = static_cast<uint64_t>(static_cast<double>(done) / static_cast<double>(total) *

@@ -58,10 +58,6 @@ const std::string& this_process() {
   return identity;
 }
 
-std::string host_name() {
-  return this_process().substr(0, this_process().find(' '));
-}
-
 std::string this_boot() {
   return words(this_process()).at(1);
 }

@@ -11,9 +11,6 @@ namespace hyperhost {
 /// "HOST BOOT NAMESPACE PID START": of this process; constant.
 const std::string& this_process();
 
-/// The machine's, the first part of it.
-std::string host_name();
-
 /// The kernel's boot id. If it changed, data that was not synced may be lost.
 std::string this_boot();
 

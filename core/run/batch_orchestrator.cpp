@@ -13,6 +13,10 @@
 namespace hyperhost {
 namespace {
 
+std::string host_name() {
+  return this_process().substr(0, this_process().find(' '));
+}
+
 constexpr std::chrono::milliseconds kLook{200};  // at cancel, drain and the clock
 
 }  // namespace

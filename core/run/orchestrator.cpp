@@ -7,6 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "core/base/file_name.hpp"
 #include "core/base/redactor.hpp"
@@ -37,6 +38,47 @@ std::string now_compact() {
   char text[32];
   std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &utc);
   return text;
+}
+
+std::string rate_text(double bytes) {
+  static const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1024;
+  char text[48];
+  std::snprintf(text, sizeof text, bytes < 10 ? "%.2f %s/s" : "%.1f %s/s", bytes, units[unit]);
+  return text;
+}
+
+double stage_rate(const TaskProgress& task, Stage stage) {
+  double rate = 0;
+  for (const StepProgress& step : task.stages)
+    if (step.stage == stage && step.status == StepProgress::Status::kRunning) rate += step.rate;
+  return rate;
+}
+
+/// Limits that what is moved now comes close to.
+std::vector<std::string> limits_reached(Bandwidth& bandwidth, const ProgressFrame& frame) {
+  constexpr double kClose = 0.85;
+  std::vector<std::string> out;
+  const auto look = [&](const char* key, uint64_t limit, double rate) {
+    const bool reached = limit != 0 && rate >= kClose * static_cast<double>(limit);
+    if (reached) out.push_back(std::string(key) + " of " + rate_text(static_cast<double>(limit)));
+    return reached;
+  };
+  const auto own = bandwidth.tasks();
+  double read = 0, sent = 0;
+  for (const TaskProgress& task : frame.tasks) {
+    if (task.status != TaskStatus::kRunning) continue;
+    const double sends = stage_rate(task, Stage::kUpload);
+    read += stage_rate(task, Stage::kExport);
+    sent += sends;
+    const auto limit = own.find(task.info->task_id);
+    if (limit != own.end() && look("bandwidth_limit", limit->second, sends))
+      out.back() += " for " + task.info->vm_name;
+  }
+  look("source_bandwidth_limit", bandwidth.sources().rate(), read);
+  look("bandwidth_limit", bandwidth.whole().rate(), sent);
+  return out;
 }
 
 }  // namespace
@@ -102,7 +144,9 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
     ProgressTracker::Options watched;
     watched.now = [clock = session_->services().clock] { return clock->steady(); };
     progress_ = std::make_unique<ProgressTracker>(watched);
-    progress_->set_limits([bandwidth = session_->bandwidth()] { return bandwidth->reached(); });
+    progress_->set_limits([bandwidth = session_->bandwidth()](const ProgressFrame& frame) {
+      return limits_reached(*bandwidth, frame);
+    });
     events_.subscribe(progress_.get(), Watch::kProgress);
   }
   if (config_.enable_metrics) {

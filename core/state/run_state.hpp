@@ -20,8 +20,8 @@ struct RunRecord {
   std::string run_id, plan, plan_file, user;
   std::string owner;  ///< the process: core/os/process_identity.hpp
   Millis started = 0, ended = 0;
-  Millis seen = 0;          ///< when its process last wrote: the time of its death if it was killed
-  nlohmann::json progress;  ///< as the API's run object showed it then; null before
+  Millis seen = 0;  ///< when its process last wrote: the time of its death if it was killed
+  nlohmann::json progress = nullptr;  ///< as the API's run object showed it then; null before
 };
 
 struct StageRecord {
@@ -52,7 +52,7 @@ struct TaskRecord {
   uint32_t attempts = 0, disks = 0;
   uint64_t guest_bytes = 0;
   std::string error;
-  nlohmann::json progress;  ///< as the API's task object showed it last; null before
+  nlohmann::json progress = nullptr;  ///< as the API's task object showed it last; null before
 };
 
 /// A task with all that belongs to it.

@@ -3,6 +3,7 @@
 // (sdk/README.md) as values. Plain values.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,6 +19,12 @@ struct DiskDescription {
   uint64_t capacity_bytes = 0;              ///< guest-visible; 0 = not known before the read
   std::optional<uint64_t> source_bytes;     ///< what will be read; unknown for a lease's stream
   std::optional<uint64_t> allocated_bytes;  ///< of those, not holes
+  /// What a pass has to read: without holes where they are known. Nothing: unknown.
+  std::optional<uint64_t> bytes_to_read() const {
+    return source_bytes && allocated_bytes ? std::min(*source_bytes, *allocated_bytes)
+           : source_bytes                  ? source_bytes
+                                           : allocated_bytes;
+  }
   bool seekable = false, streamable = false, local_file = false;
   int boot_order = 999;
   std::string type = "unknown";  ///< boot, data, unknown

@@ -36,7 +36,7 @@ std::string webhooks_text(const std::vector<WebhookStats>& hooks) {
 
 namespace {
 
-constexpr std::size_t kWidth = 80, kNameWidth = 22;
+constexpr std::size_t kWidth = 80, kNameWidth = 20;
 constexpr std::size_t kNamesShown = 10, kRowsShown = 40;
 
 /// Words of `text` in lines of kWidth at most, each begun with `indent`. A longer word stays whole.
@@ -115,7 +115,7 @@ std::string successes_text(const std::vector<MigrationResult>& results, bool ver
         {display_width(name) > kNameWidth ? fitted(name, kNameWidth) : name,
          human_bytes(result.total_size), human_bytes(result.export_size),
          human_bytes(result.conversion_size),
-         result.already_done ? "before" : human_duration(result.total_duration),
+         result.already_done ? "done before" : human_duration(result.total_duration),
          result.already_done ? "-" : human_rate(result.total_size, result.conversion_duration)});
   }
   std::string out = table.text();

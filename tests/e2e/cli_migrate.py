@@ -142,7 +142,8 @@ class Migrate(CliTest):
                     "migration_complete"):
             self.assertEqual(types.count(one), 1, types)
         self.assertLess(types.index("migration_start"), types.index("export_start"))
-        self.assertEqual(types[-1], "migration_complete")
+        self.assertEqual(types[-2], "migration_complete")
+        self.assertEqual((entries[0]["action"], entries[-1]["action"]), ("run_start", "run_end"))
         self.assertEqual({e["user"] for e in entries}, {"auditor"})
         self.assertEqual(len({e["event_id"] for e in entries}), len(entries))
         self.assertTrue(all(e["success"] for e in entries))

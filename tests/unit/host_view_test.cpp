@@ -127,8 +127,9 @@ TEST_F(View, ASizeThatIsNotKnownYetMakesItAtLeast) {
 }
 
 TEST_F(View, WhyAVmWaitsAndWhatSlowsTheRunDown) {
-  tracker_.set_limits(
-      [] { return std::vector<std::string>{"source_bandwidth_limit of 5.72 MiB/s"}; });
+  tracker_.set_limits([](const ProgressFrame&) {
+    return std::vector<std::string>{"source_bandwidth_limit of 5.72 MiB/s"};
+  });
   half_way();
   tell(second_, event::TaskWaiting{"dependency", "for 'web', which it depends on", {}});
   const Lines lines = view().lines({80, 24});

@@ -89,8 +89,9 @@ void Transfer::announce(VmRun& run) {
   bool known = true;
   std::string how;
   for (const DiskRoute& disk : run.route.disks) {
-    known = known && disk.disk.source_bytes.has_value();
-    source_bytes += disk.disk.source_bytes.value_or(0);
+    const auto bytes = disk.staged ? disk.disk.source_bytes : disk.disk.bytes_to_read();
+    known = known && bytes.has_value();
+    source_bytes += bytes.value_or(0);
     how += (how.empty() ? "" : "; ") + disk.disk.id + ": " + disk.why;
   }
   run.stages.announce(Stage::kExport, known ? source_bytes : 0, how);

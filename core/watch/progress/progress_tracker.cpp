@@ -123,17 +123,25 @@ struct ProgressTracker::Task {
     }
     return first || steps.empty() ? first : steps.back();
   }
-  /// The part of the planned stages that these steps, at most one a stage, have done; in percent.
+  /// The part of the planned stages that these steps, one a stage at most, have done; in percent.
   double share(const std::vector<const Step*>& steps) const {
     // A stage that cannot know its total (a compressed stream) moves with the one that eats it.
     double known = 0;
     for (const Step* step : steps)
       if (step->running() && step->bytes_total > 0) known = std::max(known, step->percentage);
-    double sum = 0;
-    for (const Stage planned : view.planned)
+    const auto of = [&](Stage stage) {
       for (const Step* step : steps)
-        if (step->stage == planned)
-          sum += step->running() && step->bytes_total == 0 ? known : step->percentage;
+        if (step->stage == stage)
+          return step->running() && step->bytes_total == 0 ? known : step->percentage;
+      return -1.0;
+    };
+    double sum = 0;
+    for (const Stage planned : view.planned) {
+      double part = of(planned);
+      // A disk whose export reports nothing (a blank one, an unknown size) moves with its pass.
+      if (part < 0 && planned == Stage::kExport) part = of(Stage::kConvert);
+      sum += std::max(0.0, part);
+    }
     return view.planned.empty() ? 0 : sum / static_cast<double>(view.planned.size());
   }
   StepProgress disk_row(const std::string& id, Now now) const;
@@ -471,7 +479,7 @@ ProgressFrame ProgressTracker::frame() const {
     std::copy_if(out.tasks.begin(), out.tasks.end(), std::back_inserter(own), of_run);
     out.run = run_.frame(own, last_time_ + since, now);
   }
-  if (limits_ && out.run.running > 0) out.run.limits = limits_();
+  if (limits_ && out.run.running > 0) out.run.limits = limits_(out);
   return out;
 }
 

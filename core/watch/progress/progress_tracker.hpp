@@ -95,8 +95,10 @@ class ProgressTracker final : public Observer {
   /// All tasks, in the order they became known.
   std::vector<TaskProgress> list() const;
   ProgressFrame frame() const;
-  /// Asked for each frame: the limits that slow the run down at that moment. Set before events.
-  void set_limits(std::function<std::vector<std::string>()> limits) { limits_ = std::move(limits); }
+  /// Asked for each frame: the limits that slow the run down at that moment, for people. Set before
+  /// events.
+  using Limits = std::function<std::vector<std::string>(const ProgressFrame&)>;
+  void set_limits(Limits limits) { limits_ = std::move(limits); }
   /// The tasks that changed after `version`, in the order of their change.
   std::vector<TaskProgress> changed_since(uint64_t version) const;
   /// Grows with every change.
@@ -121,7 +123,7 @@ class ProgressTracker final : public Observer {
   static void apply_disk(Task& task, const Event& event, Now now);
 
   Options options_;
-  std::function<std::vector<std::string>()> limits_;
+  Limits limits_;
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Task>> tasks_;
   mutable RunProgress run_;

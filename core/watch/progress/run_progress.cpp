@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <queue>
+#include <deque>
+#include <map>
 
 #include "core/watch/progress/progress_tracker.hpp"
 
@@ -17,42 +17,61 @@ constexpr double kAlmostAll = 99.9;  // 100 is for a run whose VMs have all ende
 constexpr double kBetweenSamples = 0.5;
 constexpr std::size_t kSamplesKept = 4096;
 constexpr double kFirstEstimate = 2;           // seconds of work that say something
-constexpr double kUnsure = 10;                 // and those that say little
+constexpr double kUnsure = 5;                  // and those that say little
 constexpr double kLongest = 30.0 * 24 * 3600;  // beyond this an estimate is noise
 
 double rest_of(const TaskProgress& task) {
   return static_cast<double>(task.move_bytes) * (1 - task.percentage / 100);
 }
 
-/// When the last of them ends, if VMs start in the plan's order as places become free and each
-/// moves `speed` bytes a second.
-double last_end(const std::vector<TaskProgress>& tasks, double speed, double unmeasured,
+/// Bytes that `running` VMs together move a second.
+struct Speed {
+  double rate = 0, at = 1;  ///< so many bytes with so many VMs running
+  double gain = 0;          ///< 0: they share one line; 1: each has its own
+  double of(std::size_t running) const {
+    return rate * std::pow(static_cast<double>(running) / at, gain);
+  }
+};
+
+/// Seconds until the last VM ends, if VMs start in the plan's order as places become free and share
+/// the speed equally.
+double last_end(const std::vector<TaskProgress>& tasks, const Speed& speed, double unmeasured,
                 std::size_t places, WallClock::time_point wall) {
-  std::priority_queue<double, std::vector<double>, std::greater<>> free_at;
-  const bool others_wait = std::any_of(tasks.begin(), tasks.end(), [](const TaskProgress& task) {
-    return task.status == TaskStatus::kPending;
-  });
-  double last = 0;
+  std::vector<double> running;          // bytes that are left
+  std::deque<double> ready;             // the same
+  std::multimap<double, double> later;  // by when they may begin
   for (const TaskProgress& task : tasks) {
-    if (task.status != TaskStatus::kRunning) continue;
-    double end = rest_of(task) / speed;
-    // Its own pace says more once others no longer share the line with it.
-    if (!others_wait && task.eta_seconds && task.percentage > 20) end = *task.eta_seconds;
-    free_at.push(end);
-    last = std::max(last, end);
+    const double rest = task.measured ? rest_of(task) : unmeasured;
+    double from = 0;
+    if (task.waiting && task.waiting->until) from = Seconds(*task.waiting->until - wall).count();
+    if (task.status == TaskStatus::kRunning)
+      running.push_back(rest);
+    else if (task.status == TaskStatus::kPending && from <= 0)
+      ready.push_back(rest);
+    else if (task.status == TaskStatus::kPending)
+      later.emplace(from, rest);
   }
-  while (free_at.size() < std::max<std::size_t>(places, 1)) free_at.push(0);
-  for (const TaskProgress& task : tasks) {
-    if (task.status != TaskStatus::kPending) continue;
-    double begin = free_at.top();
-    free_at.pop();
-    if (task.waiting && task.waiting->until)
-      begin = std::max(begin, Seconds(*task.waiting->until - wall).count());
-    const double end = begin + (task.measured ? rest_of(task) : unmeasured) / speed;
-    free_at.push(end);
-    last = std::max(last, end);
+  places = std::max({places, running.size(), std::size_t{1}});
+  double now = 0;
+  while (!running.empty() || !ready.empty() || !later.empty()) {
+    while (!later.empty() && later.begin()->first <= now + 1e-6) {
+      ready.push_back(later.begin()->second);
+      later.erase(later.begin());
+    }
+    for (; running.size() < places && !ready.empty(); ready.pop_front())
+      running.push_back(ready.front());
+    if (running.empty()) {  // all that is left waits for its time
+      now = later.begin()->first;
+      continue;
+    }
+    const double each = speed.of(running.size()) / static_cast<double>(running.size());
+    double step = *std::min_element(running.begin(), running.end()) / each;
+    if (!later.empty()) step = std::min(step, later.begin()->first - now);
+    now += step;
+    for (double& rest : running) rest -= step * each;
+    std::erase_if(running, [](double rest) { return rest < 1; });
   }
-  return last;
+  return now;
 }
 
 }  // namespace
@@ -76,6 +95,8 @@ void RunProgress::pass(Instant now, std::size_t running) {
   const double seconds = passed_ ? std::max(0.0, Seconds(now - *passed_).count()) : 0;
   passed_ = now;
   if (running == 0) return;
+  running_ = running;
+  by_running_[running].seconds += seconds;
   now_.seconds += seconds;
   now_.vm_seconds += seconds * static_cast<double>(running);
   if (!samples_.empty() && now_.seconds - samples_.back().seconds < kBetweenSamples) return;
@@ -89,6 +110,33 @@ void RunProgress::pass(Instant now, std::size_t running) {
 
 void RunProgress::moved(double bytes) {
   now_.bytes += std::max(0.0, bytes);
+  by_running_[running_].bytes += std::max(0.0, bytes);
+}
+
+/// How much more VMs move together when more of them run, by what was seen so far: the exponent of
+/// rate ~ VMs^gain, fitted by the time that was spent with each number.
+double RunProgress::gain() const {
+  constexpr double kEnough = 4;               // seconds
+  constexpr double kPrior = 0.5, kTrust = 2;  // before anything was seen
+  double weight = 0, x = 0, y = 0;
+  const auto each = [&](const auto& f) {
+    for (const auto& [running, share] : by_running_)
+      if (running > 0 && share.seconds >= kEnough && share.bytes > 0)
+        f(std::log(static_cast<double>(running)), std::log(share.bytes / share.seconds),
+          share.seconds);
+  };
+  each([&](double vms, double rate, double seconds) {
+    weight += seconds;
+    x += vms * seconds;
+    y += rate * seconds;
+  });
+  if (weight <= 0) return kPrior;
+  double xx = 0, xy = 0;
+  each([&](double vms, double rate, double seconds) {
+    xx += seconds * (vms - x / weight) * (vms - x / weight);
+    xy += seconds * (vms - x / weight) * (rate - y / weight);
+  });
+  return std::clamp((xy + kPrior * kTrust) / (xx + kTrust), 0.0, 1.0);
 }
 
 RunProgress::Sample RunProgress::window(double seconds) const {
@@ -117,8 +165,9 @@ std::optional<TimeLeft> RunProgress::left(const std::vector<TaskProgress>& tasks
   const Sample recent = window(std::max(10.0, now_.seconds / 8));
   if (smooth.bytes <= 0 || smooth.vm_seconds <= 0) return std::nullopt;  // it stands still
   const double rate = smooth.bytes / smooth.seconds;
-  const double speed = smooth.bytes / smooth.vm_seconds;  // of one VM among the others
-  const auto places = static_cast<std::size_t>(std::lround(smooth.vm_seconds / smooth.seconds));
+  const double at_once = smooth.vm_seconds / smooth.seconds;
+  const auto places = static_cast<std::size_t>(std::lround(at_once));
+  const Speed speed{rate, at_once, gain()};
   const double typical = measured > 0 ? sizes / measured : 0;
   // How much slower or faster the last minutes were than the long mean.
   const double pace =

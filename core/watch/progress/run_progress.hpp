@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -69,6 +70,7 @@ class RunProgress {
     double vm_seconds = 0;  ///< the sum over all VMs
     double bytes = 0;
   };
+  double gain() const;
   /// Of the last `seconds`.
   Sample window(double seconds) const;
   std::optional<TimeLeft> left(const std::vector<TaskProgress>& tasks,
@@ -78,6 +80,8 @@ class RunProgress {
   std::optional<Instant> began_, ended_, passed_;
   Sample now_;
   std::deque<Sample> samples_;
+  std::size_t running_ = 0;
+  std::map<std::size_t, Sample> by_running_;  ///< by the number of VMs that ran
 };
 
 }  // namespace hyperhost

@@ -173,7 +173,7 @@ void RunRecorder::work(const std::stop_token& stop) {
       urgent_ = false;
       run_id = run_id_;
     }
-    flush(run_id, stop.stop_requested());
+    flush(stop.stop_requested());
     if (stop.stop_requested()) break;
     if (run_id.empty() || !on_cancel_) continue;
     try {
@@ -205,10 +205,12 @@ void RunRecorder::record_progress(RunState::Group& group, const std::string& run
   recorded_ = version;
 }
 
-void RunRecorder::flush(const std::string& run_id, bool last) {
+void RunRecorder::flush(bool last) {
   std::vector<Task> changes;
+  std::string run_id;
   {
     const std::lock_guard lock(mutex_);
+    run_id = run_id_;
     for (auto at = tasks_.begin(); at != tasks_.end();) {
       Task& task = at->second;
       const bool over = task.record.ended != 0;

@@ -41,7 +41,7 @@ class RunRecorder final : public Observer {
     std::vector<AttemptRecord> attempts;
   };
   void work(const std::stop_token& stop);
-  void flush(const std::string& run_id, bool last);
+  void flush(bool last);
   /// What the tracker shows, and that the process lives: at least every two seconds.
   void record_progress(RunState::Group& group, const std::string& run_id);
   void note(Task& task, const Event& event);

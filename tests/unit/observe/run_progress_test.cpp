@@ -124,8 +124,8 @@ TEST_F(RunFigures, WhatAnEarlierRunMovedIsNoSpeedOfThisOne) {
   before.already_done = true;
   publish(tasks_[0], before);
   publish(tasks_[1], event::TaskStarted{1, 10 * kGiB, {Stage::kConvert}});
-  publish(tasks_[1], event::DiskStarted{Stage::kConvert, "disk-0", 10 * kGiB, 9 * kGiB});
   publish(tasks_[1], event::StageStarted{Stage::kConvert, 10 * kGiB, ""});
+  publish(tasks_[1], event::DiskStarted{Stage::kConvert, "disk-0", 10 * kGiB, 9 * kGiB});
   for (uint64_t second = 1; second <= 20; ++second) {
     clock_.advance(std::chrono::seconds(1));
     move(1, 9 * kGiB + second * 10 * kMiB, 10 * kGiB);
@@ -178,7 +178,8 @@ TEST_F(RunFigures, MoreVmsThanAreKeptAreAllCounted) {
 }
 
 /// 200 VMs of very different sizes, four at once through one line of 400 MiB/s, each with seconds
-/// that move nothing; some fail in the middle, some are skipped, sizes become known bit by bit.
+/// that move nothing; some fail in the middle, some are skipped, some wait, and sizes become known
+/// bit by bit.
 class ManyVms : public RunFigures {
  protected:
   struct Vm {
@@ -205,12 +206,19 @@ class ManyVms : public RunFigures {
       vms_.push_back(vm);
     }
     std::size_t next = 0, measured = 0, ended = 0;
+    int waited = 0;
     std::deque<std::size_t> running;
     double second = 0;
     for (; ended < kVms; ++second) {
-      if (measured < kVms && static_cast<int>(second) % 2 == 0)
-        measure(measured, vms_[measured].bytes), ++measured;
+      for (int i = 0; i < 2 && measured < kVms; ++i, ++measured)
+        measure(measured, vms_[measured].bytes);
       while (running.size() < kAtOnce && next < kVms) {
+        // Each twentieth VM waits half a minute for one that it depends on.
+        if (next % 20 == 10 && waited < 30) {
+          ++waited;
+          break;
+        }
+        if (next % 20 == 11) waited = 0;
         const std::size_t vm = next++;
         if (vms_[vm].end == Outcome::kSkipped) {
           finish(vm, Outcome::kSkipped);
