@@ -15,8 +15,11 @@ namespace hyperhost {
 class ChildProcess {
  public:
   /// argv[0] is searched in PATH. Environment: the host's, with LC_ALL=C. stdin_fd becomes its
-  /// standard input; -1 = /dev/null. Throws Error(kNotFound) if there is no such program.
-  explicit ChildProcess(const std::vector<std::string>& argv, int stdin_fd = -1);
+  /// standard input; -1 = /dev/null. listen_fd, a listening socket, becomes its descriptor 3 by
+  /// systemd's protocol (LISTEN_FDS); -1 = none. Throws Error(kNotFound) if there is no such
+  /// program.
+  explicit ChildProcess(const std::vector<std::string>& argv, int stdin_fd = -1,
+                        int listen_fd = -1);
   /// Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
