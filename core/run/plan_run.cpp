@@ -2,12 +2,14 @@
 #include "core/run/plan_run.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/migrate/least_bytes.hpp"
 #include "core/migrate/session.hpp"
+#include "core/os/process_identity.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/result_json.hpp"
 #include "core/vm/route.hpp"
@@ -19,6 +21,17 @@ namespace {
 /// A long plan does not keep its first VM waiting: the rest is checked while it runs.
 constexpr std::chrono::seconds kPreflight{3};
 constexpr std::size_t kRunsLookedAt = 100;
+constexpr uintmax_t kStateSpace = 4u << 20;  // its write-ahead log alone
+
+/// Found out at the end it would cost the run's results.
+void check_state_space(const std::filesystem::path& directory) {
+  std::error_code failed;
+  const auto space = std::filesystem::space(directory, failed);
+  if (!failed && space.available < kStateSpace)
+    throw Error(Code::kNoSpace, "the state directory " + directory.string() + " is full",
+                std::to_string(space.available) + " bytes are free",
+                "free some space there, or set HYPERHOST_STATE_DIR");
+}
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -93,6 +106,7 @@ bool PlanRun::load() {
 void PlanRun::open_state(bool only_check) {
   std::error_code ignored;
   if (only_check && !std::filesystem::exists(host_.state_dir / "state.db", ignored)) return;
+  if (!only_check) check_state_space(host_.state_dir);
   state_ = StateStore::open(host_.state_dir, !only_check);
   find_unfinished_runs();
 }
@@ -125,9 +139,11 @@ PlanStatus PlanRun::preflight(bool only_check) {
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
     for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
+    if (!has_error(route.findings)) least_bytes_[config.output_dir] += least_bytes(config, route);
     if (only_check) routes_.push_back(std::move(route));
   }
   keep(shared_directories());
+  keep(shared_space());
   return PlanStatus::kReady;
 }
 
@@ -147,6 +163,41 @@ std::vector<Diagnostic> PlanRun::shared_directories() const {
     diagnostic.summary = "'" + vm + "' and '" + found->second + "' would share the directory " +
                          found->first.string();
     diagnostic.hint = "give one of them an output_name or another output_dir";
+    problems.push_back(std::move(diagnostic));
+  }
+  return problems;
+}
+
+/// Each VM alone may fit where all of them do not.
+std::vector<Diagnostic> PlanRun::shared_space() const {
+  struct Volume {
+    std::string directory;
+    uint64_t free = 0, least = 0;
+  };
+  std::map<dev_t, Volume> volumes;
+  for (const auto& [directory, least] : least_bytes_) {
+    std::filesystem::path there = directory;
+    struct stat info {};
+    while (::stat(there.c_str(), &info) != 0 && there.has_parent_path() &&
+           there != there.parent_path())
+      there = there.parent_path();
+    std::error_code failed;
+    const auto space = std::filesystem::space(there, failed);
+    if (failed || ::stat(there.c_str(), &info) != 0) continue;
+    Volume& volume = volumes[info.st_dev];
+    if (volume.directory.empty()) volume.directory = directory.string();
+    volume.free = space.available;
+    volume.least += least;
+  }
+  std::vector<Diagnostic> problems;
+  for (const auto& [device, volume] : volumes) {
+    if (volume.least <= volume.free) continue;
+    Diagnostic diagnostic;
+    diagnostic.code = Code::kNoSpace;
+    diagnostic.path = "/output_dir";
+    diagnostic.summary = "not enough space in " + volume.directory + " for all VMs";
+    diagnostic.hint = "at least " + std::to_string(volume.least) + " bytes are needed, " +
+                      std::to_string(volume.free) + " are free";
     problems.push_back(std::move(diagnostic));
   }
   return problems;
@@ -248,7 +299,45 @@ std::vector<MigrationResult> PlanRun::run(
   return results;
 }
 
+/// What killed runs left of VMs that this run does not have. No other message names it.
+void PlanRun::warn_of_leftovers() {
+  const auto text = [](const JournalEntry& entry, const char* member) {
+    const auto found = entry.what.find(member);
+    return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  const auto is_of = [&](const JournalEntry& entry, const MigrationConfig& config) {
+    const std::string where = text(entry, "where");
+    const std::string directory = config.output_dir.lexically_normal().string();
+    if (where == directory || where.starts_with(directory + "/")) return true;
+    // "s3://BUCKET/PREFIX", and "ENDPOINT/BUCKET" with "PREFIX/KEY"
+    const std::size_t place = config.cloud_destination.find("://");
+    return config.upload_to_cloud && place != std::string::npos &&
+           entry.plugin == plugin_id(config.storage.plugin) &&
+           (where.substr(where.rfind('/') + 1) + "/" + text(entry, "ref"))
+               .starts_with(config.cloud_destination.substr(place + 3));
+  };
+  std::size_t count = 0;
+  std::string first;
+  state_->each_entry("", [&](const JournalEntry& entry) {
+    if (process_state(entry.owner) != ProcessState::kGone ||
+        std::none_of(bound_.migrations.begin(), bound_.migrations.end(),
+                     [&](const MigrationConfig& config) { return is_of(entry, config); }))
+      return;
+    if (count++ == 0) first = text(entry, "where") + "/" + text(entry, "ref");
+  });
+  if (count != 0)
+    spdlog::warn(
+        "{} unfinished files or uploads of killed runs belong to no VM of this run, the first is "
+        "{}: hyperhost cleanup removes them",
+        count, first);
+}
+
 std::vector<WebhookStats> PlanRun::finish() {
+  try {
+    if (state_) warn_of_leftovers();
+  } catch (const Error& failure) {
+    spdlog::debug("{}", failure.what());
+  }
   watchers_->finish();
   return watchers_->webhook_stats();
 }

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -85,6 +86,8 @@ class PlanRun {
   void find_unfinished_runs();
   PlanStatus preflight(bool only_check);
   std::vector<Diagnostic> shared_directories() const;
+  std::vector<Diagnostic> shared_space() const;
+  void warn_of_leftovers();
   void keep(const std::vector<Diagnostic>& more);
   void keep(const Error& failure);
   void audit_findings(AuditLogger& audit) const;
@@ -106,6 +109,7 @@ class PlanRun {
   std::vector<VmRoute> routes_;
   std::vector<std::filesystem::path> directories_;  ///< of the VMs that were checked
   uint64_t guest_bytes_ = 0;
+  std::map<std::filesystem::path, uint64_t> least_bytes_;  ///< below each output_dir
   std::unique_ptr<MigrationOrchestrator> orchestrator_;
   std::vector<std::unique_ptr<OutputLock>> locks_;
   std::unique_ptr<Watchers> watchers_;

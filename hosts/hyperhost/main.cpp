@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/base/exception.hpp"
 #include "core/base/near_miss.hpp"
 #include "core/base/version.hpp"
 #include "hosts/hyperhost/context.hpp"
@@ -85,8 +86,9 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return context.fail(error);
   } catch (const std::exception& error) {
-    context.fail(Error(Code::kFail, "internal error", error.what()));
-    return kExitInternal;
+    const Error said = error_of(error);
+    const int failed = context.fail(said);
+    return said.code() == Code::kFail ? kExitInternal : failed;
   }
   return with_output_written(status);
 }

@@ -74,10 +74,19 @@ class Dialects(cli.CliTest):
         raw = cli.sparse_raw(self.work / "disk.raw", 300 * MIB, 8 * MIB, seed=4)
         with OddS3(versions=True) as server:
             plan = self.to(server, raw)
+            self.assertIn("its raw image takes", self.host("validate", plan).err)
             self.report(plan)
             self.assert_uploaded(server, raw)
             self.assertLess(server.received, 80 * MIB)
             self.assertEqual([key for key, kept in server.objects.items() if "zeros" in key and kept], [])
+
+    def test_an_object_of_somebody_else_is_found_before_anything_is_converted(self):
+        raw = self.disk()
+        with OddS3() as server:
+            server.make("here/disk/disk-disk-0.raw", b"theirs", '"x"', "", [])
+            done = self.host("run", self.to(server, raw), status=cli.PREFLIGHT)
+            self.assert_one_clear_error(done, "target exists", "disk-disk-0.raw")
+            self.assertEqual([r for r in server.requests if r.startswith(("PUT", "POST", "DELETE"))], [])
 
 
 class OnMoto(cloud_case.CloudTest):

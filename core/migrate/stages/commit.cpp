@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The disks get their names together: none before every disk of the VM is written and verified.
+#include <algorithm>
+
+#include "core/migrate/least_bytes.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
 
@@ -39,15 +42,7 @@ void Commit::check_space(VmCheck& check) {
   const nlohmann::json& local = check.local;
   if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned())
     return;
-  const Compression compression = check.job.convert_options.compression;
-  const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
-  uint64_t least = 0;  // what is sure to be written
-  for (const DiskRoute& disk : check.route.disks) {
-    if (disk.direct_upload || (shrinks && disk.converted)) continue;
-    const uint64_t stored = disk.disk.allocated_bytes.value_or(
-        disk.disk.format == "raw" ? 0 : disk.disk.source_bytes.value_or(0));
-    least += std::min(stored, disk.disk.capacity_bytes);
-  }
+  const uint64_t least = least_bytes(check.job, check.route);
   const auto free = local["free_bytes"].get<uint64_t>();
   if (least > free)
     check.error(Code::kNoSpace, "", "not enough space in " + check.job.output_dir.string(),
@@ -95,7 +90,32 @@ void Commit::claim_destination(VmRun& run) {
   log->closing();
 }
 
+/// What an earlier run has written of the disk already.
+uint64_t written_before(const ResumeLog& log, const DiskRoute& disk) {
+  const auto record = log.disk(disk.disk.id);
+  if (!record) return 0;
+  const nlohmann::json& from = record->phase == "written" ? record->result : record->state;
+  const auto length = from.find("length");
+  return length != from.end() && length->is_number_unsigned() ? length->get<uint64_t>() : 0;
+}
+
 }  // namespace
+
+uint64_t least_bytes(const MigrationConfig& job, const VmRoute& route) {
+  const Compression compression = job.convert_options.compression;
+  const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
+  uint64_t least = 0;
+  for (const DiskRoute& disk : route.disks) {
+    if (route.finished || disk.direct_upload || (shrinks && disk.converted)) continue;
+    const uint64_t stored = disk.disk.allocated_bytes.value_or(
+        disk.disk.format == "raw" ? 0 : disk.disk.source_bytes.value_or(0));
+    const uint64_t image = std::min(stored, disk.disk.capacity_bytes);
+    const uint64_t there =
+        route.resume && !job.fresh ? written_before(*route.resume, disk) : uint64_t{0};
+    least += image - std::min(image, there);
+  }
+  return least;
+}
 
 std::unique_ptr<VmStage> commit_stage() {
   return std::make_unique<Commit>();
