@@ -15,8 +15,8 @@ void VmMigration::run() {
   for (const DiskRoute& disk : run_.route.disks) run_.result.total_size += disk.disk.capacity_bytes;
   on_planned_(run_.route);
   report_findings();
+  const auto lock = lock_target();  // also where the VM is done: a kill may have left its lock
   if (run_.route.finished) return restore_finished();
-  const auto lock = lock_target();
   try {
     go();
   } catch (const Error& failure) {
