@@ -96,16 +96,33 @@ struct Pipe {
   }
 };
 
+constexpr unsigned kListenFd = 3;  // the first of systemd's protocol
+
+/// As text, ended by a NUL, into at most 11 bytes.
+void write_number(char* to, int number) {
+  char digits[10];
+  int count = 0;
+  do digits[count++] = static_cast<char>('0' + number % 10);
+  while ((number /= 10) != 0);
+  while (count > 0) *to++ = digits[--count];
+  *to = '\0';
+}
+
 /// Between fork and exec: async-signal-safe calls only.
 [[noreturn]] void run_child(const char* program, char* const* argv, char* const* envp, int in_fd,
-                            int out_fd, int err_fd, int parent) {
+                            int out_fd, int err_fd, int parent, int listen_fd, char* listen_pid) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
   ::setpgid(0, 0);                          // a ^C on the terminal is the host's to handle
   ::dup2(in_fd, 0);
   ::dup2(out_fd, 1);
   ::dup2(err_fd, 2);
-  ::syscall(SYS_close_range, 3U, ~0U, 0U);
+  if (listen_fd >= 0) {
+    write_number(listen_pid, ::getpid());
+    ::dup2(listen_fd, kListenFd);  // clears close-on-exec, unless it is that one already
+    ::fcntl(kListenFd, F_SETFD, 0);
+  }
+  ::syscall(SYS_close_range, listen_fd >= 0 ? kListenFd + 1U : kListenFd, ~0U, 0U);
   for (int signal = 1; signal < 32; ++signal) ::signal(signal, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
@@ -141,7 +158,7 @@ std::vector<std::string> child_environment(const std::vector<std::string>& more)
 }
 
 ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd,
-                           const std::vector<std::string>& more) {
+                           const std::vector<std::string>& more, int listen_fd) {
   if (argv.empty()) throw Error(Code::kFail, "no program to run");
   const std::string program = find_program(argv[0]);
   std::vector<char*> args;
@@ -150,6 +167,11 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd,
   std::vector<std::string> variables = child_environment(more);
   std::vector<char*> environment;
   for (std::string& variable : variables) environment.push_back(variable.data());
+  char listen_fds[] = "LISTEN_FDS=1", listen_pid[] = "LISTEN_PID=0000000000";
+  if (listen_fd >= 0) {
+    environment.push_back(listen_fds);
+    environment.push_back(listen_pid);
+  }
   environment.push_back(nullptr);
 
   Pipe out, err;
@@ -161,7 +183,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd,
     const int pid = ::fork();
     if (pid == 0)
       run_child(program.c_str(), args.data(), environment.data(), in_fd, out.write.get(),
-                err.write.get(), parent);
+                err.write.get(), parent, listen_fd, std::strchr(listen_pid, '0'));
     return pid < 0 ? -errno : pid;
   });
   if (pid_ < 0) throw errno_error(-pid_, "start " + program);

@@ -21,9 +21,11 @@ std::vector<std::string> child_environment(const std::vector<std::string>& more)
 class ChildProcess {
  public:
   /// argv[0] is searched in PATH. Environment: child_environment(more). stdin_fd becomes its
-  /// standard input; -1 = /dev/null. Throws Error(kNotFound) if there is no such program.
+  /// standard input; -1 = /dev/null. listen_fd, a listening socket, becomes its descriptor 3 by
+  /// systemd's protocol (LISTEN_FDS); -1 = none. Throws Error(kNotFound) if there is no such
+  /// program.
   explicit ChildProcess(const std::vector<std::string>& argv, int stdin_fd = -1,
-                        const std::vector<std::string>& more = {});
+                        const std::vector<std::string>& more = {}, int listen_fd = -1);
   /// Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;

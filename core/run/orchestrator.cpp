@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/base/exception.hpp"
 #include "core/base/file_name.hpp"
 #include "core/base/redactor.hpp"
 #include "core/migrate/session.hpp"
@@ -296,7 +297,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   } catch (const Error& failure) {
     result.diagnostic = failure.diagnostic();
   } catch (const std::exception& failure) {
-    result.diagnostic = Error(Code::kFail, "internal error", failure.what()).diagnostic();
+    result.diagnostic = error_of(failure).diagnostic();
   }
   if (!result.success) {
     if (!started_published) {

@@ -2,12 +2,13 @@
 #include "core/run/plan_run.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/migrate/session.hpp"
+#include "core/os/process_identity.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/result_json.hpp"
 #include "core/vm/route.hpp"
@@ -19,6 +20,17 @@ namespace {
 /// A long plan does not keep its first VM waiting: the rest is checked while it runs.
 constexpr std::chrono::seconds kPreflight{3};
 constexpr std::size_t kRunsLookedAt = 100;
+constexpr uintmax_t kStateSpace = 4u << 20;  // its write-ahead log alone
+
+/// Found out at the end it would cost the run's results.
+void check_state_space(const std::filesystem::path& directory) {
+  std::error_code failed;
+  const auto space = std::filesystem::space(directory, failed);
+  if (!failed && space.available < kStateSpace)
+    throw Error(Code::kNoSpace, "the state directory " + directory.string() + " is full",
+                std::to_string(space.available) + " bytes are free",
+                "free some space there, or set HYPERHOST_STATE_DIR");
+}
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -98,6 +110,7 @@ bool PlanRun::load() {
 void PlanRun::open_state(bool only_check) {
   std::error_code ignored;
   if (only_check && !std::filesystem::exists(host_.state_dir / "state.db", ignored)) return;
+  if (!only_check) check_state_space(host_.state_dir);
   state_ = StateStore::open(host_.state_dir, !only_check);
   find_unfinished_runs();
 }
@@ -282,7 +295,45 @@ std::vector<MigrationResult> PlanRun::run(
   return results;
 }
 
+/// What killed runs left of VMs that this run does not have. No other message names it.
+void PlanRun::warn_of_leftovers() {
+  const auto text = [](const JournalEntry& entry, const char* member) {
+    const auto found = entry.what.find(member);
+    return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  const auto is_of = [&](const JournalEntry& entry, const MigrationConfig& config) {
+    const std::string where = text(entry, "where");
+    const std::string directory = config.output_dir.lexically_normal().string();
+    if (where == directory || where.starts_with(directory + "/")) return true;
+    // "s3://BUCKET/PREFIX", and "ENDPOINT/BUCKET" with "PREFIX/KEY"
+    const std::size_t place = config.cloud_destination.find("://");
+    return config.upload_to_cloud && place != std::string::npos &&
+           entry.plugin == plugin_id(config.storage.plugin) &&
+           (where.substr(where.rfind('/') + 1) + "/" + text(entry, "ref"))
+               .starts_with(config.cloud_destination.substr(place + 3));
+  };
+  std::size_t count = 0;
+  std::string first;
+  state_->each_entry("", [&](const JournalEntry& entry) {
+    if (process_state(entry.owner) != ProcessState::kGone ||
+        std::none_of(bound_.migrations.begin(), bound_.migrations.end(),
+                     [&](const MigrationConfig& config) { return is_of(entry, config); }))
+      return;
+    if (count++ == 0) first = text(entry, "where") + "/" + text(entry, "ref");
+  });
+  if (count != 0)
+    spdlog::warn(
+        "{} unfinished files or uploads of killed runs belong to no VM of this run, the first is "
+        "{}: hyperhost cleanup removes them",
+        count, first);
+}
+
 std::vector<WebhookStats> PlanRun::finish() {
+  try {
+    if (state_) warn_of_leftovers();
+  } catch (const Error& failure) {
+    spdlog::debug("{}", failure.what());
+  }
   watchers_->finish();
   return watchers_->webhook_stats();
 }

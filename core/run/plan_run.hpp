@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -90,6 +91,7 @@ class PlanRun {
   PlanStatus preflight(bool only_check);
   void let_others_run(std::vector<std::vector<Diagnostic>>& found) const;
   std::vector<Diagnostic> shared_directories() const;
+  void warn_of_leftovers();
   void keep(const std::vector<Diagnostic>& more);
   void keep(const Error& failure);
   void audit_findings(AuditLogger& audit) const;

@@ -83,8 +83,9 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     return context.fail(error);
   } catch (const std::exception& error) {
-    context.fail(Error(Code::kFail, "internal error", error.what()));
-    return kExitInternal;
+    const Error said = error_of(error);
+    const int failed = context.fail(said);
+    return said.code() == Code::kFail ? kExitInternal : failed;
   }
   return with_output_written(status);
 }

@@ -3,12 +3,14 @@
 // it.
 #include <spdlog/spdlog.h>
 
+#include <hyper/draft/listener.h>
 #include <cstdlib>
 #include <cstring>
 #include <hyper/op.hpp>
 
 #include "core/base/redactor.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/plugin/services/listener.hpp"
 
 namespace hyperhost {
 namespace {
@@ -47,6 +49,7 @@ const hyper_checkpoint* checkpoint_table() {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_LISTENER) == 0) return listener_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return checkpoint_table();

@@ -304,7 +304,7 @@ std::vector<ResumeRecord> StateStore::resume_records(const std::string& target) 
   std::vector<ResumeRecord> out;
   Statement rows(db_,
                  "SELECT target, disk, fingerprint, phase, token, state, result FROM resume"
-                 " WHERE target = ? ORDER BY disk");
+                 " WHERE ?1 = '' OR target = ?1 ORDER BY target, disk");
   rows.bind(target);
   while (rows.step())
     out.push_back({rows.text(0), rows.text(1), rows.text(2), rows.text(3), parsed(rows.text(4)),
@@ -327,25 +327,32 @@ void StateStore::insert_resume(const ResumeRecord& record) {
 
 void StateStore::save_resume(const ResumeRecord& record) {
   const std::lock_guard lock(mutex_);
-  insert_resume(record);
+  written([&] { insert_resume(record); });
 }
 
 void StateStore::finish_resume(const ResumeRecord& record) {
   const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  Statement(db_, "DELETE FROM resume WHERE target = ?").bind(record.target).run();
-  insert_resume(record);
-  transaction.commit();
+  written([&] {
+    Transaction transaction(db_);
+    Statement(db_, "DELETE FROM resume WHERE target = ?").bind(record.target).run();
+    insert_resume(record);
+    transaction.commit();
+  });
 }
 
 void StateStore::forget_resume(const std::string& target) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "DELETE FROM resume WHERE target = ?").bind(target).run();
+  written([&] { Statement(db_, "DELETE FROM resume WHERE target = ?").bind(target).run(); });
 }
 
 void StateStore::forget_resume(const std::string& target, const std::string& disk) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "DELETE FROM resume WHERE target = ? AND disk = ?").bind(target).bind(disk).run();
+  written([&] {
+    Statement(db_, "DELETE FROM resume WHERE target = ? AND disk = ?")
+        .bind(target)
+        .bind(disk)
+        .run();
+  });
 }
 
 }  // namespace hyperhost
