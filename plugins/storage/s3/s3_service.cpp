@@ -257,6 +257,7 @@ void S3Service::read(Op op, const ObjectInfo& object, uint64_t offset, void* buf
 void S3Service::list(Op op, const std::string& prefix,
                      const std::function<void(const ObjectInfo&)>& on_object) {
   std::string next;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"list-type", "2"}, {"prefix", prefix}};
@@ -264,7 +265,7 @@ void S3Service::list(Op op, const std::string& prefix,
     const ObjectPage page =
         parse_objects(ask(op, {"GET", "", query, {}, {}}, "cannot list " + shown(prefix)).body);
     for (const ObjectInfo& object : page.objects) on_object(object);
-    object::check_progress(next, page.next);
+    pages.follow(page.next);
     next = page.next;
   } while (!next.empty());
 }
@@ -328,6 +329,7 @@ json S3Service::begin(Op op, const PutSpec& spec, const json&) {
 std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& upload) {
   Parts all;
   std::string next;
+  object::Pages pages;
   if (text_member(upload, "id").empty()) return std::nullopt;
   do {
     Fields query = {{"uploadId", text_member(upload, "id")}};
@@ -338,7 +340,7 @@ std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& up
     if (!answer.ok()) throw failure("cannot list the parts of " + shown(spec.key), answer);
     PartPage page = parse_parts(answer.body);
     all.merge(page.parts);
-    object::check_progress(next, page.next);
+    pages.follow(page.next);
     next = page.next;
   } while (!next.empty());
   return all;
@@ -443,6 +445,7 @@ void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& 
   if (::strptime(began.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts) == nullptr) return;
   const std::string earliest = utc(::timegm(&parts) - kClockSkew);
   std::string next_key, next_id;
+  object::Pages pages;
   do {
     Fields query = {{"uploads", ""}, {"prefix", key}};
     if (!next_key.empty()) {
@@ -455,8 +458,7 @@ void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& 
     for (const auto& upload : page.uploads)
       if (upload.key == key && upload.initiated.substr(0, earliest.size()) >= earliest)
         abort(op, key, {{"id", upload.id}}, began);
-    if (!page.next_key.empty())
-      object::check_progress(next_key + "\n" + next_id, page.next_key + "\n" + page.next_id);
+    if (!page.next_key.empty()) pages.follow(page.next_key + "\n" + page.next_id);
     next_key = page.next_key;
     next_id = page.next_id;
   } while (!next_key.empty());
