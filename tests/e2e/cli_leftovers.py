@@ -33,7 +33,7 @@ class Leftovers(CliTest):
             plan = self.plan(shelf, output_dir="small/out", defaults={"target_format": "raw"}, migrations=[
                 {"vm": f"vm{number}", "provider": "shelf"} for number in range(3)])
             done = self.host("run", plan, status=PREFLIGHT)
-            self.assert_one_clear_error(done, "space", "for all VMs", str(48 * MIB))
+            self.assert_one_clear_error(done, "not enough space", "3 VMs take at least 48.0 MiB")
             self.assert_nothing_left("small")
 
     def test_a_state_directory_that_fills_up_costs_no_result(self):

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "plugins/storage/object/body.hpp"
 #include "plugins/storage/object/digest.hpp"
 #include "plugins/storage/object/modified_time.hpp"
 #include "plugins/storage/object/object_storage.hpp"
@@ -29,6 +30,14 @@ TEST(ModifiedTime, IsRfc3339Always) {
   for (const char* other : {"", "yesterday", "Tue, 24 Foo 2026 00:18:43 GMT", "2026-11-24",
                             "Tue, 24 Nov 2026 00:18:43 CET"})
     EXPECT_EQ(modified_time(other), "") << other;
+}
+
+TEST(Pages, NoneIsReadTwice) {
+  Pages pages;
+  for (const char* next : {"a", "b", "c"}) pages.follow(next);
+  EXPECT_THROW(pages.follow("a"), Error);  // also where other pages came between
+  EXPECT_NO_THROW(pages.follow(""));
+  EXPECT_NO_THROW(pages.follow(""));
 }
 
 // --- signatures ----------------------------------------------------------------------------------

@@ -150,6 +150,7 @@ void GcsService::read(Op op, const ObjectInfo& object, uint64_t offset, void* bu
 void GcsService::list(Op op, const std::string& prefix,
                       const std::function<void(const ObjectInfo&)>& on_object) {
   std::string next;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"prefix", prefix}};
@@ -158,7 +159,7 @@ void GcsService::list(Op op, const std::string& prefix,
     for (const json& entry : page.value("items", json::array()))
       if (entry.is_object()) on_object(info_of(entry));
     const std::string after = text_or_number(page, "nextPageToken");
-    object::check_progress(next, after);
+    pages.follow(after);
     next = after;
   } while (!next.empty());
 }
@@ -260,6 +261,7 @@ std::optional<Parts> GcsService::parts(Op op, const PutSpec&, const json& upload
   if (prefix.empty()) return std::nullopt;
   Parts out;
   list(op, prefix, [&](const ObjectInfo& object) {
+    if (object.key.rfind(prefix, 0) != 0) return;  // the server was asked for these only
     const std::string name = object.key.substr(prefix.size());
     uint64_t index = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);

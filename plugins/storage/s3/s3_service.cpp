@@ -168,6 +168,7 @@ void S3Service::read(Op op, const ObjectInfo& object, uint64_t offset, void* buf
 void S3Service::list(Op op, const std::string& prefix,
                      const std::function<void(const ObjectInfo&)>& on_object) {
   std::string next;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"list-type", "2"}, {"prefix", prefix}};
@@ -175,7 +176,7 @@ void S3Service::list(Op op, const std::string& prefix,
     const ObjectPage page =
         parse_objects(ask(op, {"GET", "", query, {}, {}}, "cannot list " + shown(prefix)).body);
     for (const ObjectInfo& object : page.objects) on_object(object);
-    object::check_progress(next, page.next);
+    pages.follow(page.next);
     next = page.next;
   } while (!next.empty());
 }

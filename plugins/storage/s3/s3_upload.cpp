@@ -43,6 +43,7 @@ json S3Service::begin(Op op, const PutSpec& spec, const json&) {
 std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& upload) {
   Parts all;
   std::string next;
+  object::Pages pages;
   if (text_member(upload, "id").empty()) return std::nullopt;
   do {
     Fields query = {{"uploadId", text_member(upload, "id")}};
@@ -53,7 +54,7 @@ std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& up
     if (!answer.ok()) throw failure("cannot list the parts of " + shown(spec.key), answer);
     PartPage page = parse_parts(answer.body);
     all.merge(page.parts);
-    object::check_progress(next, page.next);
+    pages.follow(page.next);
     next = page.next;
   } while (!next.empty());
   return all;
@@ -195,6 +196,7 @@ void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& 
   if (::strptime(began.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts) == nullptr) return;
   const std::string earliest = utc(::timegm(&parts) - kClockSkew);
   std::string next_key, next_id;
+  object::Pages pages;
   do {
     Fields query = {{"uploads", ""}, {"prefix", key}};
     if (!next_key.empty()) {
@@ -207,8 +209,7 @@ void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& 
     for (const auto& upload : page.uploads)
       if (upload.key == key && upload.initiated.substr(0, earliest.size()) >= earliest)
         abort(op, key, {{"id", upload.id}}, began);
-    if (!page.next_key.empty())
-      object::check_progress(next_key + "\n" + next_id, page.next_key + "\n" + page.next_id);
+    if (!page.next_key.empty()) pages.follow(page.next_key + "\n" + page.next_id);
     next_key = page.next_key;
     next_id = page.next_id;
   } while (!next_key.empty());
