@@ -117,8 +117,8 @@ void parallel(Run& run, CheckedStore& store, const std::string& key) {
       (parts && sink->table().part_size > kLargestPart))
     return;
   const uint64_t block = sink->table().block_min;
-  const uint64_t step = parts ? sink->table().part_size : (20'000 / block + 1) * block;
-  const uint64_t count = parts ? 4 : 200;
+  const uint64_t step = parts ? sink->table().part_size : (1'000 / block + 1) * block;
+  const uint64_t count = parts ? 4 : 4000;
   const Bytes bytes = disk_bytes(step * count, 7);
   std::vector<uint64_t> order(count);
   for (uint64_t i = 0; i < count; ++i) order[i] = i;
@@ -226,7 +226,10 @@ void beyond_4_gib(Run& run, CheckedStore& store, const std::string& key) {
   Operation op = operation("large");
   run.at("write_at" + place(offset, bytes.size()));
   write(*sink, op, 0, Bytes(8192, 0x11));
-  write(*sink, op, offset, bytes);
+  for (uint64_t at = 0; at < bytes.size(); at += 4096)
+    write(*sink, op, offset + at,
+          Bytes(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                bytes.begin() + static_cast<std::ptrdiff_t>(at + 4096)));
   store.commit(*sink, key, offset + bytes.size());
   run.at("get(\"" + key + "\") of more than 4 GiB");
   const auto source = (*store).get(op, key);

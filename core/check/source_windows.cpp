@@ -177,7 +177,7 @@ class Windows {
   void reader(const SourceHandle& source, unsigned seed) {
     std::mt19937 random(seed);
     Operation op = operation(what_);
-    for (int i = 0; i < 150 && !differs_ && !late(); ++i) {
+    for (int i = 0; i < 400 && !differs_ && !late(); ++i) {
       const Window& window = windows_[random() % windows_.size()];
       const uint64_t blocks = window.bytes.size() / block();
       const uint64_t first = random() % blocks;

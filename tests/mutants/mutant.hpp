@@ -15,6 +15,7 @@
 #include <hyper/plugin.hpp>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace mutants {
@@ -52,6 +53,7 @@ inline void leave_temporary_file(const char* name) {
 /// Reads at the descriptor's own position: two threads disturb each other.
 inline ssize_t seek_and_read(int fd, void* buf, uint64_t len, uint64_t offset) {
   if (::lseek(fd, static_cast<off_t>(offset), SEEK_SET) < 0) return -1;
+  std::this_thread::yield();  // as between two requests of a protocol
   return ::read(fd, buf, len);
 }
 

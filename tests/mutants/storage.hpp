@@ -56,7 +56,10 @@ class Part final : public hyper::Sink {
     op.check_cancelled();
     if (mutant("storage-wrong-beyond-4-gib")) offset &= 0xFFFFFFFF;
     const bool racy = mutant("storage-racy-write");
-    if (racy) ::lseek(fd_, static_cast<off_t>(offset), SEEK_SET);
+    if (racy) {
+      ::lseek(fd_, static_cast<off_t>(offset), SEEK_SET);
+      std::this_thread::yield();  // as between two requests of a protocol
+    }
     const ssize_t wrote =
         racy ? ::write(fd_, buf, len) : ::pwrite(fd_, buf, len, static_cast<off_t>(offset));
     if (wrote != static_cast<ssize_t>(len)) throw hyper::errno_error(errno, "write an object");
