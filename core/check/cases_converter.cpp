@@ -140,10 +140,10 @@ void case_converter_cancel(Run& run) {
 
 void case_converter_again(Run& run) {
   const OpenedConverter opened(run, 300 * 1024);
-  expect_no_growth(run, "convert()", 6, [&] {
+  expect_no_growth(run, "convert()", 3, [&] {
     static_cast<void>(opened.conversion(run, opened.planned.front()).convert());
   });
-  expect_no_growth(run, "convert() that fails", 6, [&] {
+  expect_no_growth(run, "convert() that fails", 3, [&] {
     Conversion conversion = opened.conversion(run, opened.planned.front());
     conversion.virtual_size = opened.guest.size() + (1u << 20);
     try {
@@ -152,7 +152,7 @@ void case_converter_again(Run& run) {
       return;
     }
   });
-  expect_no_growth(run, "open() and close()", 6, [&] {
+  expect_no_growth(run, "open() and close()", 3, [&] {
     Operation op = operation("open");
     run.at("open()");
     ConverterHandle converter(run.plugin(), run.options(HYPER_IFACE_CONVERTER), op);

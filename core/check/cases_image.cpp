@@ -125,13 +125,13 @@ void case_image_again(Run& run) {
     write_file(path, sample);
     const std::shared_ptr<SourceHandle> file = open_file_source(path);
     nlohmann::json probed;
-    expect_no_growth(run, "probe()", 8, [&] {
+    expect_no_growth(run, "probe()", 4, [&] {
       run.at("probe()");
       Operation op = operation("probe");
       probed = reader.probe(op, *file);
     });
     if (probed.is_null()) continue;
-    expect_no_growth(run, "open(), read_at(), extents() and close()", 6, [&] {
+    expect_no_growth(run, "open(), read_at(), extents() and close()", 3, [&] {
       run.at("open()");
       Operation op = operation("open");
       const auto image = reader.open(op, file, format_of(probed));

@@ -321,7 +321,9 @@ int run_case(const Settings& settings, const std::string& name, const std::strin
     }
   }
   Run end(settings, scratch, words);  // after the plugin's stop()
-  expect_no_leaks(end);
+  // LeakSanitizer cannot look at its process from inside a PID namespace without a /proc of its
+  // own.
+  if (settings.step.empty()) expect_no_leaks(end);
   if (const std::string left = changes({}, files_below(temporary)); !left.empty())
     end.fail("it leaves temporary files behind after stop(): " + left);
   end.done();

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,11 @@ def check(*arguments, zoo=None, limit=PATIENCE):
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def findings(report):
     return "\n".join(text for plugin in report["plugins"] for case in plugin["cases"] if case["result"] == "failed"
                      for text in case["findings"] + case["log"])
@@ -194,13 +200,15 @@ class Shipped(unittest.TestCase):
         self.assertGreaterEqual(len(SHIPPED), 4)
         for plugin in SHIPPED:
             with self.subTest(plugin=plugin.name):
+                before = cpu_seconds()
                 status, report, err = check(plugin)
+                spent = cpu_seconds() - before
                 self.assertEqual(status, 0, findings(report) + err)
                 self.assertGreaterEqual(report["plugins"][0]["passed"], 9)
                 status, report, err = check(plugin, "--isolated")
                 self.assertEqual(status, 0, findings(report) + err)
-                if not SANITIZED:
-                    self.assertLess(sum(case["milliseconds"] for case in report["plugins"][0]["cases"]), 10_000)
+                if not SANITIZED:  # of processor time: a busy machine makes all of it wait
+                    self.assertLess(spent, 10)
 
 
 if __name__ == "__main__":

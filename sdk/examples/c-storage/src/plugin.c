@@ -74,7 +74,9 @@ static hyper_st writable(hyper_op* op, const char* root) {
   strcpy(place, root);
   while (stat(place, &found) != 0 && errno == ENOENT && strrchr(place, '/') > place)
     *strrchr(place, '/') = '\0';
-  if (stat(place, &found) != 0 || !S_ISDIR(found.st_mode) || access(place, W_OK | X_OK) != 0)
+  if (stat(place, &found) == 0 && !S_ISDIR(found.st_mode))
+    status = shelf_fail(op, HYPER_CONFIG, "cannot write to", place, ENOTDIR);
+  else if (access(place, W_OK | X_OK) != 0)
     status = shelf_fail(op, HYPER_CONFIG, "cannot write to", place, errno);
   free(place);
   return status;
