@@ -171,7 +171,9 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   else
     copy(source, op);
   result_.convert_duration = Instant::now() - begin;
+  const uint64_t read = read_->load();
   check_zeros(*delivered, source, op);
+  read_->store(read);  // a sample moves nothing
   finish_source(*delivered, op);
   result_.proven = {"delivered"};
 }

@@ -269,7 +269,8 @@ class Details(FaultTest):
         self.assertGreater(self.server.most_streams, 2)
         self.assertLessEqual(self.server.most_streams, 4)
         self.assertGreater(len(self.server.called("QueryChangedDiskAreas")), 5)
-        self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 12 * MIB)
+        # About 7 MiB of data, and a sample of what is said to be zero.
+        self.assertLess(manifest["hyperhost"]["disks"][0]["source"]["bytes"], 20 * MIB)
 
     def changed_while_its_ranges_are_read(self, change, words, options=None, **keys):
         """It is changed after the first ranges; what was read of it then, of 24 MiB."""
@@ -836,11 +837,11 @@ class Resume(FaultTest):
     def test_ranges_go_on_where_they_were(self):
         vm, plan, saved = self.in_mid_disk()
         self.finish(plan, vm, saved)
-        # The first and the last sector are always looked at.
-        again = sorted(self.begins())
-        self.assertEqual(again[0], 0)
-        self.assertGreaterEqual(again[1], saved)
-        self.assertLessEqual(self.served(), self.SIZE - saved + 2 * 512)
+        # The first and the last sector are always looked at, and a sample of what an earlier attempt read.
+        again = self.begins()
+        self.assertIn(0, again)
+        self.assertLessEqual(len([begin for begin in again if begin < saved]), 64 + 4)
+        self.assertLessEqual(self.served(), self.SIZE - saved + 4 * 512 + 64 * (64 << 10))
 
     def test_a_lease_is_read_again_but_not_written_again(self):
         vm, plan, saved = self.in_mid_disk({"transport": "lease"}, nfc_silent=20 * MIB)
