@@ -2,8 +2,10 @@
 #include "hosts/hyperhost/process.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <iostream>
@@ -26,9 +28,19 @@ void secure_standard_streams() {
   ::signal(SIGXFSZ, SIG_IGN);
 }
 
+namespace {
+
+/// A pager that was closed, `| head`: it has what it wanted.
+bool reader_left() {
+  pollfd output{STDOUT_FILENO, POLLOUT, 0};
+  return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
+}  // namespace
+
 int with_output_written(int status) {
   std::cout.flush();
-  if (std::cout.good()) return status;
+  if (std::cout.good() || reader_left()) return status;
   std::cerr << "error: standard output could not be written\n";
   return status == kExitOk ? kExitFailed : status;
 }

@@ -906,7 +906,7 @@ class Resume(FaultTest):
                 described = self.host("--output", "json", "describe", name, "--plan", plan).json
                 self.assertNotIn("content_id", described["disks"][0])
                 done = self.host("run", plan)
-                self.assertIn(f"if this export of '{name}' is interrupted, the next one begins anew: ", done.err)
+                self.assertIn(f"if this export of '{name}' is interrupted, the next one starts from the beginning: ", done.err)
                 self.assertIn(words, done.err)
                 self.assert_migrated(vm)
 

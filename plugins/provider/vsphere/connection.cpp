@@ -13,7 +13,7 @@
 namespace hyper::vsphere {
 namespace {
 
-/// What describe_vm had said of the disks' contents, by disk.
+/// The content ids that describe_vm reported, by disk.
 std::map<std::string, std::string> contents_in(const Doc& request) {
   std::map<std::string, std::string> out;
   request.each_member("/content_ids", [&](const std::string& disk, const Doc& content) {
@@ -80,7 +80,7 @@ VmInfo Connection::read(const Ref& vm, Op op) {
 
 std::string Connection::describe_vm(Op op, const std::string& vm) {
   const VmInfo info = read(find_vm(session_, names_, index_, vm, op), op);
-  VmInfo then = info;  // when its disks are read
+  VmInfo then = info;  // the VM at the time when its disks are read
   if (options_.power == VmOptions::Power::kShutdown) then.power = "off";
   using Transport = VmOptions::Transport;
   const bool ranges = options_.transport == Transport::kDatastore ||
@@ -131,7 +131,7 @@ http::Client& Connection::client_for(std::string& url, const std::string& thumbp
   if (url.rfind("https://", 0) != 0)
     throw Error(HYPER_UNSUPPORTED, "the server offers a download that is not by https");
   const std::string& own = session_.settings().endpoint.authority;
-  // "https://*/…", "https://*:443/…": the address that was connected to, its port included.
+  // "https://*/…", "https://*:443/…": the address of the endpoint, with its port.
   if (const std::size_t host = 8; url.compare(host, 1, "*") == 0) {
     const std::size_t path = url.find('/', host);
     url = session_.settings().endpoint.base() +
@@ -141,7 +141,7 @@ http::Client& Connection::client_for(std::string& url, const std::string& thumbp
   if (same_host && thumbprint.empty()) return session_.client();
   http::Settings settings = session_.settings().http;
   if (!settings.tls.insecure) {
-    // A thumbprint that the plan names is of the endpoint's certificate, not of this host's.
+    // A thumbprint in the plan belongs to the endpoint's certificate, not to this host's.
     if (!same_host) settings.tls.thumbprint.clear();
     if (!thumbprint.empty()) settings.tls.thumbprint = thumbprint;
   }

@@ -94,7 +94,7 @@ void Debt::settle(Op op) noexcept {
   if (entry == 0) return;
   try {
     Journal::close(op, entry);
-  } catch (...) {  // cleanup finds that nothing is left of it
+  } catch (...) {  // cleanup will find that nothing is left to undo
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM's description as the host and people read it (sdk/README.md, "Provider").
+// A VM's description for the host and for people (sdk/README.md, "Provider").
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -37,7 +37,7 @@ Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std
               {"access", seekable ? Json{"seek", "extents"} : Json{"stream"}},
               {"boot_order", place},
               {"type", place == 0 ? "boot" : "data"},
-              {"controller", disk.controller},
+              {"controller", disk.controller.empty() ? std::string() : disk.place()},
               {"unit", disk.unit},
               {"datastore", store},
               {"mode", disk.mode},
@@ -92,14 +92,18 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
                                          unescaped_name(names.name(vm.disks[i].datastore, cancel)),
                                          contents));
   if (!contents.unknown.empty())
-    out["notes"] = {"if this export of '" + vm.name +
-                    "' is interrupted, the next one begins anew: " + contents.unknown};
+    out["notes"] = {
+        "if this export of '" + vm.name +
+        "' is interrupted, the next one starts from the beginning: " + contents.unknown};
   out["nics"] = Json::array();
   for (std::size_t i = 0; i < vm.nics.size(); ++i)
     out["nics"].push_back({{"id", "nic-" + std::to_string(i)},
                            {"mac", vm.nics[i].mac},
                            {"network", vm.nics[i].network},
                            {"model", vm.nics[i].model}});
+  out["controllers"] = Json::array();
+  for (const Controller& controller : vm.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["snapshots"] = Json::array();
   for (const Snapshot& snapshot : vm.snapshots)
     out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});

@@ -122,7 +122,7 @@ Settings settings_from(const Doc& config) {
   out.http.proxy = config.string("/proxy");
   out.http.stall_timeout = std::chrono::milliseconds(
       std::max<int64_t>(config.integer("/stall_timeout", 300'000'000'000) / 1'000'000, 1));
-  out.http.stall_bytes = 64u << 10;  // less than that in all this time is no progress
+  out.http.stall_bytes = 64u << 10;  // fewer bytes in the stall timeout count as no progress
   out.streams_per_host = static_cast<uint32_t>(config.integer("/max_streams_per_host", 4));
   out.datastore_connections = static_cast<uint32_t>(config.integer("/datastore_connections", 4));
   out.check_interval = std::chrono::nanoseconds(

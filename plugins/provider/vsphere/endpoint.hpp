@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the server is, and how it is spoken to: from the plugin's options. Plain values.
+// The server's address and the settings of the connection, from the plugin's options. Plain values.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 
@@ -34,7 +34,7 @@ struct Settings {
 
 Settings settings_from(const Doc& config);
 
-/// What a plan may say for each VM.
+/// The options that a plan may set for each VM.
 struct VmOptions {
   enum class Transport { kAuto, kLease, kDatastore } transport = Transport::kAuto;
   enum class Power { kAsIs, kShutdown, kRequireOff } power = Power::kAsIs;
@@ -46,7 +46,7 @@ struct VmOptions {
 };
 
 VmOptions vm_options_from(const Doc& config);
-/// The provider's, with those of the request ({"vm", "options": {…}}) on top.
+/// The provider's options, overridden by those of the request ({"vm", "options": {…}}).
 VmOptions merged(VmOptions base, const Doc& request);
 
 }  // namespace hyper::vsphere

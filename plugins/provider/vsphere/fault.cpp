@@ -30,7 +30,7 @@ constexpr Known kKnown[] = {
     {"MethodNotFound", HYPER_UNSUPPORTED, false, ""},
     {"ManagedObjectNotFound", HYPER_NOTFOUND, false, "It was removed meanwhile."},
     {"TaskInProgress", HYPER_BUSY, true, "Another task works on this VM; wait for its end."},
-    {"ConcurrentAccess", HYPER_BUSY, true, "Somebody else changes this VM at the moment."},
+    {"ConcurrentAccess", HYPER_BUSY, true, "Another client changes this VM at the moment."},
     {"FileLocked", HYPER_BUSY, true, "Another program (a backup?) has the disk open."},
     {"ResourceInUse", HYPER_BUSY, true, "Another program uses it at the moment."},
     {"InvalidState", HYPER_BUSY, true, "Another operation on this VM has to end first."},
@@ -60,7 +60,7 @@ std::string detail_of(const std::string& kind, const std::string& message,
   return out;
 }
 
-/// What a fault names beside its kind: the privilege, the property.
+/// The details of a fault beside its kind: the privilege, the property.
 std::string particulars(const pugi::xml_node& fault) {
   std::string out;
   for (const char* name : {"privilegeId", "name", "property", "invalidProperty"}) {

@@ -56,11 +56,11 @@ LeaseSource::~LeaseSource() {
 }
 
 void LeaseSource::close(Op op) {
-  download_.reset();  // the connection ends before its lease
+  download_.reset();  // the connection must end before its lease
   if (const auto lease = std::exchange(lease_, nullptr)) lease->leave(false, op);
 }
 
-/// A host whose buffers are taken answers 503 for a while; that is not yet a failure.
+/// A host whose buffers are in use answers 503 for a while, which is not yet a failure.
 http::Download LeaseSource::ask(http::Client& client, const std::string& url,
                                 const std::string& cookie, Op op) {
   http::Request request;
@@ -120,7 +120,7 @@ std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
   try {
     piece = next_piece(op);
   } catch (const Error& error) {
-    if (lease_) lease_->probe(op);  // the reason behind it
+    if (lease_) lease_->probe(op);  // a lost lease may be the cause
     throw Error(error.status(), "the download of " + what_ + " broke off",
                 "after " + std::to_string(received_) + " bytes; " + error.what())
         .native(error.native_code())
@@ -139,7 +139,7 @@ std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
 }
 
 std::string LeaseSource::finish(Op op) {
-  // A decoder may stop at the last grain; tables of 4 bytes a grain may follow it.
+  // A decoder may have stopped at the last grain; tables of 4 bytes a grain may follow it.
   const uint64_t most = received_ + kMostTail + capacity_ / 4096;
   while (next(op).second != 0)
     if (received_ > most)

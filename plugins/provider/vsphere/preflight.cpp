@@ -144,7 +144,7 @@ class Preflight {
         if (state != "running" && state != "queued") continue;
         warn("a task works on '" + vm_.name + "': " + got.object.text("info.descriptionId"),
              "The export waits for a minute, then fails: better begin when it has ended.");
-      } catch (const Fault&) {  // it has gone meanwhile
+      } catch (const Fault&) {  // it was removed meanwhile
       }
     }
   }
@@ -214,7 +214,7 @@ class Preflight {
               .hint("Give them on the VM or a folder above it; the plugin's README has the list."));
   }
 
-  /// The data of a lease comes from the ESXi host itself, on port 443.
+  /// Checks the connection to the ESXi host, which sends the data of a lease itself, on port 443.
   void reach_host() {
     if (session_.content().is_host() || vm_.host.empty()) return;
     std::string state, thumbprint, address;
@@ -243,7 +243,7 @@ class Preflight {
   std::string try_host(const std::string& address, const std::string& thumbprint) {
     http::Settings settings = session_.settings().http;
     settings.connect_timeout = kReach;
-    settings.tls.insecure = thumbprint.empty();  // nothing is told to it or believed of it
+    settings.tls.insecure = thumbprint.empty();  // no secret is sent, and no answer is trusted
     settings.tls.thumbprint = thumbprint;
     try {
       http::Client client(settings);

@@ -15,7 +15,7 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kGoodbye = std::chrono::seconds(10);   // a session ends by itself, too
+constexpr auto kGoodbye = std::chrono::seconds(10);   // without a logout a session expires
 constexpr auto kKeepAlive = std::chrono::minutes(5);  // sessions end after 30 idle ones
 constexpr int kBusyTries = 5;
 constexpr auto kMostBusyWait = std::chrono::seconds(30);
@@ -59,7 +59,7 @@ std::string security_header(const std::string& assertion) {
 }
 
 /// The first property that was not read because there is no session. Servers do not refuse such a
-/// read: they answer it, with every property missing.
+/// read. They answer it with every property missing.
 pugi::xml_node unauthenticated(const pugi::xml_node& response) {
   pugi::xml_node out;
   each(response, "returnval", [&](const pugi::xml_node& result) {
@@ -167,7 +167,7 @@ std::string Session::key() const {
   return key_;
 }
 
-/// The newest version the server speaks; without the suffix in SOAPAction leases are not usable.
+/// Finds the newest version that the server speaks. Leases need it as the suffix in SOAPAction.
 void Session::negotiate(const http::Cancel& cancel) {
   http::Request request;
   request.url = settings_.endpoint.sdk + "/vimServiceVersions.xml";
@@ -211,7 +211,7 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
 
   for (const std::string& set : response.headers.all("Set-Cookie")) {
     if (set.rfind("vmware_soap_session=", 0) != 0) continue;
-    // Its value may be in double quotes; it goes back as it came.
+    // The value may be in double quotes. The client returns it unchanged.
     const std::lock_guard lock(mutex_);
     cookie_ = set.substr(0, set.find(';'));
   }
@@ -230,7 +230,7 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   return answer;
 }
 
-/// Once for all that share the account, where it is refused.
+/// Logs in through the LoginGate: if the server refuses one login, all users of the account fail.
 void Session::login(const http::Cancel& cancel) {
   const std::string account =
       fingerprint_of(settings_.endpoint.authority + '\n' + settings_.username + '\n' +
@@ -265,7 +265,7 @@ void Session::logout() noexcept {
   }
 }
 
-/// Again while the server says that it is too busy: it has not begun with the call then.
+/// Repeats the call while the server answers that it is too busy: it has not begun the call then.
 Answer Session::patiently(const char* method, const Ref& self, const std::string& args,
                           const std::string& what, const http::Cancel& cancel) {
   std::chrono::nanoseconds wait = std::chrono::milliseconds(500);
@@ -320,7 +320,7 @@ void Session::keep_alive() {
       if (calls_ != before) continue;
       try {
         post("CurrentTime", kServiceInstance, "", "cannot keep the session", stop);
-      } catch (const Error&) {  // whoever needs the session will say so
+      } catch (const Error&) {  // the next call that needs the session reports it
       }
     }
   } catch (...) {  // stopped

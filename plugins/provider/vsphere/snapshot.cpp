@@ -12,7 +12,8 @@ constexpr auto kSettle = std::chrono::seconds(60);       // for a creation that 
 std::vector<Snapshot> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
   const std::string what = "cannot read the VM's snapshots";
   const Retrieved got = retrieve_one(session, vm, {"name", "snapshot"}, what, cancel);
-  // A VM without snapshots has no such property; every VM has a name, which shows that it was read.
+  // A VM without snapshots has no such property. Every VM has a name: it shows that the read
+  // worked.
   got.object.required("name", what);
   return read_snapshots(got.object.known("snapshot", what));
 }
@@ -69,15 +70,15 @@ OwnSnapshot::OwnSnapshot(Session& session, const VmInfo& vm, const std::string& 
   } catch (const Fault&) {
     give_up(op);
     throw;
-  } catch (const Reported&) {  // cancelled; the server continues
+  } catch (const Reported&) {  // cancelled, but the server continues
     give_up(op);
     throw;
   }
   debt_.name(ref_.id, op);
 }
 
-/// The creation failed, or nothing waits for it any more. The entry is settled only if the VM's
-/// tree shows that there is no snapshot.
+/// Call it if the creation failed or was given up. It settles the entry only if the VM's tree shows
+/// that the snapshot does not exist.
 void OwnSnapshot::give_up(Op op) noexcept {
   try {
     const auto never = http::Cancel::never();
@@ -97,7 +98,7 @@ Ref OwnSnapshot::create(const VmInfo& vm, const std::string& task_id, bool quies
       .flag("memory", false)
       .flag("quiesce", quiesce);
   task_ = while_busy(kSettle, op, [&] {
-    // Not cancelled in the middle: without the answer the task's reference is unknown.
+    // Never cancelled: without the answer the task's reference is unknown.
     return ref_in(
         session_.call("CreateSnapshot_Task", vm.ref, args, what, http::Cancel::never()).value());
   });

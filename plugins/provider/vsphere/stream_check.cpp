@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kStreamSector = 512;
 constexpr uint64_t kMostBeside = 64u << 20;     // header, tables, markers of a small disk
-constexpr uint64_t kTablesBehind = UINT64_MAX;  // gdOffset: a footer has the real one
+constexpr uint64_t kTablesBehind = UINT64_MAX;  // gdOffset: the footer has the real offset
 
 uint64_t little_endian(const std::string& bytes, std::size_t at, std::size_t length) {
   uint64_t out = 0;

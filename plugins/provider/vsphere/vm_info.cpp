@@ -96,7 +96,7 @@ void collect(const pugi::xml_node& parent, const char* list, int depth,
   });
 }
 
-/// Which file of the layout holds a disk's bytes flat: the extent beside its descriptor.
+/// Finds each disk's flat file in the layout: the extent beside its descriptor.
 void read_layout(const pugi::xml_node& layout, VmInfo& vm) {
   each(layout, "file", [&](const pugi::xml_node& file) {
     if (text(file, "type") != "diskExtent") return;
@@ -212,7 +212,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   vm.ref = ref;
   vm.name = unescaped_name(object.required("name", what));
   what = "cannot read the VM '" + vm.name + "'";
-  // Each of these means something where it is not set: no disks, no snapshots, not encrypted.
+  // For each of these "not set" has a meaning: no disks, no snapshots, not encrypted.
   for (const char* path : {"config.hardware.device", "config.keyId", "config.template",
                            "config.changeTrackingEnabled", "snapshot"})
     static_cast<void>(object.known(path, what));
@@ -253,6 +253,11 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   const pugi::xml_node devices = object.at("config.hardware.device");
   vm.disks = read_disks(devices);
   each(devices, "", [&](const pugi::xml_node& device) {
+    const std::string id = xsi_type(device) + text(device, "busNumber");
+    if (child(device, "busNumber") &&
+        std::any_of(vm.disks.begin(), vm.disks.end(),
+                    [&](const Disk& disk) { return disk.controller == id; }))
+      vm.controllers.push_back({id, xsi_type(device)});
     if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });

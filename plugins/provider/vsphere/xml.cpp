@@ -85,7 +85,7 @@ std::string escaped(std::string_view text) {
       case '"':
         out += "&quot;";
         break;
-      default:  // control characters are no XML at all
+      default:  // XML does not allow control characters
         out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
     }
   }
