@@ -425,7 +425,7 @@ class Details(FaultTest):
             token.write_text(written)
             self.assertIn(words, self.host("validate", self.plan(options=options), status=2).err)
         self.assertIn("not by both", self.host("validate", self.plan(options={"token": {"file": str(token)}}), status=2).err)
-        self.assertIn("there is no password", self.host("validate", self.plan(options={"password": None}), status=2).err)
+        self.assertIn("'password' is missing", self.host("validate", self.plan(options={"password": None}), status=2).err)
         self.assertEqual(self.server.left(), [])
 
     def test_a_list_without_an_end(self):
