@@ -38,14 +38,13 @@ void VmMigration::run() {
 /// Two plans may write one VM into one directory: the second one must not convert all of it first.
 std::unique_ptr<OutputLock> VmMigration::lock_target() {
   if (!run_.job.output_file.empty()) return nullptr;  // `hyperhost convert` locks its file
+  std::error_code ignored;  // a missing tree was misspelt, and preflight has said so
+  std::filesystem::create_directory(run_.job.output_dir, ignored);
   try {
-    std::filesystem::create_directories(run_.job.output_dir);
     return OutputLock::of_vm(run_.session.services().journal, run_.job.output_dir, run_.route.stem);
   } catch (const Error& failure) {
     if (failure.code() == Code::kBusy) throw;
     return nullptr;  // nothing is written there, or the transfer will report it
-  } catch (const std::filesystem::filesystem_error&) {
-    return nullptr;
   }
 }
 

@@ -89,7 +89,7 @@ class Leftovers(CliTest):
         places.mkdir()
         running = self.start("run", self.plan(source, vm="disk", defaults={"verify": "independent", "compression": "none"}),
                              env={"TMPDIR": str(places)})
-        running.child(("qemu-nbd",))
+        running.child(("qemu-nbd", "--read-only"))
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait(10)
         self.assertEqual(running.wait_none_left(), {})
