@@ -298,7 +298,8 @@ int run_case(const Settings& settings, const std::string& name, const std::strin
   const int words = ::fcntl(1, F_DUPFD_CLOEXEC, 3);
   const std::string printed = scratch + "/stdout" + settings.step;
   const std::string temporary = temporary_directory(scratch);
-  const int catcher = ::open(printed.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  const int catcher =
+      ::open(printed.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (words < 0 || catcher < 0 || ::dup2(catcher, 1) < 0)
     throw errno_error(errno, "prepare " + scratch);
   ::close(catcher);

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The source tree's own rules:  lint.py format | layering | rooms | licence | names | scripts | english | functions
+"""The source tree's own rules:  lint.py format | layering | rooms | licence | names | scripts | english | functions | temporary
 
 format    clang-format-14 has nothing to change
 layering  sdk uses the standard library only; plugins never core or hosts; core never plugins or hosts, nor a plugin's id
@@ -10,6 +10,7 @@ names     no file is a place to put things (util, helper, common, manager)
 scripts   Python compiles, shell scripts parse
 english   none of the words that make this project's prose unclear
 functions no function of core has 70 lines
+temporary temporary files have names that no one can guess, in directories of our own
 """
 
 import os
@@ -252,8 +253,36 @@ def check_functions(names):
     return found
 
 
+_PRODUCT = ("core/", "plugins/", "hosts/", "sdk/")
+_PUBLIC_PLACE = re.compile(r'"(/var)?/tmp\b|\btemp_directory_path\b|\bP_tmpdir\b|\bTMPDIR\b')
+# The operator names the audit log's path, which may lead over a link.
+_MAY_FOLLOW = ("core/watch/audit/audit_file.cpp",)
+
+
+def check_temporary(names):
+    """A public directory may only be where mkdtemp() makes ours; what is made by O_CREAT must be new, or no link."""
+    found = []
+    for name in names:
+        if not name.startswith(_PRODUCT) or not name.endswith(SOURCE):
+            continue
+        text = read(name)
+        public = _PUBLIC_PLACE.search(text)
+        for number, line in enumerate(text.splitlines(), 1):
+            for call in re.findall(r"\b(mktemp|tmpnam|tmpnam_r|tempnam|tmpfile)\s*\(", line):
+                found.append(f"{name}:{number}: {call}() gives a name that can be guessed, or a file that cannot be bounded")
+            for call in re.findall(r"\b(mkstemps?|mkostemps?)\s*\(", line) if public else ():
+                found.append(f"{name}:{number}: {call}() beside a public directory: make a directory of our own there by mkdtemp()")
+        if public and "mkdtemp(" not in text:
+            found.append(f"{name}:{text[:public.start()].count(chr(10)) + 1}: files in a public directory, without one of our own")
+        for made in re.finditer(r"[^;{}]*\bO_CREAT\b[^;{}]*", text):
+            if not re.search(r"\bO_(EXCL|NOFOLLOW)\b", made[0]) and name not in _MAY_FOLLOW:
+                place = text[:made.start()].count("\n") + made[0][:made[0].index("O_CREAT")].count("\n") + 1
+                found.append(f"{name}:{place}: O_CREAT without O_EXCL or O_NOFOLLOW follows a link that somebody else put there")
+    return found
+
+
 CHECKS = {"format": check_format, "layering": check_layering, "rooms": check_rooms, "licence": check_licence, "names": check_names,
-          "scripts": check_scripts, "english": check_english, "functions": check_functions}
+          "scripts": check_scripts, "english": check_english, "functions": check_functions, "temporary": check_temporary}
 
 
 def main():
