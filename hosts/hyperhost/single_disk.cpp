@@ -68,7 +68,8 @@ MigrationConfig config_of(const SingleDiskOptions& options, const FormatCatalog&
   config.verify_export =
       options.no_digest
           ? Verify::kNone
-          : named(options.verify, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+          : named(options.verify,
+                  {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource},
                   verify_name);
   config.durability =
       named(options.durability, {Durability::kNone, Durability::kFile}, durability_name);
@@ -208,6 +209,11 @@ void check_options(const SingleDiskOptions& options, const std::filesystem::path
     throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
   if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
     throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  const int highest = options.compression == "zlib" ? 9 : 22;
+  if (options.compression_level &&
+      (*options.compression_level < 1 || *options.compression_level > highest))
+    throw Error(Code::kConfig, "--compression-level: " + options.compression + " has levels 1 to " +
+                                   std::to_string(highest));
 }
 
 /// Passes the progress of the one disk on.

@@ -114,9 +114,10 @@ class Webhooks(unittest.TestCase):
             ids.add(payload["delivery_id"])
             events.append(payload["event"])
         self.assertEqual(sorted(events), ["migration_complete", "migration_failed",
-                                          "migration_start", "migration_start", "warning", "warning"])
-        self.assertEqual(len(ids), 6)
-        self.assertEqual(summary["webhooks"][0]["delivered"], 6)
+                                          "migration_start", "migration_start", "run_failed", "run_start",
+                                          "warning", "warning"])
+        self.assertEqual(len(ids), 8)
+        self.assertEqual(summary["webhooks"][0]["delivered"], 8)
         self.assertIn('hypersdk_webhook_deliveries_total{hook="generic-0",result="delivered",'
                       'type="generic"} 6\n', metrics)
 
@@ -124,7 +125,7 @@ class Webhooks(unittest.TestCase):
         with Receiver() as slack, Receiver() as discord:
             self.run_demo("--slack", slack.url, "--discord", discord.url)
         for receiver, key in ((slack, "attachments"), (discord, "embeds")):
-            self.assertEqual(len(receiver.received), 6)
+            self.assertEqual(len(receiver.received), 8)
             for _, headers, body in receiver.received:
                 self.assertEqual(headers["Content-Type"], "application/json")
                 self.assertIn(key, json.loads(body))
@@ -132,7 +133,7 @@ class Webhooks(unittest.TestCase):
     def test_mail(self):
         with Mailbox() as mailbox:
             _, summary, _ = self.run_demo("--email", mailbox.url)
-        self.assertEqual(summary["webhooks"][0]["delivered"], 6)
+        self.assertEqual(summary["webhooks"][0]["delivered"], 8)
         subjects = set()
         for envelope, data in mailbox.messages:
             self.assertEqual(envelope[0].split(" ")[1], "FROM:<hyperhost@example.org>")
@@ -158,7 +159,7 @@ class Webhooks(unittest.TestCase):
         with Receiver() as elsewhere, \
                 Receiver([(400, {}), (302, {"Location": elsewhere.url})]) as receiver:
             _, summary, _ = self.run_demo("--generic", receiver.url)
-        self.assertEqual(len(receiver.received), 6)
+        self.assertEqual(len(receiver.received), 8)
         self.assertEqual(elsewhere.received, [])
         self.assertEqual(summary["webhooks"][0]["failed"], 2)
 
@@ -168,7 +169,7 @@ class Webhooks(unittest.TestCase):
             finished, summary, metrics = self.run_demo("--slack", url, "--generic", receiver.url)
         self.assertLess(finished["wall"], 2)
         self.assertLess(finished["publish"], 0.1)
-        self.assertEqual(len(receiver.received), 6)
+        self.assertEqual(len(receiver.received), 8)
         dead = summary["webhooks"][0]
         self.assertEqual(dead["delivered"], 0)
         self.assertEqual(dead["failed"] + dead["dropped"], 6)

@@ -194,8 +194,6 @@ def check_scripts(names):
 # A word and what is meant by it. CONTRIBUTING.md, "English".
 _UNCLEAR = {"told": "reported, passed, configured", "nobody": "no one, or the actor", "anew": "again, from the start",
             "owed": "open, or what must be undone", "goes on with": "continues", "gone on with": "resumed"}
-# Rooms whose prose is not clean yet. This list only shrinks.
-_NOT_CLEAN_YET = ("core/plugin/", "plugins/provider/vsphere/", "sdk/include/", "sdk/README.md")
 _FROZEN = ("tests/abi/frozen/",)  # headers as they were released
 
 
@@ -203,7 +201,7 @@ def check_english(names):
     bad = re.compile(r"\b(" + "|".join(word.replace(" ", r"\s+") for word in _UNCLEAR) + r")\b", re.I)
     found = []
     for name in names:
-        if not name.endswith((".hpp", ".cpp", ".h", ".md")) or name.startswith(_NOT_CLEAN_YET + _FROZEN):
+        if not name.endswith((".hpp", ".cpp", ".h", ".md")) or name.startswith(_FROZEN):
             continue
         for number, line in enumerate(read(name).splitlines(), 1):
             for word in bad.findall(line):
@@ -214,7 +212,7 @@ def check_english(names):
 
 LONGEST_FUNCTION = 69
 # Files whose functions are not divided yet. This list only shrinks.
-_LONG_YET = ("core/check/cases_storage.cpp", "core/check/test_disks.cpp")
+_LONG_YET = ("core/check/test_disks.cpp",)
 _NOT_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\\n])+\'', re.S)
 
 
@@ -256,7 +254,9 @@ def check_functions(names):
 
 
 _PRODUCT = ("core/", "plugins/", "hosts/", "sdk/")
-_PUBLIC_PLACE = re.compile(r'"(/var)?/tmp\b|\btemp_directory_path\b|\bP_tmpdir\b|\bTMPDIR\b')
+_PUBLIC_PLACE = re.compile(r'(?<!\+ )"(/var)?/tmp\b|\btemp_directory_path\b|\bP_tmpdir\b|\bgetenv\("TMPDIR"')
+# A socket there: its random name is taken by bind(), which takes no name that is there.
+_BINDS = ("plugins/converter/qemu-img/listener.cpp",)
 # The operator names the audit log's path, which may lead over a link.
 _MAY_FOLLOW = ("core/watch/audit/audit_file.cpp",)
 
@@ -268,7 +268,8 @@ def check_temporary(names):
         if not name.startswith(_PRODUCT) or not name.endswith(SOURCE):
             continue
         text = read(name)
-        public = _PUBLIC_PLACE.search(text)
+        text = re.sub(r"//[^\n]*|/\*.*?\*/", lambda comment: "\n" * comment[0].count("\n"), text, flags=re.S)
+        public = None if name in _BINDS else _PUBLIC_PLACE.search(text)
         for number, line in enumerate(text.splitlines(), 1):
             for call in re.findall(r"\b(mktemp|tmpnam|tmpnam_r|tempnam|tmpfile)\s*\(", line):
                 found.append(f"{name}:{number}: {call}() gives a name that can be guessed, or a file that cannot be bounded")

@@ -66,12 +66,11 @@ class Packages(unittest.TestCase):
                      "usr/share/hyperhost/schema/vm.description.json",
                      "usr/lib/libhyperhost.so", "usr/lib/cmake/hyperhost/hyperhost-config.cmake", "usr/lib/pkgconfig/hyperhost.pc",
                      "usr/include/hyperhost/core/run/orchestrator.hpp", "usr/share/doc/libhyperhost-dev/examples/migrate.cpp",
-                     "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost/copyright",
+                     "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost-sdk/digest.md",
+                     "usr/share/doc/hyperhost-sdk/examples/rust/Cargo.toml", "usr/share/doc/hyperhost-sdk/schema/vm.description.json",
+                     "usr/share/doc/hyperhost-sdk/templates/storage/src/plugin.cpp", "usr/share/doc/hyperhost/copyright",
                      "usr/share/doc/hyperhost/SECURITY.md", "usr/share/doc/hyperhost/configs/prometheus/alerts.yaml",
-                     "usr/share/doc/hyperhost/configs/grafana/hyperhost.json", "usr/share/hyperhost/plan.schema.json",
-                     "usr/share/doc/hyperhost/core/disk/digest.md", "usr/share/doc/hyperhost-sdk/digest.md",
-                     "usr/share/doc/hyperhost-sdk/examples/rust/Cargo.toml",
-                     "usr/share/doc/hyperhost-sdk/examples/c-storage/src/object.c"):
+                     "usr/share/doc/hyperhost/configs/grafana/hyperhost.json", "usr/share/hyperhost/plan.schema.json"):
             self.assertTrue((self.root / path).exists(), path)
         shipped = {path.name for path in (BUILD / "lib/hyperhost/plugins").glob("*.so")}
         self.assertEqual({path.name for path in (self.root / "usr/lib/hyperhost/plugins").iterdir()}, shipped)
@@ -195,7 +194,7 @@ class Packages(unittest.TestCase):
 
     CASES = ((["hyperhost", "plu"], {"plugins"}), (["hyperhost", "plugins", ""], {"list", "info", "check", "new"}),
              (["hyperhost", "--output", ""], {"text", "json"}), (["hyperhost", "--output", "json", "plugins", "ch"], {"check"}),
-             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent"}))
+             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent", "source"}))
 
     def test_bash_completes(self):
         script = self.root / "usr/share/bash-completion/completions/hyperhost"

@@ -56,7 +56,7 @@ BAD = {
     "no-json": ("provider", r"describe_vm\(\) did not answer with a JSON object"),
     "silent-error": ("provider", r"describe_vm\(\"hyperhost-check-no-such-vm\"\) fails without a report\(\)"),
     "wrong-code": ("provider", r"fails with 'fail' and should with 'not_found'"),
-    "bad-disk-id": ("provider", r"the disk id '\.\./disk' is not of the form"),
+    "bad-disk-id": ("provider", r"describe_vm\(\"demo\"\) emits a document that is not as vm\.description\.json says: /disks/0/id"),
     "any-disk": ("provider", r"open_disk\(\"no-such-disk\"\) succeeds and must fail"),
     "crash-in-read": ("provider", r"crashes with SIGSEGV in read_at\(\) of demo/disk-0"),
     "write-past-end": ("provider", r"read_at\(\) writes beyond its buffer"),
