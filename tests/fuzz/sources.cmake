@@ -22,11 +22,15 @@ function(fuzz_sources name directory)
   hyperhost_unity(${name})
 endfunction()
 
+# Two libraries that need each other, as in the product: the sources of a folder are compiled as one.
 fuzz_sources(sources_images plugins/converter/parallel-disk
-  image_source.cpp codec/inflate.cpp engine/input.cpp engine/limited_source.cpp
-  format/backing.cpp format/image_file.cpp format/probe.cpp format/qcow2.cpp format/raw.cpp format/run_merger.cpp format/vdi.cpp
-  format/vhd.cpp format/vhdx.cpp format/vhdx_log.cpp format/vmdk.cpp format/vmdk_descriptor.cpp format/vmdk_sparse.cpp
+  image_source.cpp codec/inflate.cpp engine/input.cpp engine/limited_source.cpp format/qcow2.cpp format/raw.cpp
   reader/map_reader.cpp reader/vmdk_stream.cpp)
+fuzz_sources(sources_formats plugins/converter/parallel-disk
+  format/backing.cpp format/image_file.cpp format/probe.cpp format/run_merger.cpp format/vdi.cpp format/vhd.cpp format/vhdx.cpp
+  format/vhdx_log.cpp format/vmdk.cpp format/vmdk_descriptor.cpp format/vmdk_sparse.cpp)
+target_link_libraries(sources_images PUBLIC sources_formats)
+target_link_libraries(sources_formats PUBLIC sources_images)
 fuzz_sources(sources_ovf plugins/provider/local-ovf
   digest.cpp disk_probe.cpp file.cpp gzip_reader.cpp hardware.cpp ovf_parse.cpp package.cpp tar_index.cpp units.cpp
   vmdk_descriptor.cpp xml.cpp)
