@@ -21,7 +21,8 @@ namespace {
 class FileSink {
  public:
   FileSink(const Plugin& plugin, const std::string& path)
-      : file_(::open(path.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600)), handle_(plugin) {
+      : file_(::open(path.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600)),
+        handle_(plugin) {
     if (!file_.valid()) throw errno_error(errno, "create " + path);
     hyper_sink& table = *handle_.out();
     table.ctx = this;

@@ -66,7 +66,7 @@ bool is_large_disk(uint64_t length, const unsigned char* first) {
 }
 
 void write_large_disk(const std::string& path) {
-  const Fd file(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644));
+  const Fd file(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (!file.valid() || ::ftruncate(file.get(), static_cast<off_t>(kLargeDisk)) != 0)
     throw errno_error(errno, "write " + path);
   for (const auto& [begin, end] : large_disk_data()) {

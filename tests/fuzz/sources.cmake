@@ -22,11 +22,15 @@ function(fuzz_sources name directory)
   hyperhost_unity(${name})
 endfunction()
 
+# Two libraries that need each other, as in the product: the sources of a folder are compiled as one.
 fuzz_sources(sources_images plugins/converter/parallel-disk
-  image_source.cpp codec/inflate.cpp engine/input.cpp engine/limited_source.cpp
-  format/backing.cpp format/image_file.cpp format/probe.cpp format/qcow2.cpp format/raw.cpp format/run_merger.cpp format/vdi.cpp
-  format/vhd.cpp format/vhdx.cpp format/vhdx_log.cpp format/vmdk.cpp format/vmdk_descriptor.cpp format/vmdk_sparse.cpp
+  image_source.cpp codec/inflate.cpp engine/input.cpp engine/limited_source.cpp format/qcow2.cpp format/raw.cpp
   reader/map_reader.cpp reader/vmdk_stream.cpp)
+fuzz_sources(sources_formats plugins/converter/parallel-disk
+  format/backing.cpp format/image_file.cpp format/probe.cpp format/run_merger.cpp format/vdi.cpp format/vhd.cpp format/vhdx.cpp
+  format/vhdx_log.cpp format/vmdk.cpp format/vmdk_descriptor.cpp format/vmdk_sparse.cpp)
+target_link_libraries(sources_images PUBLIC sources_formats)
+target_link_libraries(sources_formats PUBLIC sources_images)
 fuzz_sources(sources_ovf plugins/provider/local-ovf
   digest.cpp disk_probe.cpp file.cpp gzip_reader.cpp hardware.cpp ovf_parse.cpp package.cpp tar_index.cpp units.cpp
   vmdk_descriptor.cpp xml.cpp)
@@ -34,8 +38,9 @@ fuzz_sources(sources_http plugins/http client.cpp download.cpp errors.cpp handle
 fuzz_sources(sources_vsphere plugins/provider/vsphere
   fault.cpp login_gate.cpp names.cpp properties.cpp session.cpp stream_check.cpp vm_info.cpp xml.cpp)
 fuzz_sources(sources_stores plugins/storage
-  object/digest.cpp object/sigv4.cpp s3/credentials.cpp s3/s3_xml.cpp azure-blob/azure_auth.cpp azure-blob/azure_service.cpp
-  azure-blob/block_blobs.cpp gcs/gcs_service.cpp gcs/google_auth.cpp)
+  object/digest.cpp object/sigv4.cpp s3/credentials.cpp s3/s3_xml.cpp s3/s3_error.cpp azure-blob/azure_auth.cpp
+  azure-blob/azure_service.cpp
+  azure-blob/block_blobs.cpp gcs/gcs_json.cpp gcs/gcs_service.cpp gcs/google_auth.cpp gcs/signed_url.cpp)
 set(plugins sources_images sources_ovf sources_vsphere sources_stores sources_http)
 
 # The texts that the core compiles in (core/CMakeLists.txt).
@@ -67,7 +72,7 @@ file(GLOB rooms RELATIVE ${PROJECT_SOURCE_DIR}/core CONFIGURE_DEPENDS
 fuzz_sources(sources_core core ${rooms}
   os/child_process.cpp os/process_identity.cpp
   plugin/documents.cpp plugin/document_schema.cpp plugin/elf_section.cpp plugin/operation.cpp
-  plugin/isolation/call.cpp plugin/isolation/imported.cpp plugin/isolation/lane.cpp plugin/isolation/offered.cpp
+  plugin/isolation/call.cpp plugin/isolation/crossing.cpp plugin/isolation/imported.cpp plugin/isolation/lane.cpp plugin/isolation/offered.cpp
   plugin/isolation/peer.cpp plugin/isolation/shared_memory.cpp
   watch/audit/audit_chain.cpp)
 target_sources(sources_core PRIVATE ${texts})

@@ -11,6 +11,7 @@
 
 #include "core/base/diagnostic.hpp"
 #include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/imported.hpp"
 #include "core/plugin/isolation/offered.hpp"
 #include "tests/fuzz/fuzz.hpp"
@@ -127,7 +128,8 @@ void exchange(Peer& peer, Lane& worker, Lane& host, Bytes& input) {
   worker.send(sent);
   const Frame request = host.receive();
   Frame answer;
-  if (serve_table(peer, request, host, nullptr, answer)) return;
+  Incoming call(peer, request, host, nullptr, answer);
+  if (serve_table(call)) return;
   // Not about a table: what the host's services read of it.
   PayloadReader reader(host, request);
   reader.text();
