@@ -18,12 +18,12 @@ bool is_disk(const pugi::xml_node& device) {
   return xsi_type(device) == "VirtualDisk";
 }
 
-struct Controller {
+struct Bus {
   std::string name;  ///< type and bus
   bool shared = false;
 };
 
-Disk read_disk(const pugi::xml_node& device, const std::map<std::string, Controller>& controllers) {
+Disk read_disk(const pugi::xml_node& device, const std::map<std::string, Bus>& controllers) {
   Disk disk;
   disk.key = static_cast<int32_t>(number(device, "key"));
   disk.label = text(device, "deviceInfo/label");
@@ -155,7 +155,7 @@ std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree) {
 }
 
 std::vector<Disk> read_disks(const pugi::xml_node& devices) {
-  std::map<std::string, Controller> controllers;  // by key
+  std::map<std::string, Bus> controllers;  // by key
   each(devices, "", [&](const pugi::xml_node& device) {
     const std::string sharing = text(device, "sharedBus");
     if (child(device, "busNumber"))
