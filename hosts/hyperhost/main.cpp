@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/base/exception.hpp"
 #include "core/base/version.hpp"
 #include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/context.hpp"

@@ -219,14 +219,14 @@ void check_options(const SingleDiskOptions& options, const std::filesystem::path
 /// Passes the progress of the one disk on.
 class DiskProgressObserver final : public Observer {
  public:
-  explicit DiskProgressObserver(const OnStageProgress& progress) : progress_(progress) {}
+  explicit DiskProgressObserver(const OnProgress& progress) : progress_(progress) {}
   void on_event(const Event& event) noexcept override {
     if (const auto* moved = std::get_if<event::DiskProgress>(&event.body))
       progress_(moved->stage, moved->bytes_done, moved->bytes_total);
   }
 
  private:
-  const OnStageProgress& progress_;
+  const OnProgress& progress_;
 };
 
 }  // namespace
@@ -270,7 +270,7 @@ void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
 
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel,
-                               const OnStageProgress& progress) {
+                               const OnProgress& progress) {
   if (options.input.empty() || options.output.empty())
     throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
   const auto output = std::filesystem::absolute(options.output).lexically_normal();
