@@ -94,7 +94,7 @@ class Migrate(CliTest):
                 self.assertEqual(disk["checksum"], sha256_of(file))
         self.assertEqual(manifest["disks"][0]["disk_type"], "boot")
         self.assertEqual(manifest["nics"], [{"id": manifest["nics"][0]["id"], "mac": "00:50:56:ab:cd:01",
-                                             "network": "VM Network"}])
+                                             "network": "VM Network", "model": "VmxNet3"}])
         self.assertEqual((manifest["notes"], manifest["warnings"]), ([], []))
         self.assertEqual(manifest["metadata"]["job_id"], result["task_id"])
         self.assertRegex(manifest["metadata"]["created_at"], TIME)

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "core/state/sqlite/state_store.hpp"
+#include "core/vm/route.hpp"
 #include "core/watch/http/progress_api_server.hpp"
 #include "core/watch/recorder/run_recorder.hpp"
 #include "hosts/hyperhost/run_status.hpp"

@@ -14,8 +14,6 @@
 namespace hyperhost {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
-
 class RunFigures : public testing::Test {
  protected:
   void publish(const std::shared_ptr<const TaskInfo>& task, EventBody body) {
