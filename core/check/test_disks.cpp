@@ -134,6 +134,29 @@ struct TestSource::State {
       return failure(op, HYPER_IO, "the test's disk cannot be read here");
     return HYPER_OK;
   }
+
+  hyper_st list_extents(hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
+                        void* arg) const {
+    if (const hyper_st status = ready(op, 0, 0); status != HYPER_OK) return status;
+    if (offset > bytes.size() || len > bytes.size() - offset)
+      return failure(op, HYPER_FAIL, "extents beyond the end of the source");
+    const auto is_zero = [&](uint64_t from, uint64_t to) {
+      return std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(from),
+                         bytes.begin() + static_cast<std::ptrdiff_t>(to),
+                         [](unsigned char byte) { return byte == 0; });
+    };
+    constexpr uint64_t kStep = 4096;
+    for (const uint64_t end = offset + len; offset < end;) {
+      uint64_t stop = std::min(end, offset + kStep);
+      const bool zero = is_zero(offset, stop);
+      while (stop < end && is_zero(stop, std::min(end, stop + kStep)) == zero)
+        stop = std::min(end, stop + kStep);
+      const hyper_extent extent{offset, stop - offset, zero ? HYPER_EXTENT_ZERO : 0u, 0};
+      if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
+      offset = stop;
+    }
+    return HYPER_OK;
+  }
 };
 
 TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
@@ -190,26 +213,7 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
   };
   table.extents = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, uint64_t len,
                      hyper_emit_extent emit, void* arg) noexcept -> hyper_st {
-    State& self = *static_cast<State*>(ctx);
-    if (const hyper_st status = self.ready(op, 0, 0); status != HYPER_OK) return status;
-    if (offset > self.bytes.size() || len > self.bytes.size() - offset)
-      return failure(op, HYPER_FAIL, "extents beyond the end of the source");
-    const auto is_zero = [&](uint64_t from, uint64_t to) {
-      return std::all_of(self.bytes.begin() + static_cast<std::ptrdiff_t>(from),
-                         self.bytes.begin() + static_cast<std::ptrdiff_t>(to),
-                         [](unsigned char byte) { return byte == 0; });
-    };
-    constexpr uint64_t kStep = 4096;
-    for (const uint64_t end = offset + len; offset < end;) {
-      uint64_t stop = std::min(end, offset + kStep);
-      const bool zero = is_zero(offset, stop);
-      while (stop < end && is_zero(stop, std::min(end, stop + kStep)) == zero)
-        stop = std::min(end, stop + kStep);
-      const hyper_extent extent{offset, stop - offset, zero ? HYPER_EXTENT_ZERO : 0u, 0};
-      if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
-      offset = stop;
-    }
-    return HYPER_OK;
+    return static_cast<State*>(ctx)->list_extents(op, offset, len, emit, arg);
   };
   table.finish = [](void* ctx, hyper_op*, uint32_t, hyper_emit, void*) noexcept -> hyper_st {
     static_cast<State*>(ctx)->run.fail("it calls finish() of a source that it does not own");
