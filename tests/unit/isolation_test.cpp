@@ -19,6 +19,7 @@
 
 #include "core/plugin/isolation/call.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/offered.hpp"
 #include "core/plugin/isolation/shared_memory.hpp"
 #include "core/plugin/operation.hpp"
@@ -193,7 +194,8 @@ class IsolationEnds : public testing::Test {
     host_ = std::make_shared<Peer>(
         Fd(ends[0]), true, [this](const Frame& request, isolation::Lane& lane) {
           Frame answer;
-          EXPECT_TRUE(isolation::serve_table(*host_, request, lane, nullptr, answer));
+          isolation::Incoming call(*host_, request, lane, nullptr, answer);
+          EXPECT_TRUE(isolation::serve_table(call));
           return answer;
         });
     worker_ = std::make_shared<Peer>(Fd(ends[1]), false,
