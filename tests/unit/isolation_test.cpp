@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "core/plugin/isolation/call.hpp"
-#include "core/plugin/isolation/isolated_plugin.hpp"
 #include "core/plugin/isolation/crossing.hpp"
+#include "core/plugin/isolation/isolated_plugin.hpp"
 #include "core/plugin/isolation/offered.hpp"
 #include "core/plugin/isolation/shared_memory.hpp"
 #include "core/plugin/operation.hpp"
