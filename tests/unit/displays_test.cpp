@@ -12,6 +12,7 @@
 #include <regex>
 #include <thread>
 
+#include "core/os/process_identity.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/route.hpp"
 #include "core/watch/http/progress_api_server.hpp"
@@ -235,7 +236,9 @@ class Displays : public MemoryHost {
     SCOPED_TRACE("moment " + std::to_string(moment));
     Shown api = of_api(), status = of_status(), terminal = of_terminal();
     // The state database is written twice a second, and a reason to wait is found five times.
-    for (int i = 0; i < 1000 && !(api == status && terminal.vms == api.vms); ++i) {
+    for (int i = 0;
+         i < 1000 && !(api == status && terminal.vms == api.vms && terminal.left == api.left);
+         ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
       api = of_api();
       status = of_status();
@@ -315,8 +318,10 @@ TEST_F(Displays, AllShowTheSameAtTenMoments) {
 }
 
 TEST_F(Displays, AKilledRunEndsWhenItWasLastSeen) {
-  RunRecord run{"run-1", "night", "/night.yaml", "ops", "host boot pid:[1] 999999999 1", 1000, 0,
-                0,       {}};
+  // This process as it would be called had it begun at another time: one that is gone.
+  const std::string& self = this_process();
+  const std::string gone = self.substr(0, self.rfind(' ')) + " 1";
+  RunRecord run{"run-1", "night", "/night.yaml", "ops", gone, 1000, 0, 0, {}};
   TaskRecord task;
   task.task_id = "t1";
   task.run_id = run.run_id;

@@ -281,7 +281,7 @@ TEST_F(Audit, ThreadsAndProcessesShareOneLog) {
 
 TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
   AuditOptions bad = options();
-  bad.path = directory_ / "missing" / "audit.log";
+  bad.path = directory_ / "missing" / "too" / "audit.log";  // the last directory would be made
   EXPECT_THROW(AuditLogger::open(bad), Error);
   bad.path = "/dev/full";
   EXPECT_THROW(AuditLogger::open(bad), Error);
@@ -290,7 +290,7 @@ TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
 TEST_F(Audit, AnOptionalLogWarnsOnceAndComesBack) {
   AuditOptions optional = options();
   optional.required = false;
-  optional.path = directory_ / "later" / "audit.log";
+  optional.path = directory_ / "later" / "still" / "audit.log";
   std::vector<Diagnostic> warnings;
   optional.on_failure = [&](const Diagnostic& diagnostic) { warnings.push_back(diagnostic); };
   const auto log = AuditLogger::open(optional);

@@ -146,7 +146,8 @@ TEST_F(RunFigures, ARowADiskInTheOrderOfTheDescription) {
     }
   const auto ids = [&] {
     std::vector<std::string> out;
-    for (const StepProgress& disk : tracker_.frame().tasks[0].disks) out.push_back(disk.disk_id);
+    const ProgressFrame frame = tracker_.frame();
+    for (const StepProgress& disk : frame.tasks[0].disks) out.push_back(disk.disk_id);
     return out;
   };
   EXPECT_THAT(ids(), testing::ElementsAre("boot", "data", "logs"));

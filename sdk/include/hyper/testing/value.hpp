@@ -102,7 +102,9 @@ inline const Value* find(const Value& root, const std::string& pointer) {
   for (const std::string& part : pointer_parts(pointer)) {
     if (at->type == HYPER_VAL_OBJECT) {
       at = at->member(part);
-    } else if (at->type == HYPER_VAL_ARRAY && part != "-" && (part.size() < 2 || part[0] != '0')) {
+    } else if (at->type == HYPER_VAL_ARRAY && !part.empty() &&
+               part.find_first_not_of("0123456789") == std::string::npos &&
+               (part.size() < 2 || part[0] != '0')) {
       const std::size_t number = element(part, at->items.size());
       at = number < at->items.size() ? &at->items[number] : nullptr;
     } else {
