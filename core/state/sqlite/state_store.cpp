@@ -139,6 +139,8 @@ void StateStore::reserve() try {
           " updated) VALUES('', '', '', '', '', zeroblob(" +
               std::to_string(kReserve) + "), '', 0)");
   execute(db_, "DELETE FROM resume WHERE target = ''");
+  // Now the database has the pages on the disk, and the log its length.
+  sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_RESTART, nullptr, nullptr);
 } catch (const Error&) {
   return;  // another process writes just now, or the first real write will say what is wrong
 }
