@@ -26,4 +26,11 @@ std::string random_id() {
   return id;
 }
 
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(&seed), sizeof seed) != 1)
+    throw Error(Code::kFail, "the system gives no random bytes");
+  return seed;
+}
+
 }  // namespace hyperhost

@@ -2,6 +2,7 @@
 #include "core/base/units.hpp"
 
 #include <charconv>
+#include <cstdio>
 #include <limits>
 
 namespace hyperhost {
@@ -77,6 +78,19 @@ std::optional<uint64_t> parse_size(std::string_view text) {
     return std::nullopt;
   }
   return bytes;
+}
+
+std::string bytes_text(uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 999.5 && unit < 6; ++unit) value /= 1024;
+  char text[32];
+  const char* form = unit == 0 || value >= 99.95 ? "%.0f %s"
+                     : value >= 9.995            ? "%.1f %s"
+                                                 : "%.2f %s";
+  std::snprintf(text, sizeof text, form, value, kUnits[unit]);
+  return text;
 }
 
 }  // namespace hyperhost

@@ -22,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kDeepTimes = 10;  // a case's time limit with --deep
+
 /// A directory of the suite's own, gone with this object.
 class Scratch {
  public:
@@ -58,15 +60,7 @@ std::string signal_name(int signal) {
 }
 
 CaseResult run_child(const Settings& settings, const Case& one, const std::string& scratch) {
-  std::vector<std::string> argv{"/proc/self/exe", "--log-level", "debug"};
-  for (const std::string& dir : settings.plugin_dirs)
-    argv.insert(argv.end(), {"--plugin-dir", dir});
-  argv.insert(argv.end(),
-              {"plugins", "check", settings.file, "--in-child", one.name, "--scratch", scratch});
-  if (settings.isolated) argv.push_back("--isolated");
-  if (!settings.options_file.empty()) argv.insert(argv.end(), {"--options", settings.options_file});
-  for (const std::string& sample : settings.samples) argv.insert(argv.end(), {"--sample", sample});
-
+  const std::vector<std::string> argv = child_arguments(settings, one.name, scratch);
   CaseResult result;
   result.name = one.name;
   result.what = one.what;
@@ -79,8 +73,9 @@ CaseResult run_child(const Settings& settings, const Case& one, const std::strin
   bool done = false;
   std::deque<std::string> log;
   const auto begin = std::chrono::steady_clock::now();
-  ChildProcess child(argv);
-  const int seconds = settings.seconds != 0 ? settings.seconds : one.seconds;
+  ChildProcess child(argv, -1, {"*"});  // a plugin that is tried sees what the user gave it
+  const int seconds =
+      settings.seconds != 0 ? settings.seconds : one.seconds * (settings.deep ? kDeepTimes : 1);
   const Fd timer = deadline(seconds);
   const bool in_time = read_lines(child, timer.get(), [&](int stream, const std::string& line) {
     const auto said = stream == 1 ? nlohmann::json::parse(line, nullptr, false) : nlohmann::json();
@@ -118,7 +113,8 @@ CaseResult run_child(const Settings& settings, const Case& one, const std::strin
   return result;
 }
 
-bool concerns(const Case& one, const nlohmann::json& manifest) {
+bool concerns(const Case& one, const nlohmann::json& manifest, const Settings& settings) {
+  if (one.deep && !settings.deep && settings.only != one.name) return false;
   if (one.iface == nullptr) return true;
   const auto found = manifest.find("interfaces");
   return found != manifest.end() && found->is_array() &&
@@ -126,6 +122,21 @@ bool concerns(const Case& one, const nlohmann::json& manifest) {
 }
 
 }  // namespace
+
+std::vector<std::string> child_arguments(const Settings& settings, const std::string& name,
+                                         const std::string& scratch) {
+  std::vector<std::string> argv{"/proc/self/exe", "--log-level", "debug"};
+  for (const std::string& dir : settings.plugin_dirs)
+    argv.insert(argv.end(), {"--plugin-dir", dir});
+  argv.insert(argv.end(),
+              {"plugins", "check", settings.file, "--in-child", name, "--scratch", scratch});
+  if (!settings.step.empty()) argv.insert(argv.end(), {"--step", settings.step});
+  if (settings.isolated) argv.push_back("--isolated");
+  if (settings.deep) argv.push_back("--deep");
+  if (!settings.options_file.empty()) argv.insert(argv.end(), {"--options", settings.options_file});
+  for (const std::string& sample : settings.samples) argv.insert(argv.end(), {"--sample", sample});
+  return argv;
+}
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> all{
@@ -140,24 +151,43 @@ const std::vector<Case>& cases() {
        case_start_stop},
       {"options", "any options that fit the schema are taken or refused with their path", nullptr,
        15, case_options},
-      {"provider", "what it lists can be described, opened and read", HYPER_IFACE_PROVIDER, 20,
+      {"refusals", "refuses flags and members that it does not know", nullptr, 10, case_refusals},
+      {"provider", "what it lists can be described, opened and read", HYPER_IFACE_PROVIDER, 30,
        case_provider},
+      {"provider-description", "what a description says is true", HYPER_IFACE_PROVIDER, 20,
+       case_provider_description},
       {"provider-cancel", "stops within 2 s of a cancel", HYPER_IFACE_PROVIDER, 12,
        case_provider_cancel},
       {"provider-again", "leaves nothing behind", HYPER_IFACE_PROVIDER, 20, case_provider_again},
+      {"provider-kill", "what a killed process leaves is undone", HYPER_IFACE_PROVIDER, 20,
+       case_provider_kill},
       {"image", "reads what is in an image", HYPER_IFACE_IMAGE, 20, case_image},
       {"image-damaged", "survives what is no image, or a damaged one", HYPER_IFACE_IMAGE, 20,
        case_image_damaged},
+      {"image-again", "leaves nothing behind", HYPER_IFACE_IMAGE, 20, case_image_again},
       {"converter-plan", "plans, or says why not", HYPER_IFACE_CONVERTER, 10, case_converter_plan},
       {"converter", "the bytes stay what they are", HYPER_IFACE_CONVERTER, 20, case_converter},
       {"converter-failures", "passes failures on", HYPER_IFACE_CONVERTER, 15,
        case_converter_failures},
       {"converter-cancel", "stops within 2 s of a cancel", HYPER_IFACE_CONVERTER, 12,
        case_converter_cancel},
+      {"converter-again", "leaves nothing behind", HYPER_IFACE_CONVERTER, 20, case_converter_again},
+      {"converter-resume", "continues from any state that it saved", HYPER_IFACE_CONVERTER, 20,
+       case_converter_resume},
+      {"converter-large", "a disk of more than 4 GiB", HYPER_IFACE_CONVERTER, 60,
+       case_converter_large, true},
       {"storage", "what is committed is there, whole", HYPER_IFACE_STORAGE, 20, case_storage},
+      {"storage-place", "info() is true and changes nothing", HYPER_IFACE_STORAGE, 12,
+       case_storage_place},
+      {"storage-keys", "any key is taken, listed and removed", HYPER_IFACE_STORAGE, 12,
+       case_storage_keys},
+      {"storage-sinks", "sinks end where commit() says, and write in parallel", HYPER_IFACE_STORAGE,
+       20, case_storage_sinks},
       {"storage-abort", "what is not committed leaves nothing", HYPER_IFACE_STORAGE, 12,
        case_storage_abort},
       {"storage-again", "leaves nothing behind", HYPER_IFACE_STORAGE, 20, case_storage_again},
+      {"storage-kill", "what a killed process leaves is undone", HYPER_IFACE_STORAGE, 20,
+       case_storage_kill},
   };
   return all;
 }
@@ -170,6 +200,7 @@ std::size_t Report::count(const std::string& result) const {
 Report check_plugin(const Settings& settings) {
   Report report;
   report.file = settings.file;
+  report.strict = settings.strict;
   if (!settings.only.empty() && std::none_of(cases().begin(), cases().end(), [&](const Case& one) {
         return settings.only == one.name;
       })) {
@@ -193,7 +224,7 @@ Report check_plugin(const Settings& settings) {
   bool loads = true;
   for (const Case& one : cases()) {
     if (!settings.only.empty() && settings.only != one.name) continue;
-    if (!concerns(one, manifest)) continue;
+    if (!concerns(one, manifest, settings)) continue;
     if (!loads) {
       report.cases.push_back({one.name, one.what, "skipped", {"it does not load"}, {}, {}, 0});
       continue;

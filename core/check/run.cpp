@@ -16,8 +16,10 @@
 #include "core/check/guarded_buffer.hpp"
 #include "core/check/option_values.hpp"
 #include "core/check/resources.hpp"
+#include "core/check/traces.hpp"
 #include "core/plugin/elf_section.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
+#include "core/plugin/registry.hpp"
 
 namespace hyperhost::check {
 namespace {
@@ -39,6 +41,12 @@ std::mutex line_mutex;  // of the writers
   }
   Run::last_words((what + " came out of the plugin").c_str());
   ::_exit(3);
+}
+
+void replace_text(nlohmann::json& value, const std::string& from, const std::string& to) {
+  if (value.is_string() && value == from) value = to;
+  if (!value.is_structured()) return;
+  for (auto& member : value) replace_text(member, from, to);
 }
 
 }  // namespace
@@ -98,7 +106,18 @@ void Run::note(const std::string& text) {
   line({{"note", text}});
 }
 void Run::done() {
-  line({{"done", true}});
+  if (settings_.step.empty()) line({{"done", true}});
+}
+
+std::vector<std::string> Run::child_arguments(const std::string& name,
+                                              const std::string& step) const {
+  Settings settings = settings_;
+  settings.step = step;
+  return check::child_arguments(settings, name, scratch_);
+}
+
+int Run::words() const {
+  return words_fd;
 }
 
 void Run::stop(const std::string& finding) {
@@ -157,13 +176,28 @@ Options Run::options(const char* iface) {
   }
 }
 
+std::string Run::made_directory(const char* iface) {
+  if (options_were_given()) return {};
+  const std::string path =
+      scratch_ + (std::string(iface) == HYPER_IFACE_STORAGE ? "/store" : "/disks");
+  const std::string all = options(iface).value().dump();
+  return all.find(nlohmann::json(path).dump()) == std::string::npos ? std::string() : path;
+}
+
+Options Run::options_at(const char* iface, const std::string& path) {
+  nlohmann::json value = options(iface).value();
+  replace_text(value, made_directory(iface), path);
+  return Options(std::move(value));
+}
+
 Plugin& Run::plugin() {
   if (!plugin_) {
     at("start()");
     try {
       const std::string id = manifest().value("id", "");
-      plugin_ = settings_.isolated ? isolation::load_isolated(settings_.file, id)
-                                   : Plugin::load(settings_.file, id, watching_host(*this));
+      plugin_ = settings_.isolated
+                    ? isolation::load_isolated(settings_.file, id, {0, environment_of(manifest())})
+                    : Plugin::load(settings_.file, id, watching_host(*this));
     } catch (const Error& error) {
       stop(error.what());
     }
@@ -233,17 +267,39 @@ std::vector<std::shared_ptr<ImageReader>> Run::readers() {
   return out;
 }
 
+namespace {
+std::shared_ptr<Journal>& kept_journal() {
+  static std::shared_ptr<Journal> journal;
+  return journal;
+}
+
+/// Programs, and the plugin, put temporary files here; at the end there must be none.
+std::string temporary_directory(const std::string& scratch) {
+  const std::string path = scratch + "/tmp";
+  std::filesystem::create_directories(path);
+  ::setenv("TMPDIR", path.c_str(), 1);
+  return path;
+}
+}  // namespace
+
+void keep_journal(std::shared_ptr<Journal> journal) {
+  kept_journal() = std::move(journal);
+}
+
 Operation operation(const std::string& name, std::shared_ptr<CancelSource> cancel) {
   static std::atomic<unsigned> count{0};  // names tell operations apart, addresses are used again
   return Operation(name + " #" + std::to_string(++count),
-                   cancel ? std::move(cancel) : CancelSource::create());
+                   cancel ? std::move(cancel) : CancelSource::create(),
+                   OperationServices{kept_journal()});
 }
 
 int run_case(const Settings& settings, const std::string& name, const std::string& scratch) {
   // What the plugin prints must not pass for a finding; printing is one.
   const int words = ::fcntl(1, F_DUPFD_CLOEXEC, 3);
-  const std::string printed = scratch + "/stdout";
-  const int catcher = ::open(printed.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  const std::string printed = scratch + "/stdout" + settings.step;
+  const std::string temporary = temporary_directory(scratch);
+  const int catcher =
+      ::open(printed.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (words < 0 || catcher < 0 || ::dup2(catcher, 1) < 0)
     throw errno_error(errno, "prepare " + scratch);
   ::close(catcher);
@@ -266,7 +322,11 @@ int run_case(const Settings& settings, const std::string& name, const std::strin
     }
   }
   Run end(settings, scratch, words);  // after the plugin's stop()
-  expect_no_leaks(end);
+  // LeakSanitizer cannot look at its process from inside a PID namespace without a /proc of its
+  // own.
+  if (settings.step.empty()) expect_no_leaks(end);
+  if (const std::string left = changes({}, files_below(temporary)); !left.empty())
+    end.fail("it leaves temporary files behind after stop(): " + left);
   end.done();
   ::_exit(0);  // the plugin's destructors at exit are not tested here
 }

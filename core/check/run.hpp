@@ -50,6 +50,10 @@ class Run {
   /// the schema. Skips the case where they cannot be made up.
   Options options(const char* iface);
   bool options_were_given() const { return !settings_.options_file.empty(); }
+  /// The directory that the suite made for the plugin's path option; "" where it made none.
+  std::string made_directory(const char* iface);
+  /// The same options with another place instead of made_directory().
+  Options options_at(const char* iface, const std::string& path);
 
   /// The plugin, loaded and started with the watching host.
   Plugin& plugin();
@@ -63,6 +67,10 @@ class Run {
   static void last_words(const char* finding) noexcept;
   /// What the case did, for the parent: it ended by itself.
   void done();
+  /// The program and its arguments for a step of a case, in this scratch directory.
+  std::vector<std::string> child_arguments(const std::string& name, const std::string& step) const;
+  /// Where a step writes its findings, as its standard output.
+  int words() const;
 
  private:
   void line(const nlohmann::json& json);
@@ -75,7 +83,8 @@ class Run {
   std::unique_ptr<CaseResult> unused_;
 };
 
-/// An operation that is never cancelled, unless `cancel` is given.
+/// An operation that is never cancelled, unless `cancel` is given. Its journal: keep_journal() of
+/// traces.hpp, or none.
 Operation operation(const std::string& name, std::shared_ptr<CancelSource> cancel = nullptr);
 
 /// The host that watches: real services, but secrets in logs and reports and progress that goes
@@ -90,8 +99,12 @@ struct Case {
   const char* iface;  ///< only for plugins that offer it; nullptr = for all
   int seconds;        ///< its time limit
   void (*run)(Run& run);
+  bool deep = false;  ///< only with --deep
 };
 const std::vector<Case>& cases();
+/// The program and its arguments that run a case in a process of its own.
+std::vector<std::string> child_arguments(const Settings& settings, const std::string& name,
+                                         const std::string& scratch);
 
 // The cases, by file.
 void case_static(Run& run);
@@ -103,17 +116,28 @@ void case_future_host(Run& run);
 void case_interfaces(Run& run);
 void case_start_stop(Run& run);
 void case_options(Run& run);
+void case_refusals(Run& run);
 void case_provider(Run& run);
+void case_provider_description(Run& run);
 void case_provider_cancel(Run& run);
 void case_provider_again(Run& run);
+void case_provider_kill(Run& run);
 void case_image(Run& run);
 void case_image_damaged(Run& run);
+void case_image_again(Run& run);
 void case_converter_plan(Run& run);
 void case_converter(Run& run);
 void case_converter_failures(Run& run);
 void case_converter_cancel(Run& run);
+void case_converter_again(Run& run);
+void case_converter_resume(Run& run);
+void case_converter_large(Run& run);
 void case_storage(Run& run);
+void case_storage_place(Run& run);
+void case_storage_keys(Run& run);
+void case_storage_sinks(Run& run);
 void case_storage_abort(Run& run);
 void case_storage_again(Run& run);
+void case_storage_kill(Run& run);
 
 }  // namespace hyperhost::check

@@ -9,7 +9,10 @@
 #include <random>
 #include <thread>
 
+#include "core/check/documents.hpp"
 #include "core/check/guarded_buffer.hpp"
+#include "core/check/large_disk.hpp"
+#include "core/check/source_windows.hpp"
 #include "core/os/fd.hpp"
 
 namespace hyperhost::check {
@@ -22,8 +25,8 @@ using Clock = std::chrono::steady_clock;
 
 class SourceSuite {
  public:
-  SourceSuite(Run& run, std::string what, const OpenSource& open, const Bytes* expected)
-      : run_(run), what_(std::move(what)), open_(open), expected_(expected) {}
+  SourceSuite(Run& run, std::string what, const OpenSource& open, const Bytes* expected, bool twice)
+      : run_(run), what_(std::move(what)), open_(open), expected_(expected), twice_(twice) {}
 
   void all() {
     {
@@ -96,6 +99,7 @@ class SourceSuite {
     if (source_->can(HYPER_SOURCE_EXTENTS)) extents(op);
     if (source_->can(HYPER_SOURCE_BORROW)) borrow(op);
     if (source_->can(HYPER_SOURCE_FILE)) located(op);
+    large_ = check_windows(run_, what_, twice_ ? open_ : OpenSource(), *source_, length_, content_);
   }
 
   void reads(Operation& op, unsigned seed, int count, const std::string& kind) {
@@ -294,7 +298,7 @@ class SourceSuite {
     source_ = open_(op, HYPER_OPEN_STREAM);
     if (source_->can(HYPER_SOURCE_STREAM)) {
       uint64_t at = 0;
-      while (at < kMostStream) {
+      while (at < kMostStream || run_.settings().deep) {
         run_.at("next() of " + what_);
         hyper_span span{};
         try {
@@ -308,7 +312,11 @@ class SourceSuite {
             run_.expect(at == table().length, what_ + ": the stream ends at " + std::to_string(at) +
                                                   " of " + std::to_string(table().length) +
                                                   " bytes");
-          finish(op);
+          if (source_->length() == HYPER_LENGTH_UNKNOWN && !content_.empty() && at < kMostRead)
+            run_.expect(at == content_.size(), "next() of " + what_ + ": the stream ends at " +
+                                                   std::to_string(at) + ", and read_at() reads " +
+                                                   std::to_string(content_.size()) + " bytes");
+          finish(op, at);
           break;
         }
         run_.require(span.data != nullptr, what_ + ": next() lends no memory");
@@ -317,6 +325,7 @@ class SourceSuite {
         if (known != 0 && std::memcmp(span.data, content_.data() + at, known) != 0)
           run_.stop(what_ + ": the stream has other bytes than read_at(), near " +
                     std::to_string(at));
+        if (large_) expect_large(span, at);
         at += span.len;
         run_.at("release() of " + what_);
         if (table().release != nullptr) table().release(table().ctx, &span);
@@ -326,16 +335,35 @@ class SourceSuite {
       Bytes part;
       for (uint64_t offset = 0; offset < length_; offset += part.size())
         if (!read(op, offset, std::min(most_at_once(), length_ - offset), 0, part)) return;
-      finish(op);
+      finish(op, length_);
     }
     run_.at("close() of " + what_);
     source_.reset();
   }
 
-  void finish(Operation& op) {
+  void expect_large(const hyper_span& span, uint64_t at) {
+    Bytes expected(std::min(span.len, kLargeDisk - std::min(at, kLargeDisk)));
+    large_disk_bytes(at, expected.size(), expected.data());
+    if (expected.size() != span.len || std::memcmp(span.data, expected.data(), span.len) != 0)
+      run_.stop("next() of " + what_ + " gives other bytes than the disk has, near " +
+                std::to_string(at));
+  }
+
+  /// after: bytes that were read, all of them.
+  void finish(Operation& op, uint64_t after) {
     run_.at("finish() of " + what_);
     try {
-      static_cast<void>(source_->finish(op));
+      const nlohmann::json said = source_->finish(op);
+      expect_document(run_, "source.finish", said, "finish() of " + what_);
+      const auto bytes = said.value("bytes", nlohmann::json());
+      run_.expect(bytes.is_null() || bytes == after, "finish() of " + what_ + " says " +
+                                                         bytes.dump() + " bytes, and it gave " +
+                                                         std::to_string(after));
+      const auto sum = said.value("checksum", nlohmann::json());
+      if (sum.is_string() && sum.get<std::string>().rfind("sha256:", 0) == 0 &&
+          content_.size() == after)
+        run_.expect(sum.get<std::string>() == "sha256:" + sha256_of(content_),
+                    "finish() of " + what_ + ": its checksum is not that of the bytes it gave");
     } catch (const Error& error) {
       run_.fail(what_ + ": finish() fails: " + error.what());
     }
@@ -345,17 +373,19 @@ class SourceSuite {
   const std::string what_;
   const OpenSource& open_;
   const Bytes* expected_;
+  const bool twice_;
   std::unique_ptr<SourceHandle> source_;
   uint64_t length_ = 0;
   Bytes content_;
+  bool large_ = false;
   std::atomic<bool> differs_{false};
 };
 
 }  // namespace
 
-void check_source(Run& run, const std::string& what, const OpenSource& open,
-                  const Bytes* expected) {
-  SourceSuite(run, what, open, expected).all();
+void check_source(Run& run, const std::string& what, const OpenSource& open, const Bytes* expected,
+                  bool twice) {
+  SourceSuite(run, what, open, expected, twice).all();
 }
 
 void check_source_cancel(Run& run, const std::string& what, const OpenSource& open) {

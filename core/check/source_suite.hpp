@@ -16,9 +16,10 @@ namespace hyperhost::check {
 /// Opens the same source again; flags: HYPER_OPEN_SEEK or HYPER_OPEN_STREAM.
 using OpenSource = std::function<std::unique_ptr<SourceHandle>(Operation&, uint32_t flags)>;
 
-/// expected: what it must read as, where that is known. what: how findings call it.
+/// expected: what it must read as, where that is known. what: how findings call it. twice: it may
+/// be open several times at once, and is.
 void check_source(Run& run, const std::string& what, const OpenSource& open,
-                  const Bytes* expected = nullptr);
+                  const Bytes* expected = nullptr, bool twice = false);
 
 /// Reads until the end or 20 s, cancelled after a moment: every call returns within 2 s of it.
 void check_source_cancel(Run& run, const std::string& what, const OpenSource& open);

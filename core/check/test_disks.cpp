@@ -9,6 +9,8 @@
 #include <hyper/error.hpp>
 #include <random>
 
+#include "core/check/large_disk.hpp"
+
 namespace hyperhost::check {
 namespace {
 
@@ -100,6 +102,7 @@ void write_sample_disks(const std::string& directory) {
   const Bytes guest = disk_bytes(3u << 20);
   write_file(directory + "/disk.raw", guest);
   write_file(directory + "/disk.qcow2", qcow2_of(guest));
+  write_large_disk(directory + "/large.raw");
 }
 
 // --- source -------------------------------------------------------------------------------------
@@ -114,11 +117,44 @@ struct TestSource::State {
   std::set<const void*> out;  // spans not given back, by token
   bool closed = false;
 
+  void expect_blocks(uint64_t offset, uint64_t len) const {
+    const auto odd = [&](uint64_t number) { return number % setup.block_min != 0; };
+    const std::string call =
+        "read_at(" + std::to_string(offset) + ", " + std::to_string(len) + ") of its source is ";
+    if (odd(offset) || (odd(len) && offset + len != bytes.size()))
+      run.fail(call + "no multiple of its block_min, " + std::to_string(setup.block_min));
+    if (setup.block_max != 0 && len > setup.block_max)
+      run.fail(call + "longer than its block_max, " + std::to_string(setup.block_max));
+  }
+
   hyper_st ready(hyper_op* op, uint64_t offset, uint64_t len) const {
     if (setup.delay_us != 0) host_table()->sleep(op, setup.delay_us * 1000);
     if (host_table()->cancelled(op) != 0) return HYPER_CANCELLED;
     if (setup.fails_at >= offset && setup.fails_at - offset < len)
       return failure(op, HYPER_IO, "the test's disk cannot be read here");
+    return HYPER_OK;
+  }
+
+  hyper_st list_extents(hyper_op* op, uint64_t offset, uint64_t len, hyper_emit_extent emit,
+                        void* arg) const {
+    if (const hyper_st status = ready(op, 0, 0); status != HYPER_OK) return status;
+    if (offset > bytes.size() || len > bytes.size() - offset)
+      return failure(op, HYPER_FAIL, "extents beyond the end of the source");
+    const auto is_zero = [&](uint64_t from, uint64_t to) {
+      return std::all_of(bytes.begin() + static_cast<std::ptrdiff_t>(from),
+                         bytes.begin() + static_cast<std::ptrdiff_t>(to),
+                         [](unsigned char byte) { return byte == 0; });
+    };
+    constexpr uint64_t kStep = 4096;
+    for (const uint64_t end = offset + len; offset < end;) {
+      uint64_t stop = std::min(end, offset + kStep);
+      const bool zero = is_zero(offset, stop);
+      while (stop < end && is_zero(stop, std::min(end, stop + kStep)) == zero)
+        stop = std::min(end, stop + kStep);
+      const hyper_extent extent{offset, stop - offset, zero ? HYPER_EXTENT_ZERO : 0u, 0};
+      if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
+      offset = stop;
+    }
     return HYPER_OK;
   }
 };
@@ -130,7 +166,8 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
   table.flags = state_->setup.flags;
   table.ctx = state_.get();
   table.length = state_->bytes.size();
-  table.block_min = 1;
+  table.block_min = state_->setup.block_min;
+  table.block_max = state_->setup.block_max;
   table.block_pref = 256 * 1024;
   table.max_parallel = 2;
   state_->setup.format.copy(table.format, sizeof table.format - 1);
@@ -143,6 +180,7 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
                     ", length " + std::to_string(len) + ")");
       return failure(op, HYPER_FAIL, "read beyond the end of the source");
     }
+    self.expect_blocks(offset, len);
     const hyper_st status = self.ready(op, offset, len);
     if (status == HYPER_OK) std::memcpy(buf, self.bytes.data() + offset, len);
     return status;
@@ -175,25 +213,10 @@ TestSource::TestSource(Run& run, Bytes bytes, SourceSetup setup)
   };
   table.extents = [](void* ctx, hyper_op* op, uint32_t, uint64_t offset, uint64_t len,
                      hyper_emit_extent emit, void* arg) noexcept -> hyper_st {
-    State& self = *static_cast<State*>(ctx);
-    if (const hyper_st status = self.ready(op, 0, 0); status != HYPER_OK) return status;
-    if (offset > self.bytes.size() || len > self.bytes.size() - offset)
-      return failure(op, HYPER_FAIL, "extents beyond the end of the source");
-    const auto is_zero = [&](uint64_t from, uint64_t to) {
-      return std::all_of(self.bytes.begin() + static_cast<std::ptrdiff_t>(from),
-                         self.bytes.begin() + static_cast<std::ptrdiff_t>(to),
-                         [](unsigned char byte) { return byte == 0; });
-    };
-    constexpr uint64_t kStep = 4096;
-    for (const uint64_t end = offset + len; offset < end;) {
-      uint64_t stop = std::min(end, offset + kStep);
-      const bool zero = is_zero(offset, stop);
-      while (stop < end && is_zero(stop, std::min(end, stop + kStep)) == zero)
-        stop = std::min(end, stop + kStep);
-      const hyper_extent extent{offset, stop - offset, zero ? HYPER_EXTENT_ZERO : 0u, 0};
-      if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
-      offset = stop;
-    }
+    return static_cast<State*>(ctx)->list_extents(op, offset, len, emit, arg);
+  };
+  table.finish = [](void* ctx, hyper_op*, uint32_t, hyper_emit, void*) noexcept -> hyper_st {
+    static_cast<State*>(ctx)->run.fail("it calls finish() of a source that it does not own");
     return HYPER_OK;
   };
   table.close = [](void* ctx, hyper_op*) noexcept { static_cast<State*>(ctx)->closed = true; };
@@ -218,6 +241,7 @@ struct TestSink::State {
   std::string path;
   std::mutex mutex;
   Bytes bytes;
+  Bytes durable;  // as the last sync() left them
   std::set<uint64_t> parts;
   std::atomic<int> inside{0}, closes{0};
   static constexpr uint64_t kPart = 1u << 20;
@@ -251,7 +275,7 @@ struct TestSink::State {
 };
 
 TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string path)
-    : state_(new State{run, std::move(setup), std::move(path), {}, {}, {}, {}, {}}),
+    : state_(new State{run, std::move(setup), std::move(path), {}, {}, {}, {}, {}, {}}),
       handle_(plugin) {
   const std::string& kind = state_->setup.kind;
   hyper_sink& table = *handle_.out();
@@ -278,7 +302,12 @@ TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string 
   table.path = [](void* ctx) noexcept -> const char* {
     return static_cast<State*>(ctx)->path.c_str();
   };
-  table.sync = [](void*, hyper_op*, uint32_t) noexcept -> hyper_st { return HYPER_OK; };
+  table.sync = [](void* ctx, hyper_op*, uint32_t) noexcept -> hyper_st {
+    State& self = *static_cast<State*>(ctx);
+    const std::lock_guard lock(self.mutex);
+    self.durable = self.bytes;
+    return HYPER_OK;
+  };
   table.commit = [](void* ctx, hyper_op* op, uint32_t, uint64_t, hyper_emit,
                     void*) noexcept -> hyper_st {
     static_cast<State*>(ctx)->run.fail("it commits a sink that it does not own");
@@ -290,6 +319,16 @@ TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string 
 
 TestSink::~TestSink() {
   if (state_->closes != 0) state_->run.fail("it closes a sink that it does not own");
+}
+
+Bytes TestSink::durable() {
+  const std::lock_guard lock(state_->mutex);
+  return state_->durable;
+}
+
+void TestSink::begin_with(Bytes bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->bytes = std::move(bytes);
 }
 
 void TestSink::write_to(const std::string& path, uint64_t length) {

@@ -22,7 +22,7 @@ using Bytes = std::vector<unsigned char>;
 Bytes disk_bytes(std::size_t size, unsigned seed = 1);
 /// A qcow2 (version 2) image of them. REQUIRES: a multiple of 512, at most 16 MiB.
 Bytes qcow2_of(const Bytes& guest);
-/// disk.raw and disk.qcow2 in `directory`, unless they are there.
+/// disk.raw, disk.qcow2 and large.raw (large_disk.hpp) in `directory`, unless they are there.
 void write_sample_disks(const std::string& directory);
 void write_file(const std::string& path, const Bytes& bytes);
 
@@ -32,6 +32,8 @@ struct SourceSetup {
   std::string format = "raw";
   uint64_t fails_at = UINT64_MAX;  ///< reading this byte fails with HYPER_IO
   uint64_t delay_us = 0;           ///< before each call
+  uint32_t block_min = 1;          ///< reads are multiples of it …
+  uint32_t block_max = 0;          ///< … and no longer than this; 0 = any
 };
 
 /// Bytes in memory as a plugin's reader sees them. What it does wrong with them is a finding.
@@ -65,6 +67,10 @@ class TestSink {
   TestSink(const TestSink&) = delete;
   TestSink& operator=(const TestSink&) = delete;
   const SinkHandle& handle() const { return handle_; }
+  /// What was written before the last sync(). Not for "path".
+  Bytes durable();
+  /// What an earlier sink left: for a converter that continues. Before the first write.
+  void begin_with(Bytes bytes);
   /// The first `length` bytes, as commit(length) would make them; into a file too.
   void write_to(const std::string& path, uint64_t length);
 

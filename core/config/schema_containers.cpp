@@ -169,7 +169,13 @@ void SchemaValidator::unknown_key(const ConfigValue& value, size_t index, const 
   std::vector<std::string> known;
   for (const auto& [key, property] : properties.items()) known.push_back(key);
   const std::string shown = member.key.size() <= 64 ? member.key : member.key.substr(0, 61) + "...";
-  add(member.key_mark, path, "unknown key '" + shown + "'", suggest(member.key, known));
+  std::string hint = suggest(member.key, known);
+  for (const auto& [key, property] : properties.items()) {
+    if (!part_of(property, "properties").contains(member.key)) continue;
+    hint = "it belongs to '" + key + "': " + key + ": {" + shown + ": …}";
+    break;
+  }
+  add(member.key_mark, path, "unknown key '" + shown + "'", std::move(hint));
 }
 
 const json* SchemaValidator::default_of(const json& property) const {

@@ -11,6 +11,7 @@
 #include <exception>
 #include <hyper/digest.hpp>
 #include <mutex>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -189,6 +190,28 @@ std::string content_digest(const SourceHandle& image, Operation& op, unsigned th
     }
   });
   return tree.text();
+}
+
+std::optional<uint64_t> sample_difference(const SourceHandle& a, const SourceHandle& b,
+                                          uint64_t end, uint64_t seed, Operation& op) {
+  constexpr uint64_t kPlaces = 64, kPlace = 64u << 10;
+  const uint64_t all = (end + kPlace - 1) / kPlace;
+  std::mt19937_64 random(seed);
+  std::vector<uint8_t> left(kPlace), right(kPlace);
+  for (uint64_t i = 0; i < std::min(kPlaces, all); ++i) {
+    op.cancel().check();
+    // One place of each of as many equal parts.
+    const uint64_t first = all * i / std::min(kPlaces, all);
+    const uint64_t behind = all * (i + 1) / std::min(kPlaces, all);
+    const uint64_t offset = (first + random() % (behind - first)) * kPlace;
+    const auto size = static_cast<std::size_t>(std::min(kPlace, end - offset));
+    a.read_at(op, offset, left.data(), size);
+    b.read_at(op, offset, right.data(), size);
+    const auto last = left.begin() + static_cast<std::ptrdiff_t>(size);
+    const auto at = std::mismatch(left.begin(), last, right.begin()).first;
+    if (at != last) return offset + static_cast<uint64_t>(at - left.begin());
+  }
+  return std::nullopt;
 }
 
 std::optional<Difference> compare_content(const SourceHandle& a, const SourceHandle& b,

@@ -31,4 +31,9 @@ std::optional<Difference> compare_content(const SourceHandle& a, const SourceHan
                                           Operation& op, unsigned threads,
                                           bool ignore_trailing_zeros, const OnBytes& on_bytes = {});
 
+/// A byte below `end` at which the two differ, of 64 places of 64 KiB spread over it by `seed`; all
+/// of it is read where that is no more. REQUIRES: neither is shorter than `end`.
+std::optional<uint64_t> sample_difference(const SourceHandle& a, const SourceHandle& b,
+                                          uint64_t end, uint64_t seed, Operation& op);
+
 }  // namespace hyperhost

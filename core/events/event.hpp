@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,10 +47,26 @@ namespace event {
 struct RunStarted {
   std::string run_id, plan_name, user;
   std::vector<std::shared_ptr<const TaskInfo>> tasks;
+  std::string host{};  ///< the machine that it runs on
 };
 struct RunFinished {
   std::string run_id;
   uint64_t succeeded = 0, failed = 0, cancelled = 0, skipped = 0;
+  std::string plan_name{}, user{};
+  std::chrono::nanoseconds duration{0};
+};
+/// How large a VM is, as soon as that is known: often before the task starts.
+struct TaskMeasured {
+  uint64_t guest_bytes = 0;  ///< sum of the disks' capacities
+  uint64_t move_bytes = 0;   ///< what its source holds of them, where known; else the capacities
+  std::vector<std::string> disk_ids;  ///< in the order of the description
+};
+/// A task that could not begin yet, or not try again, waits: published when the reason changes.
+struct TaskWaiting {
+  std::string reason;                          ///< "dependency", "window", "retry", "limit"
+  std::string text;                            ///< for people: "for 'db', which it depends on"
+  std::optional<WallClock::time_point> until;  ///< where the clock decides
+  bool operator==(const TaskWaiting&) const = default;
 };
 struct TaskStarted {
   uint32_t disks = 0;
@@ -72,6 +89,7 @@ struct DiskStarted {
   Stage stage;
   std::string disk_id;
   uint64_t bytes_total = 0;
+  uint64_t bytes_adopted = 0;  ///< of them an earlier run moved so many
 };
 /// Cumulative. For kConvert and kVerify guest bytes; for kExport bytes read from the source;
 /// for kUpload acknowledged bytes. Published at most every 100 ms a disk.
@@ -105,13 +123,15 @@ struct TaskFinished {
   uint64_t bytes_exported = 0, bytes_converted = 0, bytes_uploaded = 0;
   std::string manifest_path;
   std::vector<std::string> files;
+  bool already_done = false;  ///< by an earlier run: this one moved nothing
 };
 }  // namespace event
 
 using EventBody =
-    std::variant<event::RunStarted, event::TaskStarted, event::StageStarted, event::StageFinished,
-                 event::DiskStarted, event::DiskProgress, event::DiskFinished, event::Notice,
-                 event::Retry, event::TaskFinished, event::RunFinished>;
+    std::variant<event::RunStarted, event::TaskMeasured, event::TaskWaiting, event::TaskStarted,
+                 event::StageStarted, event::StageFinished, event::DiskStarted, event::DiskProgress,
+                 event::DiskFinished, event::Notice, event::Retry, event::TaskFinished,
+                 event::RunFinished>;
 
 /// One callable out of a lambda an event, for std::visit of an EventBody.
 template <class... Fs>

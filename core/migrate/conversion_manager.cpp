@@ -83,11 +83,12 @@ void ConversionManager::attempt(DiskTransfer& disk, ProviderVmHandle* vm) {
   Operation op = run_.operation(run_.route.vm.name + "/" + route.disk.id);
   op.on_notice([&](const Diagnostic& diagnostic) { run_.notice(diagnostic, "convert"); });
   try {
-    const std::shared_ptr<SourceHandle> delivered =
-        route.disk.blank ? open_blank_source(route.disk.capacity_bytes)
-                         : throttled(vm->open_disk(op, route.disk.id, route.open_flags),
-                                     run_.session.bandwidth(), route.in_place);
-    disk.run(delivered, run_.route.directory, op);
+    const auto open = [&]() -> std::shared_ptr<SourceHandle> {
+      if (route.disk.blank) return open_blank_source(route.disk.capacity_bytes);
+      return throttled(vm->open_disk(op, route.disk.id, route.open_flags), run_.session.bandwidth(),
+                       route.in_place);
+    };
+    disk.run(open, run_.route.directory, op);
     run_.stages.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {
     Diagnostic diagnostic = failure.diagnostic();

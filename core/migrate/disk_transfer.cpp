@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/migrate/disk_transfer.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "core/base/json_text.hpp"
 #include "core/disk/copy.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/plugin/filter/counted_source.hpp"
 #include "core/vm/result_json.hpp"
 
 namespace hyperhost {
@@ -56,7 +59,7 @@ void DiskTransfer::open_sink(Operation& op, const ResumeRecord* record, uint64_t
   if (!route_.direct_upload) return;
   const auto sent = std::make_shared<std::atomic<uint64_t>>(0);
   sink_->watch([sent, report = on_progress_](uint64_t bytes) {
-    report(Stage::kUpload, *sent += bytes, 0);  // how much there will be is not known yet
+    report(Stage::kUpload, *sent += bytes, 0, false);  // how much there will be is not known yet
   });
 }
 
@@ -76,14 +79,29 @@ void DiskTransfer::describe(const SourceHandle& delivered) {
   result_.notes = route_.notes;
 }
 
+/// A provider may open a disk in another way than it described: it falls back to what works.
+bool DiskTransfer::must_stage(const SourceHandle& delivered) const {
+  if (route_.staged || !route_.converted || route_.disk.blank) return route_.staged;
+  return (route_.need == "file" && !delivered.can(HYPER_SOURCE_FILE)) ||
+         (route_.need == "seek" && !delivered.can(HYPER_SOURCE_SEEK));
+}
+
+std::string DiskTransfer::provider_text() const {
+  return "provider '" + session_.provider_plugin(job_.provider) + "'";
+}
+
 std::shared_ptr<SourceHandle> DiskTransfer::staged(const std::shared_ptr<SourceHandle>& delivered,
                                                    const std::filesystem::path& directory,
                                                    Operation& op) {
-  if (!route_.staged) return delivered;
+  if (!must_stage(*delivered)) return delivered;
+  if (!route_.staged)
+    result_.notes.push_back("staged: " + provider_text() +
+                            " opened the disk without the access that it had described");
+  result_.staged = true;
   const auto begin = Instant::now();
   const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
   auto out = stage_source(*delivered, place.string(), route_.file_name, op, [&](uint64_t bytes) {
-    on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0));
+    on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0), false);
   });
   result_.stage_duration = Instant::now() - begin;
   return out;
@@ -117,17 +135,23 @@ std::shared_ptr<SourceHandle> DiskTransfer::decoded(std::shared_ptr<SourceHandle
   return image;
 }
 
-void DiskTransfer::run(const std::shared_ptr<SourceHandle>& delivered,
-                       const std::filesystem::path& directory, Operation& op) {
+void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& directory,
+                       Operation& op) {
+  // `delivered` stays open until the result is verified: finish() needs it.
+  std::shared_ptr<SourceHandle> delivered = open();
   describe(*delivered);
   token_ = nullptr;
-  // `delivered` stays open to the end: finish() needs it.
-  const std::shared_ptr<SourceHandle> source =
-      decoded(staged(delivered, directory, op), directory, op);
+  read_ = std::make_shared<std::atomic<uint64_t>>(0);
+  if (!route_.disk.blank) count_reads(*delivered, read_);
+  std::shared_ptr<SourceHandle> source = decoded(staged(delivered, directory, op), directory, op);
   try {
     pass(delivered, *source, op);
     if (route_.converted && job_.verify_export != Verify::kNone && sink_->can(HYPER_SINK_READBACK))
       verify(sink_->reopen(op, length_), source, op);
+    source.reset();
+    delivered.reset();
+    if (route_.converted && job_.verify_export == Verify::kSource)
+      verify_source(open, directory, op);
     record_written(op);
   } catch (const Error& failure) {
     leave(failure.code(), op);
@@ -147,7 +171,11 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   else
     copy(source, op);
   result_.convert_duration = Instant::now() - begin;
+  const uint64_t read = read_->load();
+  check_zeros(*delivered, source, op);
+  read_->store(read);  // a sample moves nothing
   finish_source(*delivered, op);
+  result_.proven = {"delivered"};
 }
 
 void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
@@ -156,23 +184,32 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   if (log_ != nullptr && sink_->can(HYPER_SINK_RESUME)) token_ = sink_->keep(op);
   const CopyResult copied =
       copy_source(source, *sink_, op, hardware_threads(), [&](uint64_t bytes) {
-        on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0));
+        on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0), false);
       });
   length_ = copied.bytes;
   result_.target_checksum = result_.source_checksum = copied.checksum;
   result_.virtual_size = route_.disk.capacity_bytes;
+  if (result_.source_format == "raw") check_length(copied.bytes);
+}
+
+void DiskTransfer::report_pass(uint64_t done, uint64_t total) {
+  const bool adopted = continued_.exchange(false);
+  on_progress_(Stage::kConvert, done, total, adopted);
+  const uint64_t export_total = route_.disk.bytes_to_read().value_or(0);
+  if (route_.staged || total == 0 || export_total == 0) return;
+  // What a pass reads moves with it. Where reads are not counted, by the same share.
+  const auto share = static_cast<uint64_t>(static_cast<double>(done) / static_cast<double>(total) *
+                                           static_cast<double>(export_total));
+  const uint64_t read = read_->load();
+  if (read == 0 || adopted)
+    on_progress_(Stage::kExport, share, export_total, adopted);
+  else
+    on_progress_(Stage::kExport, std::min(adopted_read_ + read, export_total), export_total, false);
+  if (adopted) adopted_read_ = share;
 }
 
 void DiskTransfer::convert(const SourceHandle& source, Operation& op) {
-  const uint64_t export_total = route_.disk.source_bytes.value_or(0);
-  op.on_progress([&](uint64_t done, uint64_t total) {
-    on_progress_(Stage::kConvert, done, total);
-    if (!route_.staged && total != 0 && export_total != 0)  // one pass: both move together
-      on_progress_(Stage::kExport,
-                   static_cast<uint64_t>(static_cast<double>(done) / static_cast<double>(total) *
-                                         static_cast<double>(export_total)),
-                   export_total);
-  });
+  op.on_progress([&](uint64_t done, uint64_t total) { report_pass(done, total); });
   const nlohmann::json answer = call_converter(source, op);
   op.on_progress({});
   const std::string& converter = job_.converter.plugin;
@@ -213,6 +250,7 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
   const std::string& id = route_.disk.id;
   nlohmann::json request = route_.request;
   request["source"]["format"] = source.format().empty() ? result_.source_format : source.format();
+  if (!source.can(HYPER_SOURCE_SEEK)) request["source"]["access"] = {"stream"};
   if (!decoded_by_.empty()) {
     request["source"] = {{"format", "raw"}, {"length", source.length()}, {"access", {"seek"}}};
     if (source.can(HYPER_SOURCE_FILE)) request["source"]["access"].push_back("file");
@@ -220,6 +258,8 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
   ConverterHandle& converter = session_.converter(job_.converter, op);
   const auto record = log_ == nullptr ? std::nullopt : log_->disk(id);
   const bool resumed = record && reopen_at_checkpoint(*record, op);
+  continued_ = resumed;
+  adopted_read_ = 0;
   if (!resumed) {
     if (log_ != nullptr) log_->forget(id);
     open_sink(op);
@@ -260,7 +300,9 @@ void DiskTransfer::finish_source(const SourceHandle& delivered, Operation& op) {
   if (const std::string checksum = text_of(finished, "checksum"); !checksum.empty())
     result_.source_checksum = checksum;
   result_.source_verified = text_of(finished, "verified");
-  on_progress_(Stage::kExport, result_.source_bytes, result_.source_bytes);
+  const uint64_t read = read_->load();
+  moved_bytes_ = read != 0 ? adopted_read_ + read : result_.source_bytes;
+  on_progress_(Stage::kExport, moved_bytes_, moved_bytes_, false);
 }
 
 void DiskTransfer::record_written(Operation& op) {

@@ -4,6 +4,7 @@
 // come and go. Owned by VmRun; one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,8 +16,10 @@
 
 namespace hyperhost {
 
-/// stage, done, total: see event::DiskProgress. Any thread.
-using OnStageProgress = std::function<void(Stage stage, uint64_t done, uint64_t total)>;
+/// stage, done, total: see event::DiskProgress. adopted: `done` was done by an earlier run. Any
+/// thread.
+using OnStageProgress =
+    std::function<void(Stage stage, uint64_t done, uint64_t total, bool adopted)>;
 
 /// What a run may replace at its targets: what the plan allows, and what is the run's own because
 /// an earlier run of the same job made it.
@@ -36,11 +39,12 @@ class DiskTransfer {
   /// Takes over a disk that an earlier attempt has written whole. False: there is none, or it
   /// cannot be used.
   bool adopt(Operation& op);
-  /// One pass: reads `delivered` (the disk as its provider opened it), writes the sink, verifies.
-  /// directory: where a staged copy goes unless the job says another place. On error everything
-  /// written is removed, except what the log recorded for a later resume.
-  void run(const std::shared_ptr<SourceHandle>& delivered, const std::filesystem::path& directory,
-           Operation& op);
+  /// Opens the disk as its provider delivers it.
+  using OpenSource = std::function<std::shared_ptr<SourceHandle>()>;
+  /// One pass: reads what `open` opens, writes the sink, verifies. directory: where a staged copy
+  /// goes unless the job says another place. On error everything written is removed, except what
+  /// the log recorded for a later resume.
+  void run(const OpenSource& open, const std::filesystem::path& directory, Operation& op);
   /// Gives the object its name, unless it has it; the result has its path and size afterwards.
   void commit(const std::filesystem::path& directory, Operation& op);
   /// After the commit, for a store whose sinks cannot be read back before it: reads the object and
@@ -52,6 +56,8 @@ class DiskTransfer {
   bool written() const { return written_; }
   const DiskRoute& route() const { return route_; }
   const DiskResult& result() const { return result_; }
+  /// What came from the source in this run, as far as it was counted; else what the source says.
+  uint64_t moved_bytes() const { return moved_bytes_; }
   uint64_t length() const { return length_; }  ///< of the finished object
   StorageHandle& store(Operation& op);
   /// It was there before this run, the same: not this run's to remove.
@@ -60,6 +66,7 @@ class DiskTransfer {
  private:
   struct Token;
   void describe(const SourceHandle& delivered);
+  bool must_stage(const SourceHandle& delivered) const;
   std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op);
   /// The source as the converter gets it: a format that it does not read becomes a raw disk.
@@ -73,10 +80,18 @@ class DiskTransfer {
   /// True: the sink continues where the record's checkpoint was taken.
   bool reopen_at_checkpoint(const ResumeRecord& record, Operation& op);
   nlohmann::json call_converter(const SourceHandle& source, Operation& op);
+  std::string provider_text() const;
+  /// Of a conversion: its guest bytes, and what came from the source meanwhile.
+  void report_pass(uint64_t done, uint64_t total);
   void check_size() const;
+  void check_length(uint64_t bytes) const;
+  void check_zeros(const SourceHandle& delivered, const SourceHandle& source, Operation& op);
   void finish_source(const SourceHandle& delivered, Operation& op);
   void verify(const std::shared_ptr<SourceHandle>& written,
               const std::shared_ptr<SourceHandle>& source, Operation& op);
+  void check_resumed(const SourceHandle& source, const SourceHandle& target, Operation& op);
+  void add_proof(const std::string& level);
+  void verify_source(const OpenSource& open, const std::filesystem::path& directory, Operation& op);
   void record_written(Operation& op);
   void leave(Code why, Operation& op);
 
@@ -91,6 +106,12 @@ class DiskTransfer {
   nlohmann::json token_;    ///< of sink_, where it is kept; null otherwise
   std::string decoded_by_;  ///< the reader that made the source a raw disk; "" = none did
   uint64_t length_ = 0;
+  /// Of the delivered source; stays 0 where its reader opens the file by itself.
+  std::shared_ptr<std::atomic<uint64_t>> read_;
+  std::atomic<bool> continued_{false};  ///< the pass began at a checkpoint, not reported yet
+  /// What an earlier run had read of it, by the checkpoint's share.
+  std::atomic<uint64_t> adopted_read_{0};
+  uint64_t moved_bytes_ = 0;
   bool written_ = false, named_ = false, found_there_ = false;
 };
 

@@ -7,7 +7,7 @@
 namespace hyperhost {
 namespace {
 
-std::string bytes_text(uint64_t bytes) {
+std::string exact_text(uint64_t bytes) {
   constexpr uint64_t kMib = 1u << 20;
   return bytes % kMib == 0 ? std::to_string(bytes / kMib) + " MiB"
                            : std::to_string(bytes) + " bytes";
@@ -76,7 +76,7 @@ std::vector<Diagnostic> share_memory(const Plan& plan, const PluginRegistry& reg
     if (bytes > left)
       return {about_limit(plan, Severity::kError,
                           "the converters' own options take more memory than the " +
-                              bytes_text(limit) + " of memory_limit",
+                              exact_text(limit) + " of memory_limit",
                           "raise it, or leave their memory open: then they share the limit")};
     left -= bytes;
   }
@@ -91,9 +91,9 @@ std::vector<Diagnostic> share_memory(const Plan& plan, const PluginRegistry& reg
         " for each of " + std::to_string(open.size()) + " configurations of converters";
     return {
         about_limit(plan, Severity::kError,
-                    "memory_limit leaves " + bytes_text(share) + (open.size() == 1 ? "" : several) +
-                        ", and '" + plugin + "' needs at least " + bytes_text(option.least),
-                    "set it to at least " + bytes_text(limit - left + option.least * open.size()) +
+                    "memory_limit leaves " + exact_text(share) + (open.size() == 1 ? "" : several) +
+                        ", and '" + plugin + "' needs at least " + exact_text(option.least),
+                    "set it to at least " + exact_text(limit - left + option.least * open.size()) +
                         (open.size() == 1 ? ""
                                           : ", or give the migrations the same converter and "
                                             "options: then they share"))};

@@ -10,6 +10,7 @@
 #include "core/migrate/resume_log.hpp"
 #include "core/migrate/vm_run.hpp"
 #include "core/migrate/vm_stage.hpp"
+#include "core/plugin/answer_limit.hpp"
 
 namespace hyperhost {
 namespace {
@@ -122,6 +123,7 @@ nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, 
   route.digest_in_pass = plan.value("digest", false);
   const std::string need = plan.value("source", "file");
   route.needs_file = need == "file";
+  route.need = route.decoder.empty() ? need : "seek";
   choose_source(route, need, config.converter.plugin);
   return plan;
 }
@@ -264,20 +266,27 @@ void check_finished(VmCheck& check) {
   check.settled = check.settled || route.finished;
 }
 
+std::string provider_name(const MigrationConfig& job) {
+  return "provider '" + job.provider + "'";
+}
+
 /// The provider's own findings, of the disks that are migrated.
 void ask_provider(VmCheck& check, ProviderHandle& provider) {
   VmRoute& route = check.route;
-  const std::size_t before = check.op.diagnostics().size();
+  std::vector<Diagnostic> reported;
   try {
-    provider.preflight(check.op, vm_request(check.job, route.vm.ref, check.job.task_id));
+    within(check.session.services().answer_timeout, provider_name(check.job), check.op,
+           [&](Operation& op) {
+             const std::shared_ptr<void> kept(nullptr, [&](void*) { reported = op.diagnostics(); });
+             provider.preflight(op, vm_request(check.job, route.vm.ref, check.job.task_id));
+           });
   } catch (const Error& failure) {
-    if (check.op.diagnostics().size() == before) route.findings.push_back(failure.diagnostic());
+    if (std::none_of(reported.begin(), reported.end(), [&](const Diagnostic& one) {
+          return one.summary == failure.diagnostic().summary;
+        }))
+      route.findings.push_back(failure.diagnostic());
   }
-  const auto reported = check.op.diagnostics();
-  route.findings.insert(
-      route.findings.end(),
-      reported.begin() + static_cast<std::ptrdiff_t>(std::min(before, reported.size())),
-      reported.end());
+  route.findings.insert(route.findings.end(), reported.begin(), reported.end());
   const std::string disks = "vm/" + route.vm.name + "/disk/";
   std::erase_if(route.findings, [&](const Diagnostic& one) {
     return one.path.starts_with(disks) && !check.job.disks.selects(one.path.substr(disks.size()));
@@ -288,8 +297,8 @@ void ask_provider(VmCheck& check, ProviderHandle& provider) {
 
 void plan_disks(VmCheck& check) {
   const MigrationConfig& job = check.job;
-  if (job.enable_conversion && job.verify_export == Verify::kIndependent)
-    works(check, "verify: independent", [&] {
+  if (job.enable_conversion && job.verify_export >= Verify::kIndependent)
+    works(check, std::string("verify: ") + verify_name(job.verify_export), [&] {
       check.session.images().require_independent(job.converter.plugin, job.target_format, check.op);
     });
   // A converter that cannot start at all is one finding, not one for each disk.
@@ -302,12 +311,17 @@ void plan_disks(VmCheck& check) {
 
 VmRoute plan_route(Session& session, const MigrationConfig& job, Operation& op) {
   VmRoute route;
-  ProviderHandle& provider = session.provider(job.provider, op);
-  route.vm = parse_vm_description(provider.describe_vm(op, job.vm_name), provider.plugin().id());
+  ProviderHandle* provider = nullptr;
+  within(session.services().answer_timeout, provider_name(job), op, [&](Operation& limited) {
+    provider = &session.provider(job.provider, limited);
+    route.vm = parse_vm_description(
+        provider->describe_vm(limited, job.vm_ref.empty() ? job.vm_name : job.vm_ref),
+        provider->plugin().id());
+  });
   route.stem = safe_file_name(job.output_name.empty() ? route.vm.name : job.output_name);
   route.directory = job.output_file.empty() ? job.output_dir / route.stem : job.output_dir;
   VmCheck check{session, job, op, route};
-  ask_provider(check, provider);
+  ask_provider(check, *provider);
   select_disks(check);
   ask_places(check);
   for (const auto& stage : stages_of(session.stages(), job)) {

@@ -28,6 +28,7 @@ struct SessionServices {
   std::shared_ptr<ResumeStore> resume_store;  ///< null = its VMs cannot be resumed
   std::shared_ptr<const HostClock> clock = HostClock::of_the_machine();
   std::shared_ptr<const VmStageTable> stages{};  ///< null = vm_stage_table()
+  std::chrono::nanoseconds answer_timeout{0};    ///< of a provider's short calls; 0 = none
 };
 
 class Session {

@@ -45,6 +45,15 @@ void StageLog::progress(Stage stage, const std::string& disk_id, uint64_t done, 
   events_.publish(task_, event::DiskProgress{stage, disk_id, disk.done, disk.total});
 }
 
+void StageLog::adopted(Stage stage, const std::string& disk_id, uint64_t done, uint64_t total) {
+  const std::lock_guard lock(mutex_);
+  begin_locked(stage);
+  Entry& at = entries_[stage];
+  at.last = Clock::now();
+  at.disks[disk_id] = {at.last, done, total, false};
+  events_.publish(task_, event::DiskStarted{stage, disk_id, total, done});
+}
+
 void StageLog::disk_finished(const std::string& disk_id, bool success) {
   const std::lock_guard lock(mutex_);
   for (auto& [stage, at] : entries_) {

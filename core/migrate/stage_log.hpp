@@ -24,6 +24,8 @@ class StageLog {
   void begin(Stage stage);
   /// Progress of one disk; begins the stage and the disk's part in it.
   void progress(Stage stage, const std::string& disk_id, uint64_t done, uint64_t total);
+  /// The disk's part in the stage begins, and an earlier run has done so much of it.
+  void adopted(Stage stage, const std::string& disk_id, uint64_t done, uint64_t total);
   /// The disk's part in every stage it began is over.
   void disk_finished(const std::string& disk_id, bool success);
   /// Ends a stage that began; `bytes` it moved.

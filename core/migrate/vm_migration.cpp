@@ -5,6 +5,7 @@
 
 #include "core/migrate/plan_route.hpp"
 #include "core/migrate/vm_stage.hpp"
+#include "core/state/host_entries.hpp"
 
 namespace hyperhost {
 void VmMigration::run() {
@@ -14,6 +15,7 @@ void VmMigration::run() {
   for (const DiskRoute& disk : run_.route.disks) run_.result.total_size += disk.disk.capacity_bytes;
   on_planned_(run_.route);
   report_findings();
+  const auto lock = lock_target();  // also where the VM is done: a kill may have left its lock
   if (run_.route.finished) return restore_finished();
   try {
     go();
@@ -30,6 +32,19 @@ void VmMigration::run() {
     run_.remove_orphans(true);
   } catch (const Error& failure) {  // the journal cannot be read: cleanup does it
     run_.warn(failure, "export");
+  }
+}
+
+/// Two plans may write one VM into one directory: the second one must not convert all of it first.
+std::unique_ptr<OutputLock> VmMigration::lock_target() {
+  if (!run_.job.output_file.empty()) return nullptr;  // `hyperhost convert` locks its file
+  std::error_code ignored;  // a missing tree was misspelt, and preflight has said so
+  std::filesystem::create_directory(run_.job.output_dir, ignored);
+  try {
+    return OutputLock::of_vm(run_.session.services().journal, run_.job.output_dir, run_.route.stem);
+  } catch (const Error& failure) {
+    if (failure.code() == Code::kBusy) throw;
+    return nullptr;  // nothing is written there, or the transfer will report it
   }
 }
 

@@ -9,6 +9,8 @@
 
 namespace hyperhost {
 
+class OutputLock;
+
 class VmMigration {
  public:
   /// on_planned: called once the VM is known and before anything of it is touched; may throw.
@@ -27,6 +29,7 @@ class VmMigration {
   /// Throws the findings that keep it from starting; the others become notices.
   void report_findings();
   void restore_finished();
+  std::unique_ptr<OutputLock> lock_target();
   void go();
   void undo(bool keep);
 

@@ -92,8 +92,11 @@ void VmRun::warn(const Error& failure, const char* stage) {
 }
 
 OnStageProgress VmRun::on_progress(const std::string& disk_id) {
-  return [this, disk_id](Stage stage, uint64_t done, uint64_t total) {
-    stages.progress(stage, disk_id, done, total);
+  return [this, disk_id](Stage stage, uint64_t done, uint64_t total, bool adopted) {
+    if (adopted)
+      stages.adopted(stage, disk_id, done, total);
+    else
+      stages.progress(stage, disk_id, done, total);
   };
 }
 

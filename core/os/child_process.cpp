@@ -10,14 +10,17 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include "core/base/diagnostic.hpp"
+#include "core/base/redactor.hpp"
 
 namespace hyperhost {
 namespace {
@@ -93,16 +96,33 @@ struct Pipe {
   }
 };
 
+constexpr unsigned kListenFd = 3;  // the first of systemd's protocol
+
+/// As text, ended by a NUL, into at most 11 bytes.
+void write_number(char* to, int number) {
+  char digits[10];
+  int count = 0;
+  do digits[count++] = static_cast<char>('0' + number % 10);
+  while ((number /= 10) != 0);
+  while (count > 0) *to++ = digits[--count];
+  *to = '\0';
+}
+
 /// Between fork and exec: async-signal-safe calls only.
 [[noreturn]] void run_child(const char* program, char* const* argv, char* const* envp, int in_fd,
-                            int out_fd, int err_fd, int parent) {
+                            int out_fd, int err_fd, int parent, int listen_fd, char* listen_pid) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above
   ::setpgid(0, 0);                          // a ^C on the terminal is the host's to handle
   ::dup2(in_fd, 0);
   ::dup2(out_fd, 1);
   ::dup2(err_fd, 2);
-  ::syscall(SYS_close_range, 3U, ~0U, 0U);
+  if (listen_fd >= 0) {
+    write_number(listen_pid, ::getpid());
+    ::dup2(listen_fd, kListenFd);  // clears close-on-exec, unless it is that one already
+    ::fcntl(kListenFd, F_SETFD, 0);
+  }
+  ::syscall(SYS_close_range, listen_fd >= 0 ? kListenFd + 1U : kListenFd, ~0U, 0U);
   for (int signal = 1; signal < 32; ++signal) ::signal(signal, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
@@ -113,17 +133,45 @@ struct Pipe {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd) {
+std::vector<std::string> child_environment(const std::vector<std::string>& more) {
+  // LD_… as the host found its libraries; …SAN_OPTIONS steer a sanitizer's build.
+  static const std::vector<std::string> base = {
+      "PATH",          "HOME",         "TMPDIR",      "LANG",        "LANGUAGE", "LC_*",
+      "XDG_*",         "TZ",           "LD_*",        "HYPERHOST_*", "TERM",     "ASAN_OPTIONS",
+      "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS"};
+  const auto listed = [](const std::vector<std::string>& names, std::string_view name) {
+    return std::any_of(names.begin(), names.end(), [&](std::string_view one) {
+      return one.ends_with('*') ? name.starts_with(one.substr(0, one.size() - 1)) : name == one;
+    });
+  };
+  std::vector<std::string> out{"LC_ALL=C"};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    if (name == "LC_ALL" || (!listed(base, name) && !listed(more, name))) continue;
+    const bool asked = std::find(more.begin(), more.end(), name) != more.end();
+    const std::string value(text.substr(std::min(text.size(), name.size() + 1)));
+    if (!asked && Redactor::global().redact(value) == "[redacted]") continue;
+    out.emplace_back(text);
+  }
+  return out;
+}
+
+ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd,
+                           const std::vector<std::string>& more, int listen_fd) {
   if (argv.empty()) throw Error(Code::kFail, "no program to run");
   const std::string program = find_program(argv[0]);
   std::vector<char*> args;
   for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
   args.push_back(nullptr);
+  std::vector<std::string> variables = child_environment(more);
   std::vector<char*> environment;
-  char locale[] = "LC_ALL=C";
-  for (char** entry = environ; *entry != nullptr; ++entry)
-    if (std::strncmp(*entry, "LC_ALL=", 7) != 0) environment.push_back(*entry);
-  environment.push_back(locale);
+  for (std::string& variable : variables) environment.push_back(variable.data());
+  char listen_fds[] = "LISTEN_FDS=1", listen_pid[] = "LISTEN_PID=0000000000";
+  if (listen_fd >= 0) {
+    environment.push_back(listen_fds);
+    environment.push_back(listen_pid);
+  }
   environment.push_back(nullptr);
 
   Pipe out, err;
@@ -135,7 +183,7 @@ ChildProcess::ChildProcess(const std::vector<std::string>& argv, int stdin_fd) {
     const int pid = ::fork();
     if (pid == 0)
       run_child(program.c_str(), args.data(), environment.data(), in_fd, out.write.get(),
-                err.write.get(), parent);
+                err.write.get(), parent, listen_fd, std::strchr(listen_pid, '0'));
     return pid < 0 ? -errno : pid;
   });
   if (pid_ < 0) throw errno_error(-pid_, "start " + program);

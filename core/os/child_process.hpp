@@ -12,11 +12,20 @@
 
 namespace hyperhost {
 
+/// "NAME=value" of the host's variables that a child gets: where programs, libraries and files are
+/// found, language and time zone, hyperhost's own (HYPERHOST_*), and those that `more` names
+/// ("NAME" or "PREFIX_*"; "*" is all). LC_ALL is C. A variable whose value is a known secret stays
+/// out unless `more` names it in full.
+std::vector<std::string> child_environment(const std::vector<std::string>& more);
+
 class ChildProcess {
  public:
-  /// argv[0] is searched in PATH. Environment: the host's, with LC_ALL=C. stdin_fd becomes its
-  /// standard input; -1 = /dev/null. Throws Error(kNotFound) if there is no such program.
-  explicit ChildProcess(const std::vector<std::string>& argv, int stdin_fd = -1);
+  /// argv[0] is searched in PATH. Environment: child_environment(more). stdin_fd becomes its
+  /// standard input; -1 = /dev/null. listen_fd, a listening socket, becomes its descriptor 3 by
+  /// systemd's protocol (LISTEN_FDS); -1 = none. Throws Error(kNotFound) if there is no such
+  /// program.
+  explicit ChildProcess(const std::vector<std::string>& argv, int stdin_fd = -1,
+                        const std::vector<std::string>& more = {}, int listen_fd = -1);
   /// Kills it if it still runs.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;

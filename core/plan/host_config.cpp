@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +12,7 @@
 
 #include "core/config/read_yaml.hpp"
 #include "core/config/schema.hpp"
+#include "core/os/file_trust.hpp"
 #include "core/plan/destination_url.hpp"
 
 namespace hyperhost {
@@ -23,8 +25,8 @@ std::string read_text(const std::string& path) {
   if (::stat(path.c_str(), &status) != 0) throw errno_error(errno, "read " + path);
   if (!S_ISREG(status.st_mode)) throw Error(Code::kConfig, path + " is no file");
   // Its plugin directories hold code that runs with our rights.
-  if ((status.st_mode & S_IWOTH) != 0)
-    throw Error(Code::kConfig, path + " is writable by everybody", "", "chmod o-w " + path);
+  if (const std::string reason = strangers(status, path); !reason.empty())
+    throw Error(Code::kConfig, "the host's configuration is not read", reason);
   if (status.st_size > static_cast<off_t>(kMaxYamlBytes))
     throw Error(Code::kConfig, path + " is too large");
   std::ifstream in(path, std::ios::binary);
@@ -61,6 +63,44 @@ void add_storage(ConfigValue* upload, const ConfigValue& storages) {
   if (storage != nullptr) upload->set("storage", *storage);
 }
 
+ConfigValue read_document(const std::string& path) {
+  std::vector<Diagnostic> problems;
+  std::optional<ConfigValue> document = read_yaml(read_text(path), path, problems);
+  throw_problems(path, problems);
+  if (!document) throw Error(Code::kConfig, path + " is empty", "", "write `version: 1`");
+  return std::move(*document);
+}
+
+/// Mappings are merged, lists joined; of two other values the later one holds.
+void merge(ConfigValue& into, const ConfigValue& later) {
+  if (into.members() != nullptr && later.members() != nullptr) {
+    for (const auto& [key, mark, value] : *later.members()) {
+      if (ConfigValue* known = into.find(key))
+        merge(*known, value);
+      else
+        into.set(key, value, mark);
+    }
+  } else if (into.sequence() != nullptr && later.sequence() != nullptr) {
+    into.sequence()->insert(into.sequence()->end(), later.sequence()->begin(),
+                            later.sequence()->end());
+  } else {
+    into = later;
+  }
+}
+
+/// "/etc/hyperhost/hyperhost.yaml" → the *.yaml of /etc/hyperhost/hyperhost.d, by name: what
+/// packages of plugins add.
+std::vector<std::string> drop_ins(const std::filesystem::path& path) {
+  std::vector<std::string> out;
+  std::error_code error;
+  const auto directory = std::filesystem::path(path).replace_extension(".d");
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end;
+       it.increment(error))
+    if (it->path().extension() == ".yaml") out.push_back(it->path().string());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 }  // namespace
 
 HostConfig load_host_config() {
@@ -69,12 +109,14 @@ HostConfig load_host_config() {
   if (named != nullptr && *named == '\0') return config;  // explicitly none
   const std::string path = named != nullptr ? named : kDefaultPath;
   std::error_code error;
-  if (named == nullptr && !std::filesystem::exists(path, error)) return config;
+  std::vector<std::string> files = drop_ins(path);
+  if (named != nullptr || std::filesystem::exists(path, error)) files.insert(files.begin(), path);
+  if (files.empty()) return config;
 
+  ConfigValue merged = read_document(files.front());
+  for (std::size_t i = 1; i < files.size(); ++i) merge(merged, read_document(files[i]));
+  ConfigValue* const document = &merged;
   std::vector<Diagnostic> problems;
-  std::optional<ConfigValue> document = read_yaml(read_text(path), path, problems);
-  throw_problems(path, problems);
-  if (!document) throw Error(Code::kConfig, path + " is empty", "", "write `version: 1`");
   const std::filesystem::path base = std::filesystem::absolute(path).parent_path();
   validate(*document, nlohmann::json::parse(host_schema_text()), "", {false, base}, problems);
   throw_problems(path, problems);
@@ -84,8 +126,13 @@ HostConfig load_host_config() {
     for (const ConfigValue& dir : *dirs->sequence()) config.plugin_dirs.emplace_back(*dir.string());
   if (const ConfigValue* isolation = document->find("isolation")) {
     config.isolation = *isolation->find("default")->string();
-    for (const auto& member : *isolation->find("plugins")->members())
-      config.isolation_of[member.key] = *member.value.string();
+    if (const ConfigValue* memory = isolation->find("memory"))
+      config.worker_memory = static_cast<uint64_t>(*memory->integer());
+    for (const auto& [id, mark, value] : *isolation->find("plugins")->members()) {
+      config.isolation_of[id] = value.string() != nullptr ? *value.string() : "process";
+      if (const ConfigValue* memory = value.find("memory"))
+        config.worker_memory_of[id] = static_cast<uint64_t>(*memory->integer());
+    }
   }
   for (const char* key : {"converter", "storage"})
     if (const ConfigValue* value = document->find(key)) config.defaults.set(key, *value);

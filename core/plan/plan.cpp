@@ -64,6 +64,17 @@ PlanResult finish(std::shared_ptr<const Plan> plan, std::vector<Diagnostic> prob
                 : PlanResult{std::move(plan), std::move(problems), nullptr};
 }
 
+/// As if the plan took all VMs of its first provider.
+void ask_for_all(ConfigValue& document) {
+  const ConfigValue* providers = document.find("providers");
+  if (providers == nullptr || providers->members() == nullptr || providers->members()->empty())
+    return;  // the schema says what is missing
+  const nlohmann::json all = {{"vm", "*"}, {"provider", providers->members()->front().key}};
+  document.set("migrations", ConfigValue::from_json(nlohmann::json::array({all}), {}));
+  if (document.find("output_dir") == nullptr)
+    document.set("output_dir", ConfigValue(std::string(".")));
+}
+
 }  // namespace
 
 const char* compression_name(Compression compression) {
@@ -88,6 +99,8 @@ const char* verify_name(Verify verify) {
       return "target";
     case Verify::kIndependent:
       return "independent";
+    case Verify::kSource:
+      return "source";
   }
   return "none";
 }
@@ -125,6 +138,7 @@ PlanResult parse_plan(std::string_view text, const std::string& source,
     for (const std::string& argument : options.overrides)
       apply_override(*document, argument, problems);
     apply_host_defaults(*document, options.host_defaults);
+    if (options.only_sources) ask_for_all(*document);
   }
   auto plan = std::make_shared<Plan>();
   plan->source = source;

@@ -23,7 +23,8 @@
 namespace hyperhost {
 
 enum class Compression { kNone, kZlib, kZstd, kKeep };
-enum class Verify { kNone, kTarget, kIndependent };
+/// Each level does what the ones before it do.
+enum class Verify { kNone, kTarget, kIndependent, kSource };
 enum class Durability { kNone, kFile };
 /// As the plan spells them: "zstd", "independent", "file".
 const char* compression_name(Compression compression);
@@ -38,6 +39,7 @@ struct PluginSpec {
   std::string pointer;         ///< of the options in the plan
   Mark mark;                   ///< where the plugin is named
   std::string isolation = {};  ///< "process", "none"; "" = the host's default
+  uint64_t worker_memory = 0;  ///< of its process, at most; 0 = the host's limit
 };
 
 struct ProviderSpec {
@@ -68,7 +70,9 @@ struct WebhookSpec {
   std::chrono::nanoseconds timeout{0};
   uint32_t max_retries = 0;
   std::optional<ConfigValue> secret;  ///< of the signature: a reference
-  std::string from, username;         ///< email
+  std::string from;                   ///< email
+  std::string username;               ///< email: of the login; slack, discord: the name shown
+  std::string slack_channel;          ///< instead of the hook's own
   std::vector<std::string> to;        ///< email
   std::optional<ConfigValue> password;
   std::string pointer;
@@ -109,9 +113,10 @@ struct MigrationSettings {
 
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
 struct MigrationSpec : MigrationSettings {
-  bool vm_is_pattern = false;    ///< vm_name has *, ? or [
-  ConfigValue provider_options;  ///< as written, of this VM only; a mapping, or null
-  PluginSpec converter;          ///< without a plugin where the plan names none: the preferred one
+  bool vm_is_pattern = false;        ///< vm_name has *, ? or [ that do not stand for themselves
+  std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
+  ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
+  PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;
@@ -130,6 +135,7 @@ struct BatchSpec {
   bool continue_on_error = true;
   uint32_t max_retries = 2;
   std::chrono::nanoseconds retry_delay{0}, max_retry_delay{0};
+  std::chrono::nanoseconds answer_timeout{0};  ///< of a provider that lists, describes; 0 = none
   uint64_t bandwidth_limit = 0;         ///< bytes a second of all uploads together; 0 = no limit
   uint64_t source_bandwidth_limit = 0;  ///< the same of what all providers' disks deliver
   uint64_t memory_limit = 0;            ///< bytes of all converters together; 0 = no limit
@@ -192,6 +198,7 @@ struct PlanOptions {
   std::vector<std::string> overrides;  ///< --set KEY=VALUE, in order
   std::filesystem::path base_dir;      ///< default: the file's directory, or the working directory
   std::vector<PlanFlag> flags{};       ///< applied before the overrides, in order
+  bool only_sources = false;  ///< `migrations` and `output_dir` are not looked at, nor missed
   /// What this host says where the plan says nothing: {"converter", "storage": {SCHEME: …}}, as
   /// host_config.hpp reads it.
   ConfigValue host_defaults = ConfigValue::mapping();

@@ -59,13 +59,21 @@ void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_
   }
 }
 
+/// process, none, or {memory: SIZE} of a process
+void read_isolation(const ConfigValue* value, PluginSpec& spec) {
+  read(value, spec.isolation);
+  if (value == nullptr || value->members() == nullptr) return;
+  spec.isolation = "process";
+  read(value->find("memory"), spec.worker_memory);
+}
+
 /// {plugin: NAME, OPTION: …}
 PluginSpec flat_plugin(const ConfigValue& value, const std::string& pointer) {
   PluginSpec spec;
   read(value.find("plugin"), spec.plugin);
   spec.options = value.members() != nullptr ? value : ConfigValue::mapping(value.mark());
   spec.options.erase("plugin");
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   spec.options.erase("isolation");
   spec.pointer = pointer;
   spec.mark = value.find("plugin") != nullptr ? value.find("plugin")->mark() : value.mark();
@@ -115,6 +123,20 @@ std::optional<UploadSpec> upload(const ConfigValue& document, const ConfigValue*
   return spec;
 }
 
+/// The name that a text without patterns means: [*], [?] and [[] stand for the character itself.
+std::optional<std::string> exact_name(const std::string& text) {
+  constexpr std::string_view kWild = "*?[";
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool quoted = text[i] == '[' && i + 2 < text.size() && text[i + 2] == ']' &&
+                        kWild.find(text[i + 1]) != std::string_view::npos;
+    if (!quoted && kWild.find(text[i]) != std::string_view::npos) return std::nullopt;
+    out += text[quoted ? i + 1 : i];
+    if (quoted) i += 2;
+  }
+  return out;
+}
+
 /// What becomes of the VM's disks.
 void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& spec) {
   const auto at = [&](const char* name) {
@@ -129,8 +151,8 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("compression"), compression_name,
        {Compression::kNone, Compression::kZlib, Compression::kZstd, Compression::kKeep},
        spec.convert_options.compression);
-  read(at("verify"), verify_name, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
-       spec.verify_export);
+  read(at("verify"), verify_name,
+       {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource}, spec.verify_export);
   read(at("durability"), durability_name, {Durability::kNone, Durability::kFile}, spec.durability);
   if (const Setting level = plan_rules::setting(document, index, "compression_level");
       level.integer() != nullptr) {
@@ -157,7 +179,11 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   if (const ConfigValue* options = own.find("provider_options")) spec.provider_options = *options;
   spec.plan_id = spec.provider + ":" + spec.vm_name;
   read(own.find("id"), spec.plan_id);
-  spec.vm_is_pattern = spec.vm_name.find_first_of("*?[") != std::string::npos;
+  if (const auto exact = exact_name(spec.vm_name))
+    spec.vm_name = *exact;
+  else
+    spec.vm_is_pattern = true;
+  read(own.find("exclude"), spec.exclude);
   if (const ConfigValue* chosen = own.find("converter")) {
     spec.converter = read_converter(*chosen, pointer_join(spec.pointer, "converter"));
   } else if (const ConfigValue* shared = document.find("converter")) {
@@ -238,6 +264,7 @@ WebhookSpec webhook(const ConfigValue& value, std::string pointer) {
   read(value.find("from"), spec.from);
   read(value.find("to"), spec.to);
   read(value.find("username"), spec.username);
+  read(value.find("slack_channel"), spec.slack_channel);
   read(value.find("password"), spec.password);
   return spec;
 }
@@ -280,7 +307,7 @@ PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) 
     return spec;
   }
   read(value.find("plugin"), spec.plugin);
-  read(value.find("isolation"), spec.isolation);
+  read_isolation(value.find("isolation"), spec);
   if (value.find("plugin") != nullptr) spec.mark = value.find("plugin")->mark();
   spec.pointer = pointer_join(pointer, "options");
   if (const ConfigValue* options = value.find("options");
@@ -314,6 +341,7 @@ void read_plan(const ConfigValue& document, Plan& plan) {
     read(batch->find("max_retries"), plan.batch.max_retries);
     read(batch->find("retry_delay"), plan.batch.retry_delay);
     read(batch->find("max_retry_delay"), plan.batch.max_retry_delay);
+    read(batch->find("answer_timeout"), plan.batch.answer_timeout);
     read(batch->find("bandwidth_limit"), plan.batch.bandwidth_limit);
     read(batch->find("source_bandwidth_limit"), plan.batch.source_bandwidth_limit);
     read(batch->find("memory_limit"), plan.batch.memory_limit);

@@ -32,6 +32,25 @@ void Findings::warning(const Mark& mark, std::string path, std::string summary, 
   add(Severity::kWarning, mark, std::move(path), std::move(summary), std::move(hint));
 }
 
+namespace {
+
+/// Of the formats that are known here. What another one can do, its converter says.
+bool compresses(const std::string& format, const std::string& kind) {
+  static const std::set<std::string> known{"qcow2", "raw", "vmdk", "vhd", "vhdx", "vdi"};
+  return kind == "none" || format == "qcow2" || (format == "vmdk" && kind == "zlib") ||
+         !known.contains(format);
+}
+
+/// A default that the migration's own format makes impossible gives way.
+bool gives_way(const ConfigValue& document, size_t index, const Setting& compression) {
+  if (compression.own || compression.string() == nullptr) return false;
+  const Setting format = setting(document, index, "target_format");
+  return format.own && format.string() != nullptr &&
+         !compresses(*format.string(), *compression.string());
+}
+
+}  // namespace
+
 Setting setting(const ConfigValue& document, size_t index, const std::string& name) {
   const ConfigValue& own = (*document.find("migrations")->sequence())[index];
   if (const ConfigValue* value = own.find(name)) {
@@ -44,7 +63,11 @@ Setting setting(const ConfigValue& document, size_t index, const std::string& na
   }
   const ConfigValue* defaults = document.find("defaults");
   const ConfigValue* value = defaults != nullptr ? defaults->find(name) : nullptr;
-  return {value, pointer_join("/defaults", name), false};
+  Setting found{value, pointer_join("/defaults", name), false};
+  if (name == "compression" && gives_way(document, index, found)) return {};
+  if (name == "compression_level" && setting(document, index, "compression").value == nullptr)
+    return {};
+  return found;
 }
 
 namespace {
@@ -59,13 +82,10 @@ void check_compression(const ConfigValue& document, size_t index, Findings& find
   const Setting compression = setting(document, index, "compression");
   const Setting level = setting(document, index, "compression_level");
   const Setting cluster = setting(document, index, "cluster_size");
-  if (format.string() == nullptr || compression.string() == nullptr) return;
-  const std::string &target = *format.string(), &kind = *compression.string();
-  // Of the formats that are known here. What another one can do, its converter says.
-  static const std::set<std::string> known{"qcow2", "raw", "vmdk", "vhd", "vhdx", "vdi"};
-  const bool fits = kind == "none" || target == "qcow2" || (target == "vmdk" && kind == "zlib") ||
-                    !known.contains(target);
-  if (!fits) {
+  if (format.string() == nullptr) return;
+  const std::string& target = *format.string();
+  const std::string kind = compression.string() != nullptr ? *compression.string() : "none";
+  if (!compresses(target, kind)) {
     const Setting& at = nearer(compression, format);
     findings.error(
         at.value->mark(), at.pointer,
@@ -111,6 +131,9 @@ void check_names(const Plan& plan, const MigrationSpec& spec, const ConfigValue&
         name->mark(), pointer_join(spec.pointer, "output_name"),
         "output_name cannot serve the several VMs that '" + spec.vm_name + "' may match");
   }
+  if (const ConfigValue* list = own.find("exclude"); list != nullptr && !spec.vm_is_pattern)
+    findings.error(list->mark(), pointer_join(spec.pointer, "exclude"),
+                   "exclude needs a pattern in vm: '" + spec.vm_name + "' is one VM");
   const ConfigValue* exclude =
       own.find("disks") != nullptr ? own.find("disks")->find("exclude") : nullptr;
   if (exclude != nullptr && !spec.disks.include.empty()) {

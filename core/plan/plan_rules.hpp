@@ -41,7 +41,8 @@ struct Setting {
 };
 
 /// `name` of the migration, else of the defaults. Two belong to another and are not inherited
-/// without it: compression_level to compression, cluster_size to target_format qcow2.
+/// without it: compression_level to compression, cluster_size to target_format qcow2. A default
+/// compression is not inherited by a migration whose own target_format cannot have it.
 Setting setting(const ConfigValue& document, size_t index, const std::string& name);
 
 /// All rules. `document` is completed by the schema but may still be wrong in places; rules skip

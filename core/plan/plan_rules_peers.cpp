@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules for those a plan talks to besides its sources: storage, listeners, webhooks.
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -71,7 +72,7 @@ void check_listener(const ConfigValue& section, const char* key,
 
 struct HookRule {
   const char* key;
-  WebhookType only;
+  std::vector<WebhookType> only;
 };
 
 void check_webhook(const ConfigValue& value, const WebhookSpec& hook, Findings& findings) {
@@ -81,12 +82,17 @@ void check_webhook(const ConfigValue& value, const WebhookSpec& hook, Findings& 
       *type->string() != webhook_type_name(hook.type))
     return;
   const std::string name = *type->string();
-  for (const HookRule rule :
-       {HookRule{"secret", WebhookType::kGeneric}, HookRule{"from", WebhookType::kEmail},
-        HookRule{"to", WebhookType::kEmail}, HookRule{"username", WebhookType::kEmail},
-        HookRule{"password", WebhookType::kEmail}}) {
-    if (const ConfigValue* found = value.find(rule.key);
-        found != nullptr && hook.type != rule.only) {
+  static const HookRule kRules[] = {
+      {"secret", {WebhookType::kGeneric}},
+      {"from", {WebhookType::kEmail}},
+      {"to", {WebhookType::kEmail}},
+      {"username", {WebhookType::kEmail, WebhookType::kSlack, WebhookType::kDiscord}},
+      {"password", {WebhookType::kEmail}},
+      {"slack_channel", {WebhookType::kSlack}}};
+  for (const HookRule& rule : kRules) {
+    const ConfigValue* found = value.find(rule.key);
+    if (found != nullptr &&
+        std::find(rule.only.begin(), rule.only.end(), hook.type) == rule.only.end()) {
       findings.error(
           found->mark(), at(rule.key),
           "'" + std::string(rule.key) + "' has no meaning for a webhook of type " + name);

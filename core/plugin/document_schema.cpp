@@ -36,7 +36,8 @@ bool deeper_than(const json& value, int limit) {
                                    [&](const json& one) { return deeper_than(one, limit - 1); });
 }
 
-/// What $ref leads to, in place of the reference. The schemas are ours: references are right.
+/// The schema that $ref points to, in place of the reference. The schemas are compiled in, so their
+/// references are valid.
 const json& followed(const json& root, const json& schema) {
   const json* at = &schema;
   while (at->is_object() && at->contains("$ref"))
@@ -44,7 +45,8 @@ const json& followed(const json& root, const json& schema) {
   return *at;
 }
 
-/// Whether the schema has a member at this place: by name, as an item, or as one of many.
+/// Whether the schema has a member at this pointer: by name, as an item, or through
+/// additionalProperties.
 bool knows(const json& root, json::json_pointer pointer) {
   std::vector<std::string> tokens;
   for (; !pointer.empty(); pointer.pop_back()) tokens.push_back(pointer.back());
@@ -105,7 +107,7 @@ std::vector<Diagnostic> document_problems(std::string_view name, const json& doc
   }
   const json& schema = document_schema(name);
   ConfigValue value;
-  if (document.is_object()) {  // without what nothing is said of: a state may have megabytes of it
+  if (document.is_object()) {  // members without a schema stay out: a state may have megabytes
     value = ConfigValue::mapping();
     for (const auto& [key, member] : document.items())
       if (schema["properties"].contains(key)) value.set(key, ConfigValue::from_json(member, {}));
@@ -113,7 +115,7 @@ std::vector<Diagnostic> document_problems(std::string_view name, const json& doc
     value = ConfigValue::from_json(document, {});
   }
   SchemaContext context;
-  context.references_for_text = false;  // {"env": …} is no text here
+  context.references_for_text = false;  // {"env": …} does not stand for a text here
   validate(value, schema, "", context, problems);
   return problems;
 }
@@ -127,7 +129,7 @@ std::string not_understood(std::string_view name, const json& document) {
     const auto& pointer = one.get_ref<const std::string&>();
     try {
       if (!knows(schema, json::json_pointer(pointer))) return pointer;
-    } catch (const json::exception&) {  // not a JSON Pointer: nothing that anybody could know
+    } catch (const json::exception&) {  // not a JSON Pointer: no schema has such a member
       return pointer;
     }
   }
@@ -151,7 +153,7 @@ void check_document(std::string_view name, const json& document, const std::stri
 
 json accepted_answer(std::string_view name, json answer, const std::string& what) {
   check_document(name, answer, what);
-  // What a plugin gets back later stays as it wrote it.
+  // The plugin gets these back later: they stay as it wrote them.
   if (name != "sink.token" && name != "converter.state") drop_nulls(answer);
   return answer;
 }

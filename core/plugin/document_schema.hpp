@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The documents that cross the plugin ABI and those that hyperhost writes for programs, each with
 // its JSON Schema from sdk/schema ("vm.description" is sdk/schema/vm.description.json, compiled
-// in). The host checks what plugins answer, `plugins check` what both sides say. Any thread.
+// in). The host checks the answers of plugins; `plugins check` checks both sides. Any thread.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -21,22 +21,23 @@ const std::vector<std::string>& document_names();
 /// REQUIRES: `name` is one of document_names(), here and below.
 const nlohmann::json& document_schema(std::string_view name);
 
-/// What is wrong with a document, each problem with its JSON Pointer; empty = nothing.
+/// The problems of a document, each with its JSON Pointer; empty = the document is valid.
 std::vector<Diagnostic> document_problems(std::string_view name, const nlohmann::json& document);
 
-/// The first pointer of the document's `must_understand` that its schema has no member for, else
-/// "".
+/// The first pointer of the document's `must_understand` for which its schema has no member; ""
+/// if there is none.
 std::string not_understood(std::string_view name, const nlohmann::json& document);
 
 /// Throws Error(kFail) that names `what` ("plugin 'acme': describe_vm()"), the pointer and the
-/// problem, or Error(kUnsupported) where the document demands more than this host understands.
+/// problem. Throws Error(kUnsupported) if the document demands a member that this host does not
+/// know.
 void check_document(std::string_view name, const nlohmann::json& document, const std::string& what);
 
-/// A plugin's answer, checked and without members that are null: they count as absent.
+/// A plugin's answer, checked. Members that are null count as absent and are removed.
 nlohmann::json accepted_answer(std::string_view name, nlohmann::json answer,
                                const std::string& what);
 
-/// Throws Error(kFail) where the host itself would send a wrong request.
+/// Throws Error(kFail) if a request of the host itself is invalid.
 void check_request(std::string_view name, const nlohmann::json& request);
 
 /// The embedded files: {name, text} each.

@@ -18,7 +18,7 @@ constexpr int kMostDepth = 128;
 
 struct TooDeep {};
 
-/// Null where there is no such value.
+/// The value at a pointer, or null if there is none.
 const Json* lookup(const hyper_doc* doc, const char* pointer) {
   if (doc == nullptr || pointer == nullptr) return nullptr;
   const Json::json_pointer at{std::string(pointer)};
@@ -54,13 +54,13 @@ void hand_out(hyper_val result, hyper_val* out) {
   std::memcpy(out, &result, result.size);
 }
 
-/// Throws where the text is no UTF-8: such a document could not be written down.
+/// Throws if the text is not UTF-8: such a document could not be written as JSON text.
 void require_utf8(const std::string& text) {
   static_cast<void>(Json(text).dump());
 }
 
-/// The cell at a pointer, made where it is missing; null where the pointer leads through a value
-/// that has no members.
+/// The cell at a pointer. Makes missing parts. Null if the pointer leads through a value that has
+/// no members.
 Json* cell(Json& root, const char* pointer) {
   require_utf8(pointer);
   Json::json_pointer at{std::string(pointer)};
@@ -87,7 +87,7 @@ Json* cell(Json& root, const char* pointer) {
   return found;
 }
 
-/// The value that a plugin describes; nothing where it describes none.
+/// The JSON value of a hyper_val; nothing if the hyper_val is invalid.
 std::optional<Json> json_of(const hyper_val& value) {
   switch (value.type) {
     case HYPER_VAL_NULL:
@@ -113,12 +113,12 @@ std::optional<Json> json_of(const hyper_val& value) {
   }
 }
 
-/// Nothing is reported: these calls belong to no operation.
+/// Turns exceptions into a status. It reports nothing, because these calls have no operation.
 template <class F>
 hyper_st guarded(F&& f) noexcept {
   try {
     return f();
-  } catch (...) {  // a pointer that is none, a text that is no UTF-8, no memory
+  } catch (...) {  // an invalid pointer, text that is not UTF-8, no memory
     return HYPER_FAIL;
   }
 }
@@ -196,7 +196,7 @@ hyper_st doc_copy(hyper_doc* doc, const char* pointer, const hyper_doc* from,
     if (doc == nullptr || pointer == nullptr) return HYPER_FAIL;
     const Json* value = lookup(from, from_pointer);
     if (value == nullptr) return HYPER_NOTFOUND;
-    Json copy = *value;  // the two may be one document
+    Json copy = *value;  // source and target may be the same document
     Json* const target = cell(doc->json, pointer);
     if (target == nullptr) return HYPER_FAIL;
     *target = std::move(copy);

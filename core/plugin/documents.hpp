@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ABI's documents as the host has them: hyper_doc is a JSON value. Whoever makes one owns it;
-// one that is read only may be read by any thread.
+// The ABI's documents in the host: hyper_doc is a JSON value. Its maker owns it. Any thread may
+// read a document while no thread writes to it.
 #pragma once
 
 #include <hyper/host.h>
@@ -15,8 +15,8 @@ struct hyper_doc {
 
 namespace hyperhost {
 
-/// JSON text that a plugin wrote. Nothing where it is no JSON, longer than 16 MiB, or nested so
-/// deeply (128) that code which walks it could run out of stack.
+/// Parses JSON text that a plugin wrote. Returns nothing if the text is not JSON, is longer than 16
+/// MiB, or is nested deeper than 128: code that walks a deeper document could run out of stack.
 std::optional<nlohmann::json> parse_document(std::string_view text);
 
 /// Fills in the doc_ functions of a host's table.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The image formats of all usable plugins together: which there are, what their files are called,
-// and which plugins read or write each. Made from a registry's manifests, loads nothing. Where two
-// plugins describe one format, the more preferred one's description holds. Any thread.
+// The image formats of all usable plugins: their names, the extensions of their files, and the
+// plugins that read or write each. Made from the manifests of a registry, without loading a plugin.
+// If two plugins describe one format, the description of the more preferred plugin holds. Any
+// thread.
 #pragma once
 
 #include <string>
@@ -23,15 +24,15 @@ class FormatCatalog {
   std::vector<std::string> names() const;
   /// Names of all formats that some plugin writes, sorted.
   std::vector<std::string> targets() const;
-  /// ".qcow2". Of a format that no plugin lists: its name; of "": that of a raw disk.
+  /// ".qcow2". For a format that no plugin lists: "." and its name. For "": that of a raw disk.
   std::string extension(const std::string& format) const;
-  /// The format of files that are called so (".VPC" → "vhd"); "" if none.
+  /// The format of files with that extension (".VPC" → "vhd"); "" if none.
   std::string of_extension(std::string extension) const;
-  /// Whether every file may be one: it has no signature, as raw.
+  /// Whether every file may have the format: it has no signature, as raw.
   bool is_plain(const std::string& format) const;
-  /// That no plugin writes it: names those that are written.
+  /// The error that no plugin writes the format. It names the formats that plugins write.
   Error unknown_target(const std::string& format) const;
-  /// Converters that write it, by preference. Those whose manifest does not say come last.
+  /// Converters that write it, by preference. Converters whose manifest lists no formats come last.
   std::vector<std::string> writers(const std::string& format) const;
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plugins' tables as C++ objects: calls that throw Error with what the plugin reported, JSON
-// that is parsed and bounded, and lifetimes by destructor. A handle belongs to one thread at a
-// time unless its plugin and table say otherwise.
+// The plugins' tables as C++ objects. Calls throw Error with the plugin's report, JSON is parsed
+// and bounded, and destructors end the objects. One thread at a time may use a handle, unless its
+// plugin and table allow more.
 #pragma once
 
 #include <hyper/source.hpp>
@@ -17,7 +17,7 @@
 
 namespace hyperhost {
 
-/// A source and what must outlive it. Closed by the destructor.
+/// A source and the objects that must outlive it. The destructor closes it.
 class SourceHandle {
  public:
   SourceHandle() { table_.size = sizeof table_; }
@@ -26,8 +26,9 @@ class SourceHandle {
   SourceHandle& operator=(const SourceHandle&) = delete;
 
   hyper_source* out() { return &table_; }
-  /// Passes an opener's status on; after a failure there is nothing to close, whatever it wrote.
-  /// What is opened is closed under the operation's name.
+  /// Call it with the status of the opener that filled out(); returns the status. After a failure
+  /// the handle ignores what the opener wrote and closes nothing. After a success the close will
+  /// run under the name of `op`.
   hyper_st opened(const hyper_op* op, hyper_st status);
   const hyper_source& table() const { return table_; }
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
@@ -35,20 +36,20 @@ class SourceHandle {
   std::string format() const { return hyper::SourceRef(&table_).format(); }
 
   void read_at(Operation& op, uint64_t offset, void* buffer, uint64_t length) const;
-  /// {"bytes", "checksum", "verified"} as far as the opener gives them.
+  /// {"bytes", "checksum", "verified"}, each only if the opener emits it.
   nlohmann::json finish(Operation& op) const;
-  /// Checks what an opener filled in: slots that its flags promise, sane limits.
+  /// Checks the table that an opener filled: the slots that its flags promise, valid limits.
   void validate(const std::string& what) const;
-  /// From now on each call holds the plugin's lock, where the plugin takes one call at a time.
+  /// If the plugin takes one call at a time, each call holds the plugin's lock from now on.
   /// reads_from: the source that this one reads, or null.
   void serialize(const Plugin& plugin, const SourceHandle* reads_from = nullptr);
-  /// Null where calls are not serialized.
+  /// Null if calls are not serialized.
   const std::shared_ptr<SerialGate>& gate() const { return gate_; }
 
-  std::shared_ptr<void> keep;  ///< what the source borrows (another source, a connection)
+  std::shared_ptr<void> keep;  ///< the objects that the source borrows (a source, a connection)
 
  private:
-  friend class SinkHandle;  // what it reopens has its gate
+  friend class SinkHandle;  // a source that a sink reopens has the sink's gate
   Opener opener_;
   hyper_source table_{};
   std::shared_ptr<SerialGate> gate_;
@@ -67,19 +68,19 @@ class SinkHandle {
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
   std::string path() const;
   std::unique_ptr<SourceHandle> reopen(Operation& op, uint64_t length) const;
-  /// {"location", "bytes", "checksum"?}. The object has its name afterwards.
+  /// {"location", "bytes", "checksum"?}. The object has its final name afterwards.
   nlohmann::json commit(Operation& op, uint64_t length);
-  /// Leaves what was written where it is when this goes without a commit; the token by which
-  /// StorageHandle::put finds it again. RESUME only.
+  /// RESUME only. From now on a close without a commit leaves the written data in place. Returns
+  /// the token with which StorageHandle::put opens the data again.
   nlohmann::json keep(Operation& op);
-  /// Removes it again then.
+  /// Reverses keep(): a close without a commit removes the data.
   void drop(Operation& op);
   void validate(const std::string& what) const;
-  /// As those of SourceHandle.
+  /// As in SourceHandle.
   void serialize();
   const std::shared_ptr<SerialGate>& gate() const { return gate_; }
-  /// on_written: each write that the sink has acknowledged, its bytes; any thread. Before the
-  /// sink is used; for sinks that are written through table().write_at.
+  /// Calls on_written with the number of bytes of each write that the sink has acknowledged, on any
+  /// thread. Call it before the sink is used. It sees only writes through table().write_at.
   void watch(std::function<void(uint64_t bytes)> on_written);
 
  private:
@@ -102,10 +103,10 @@ class ProviderHandle {
   void list_vms(Operation& op, const std::string& pattern,
                 const std::function<void(const nlohmann::json&)>& on_vm);
   nlohmann::json describe_vm(Operation& op, const std::string& vm);
-  /// Findings are left in op.diagnostics(); throws on errors.
+  /// op.diagnostics() has the findings. Throws on an error.
   void preflight(Operation& op, const nlohmann::json& request);
   std::unique_ptr<ProviderVmHandle> open_vm(Operation& op, const nlohmann::json& request);
-  /// False: the journal entry is of another place, or this plugin undoes nothing.
+  /// False: the journal entry belongs to another place, or this plugin has no undo.
   bool undo(Operation& op, const nlohmann::json& entry);
 
  private:
@@ -116,10 +117,11 @@ class ProviderHandle {
   void* connection_ = nullptr;
 };
 
-/// Must be close()d by its owner; the destructor closes as failed. Sources first.
+/// The owner calls close(), after it has closed the VM's sources. Without a close(), the destructor
+/// closes with the outcome HYPER_FAIL.
 class ProviderVmHandle {
  public:
-  /// opened_by: gives its name and services to a close by the destructor.
+  /// A close by the destructor uses the name and services of opened_by.
   ProviderVmHandle(ProviderHandle& provider, const Operation& opened_by, void* vm)
       : provider_(provider), opener_(opened_by), vm_(vm) {}
   ~ProviderVmHandle();
@@ -128,7 +130,7 @@ class ProviderVmHandle {
 
   std::unique_ptr<SourceHandle> open_disk(Operation& op, const std::string& disk_id,
                                           uint32_t flags);
-  /// With an operation that nobody cancels: undoing must not be interrupted.
+  /// op: one that is never cancelled, because an undo must not be interrupted.
   void close(Operation& op, hyper_st outcome);
 
  private:
@@ -170,7 +172,7 @@ class StorageHandle {
   std::unique_ptr<SourceHandle> get(Operation& op, const std::string& key);
   /// Null JSON if there is no such object.
   nlohmann::json stat(Operation& op, const std::string& key);
-  /// One object for each key that begins with `prefix`, as stat() gives it.
+  /// Calls on_object once for each key that begins with `prefix`, with an object as stat() returns.
   void list(Operation& op, const std::string& prefix,
             const std::function<void(const nlohmann::json&)>& on_object);
   void remove(Operation& op, const std::string& key);
@@ -189,9 +191,9 @@ class ImageReader {
  public:
   ImageReader(Plugin& plugin, Options options);
   const Plugin& plugin() const { return plugin_; }
-  /// Null JSON if the content is no image this plugin reads.
+  /// Null JSON if this plugin does not read such an image.
   nlohmann::json probe(Operation& op, const SourceHandle& source) const;
-  /// Guest-visible bytes. Keeps `source` alive.
+  /// Opens the image: a source of the guest-visible bytes. Keeps `source` alive.
   std::unique_ptr<SourceHandle> open(Operation& op, std::shared_ptr<SourceHandle> source,
                                      const std::string& format) const;
 

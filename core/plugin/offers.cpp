@@ -15,12 +15,12 @@ namespace {
 
 using nlohmann::json;
 
-// Far above any real manifest. They bound what a scan and a detection do for a hostile one.
+// Far above any real manifest. They bound the work of a scan and a detection for a hostile one.
 constexpr std::size_t kMaxEntries = 64, kMaxNames = 16, kMaxSignatureBytes = 64;
 constexpr int64_t kMaxOffset = 1 << 20;
 constexpr int64_t kMaxPreference = 1000;
 
-/// A sentence that ends "its manifest's …"; caught by read_offers.
+/// Throws an error whose text begins "its manifest's …". read_offers catches it.
 [[noreturn]] void wrong(const std::string& where, const std::string& what) {
   throw Error(Code::kConfig, "its manifest's " + where + " " + what);
 }
@@ -200,7 +200,7 @@ void read_preference(const json& manifest, Offers& out) {
   }
 }
 
-/// What is offered needs the interface that serves it.
+/// Each offer needs the interface that serves it.
 void check_interfaces(const json& manifest, const Offers& offers) {
   const json* interfaces = member(manifest, "interfaces");
   const auto has = [&](const char* iface) {

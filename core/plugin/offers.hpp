@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a plugin's manifest offers beside its interfaces: the image formats it reads and writes, the
-// destinations it stores to, and how it ranks among plugins of its kind. Read without loading the
-// plugin. Plain values: any thread.
+// A plugin's offers beside its interfaces: the image formats it reads and writes, the destinations
+// it stores to, and its rank among plugins of its kind. They come from the manifest, without
+// loading the plugin. Plain values: any thread.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace hyperhost {
 
-/// Bytes that a file of a format has at a fixed place.
+/// Bytes that a file of a format has at a fixed offset.
 struct FormatSignature {
   int64_t offset = 0;  ///< negative: from the file's end, -512 = its last 512 bytes
   std::string bytes;
@@ -24,13 +24,13 @@ struct ImageFormat {
   std::vector<std::string> aliases;         ///< other names of the same format: "vpc" of "vhd"
   bool read = false, write = false;         ///< at least one of them
   std::vector<std::string> extensions;      ///< ".vhd"; files that are written get the first
-  std::vector<FormatSignature> signatures;  ///< one is enough; none: every file may be one (raw)
+  std::vector<FormatSignature> signatures;  ///< one match is enough; empty: any file (raw)
 
   bool is(const std::string& format) const;  ///< by name or alias
 };
 
-/// URLs that a storage takes, and where their parts go: JSON Pointers into its options, "" = a URL
-/// of this scheme has no such part.
+/// The URLs that a storage accepts. host, port and path are JSON Pointers to the options that these
+/// parts of a URL become; "" = a URL of this scheme has no such part.
 struct Destination {
   std::string scheme;            ///< "s3"
   std::string host, port, path;  ///< "/bucket", "", "/prefix"
@@ -39,7 +39,7 @@ struct Destination {
 };
 
 struct Offers {
-  /// Missing: the manifest does not say, so the plugin itself is asked.
+  /// Missing: the manifest does not say, so the host asks the plugin.
   std::optional<std::vector<ImageFormat>> formats;
   std::vector<Destination> destinations;
   std::map<std::string, int> preference;  ///< by interface; the highest is the default
@@ -53,8 +53,8 @@ struct Offers {
   int preference_of(const std::string& iface) const;
 };
 
-/// Reads them from a manifest, which is hostile until it is checked. Returns what is wrong; empty =
-/// nothing, and `out` is complete.
+/// Reads the offers from a manifest, which is hostile until it is checked. Returns the problem; ""
+/// = there is none, and `out` is complete.
 std::string read_offers(const nlohmann::json& manifest, Offers& out);
 
 }  // namespace hyperhost

@@ -7,7 +7,7 @@
 
 namespace hyperhost {
 namespace {
-constexpr std::size_t kMaxDiagnostics = 1000;  // of one operation; a plugin may not fill memory
+constexpr std::size_t kMaxDiagnostics = 1000;  // per operation, so that a plugin cannot fill memory
 constexpr std::size_t kMaxText = 16 * 1024;
 constexpr uint64_t kMaxAnswer = 16u << 20;
 
@@ -105,7 +105,7 @@ void Operation::check(hyper_st status, const std::string& what) {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = checked_; i < diagnostics_.size(); ++i) {
       if (diagnostics_[i].severity != Severity::kError) continue;
-      if (any && diagnostics_[i].code == Code::kCancelled) continue;  // a cause outranks its echo
+      if (any && diagnostics_[i].code == Code::kCancelled) continue;  // the cause counts, not this
       found = diagnostics_[i];
       any = true;
     }

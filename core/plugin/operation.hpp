@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host's side of a plugin call: Operation is what a plugin sees as hyper_op, Options what it
-// gets as its options. An Operation collects the diagnostics of the calls made with it, passes
-// warnings and progress on, and carries the cancel. Thread-safe; lives as long as the calls.
+// The host's side of a plugin call. A plugin sees an Operation as hyper_op, and Options as its
+// options. An Operation collects the diagnostics of the calls made with it, passes warnings and
+// progress on, and carries the cancel. Thread-safe. It must outlive the calls made with it.
 #pragma once
 
 #include <hyper/hyper.h>
@@ -30,9 +30,10 @@ class Options : public hyper_doc {
   const nlohmann::json& value() const { return json; }
 };
 
-/// What the host lends to the calls of one session. Plain values, shared by its operations.
+/// The services that the host lends to the calls of one session. Plain values, shared by its
+/// operations.
 struct OperationServices {
-  std::shared_ptr<Journal> journal;  ///< null = none is kept
+  std::shared_ptr<Journal> journal;  ///< null = the session keeps no journal
 };
 
 class Operation : public hyper_op {
@@ -42,18 +43,18 @@ class Operation : public hyper_op {
   /// Makes a converter's state durable; may throw Error.
   using OnCheckpoint = std::function<void(const std::string& state_json)>;
 
-  /// name: what log lines and messages call it, e.g. "web-01/disk-0".
+  /// name: the operation's name in log lines and messages, e.g. "web-01/disk-0".
   Operation(std::string name, std::shared_ptr<CancelSource> cancel, OperationServices services = {},
             SendLimits limits = {});
 
   /// Called for each warning and note, on the plugin's thread.
   void on_notice(OnNotice handler) { on_notice_ = std::move(handler); }
-  /// Called at most every 100 ms and for the last value of a total; never with less than before.
+  /// Called at most every 100 ms, and once when a total is reached. `done` never decreases.
   void on_progress(OnProgress handler) { on_progress_ = std::move(handler); }
   void on_checkpoint(OnCheckpoint handler) { on_checkpoint_ = std::move(handler); }
   const OnCheckpoint& checkpoint() const { return on_checkpoint_; }
 
-  /// Before the first call is made with it. Default: as fast as it goes.
+  /// Call it before the first call with this operation. Default: no limit.
   void limit_sending(SendLimits limits) { send_limits_ = std::move(limits); }
   const SendLimits& send_limits() const { return send_limits_; }
 
@@ -61,12 +62,12 @@ class Operation : public hyper_op {
   const OperationServices& services() const { return services_; }
   CancelSource& cancel() const { return *cancel_; }
 
-  /// All that was reported, in order.
+  /// All reported diagnostics, in order.
   std::vector<Diagnostic> diagnostics() const;
 
-  /// Returns for HYPER_OK; else throws Error with the last error that was reported since the last
-  /// check, or, if the plugin gave none, one that says what failed and that it gave none.
-  /// `what`: "plugin 'acme': open_disk".
+  /// Returns if the status is HYPER_OK. Else throws Error with the last error that was reported
+  /// since the last check. If the plugin reported none, the Error says what failed and that the
+  /// plugin gave no reason. `what`: "plugin 'acme': open_disk".
   void check(hyper_st status, const std::string& what);
 
   // Called by the host's table.
@@ -88,7 +89,7 @@ class Operation : public hyper_op {
   std::chrono::steady_clock::time_point last_progress_{};
 };
 
-/// What a handle keeps of the operation that opened it, for the one that closes it.
+/// The parts of the operation that opened a handle, kept for the operation that closes it.
 struct Opener {
   std::string name = "close";
   OperationServices services;
@@ -96,8 +97,8 @@ struct Opener {
   explicit Opener(const Operation& op) : name(op.name()), services(op.services()) {}
 };
 
-/// The operation of a call that ends something. It cannot be cancelled and has a time limit. What a
-/// plugin reports meanwhile is logged, because no caller is left to act on it.
+/// The operation of a call that ends an object. It cannot be cancelled and has a time limit. It
+/// logs the plugin's reports, because no caller is left to act on them.
 class ClosingOperation : public Operation {
  public:
   static constexpr std::chrono::milliseconds kLimit{60'000};
@@ -107,9 +108,10 @@ class ClosingOperation : public Operation {
   ClosingOperation(const ClosingOperation&) = delete;
   ClosingOperation& operator=(const ClosingOperation&) = delete;
 };
-/// The ABI's form of a diagnostic; its texts are the diagnostic's own and live as long as it does.
+/// The ABI's form of a diagnostic. Its texts belong to the diagnostic and live as long as it does.
 hyper_diag diag_of(const Diagnostic& diagnostic);
-/// Reports it as the operation's and returns its status, for functions of the host's tables.
+/// Reports a diagnostic to the operation and returns its status, for functions of the host's
+/// tables.
 hyper_st report_to(hyper_op* op, const Diagnostic& diagnostic) noexcept;
 
 /// The table passed to every plugin's start(). Constant.
@@ -124,7 +126,8 @@ const hyper_journal* journal_table();
 /// "core/base/bandwidth.cpp": the extension hyper.throttle/1.
 const hyper_throttle* throttle_table();
 
-/// Collects what a call emits. `receive` may throw: the call fails then and rethrow() throws it.
+/// Receives what a call emits. `receive` may throw: the call then fails, and rethrow() throws the
+/// exception.
 class EmitSink {
  public:
   using Receive = std::function<void(const std::string& json)>;
@@ -139,12 +142,12 @@ class EmitSink {
   std::exception_ptr error_;
 };
 
-/// The one JSON object a call emits, parsed; {} if it emitted none. `f` gets (emit, arg) and
-/// returns a status. Answers over 16 MiB, of another type or that are no JSON are errors.
+/// The one JSON object that a call emits, parsed; {} if the call emits none. `f` gets (emit, arg)
+/// and returns a status. An answer over 16 MiB, of another type, or that is not JSON is an error.
 nlohmann::json emitted_object(Operation& op, const std::string& what,
                               const std::function<hyper_st(hyper_emit, void*)>& f);
 
-/// Parses a plugin's answer; Error(kFail) naming `what` where it is not a JSON object.
+/// Parses a plugin's answer. Throws Error(kFail) that names `what` if it is not a JSON object.
 nlohmann::json parse_object(const std::string& text, const std::string& what);
 
 }  // namespace hyperhost

@@ -22,7 +22,8 @@ Error refused(const std::string& path, const std::string& why) {
   return Error(Code::kUnsupported, "plugin " + path + " is refused", why);
 }
 
-/// Copies a plugin's table; what it does not have is zero. min_size: without these it is useless.
+/// Copies a plugin's table. Slots that the plugin's table does not have are zero. min_size: the
+/// bytes that a table of ABI 1.0 has; a shorter one is refused.
 template <class Table>
 void copy_table(Table& out, const void* from, std::size_t min_size, const std::string& what) {
   uint32_t size = 0;
@@ -50,13 +51,14 @@ boost::dll::shared_library open_library(const std::string& path) {
   boost::dll::shared_library library;
   library.load(path, error, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
   if (!error) return library;
-  // Boost keeps only the code: the loader's own text names the symbol or library that is missing.
+  // Boost keeps only the code. The loader's own text names the missing symbol or library.
   const char* reason = ::dlerror();
   if (::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) reason = ::dlerror();
   throw refused(path, reason == nullptr ? error.message() : reason);
 }
 
-/// For the life of the process (see the header): no handle is ever closed, not at exit either.
+/// Keeps a library loaded until the process ends (see the header). Its handle is never closed, also
+/// not at exit.
 void keep_loaded(boost::dll::shared_library library) {
   static std::mutex mutex;
   static auto* const kept = new std::vector<boost::dll::shared_library>;
@@ -71,7 +73,7 @@ struct Interfaces {
   hyper_storage& storage;
 };
 
-/// Copies the tables that the plugin has. Throws Error where one lacks what it cannot do without.
+/// Copies the tables that the plugin has. Throws Error if one lacks a required slot.
 void take_interfaces(const hyper_plugin& table, const std::string& id, const Interfaces& out) {
   const std::string what = "plugin '" + id + "': interface ";
   if (const void* from = table.get(HYPER_IFACE_PROVIDER)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A loaded plugin: the library, its descriptor (copied up to min(size)) and its interface tables.
-// Never unloaded: threads, exit handlers and unwinders of a foreign library outlive its last use.
-// Any thread.
+// A loaded plugin: the library, its descriptor (copied up to the smaller size) and its interface
+// tables. A library is never unloaded, because its threads, exit handlers and unwinders outlive its
+// last use. Any thread.
 #pragma once
 
 #include <hyper/hyper.h>
@@ -16,7 +16,8 @@
 
 namespace hyperhost {
 
-/// What a plugin in another process is to the host: functions that ask there.
+/// The interface tables of a plugin that comes from no library: it runs in another process, or a
+/// test makes it.
 struct PluginTables {
   hyper_provider provider{};  ///< size 0 where it has no such interface
   hyper_image image{};
@@ -28,11 +29,11 @@ struct PluginTables {
 
 class Plugin {
  public:
-  /// A plugin that is loaded elsewhere. `ended` is called last.
+  /// A plugin with these tables. The destructor calls `ended` last.
   static std::unique_ptr<Plugin> of_tables(const std::string& id, const std::string& version,
                                            const PluginTables& tables, std::function<void()> ended);
-  /// Loads (symbols resolved now, visible to nobody else), negotiates and starts it. Throws Error
-  /// that says why it was refused.
+  /// Loads the library, negotiates and starts the plugin. All symbols are resolved at once and
+  /// invisible to other libraries. Throws Error with the reason if the plugin is refused.
   static std::unique_ptr<Plugin> load(const std::string& path, const std::string& expected_id,
                                       const hyper_host* host = host_table());
   ~Plugin();
@@ -42,19 +43,20 @@ class Plugin {
   const std::string& id() const { return id_; }
   const std::string& version() const { return version_; }
 
-  /// The interface's table with what the plugin's is shorter by zeroed; nullptr if it has none.
-  /// Throws Error where a slot that this interface cannot do without is empty.
+  /// The interface's table, or nullptr if the plugin does not have it. Slots beyond the size of the
+  /// plugin's own table are null. load() has checked that the required slots are filled.
   const hyper_provider* provider() const;
   const hyper_image* image() const;
   const hyper_converter* converter() const;
   const hyper_storage* storage() const;
 
-  /// The plugin's own check of options (offline). Diagnostics land in `op`.
+  /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
 
-  /// To be held around calls into the plugin: locks where the plugin takes one call at a time.
+  /// Hold it during each call into the plugin. It locks if the plugin takes one call at a time.
   std::unique_lock<std::recursive_mutex> enter() const;
-  /// One call per object is kept by one call per plugin; so is what is not known here.
+  /// Whether the plugin takes one call at a time. HYPER_THREADS_OBJECT and unknown values are
+  /// treated as HYPER_THREADS_SERIAL.
   bool serial() const { return plugin_.threads != HYPER_THREADS_PARALLEL; }
 
  private:

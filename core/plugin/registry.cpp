@@ -13,6 +13,7 @@
 #include <regex>
 
 #include "core/base/near_miss.hpp"
+#include "core/os/file_trust.hpp"
 #include "core/os/own_library.hpp"
 #include "core/plugin/elf_section.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
@@ -21,18 +22,22 @@ namespace hyperhost {
 namespace fs = std::filesystem;
 namespace {
 
-/// Why this path may not hold code that runs with our rights; empty = it may.
+/// Why this path is not safe for code that runs with this process's rights; empty = it is safe.
 std::string unsafe(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return errno_error(errno, "look at " + path).what();
-  if ((status.st_mode & S_IWOTH) != 0)
-    return path + " is writable by everybody (chmod o-w " + path + ")";
-  if (status.st_uid != 0 && status.st_uid != ::geteuid())
-    return path + " belongs to neither root nor the user who runs this";
-  return {};
+  return strangers(status, path);
 }
 
 constexpr const char* kBuiltIn = "built-in";
+constexpr const char* kOtherPackages = "plugins.d";
+
+uint64_t half_of_memory() {
+  constexpr uint64_t kLeast = uint64_t{2} << 30;
+  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || size <= 0) return kLeast;
+  return std::max(kLeast, static_cast<uint64_t>(pages) * static_cast<uint64_t>(size) / 2);
+}
 
 /// "1.2" is 1.2, 1.2.0 and 1.2.9-rc1, not 1.20.0.
 bool is_version(const std::string& version, const std::string& wanted) {
@@ -41,21 +46,22 @@ bool is_version(const std::string& version, const std::string& wanted) {
           std::string_view(".-+").find(version[wanted.size()]) != std::string_view::npos);
 }
 
-/// The same for a directory and all above it: who may rename one of them may put another in its
-/// place, unless the sticky bit (as on /tmp) keeps that to its owner.
+/// As unsafe(), for a directory and all directories above it: a user who may rename one of them can
+/// replace it, unless the sticky bit (as on /tmp) reserves that to its owner.
 std::string unsafe_directory(const std::string& path) {
   if (std::string reason = unsafe(path); !reason.empty()) return reason;
   std::error_code error;
-  const fs::path real = fs::canonical(path, error);  // what a symbolic link leads to counts
+  const fs::path real = fs::canonical(path, error);  // the target of a symbolic link counts
   if (error) return "look at " + path + ": " + error.message();
   for (fs::path above = real; above.has_relative_path();) {
     above = above.parent_path();
     struct stat status {};
     if (::stat(above.c_str(), &status) != 0)
       return errno_error(errno, "look at " + above.string()).what();
-    if ((status.st_mode & S_IWOTH) != 0 && (status.st_mode & S_ISVTX) == 0)
-      return path + " lies in " + above.string() + ", which is writable by everybody (chmod o-w " +
-             above.string() + ")";
+    // In a sticky directory as /tmp only an entry's owner renames it, or the directory's.
+    if ((status.st_mode & S_ISVTX) != 0) status.st_mode &= ~(S_IWOTH | S_IWGRP);
+    if (const std::string reason = strangers(status, above.string()); !reason.empty())
+      return path + " lies in " + above.string() + "; " + reason;
   }
   return {};
 }
@@ -105,8 +111,22 @@ std::string PluginRegistry::manifest_problem(const nlohmann::json& manifest) {
   if (minor > HYPER_ABI_MINOR)
     return "it needs plugin ABI 1." + std::to_string(minor) + " and this host offers 1." +
            std::to_string(HYPER_ABI_MINOR);
+  static const std::regex variable("^[A-Za-z_][A-Za-z0-9_]*[*]?$");
+  if (manifest.contains("environment") && !manifest["environment"].is_array())
+    return "its manifest's environment is not a list";
+  for (const auto& name : manifest.value("environment", nlohmann::json::array()))
+    if (!name.is_string() || !std::regex_match(name.get<std::string>(), variable))
+      return "its manifest's environment names something that is no variable";
   Offers offers;
   return read_offers(manifest, offers);
+}
+
+std::vector<std::string> environment_of(const nlohmann::json& manifest) {
+  std::vector<std::string> out;
+  if (!manifest.is_object()) return out;
+  for (const auto& name : manifest.value("environment", nlohmann::json::array()))
+    if (name.is_string()) out.push_back(name.get<std::string>());
+  return out;
 }
 
 std::string plugin_id(const std::string& reference) {
@@ -131,12 +151,14 @@ std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs,
   }
   dirs.insert(dirs.end(), then.begin(), then.end());
   std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (!error)
-    dirs.push_back({(program.parent_path().parent_path() / "lib/hyperhost/plugins").string(),
-                    kBuiltIn, false});
+  std::vector<fs::path> own;
+  if (const fs::path program = fs::read_symlink("/proc/self/exe", error); !error)
+    own.push_back(program.parent_path().parent_path() / "lib/hyperhost");
   if (const fs::path library = own_library_dir(); !library.empty())
-    dirs.push_back({(library / "hyperhost/plugins").string(), kBuiltIn, false});
+    own.push_back(library / "hyperhost");
+  for (const fs::path& place : own)
+    dirs.push_back({(place / "plugins.d").string(), kOtherPackages, false});
+  for (const fs::path& place : own) dirs.push_back({(place / "plugins").string(), kBuiltIn, false});
   return dirs;
 }
 
@@ -174,7 +196,8 @@ void PluginRegistry::scan(const SearchDir& dir) {
     return;
   }
   std::sort(paths.begin(), paths.end());
-  // The built-in directory lies in the program's own tree: who can move that can move the program.
+  // The built-in directory lies in the program's own tree: a user who can move the tree can replace
+  // the program too.
   const std::string dir_unsafe = paths.empty()            ? std::string()
                                  : dir.origin == kBuiltIn ? unsafe(dir.path)
                                                           : unsafe_directory(dir.path);
@@ -209,21 +232,30 @@ void PluginRegistry::scan(const SearchDir& dir) {
   }
 }
 
+/// What came with hyperhost is not replaced by a file that calls itself the same.
+bool PluginRegistry::better(const PluginFile& a, const PluginFile& b) {
+  const bool own = a.origin == kBuiltIn;
+  if (own != (b.origin == kBuiltIn)) return own;
+  return version_key(b.version) < version_key(a.version);
+}
+
 void PluginRegistry::choose() {
   std::map<std::string, PluginFile*> best;
   for (PluginFile& file : files_) {
     if (!file.refusal.empty()) continue;
     PluginFile*& chosen = best[file.id];
-    if (chosen == nullptr || version_key(chosen->version) < version_key(file.version))
-      chosen = &file;
+    if (chosen == nullptr || better(file, *chosen)) chosen = &file;
   }
   for (PluginFile& file : files_) {
     if (!file.refusal.empty()) continue;
     file.chosen = best[file.id] == &file;
     file.superseded = !file.chosen;
-    if (!file.chosen)
-      file.refusal =
-          "version " + best[file.id]->version + " in " + best[file.id]->path + " is used";
+    if (file.chosen) continue;
+    const PluginFile& used = *best[file.id];
+    file.shadows = used.origin == kBuiltIn && file.origin != kBuiltIn;
+    file.refusal = file.shadows ? "'" + file.id + "' is a plugin of hyperhost's own; write " +
+                                      file.id + "@" + file.version + " to use this one"
+                                : "version " + used.version + " in " + used.path + " is used";
   }
 }
 
@@ -239,7 +271,11 @@ const PluginFile* PluginRegistry::find(const std::string& reference) const {
   for (const PluginFile& file : files_) {
     if (file.id != id || !(file.chosen || file.superseded) || !is_version(file.version, version))
       continue;
-    if (best == nullptr || version_key(best->version) < version_key(file.version)) best = &file;
+    const auto newer = [&] {
+      const auto mine = version_key(file.version), its = version_key(best->version);
+      return its < mine || (its == mine && better(file, *best));
+    };
+    if (best == nullptr || newer()) best = &file;
   }
   return best;
 }
@@ -248,6 +284,17 @@ void PluginRegistry::isolate(const std::string& id, Isolation isolation) {
   const std::lock_guard lock(mutex_);
   Isolation& decided = isolation_[id];
   decided = std::max(decided, isolation);
+}
+
+void PluginRegistry::limit_memory(const std::string& id, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  uint64_t& limit = memory_.try_emplace(id, default_memory_.value_or(0)).first->second;
+  if (limit == 0 || bytes < limit) limit = bytes;
+}
+
+void PluginRegistry::memory_of(const std::string& id, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  memory_[id] = bytes;
 }
 
 Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
@@ -259,7 +306,7 @@ Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
 }
 
 std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
-  std::vector<std::pair<int, std::string>> found;  // what sorts first is preferred
+  std::vector<std::pair<int, std::string>> found;  // sorts with the most preferred first
   for (const PluginFile& file : files_) {
     if (!file.chosen) continue;
     const auto& names = file.manifest["interfaces"];
@@ -316,8 +363,17 @@ Plugin& PluginRegistry::load(const std::string& reference) {
   const bool apart = isolation == Isolation::kProcess;
   spdlog::debug("loading plugin {} {} from {}{}", file->id, file->version, file->path,
                 apart ? " in a process of its own" : "");
-  return *(loaded_[file->path] = apart ? isolation::load_isolated(file->path, file->id)
-                                       : Plugin::load(file->path, file->id));
+  if (file->shadows)
+    spdlog::warn("plugin {} {} from {} is used instead of the one that came with hyperhost",
+                 file->id, file->version, file->path);
+  if (!apart) return *(loaded_[file->path] = Plugin::load(file->path, file->id));
+  const auto limit = memory_.find(file->id);
+  const uint64_t memory = limit != memory_.end() ? limit->second
+                          : default_memory_      ? *default_memory_
+                                                 : half_of_memory();
+  isolation::WorkerSettings settings{memory, environment_of(file->manifest)};
+  return *(loaded_[file->path] =
+               isolation::load_isolated(file->path, file->id, std::move(settings)));
 }
 
 void PluginRegistry::not_found(const std::string& reference) const {

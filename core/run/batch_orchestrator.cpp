@@ -6,10 +6,16 @@
 #include <random>
 #include <thread>
 
+#include "core/base/timestamp.hpp"
+#include "core/os/process_identity.hpp"
 #include "core/vm/route.hpp"
 
 namespace hyperhost {
 namespace {
+
+std::string host_name() {
+  return this_process().substr(0, this_process().find(' '));
+}
 
 constexpr std::chrono::milliseconds kLook{200};  // at cancel, drain and the clock
 
@@ -43,30 +49,40 @@ std::chrono::nanoseconds BatchOrchestrator::delay(uint32_t attempt,
   return std::max(wait, failure.retry_after);
 }
 
-bool BatchOrchestrator::dependencies_done(std::size_t index, std::string& failed) const {
+std::string BatchOrchestrator::open_dependency(std::size_t index, std::string& failed) const {
+  std::string open;
   for (const std::string& id : (*configs_)[index].depends_on) {
     const auto found = by_id_.find(id);
     if (found == by_id_.end()) continue;  // a pattern's that matched nothing was refused before
     for (const std::size_t other : found->second) {
-      if (entries_[other].state != State::kDone) return false;
-      if (!entries_[other].result.success) failed = id;
+      const bool done = entries_[other].state == State::kDone;
+      if (!done && open.empty()) open = id;
+      if (done && !entries_[other].result.success) failed = id;
     }
   }
-  return true;
+  return open;
 }
 
-bool BatchOrchestrator::limits_allow(std::size_t index) const {
+std::string BatchOrchestrator::limit_reached(std::size_t index) const {
   const auto full = [&](const std::string& name, uint32_t limit) {
     const auto found = busy_.find(name);
     return limit != 0 && found != busy_.end() && found->second >= limit;
   };
-  if (full("provider " + (*configs_)[index].provider, options_.per_provider)) return false;
+  const auto text = [](const char* key, uint32_t limit, const std::string& name) {
+    return std::string(key) + ": " + std::to_string(limit) + " at once from " + name;
+  };
+  const std::string provider = "provider " + (*configs_)[index].provider;
+  if (full(provider, options_.per_provider))
+    return text("per_provider", options_.per_provider, provider);
   const auto& placement = entries_[index].placement;
-  if (!placement) return true;
-  if (!placement->host.empty() && full("host " + placement->host, options_.per_host)) return false;
-  return std::none_of(
-      placement->datastores.begin(), placement->datastores.end(),
-      [&](const auto& one) { return full("datastore " + one, options_.per_datastore); });
+  if (!placement) return {};
+  const std::string host = "host " + placement->host;
+  if (!placement->host.empty() && full(host, options_.per_host))
+    return text("per_host", options_.per_host, host);
+  for (const std::string& one : placement->datastores)
+    if (full("datastore " + one, options_.per_datastore))
+      return text("per_datastore", options_.per_datastore, "datastore " + one);
+  return {};
 }
 
 void BatchOrchestrator::occupy(std::size_t index) {
@@ -84,59 +100,129 @@ void BatchOrchestrator::release(std::size_t index) {
   entries_[index].held.clear();
 }
 
-std::optional<BatchOrchestrator::Pick> BatchOrchestrator::refusal(std::size_t index) {
-  std::string failed;
+std::optional<BatchOrchestrator::Refusal> BatchOrchestrator::refusal(std::size_t index) {
   const MigrationConfig& config = (*configs_)[index];
   const bool again = entries_[index].begun.has_value();
   if (cancel_->cancelled())
-    return Pick{index, again ? "cancelled" : "not begun: the run was cancelled",
-                Outcome::kCancelled};
+    return Refusal{again ? "cancelled" : "not begun: the run was cancelled", Outcome::kCancelled};
   if (orchestrator_.draining()->cancelled())
-    return Pick{
-        index,
+    return Refusal{
         again ? "not tried again: the run is being drained" : "not begun: the run is being drained",
         Outcome::kCancelled};
   if (orchestrator_.task_cancelled(tasks_[index]->task_id))
-    return Pick{index, again ? "cancelled" : "not begun: it was cancelled", Outcome::kCancelled};
+    return Refusal{again ? "cancelled" : "not begun: it was cancelled", Outcome::kCancelled};
   if (again) return std::nullopt;
-  if (stop_) return Pick{index, "not begun: an earlier VM failed", Outcome::kSkipped};
-  if (dependencies_done(index, failed) && !failed.empty())
-    return Pick{index, "not begun: '" + failed + "', which it depends on, did not succeed",
-                Outcome::kSkipped};
+  if (stop_) return Refusal{"not begun: an earlier VM failed", Outcome::kSkipped};
+  std::string failed;
+  open_dependency(index, failed);
+  if (!failed.empty())
+    return Refusal{"not begun: '" + failed + "', which it depends on, did not succeed",
+                   Outcome::kSkipped};
   if (config.window.over(clock_.wall()))
-    return Pick{index, "not begun: its start window is over", Outcome::kSkipped};
+    return Refusal{"not begun: its start window is over", Outcome::kSkipped};
   return std::nullopt;
 }
 
-std::optional<BatchOrchestrator::Pick> BatchOrchestrator::pick(std::unique_lock<std::mutex>& lock) {
+std::optional<event::TaskWaiting> BatchOrchestrator::waits_for(std::size_t index) const {
+  const Entry& entry = entries_[index];
+  if (entry.ready > clock_.steady()) {
+    const auto at = std::chrono::round<std::chrono::seconds>(
+        clock_.wall() +
+        std::chrono::duration_cast<WallClock::duration>(entry.ready - clock_.steady()));
+    return event::TaskWaiting{
+        "retry", "attempt " + std::to_string(entry.attempts + 1) + " at " + format_timestamp(at, 0),
+        at};
+  }
+  std::string failed;
+  if (const std::string open = open_dependency(index, failed); !open.empty())
+    return event::TaskWaiting{"dependency", "for '" + open + "', which it depends on", {}};
+  if (!entry.begun && !(*configs_)[index].window.open(clock_.wall())) {
+    const auto opens = (*configs_)[index].window.opens(clock_.wall());
+    return event::TaskWaiting{
+        "window",
+        "its start window opens" + (opens ? " at " + format_timestamp(*opens, 0) : " later"),
+        opens};
+  }
+  if (const std::string limit = limit_reached(index); !limit.empty())
+    return event::TaskWaiting{"limit", limit, {}};
+  return std::nullopt;
+}
+
+std::optional<std::size_t> BatchOrchestrator::pick(std::unique_lock<std::mutex>& lock) {
   for (;;) {
     bool waiting = false;
-    const auto now = clock_.steady();
-    const auto clock = clock_.wall();
     for (const std::size_t index : order_) {
       Entry& entry = entries_[index];
-      if (entry.state != State::kWaiting) {
-        waiting = waiting || entry.state != State::kDone;
-        continue;
-      }
-      waiting = true;
-      if (auto refused = refusal(index)) {
-        entry.state = State::kRunning;
-        return refused;
-      }
-      std::string unused;
-      if (entry.ready > now || !dependencies_done(index, unused)) continue;
-      if (!entry.begun && !(*configs_)[index].window.open(clock)) continue;
-      if (!limits_allow(index)) continue;
+      waiting = waiting || entry.state != State::kDone;
+      if (entry.state != State::kWaiting || refusal(index) || waits_for(index)) continue;
+      entry.waits.reset();
       if ((options_.per_host != 0 || options_.per_datastore != 0) && !entry.placement) {
         entry.state = State::kLooking;
-        return Pick{index, {}, {}};
+        return index;
       }
       entry.state = State::kRunning;
       occupy(index);
-      return Pick{index, {}, {}};
+      return index;
     }
     if (!waiting) return std::nullopt;
+    changed_.wait_for(lock, kLook);
+  }
+}
+
+void BatchOrchestrator::report_waits() {
+  for (const std::size_t index : order_) {
+    Entry& entry = entries_[index];
+    if (entry.state != State::kWaiting) continue;
+    auto waits = waits_for(index);
+    if (!waits)
+      waits = event::TaskWaiting{
+          "limit", "max_parallel: " + std::to_string(workers_) + " at once of this run", {}};
+    // The time of a retry is computed each time, from two clocks.
+    if (entry.waits &&
+        (*entry.waits == *waits || (waits->reason == "retry" && entry.waits->reason == "retry")))
+      continue;
+    entry.waits = waits;
+    // Under the lock: a task that begins after this must not be reported as waiting afterwards.
+    orchestrator_.events().publish(tasks_[index], *waits);
+  }
+}
+
+void BatchOrchestrator::refuse(std::size_t index, const Refusal& refusal,
+                               const OnResult& on_result) {
+  Entry& entry = entries_[index];  // this thread's: it is kRunning
+  MigrationResult& result = entry.result;
+  if (!entry.begun) result.start_time = result.end_time = clock_.wall();
+  result.task_id = tasks_[index]->task_id;
+  result.vm_name = (*configs_)[index].vm_name;
+  result.provider = tasks_[index]->provider;
+  result.success = false;
+  result.outcome = refusal.outcome;
+  result.diagnostic = Error(Code::kCancelled, refusal.why).diagnostic();
+  result.error = result.diagnostic.summary;
+  finish(index, on_result);
+}
+
+void BatchOrchestrator::keep_waiting(const OnResult& on_result) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    bool waiting = false, refused = false;
+    for (const std::size_t index : order_) {
+      Entry& entry = entries_[index];
+      waiting = waiting || entry.state != State::kDone;
+      if (entry.state != State::kWaiting) continue;
+      const auto why = refusal(index);
+      if (!why) continue;
+      refused = true;
+      entry.state = State::kRunning;
+      lock.unlock();
+      refuse(index, *why, on_result);
+      lock.lock();
+      entry.state = State::kDone;
+      changed_.notify_all();
+    }
+    if (!waiting) return;
+    if (refused) continue;  // what depends on them is refused, too
+    report_waits();
     changed_.wait_for(lock, kLook);
   }
 }
@@ -150,6 +236,8 @@ void BatchOrchestrator::look(std::size_t index) {
   {
     const std::lock_guard lock(mutex_);
     Entry& entry = entries_[index];
+    if (!entry.begun && !route.disks.empty())
+      orchestrator_.events().publish(tasks_[index], size_of(route));
     if (!entry.placement) entry.placement = std::move(placement);
     // One that has begun meanwhile finds its own files, and tells of the rest by itself.
     if (entry.state == State::kWaiting && !entry.looked_at && !entry.begun)
@@ -190,8 +278,7 @@ void BatchOrchestrator::attempt(std::size_t index) {
   entry.result.attempts = ++entry.attempts;
 }
 
-void BatchOrchestrator::finish(std::size_t index,
-                               const std::function<void(const MigrationResult&)>& on_result) {
+void BatchOrchestrator::finish(std::size_t index, const OnResult& on_result) {
   Entry& entry = entries_[index];
   MigrationResult& result = entry.result;
   if (entry.begun) {
@@ -203,33 +290,16 @@ void BatchOrchestrator::finish(std::size_t index,
   if (on_result) on_result(result);
 }
 
-void BatchOrchestrator::work(const std::function<void(const MigrationResult&)>& on_result) {
+void BatchOrchestrator::work(const OnResult& on_result) {
   std::unique_lock lock(mutex_);
   while (const auto picked = pick(lock)) {
-    const std::size_t index = picked->index;
+    const std::size_t index = *picked;
     Entry& entry = entries_[index];
     if (entry.state == State::kLooking) {
       lock.unlock();
       look(index);
       lock.lock();
       entry.state = State::kWaiting;
-      continue;
-    }
-    if (!picked->refusal.empty()) {
-      lock.unlock();
-      MigrationResult& result = entry.result;
-      if (!entry.begun) result.start_time = result.end_time = clock_.wall();
-      result.task_id = tasks_[index]->task_id;
-      result.vm_name = (*configs_)[index].vm_name;
-      result.provider = tasks_[index]->provider;
-      result.success = false;
-      result.outcome = picked->outcome;
-      result.diagnostic = Error(Code::kCancelled, picked->refusal).diagnostic();
-      result.error = result.diagnostic.summary;
-      finish(index, on_result);
-      lock.lock();
-      entry.state = State::kDone;
-      changed_.notify_all();
       continue;
     }
     lock.unlock();
@@ -257,39 +327,9 @@ void BatchOrchestrator::work(const std::function<void(const MigrationResult&)>& 
   }
 }
 
-std::vector<MigrationResult> BatchOrchestrator::run(
-    const std::vector<MigrationConfig>& configs, const std::shared_ptr<CancelSource>& cancel,
-    const std::function<void(const MigrationResult&)>& on_result) {
-  configs_ = &configs;
-  cancel_ = cancel->child();  // on_error: cancel ends this run and nothing else
-  for (std::size_t i = 0; i < configs.size(); ++i) {
-    tasks_.push_back(orchestrator_.task_info(configs[i]));
-    if (!configs[i].plan_id.empty()) by_id_[configs[i].plan_id].push_back(i);
-  }
-  orchestrator_.events().publish(
-      nullptr, event::RunStarted{orchestrator_.run_id_, orchestrator_.config_.plan_name,
-                                 orchestrator_.config_.user, tasks_});
-  order_.resize(configs.size());
-  std::iota(order_.begin(), order_.end(), 0);
-  std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
-    return configs[a].priority > configs[b].priority;
-  });
-  entries_.resize(configs.size());
-  for (std::size_t i = 0; i < std::min(options_.checked, configs.size()); ++i)
-    entries_[i].looked_at = true;
-  {
-    std::jthread ahead;
-    if (options_.checked < configs.size())
-      ahead = std::jthread([this](const std::stop_token& stop) { look_ahead(stop); });
-    std::vector<std::jthread> pool;
-    const std::size_t workers =
-        std::clamp<std::size_t>(options_.max_parallel, 1, std::max<std::size_t>(configs.size(), 1));
-    for (std::size_t i = 1; i < workers; ++i) pool.emplace_back([&] { work(on_result); });
-    work(on_result);
-  }
-  std::vector<MigrationResult> results;
+event::RunFinished BatchOrchestrator::totals() const {
   event::RunFinished finished{orchestrator_.run_id_};
-  for (Entry& entry : entries_) {
+  for (const Entry& entry : entries_) {
     switch (entry.result.outcome) {
       case Outcome::kSucceeded:
         ++finished.succeeded;
@@ -304,9 +344,51 @@ std::vector<MigrationResult> BatchOrchestrator::run(
         ++finished.skipped;
         break;
     }
-    results.push_back(std::move(entry.result));
   }
-  orchestrator_.events().publish(nullptr, finished);
+  finished.plan_name = orchestrator_.config_.plan_name;
+  finished.user = orchestrator_.config_.user;
+  return finished;
+}
+
+std::vector<MigrationResult> BatchOrchestrator::run(const std::vector<MigrationConfig>& configs,
+                                                    const std::shared_ptr<CancelSource>& cancel,
+                                                    const OnResult& on_result) {
+  configs_ = &configs;
+  cancel_ = cancel->child();  // on_error: cancel ends this run and nothing else
+  const auto begin = clock_.steady();
+  for (std::size_t i = 0; i < configs.size(); ++i) {
+    tasks_.push_back(orchestrator_.task_info(configs[i]));
+    if (!configs[i].plan_id.empty()) by_id_[configs[i].plan_id].push_back(i);
+  }
+  EventBus& events = orchestrator_.events();
+  events.publish(nullptr, event::RunStarted{orchestrator_.run_id_, orchestrator_.config_.plan_name,
+                                            orchestrator_.config_.user, tasks_, host_name()});
+  for (std::size_t i = 0; i < std::min(options_.sizes.size(), configs.size()); ++i)
+    events.publish(tasks_[i], options_.sizes[i]);
+  order_.resize(configs.size());
+  std::iota(order_.begin(), order_.end(), 0);
+  std::stable_sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
+    return configs[a].priority > configs[b].priority;
+  });
+  entries_.resize(configs.size());
+  for (std::size_t i = 0; i < std::min(options_.checked, configs.size()); ++i)
+    entries_[i].looked_at = true;
+  workers_ =
+      std::clamp<std::size_t>(options_.max_parallel, 1, std::max<std::size_t>(configs.size(), 1));
+  {
+    std::jthread ahead;
+    if (options_.checked < configs.size())
+      ahead = std::jthread([this](const std::stop_token& stop) { look_ahead(stop); });
+    const std::jthread keeper([&] { keep_waiting(on_result); });
+    std::vector<std::jthread> pool;
+    for (std::size_t i = 1; i < workers_; ++i) pool.emplace_back([&] { work(on_result); });
+    work(on_result);
+  }
+  event::RunFinished finished = totals();
+  finished.duration = clock_.steady() - begin;
+  std::vector<MigrationResult> results;
+  for (Entry& entry : entries_) results.push_back(std::move(entry.result));
+  events.publish(nullptr, finished);
   return results;
 }
 

@@ -49,28 +49,39 @@ class BatchOrchestrator {
     Instant ready{};                ///< not before: the next attempt
     std::optional<Instant> begun;
     WallClock::time_point started;
+    std::optional<event::TaskWaiting> waits;  ///< as it was reported last
     MigrationResult result;
   };
-  struct Pick {
-    std::size_t index = 0;
-    std::string refusal;  ///< not to be begun, and why
+  struct Refusal {
+    std::string why;
     Outcome outcome = Outcome::kSkipped;
   };
+  using OnResult = std::function<void(const MigrationResult&)>;
 
-  void work(const std::function<void(const MigrationResult&)>& on_result);
+  void work(const OnResult& on_result);
   /// The next VM that may begin (kRunning then, or kLooking where its place is not known yet).
   /// Waits; nothing once none is left to wait for.
-  std::optional<Pick> pick(std::unique_lock<std::mutex>& lock);
+  std::optional<std::size_t> pick(std::unique_lock<std::mutex>& lock);
+  /// On a thread of its own until no VM waits: ends what will never begin as soon as that is
+  /// certain, whether or not a place is free, and reports why the others wait.
+  void keep_waiting(const OnResult& on_result);
+  void refuse(std::size_t index, const Refusal& refusal, const OnResult& on_result);
+  void report_waits();
   /// What keeps a VM from ever beginning; empty if nothing does.
-  std::optional<Pick> refusal(std::size_t index);
-  bool dependencies_done(std::size_t index, std::string& failed) const;
-  bool limits_allow(std::size_t index) const;
+  std::optional<Refusal> refusal(std::size_t index);
+  /// What a VM waits for now; nothing where only a free place is missing.
+  std::optional<event::TaskWaiting> waits_for(std::size_t index) const;
+  /// The first one that has not ended; empty where all have. failed: one that did not succeed.
+  std::string open_dependency(std::size_t index, std::string& failed) const;
+  /// The limit that is reached, for people; empty where none is.
+  std::string limit_reached(std::size_t index) const;
   void occupy(std::size_t index);
   void release(std::size_t index);
   void attempt(std::size_t index);
   void look(std::size_t index);
   void look_ahead(const std::stop_token& stop);
-  void finish(std::size_t index, const std::function<void(const MigrationResult&)>& on_result);
+  void finish(std::size_t index, const OnResult& on_result);
+  event::RunFinished totals() const;
   std::chrono::nanoseconds delay(uint32_t attempt, const Diagnostic& failure) const;
 
   MigrationOrchestrator& orchestrator_;
@@ -87,6 +98,7 @@ class BatchOrchestrator {
   std::vector<Entry> entries_;
   std::map<std::string, uint32_t> busy_;  ///< "provider x", "host x", "datastore x" → VMs
   bool stop_ = false;
+  std::size_t workers_ = 1;
 };
 
 /// Whether trying again may help, by what the failure says of itself.

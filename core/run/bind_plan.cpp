@@ -2,12 +2,15 @@
 #include "core/run/bind_plan.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <set>
 
 #include "core/config/schema.hpp"
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/session.hpp"
+#include "core/plugin/answer_limit.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/run/bind_destination.hpp"
 #include "core/run/watchers.hpp"
@@ -28,6 +31,8 @@ class Binder {
     try {
       if (!spec.isolation.empty())
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
+      if (spec.worker_memory != 0)
+        registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -262,67 +267,130 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
   return out;
 }
 
-std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator& orchestrator,
-                                        const std::shared_ptr<CancelSource>& cancel) {
-  std::vector<Diagnostic> problems;
-  std::vector<MigrationConfig> migrations;
-  std::vector<const MigrationSpec*> specs;
-  std::map<std::filesystem::path, std::string> directories;
-  const auto add = [&](MigrationConfig config, const MigrationSpec* spec, const std::string& name) {
-    const auto [found, fresh] = directories.try_emplace(spec->vm_directory(name), config.vm_name);
+namespace {
+
+/// Replaces patterns by what they match.
+class Expansion {
+ public:
+  Expansion(MigrationOrchestrator& orchestrator, const std::shared_ptr<CancelSource>& cancel)
+      : orchestrator_(orchestrator), cancel_(cancel) {}
+
+  /// name: of the VM, without folders.
+  void add(MigrationConfig config, const MigrationSpec* spec, const std::string& name) {
+    const std::string shown = config.vm_ref.empty() || config.vm_ref == config.vm_name
+                                  ? "'" + config.vm_name + "'"
+                                  : "'" + config.vm_name + "' (" + config.vm_ref + ")";
+    const auto [found, fresh] = directories_.try_emplace(spec->vm_directory(name), shown);
     if (!fresh) {
-      Diagnostic diagnostic;
-      diagnostic.code = Code::kConfig;
-      diagnostic.where = spec->mark.where();
-      diagnostic.path = spec->pointer;
-      diagnostic.summary = "'" + config.vm_name + "' and '" + found->second +
-                           "' would share the directory " + found->first.string();
+      Diagnostic& diagnostic = problem(*spec, Code::kConfig);
+      diagnostic.summary =
+          shown + " and " + found->second + " would share the directory " + found->first.string();
       diagnostic.hint = "give one of them an output_name or another output_dir";
-      problems.push_back(std::move(diagnostic));
       return;
     }
     migrations.push_back(std::move(config));
     specs.push_back(spec);
-  };
-  for (std::size_t i = 0; i < bound.migrations.size(); ++i) {
-    const MigrationSpec* spec = bound.specs[i];
-    if (!spec->vm_is_pattern) {
-      add(bound.migrations[i], spec, spec->vm_name);
-      continue;
-    }
-    Operation op = orchestrator.session().operation("inventory", cancel);
-    std::size_t matches = 0;
+  }
+
+  void expand(const MigrationConfig& original, const MigrationSpec* spec) {
     try {
-      orchestrator.session()
-          .provider(spec->provider, op)
-          .list_vms(op, spec->vm_name, [&](const nlohmann::json& vm) {
-            const std::string name = vm.value("name", "");
-            MigrationConfig config = bound.migrations[i];
-            config.vm_name = vm.value("ref", name);
-            if (config.vm_name.empty()) return;
-            ++matches;
-            const std::string shown = name.empty() ? config.vm_name : name;
-            add(std::move(config), spec, shown);
-          });
+      const std::set<std::string> left_out = excluded(*spec);
+      std::size_t matches = 0;
+      list(*spec, spec->vm_name, [&](const std::string& ref, const std::string& name) {
+        ++matches;
+        if (left_out.contains(ref)) return;
+        MigrationConfig config = original;
+        config.vm_name = name;
+        config.vm_ref = ref;
+        add(std::move(config), spec, name);
+      });
       if (matches == 0)
         throw Error(Code::kNotFound,
                     "'" + spec->vm_name + "' matches no VM of provider '" + spec->provider + "'",
-                    "", "hyperhost list shows what there is");
+                    "",
+                    "hyperhost list shows what there is; [[], [*] and [?] stand for the characters "
+                    "themselves");
     } catch (const Error& failure) {
-      Diagnostic diagnostic = failure.diagnostic();
-      diagnostic.where = spec->mark.where();
-      diagnostic.path = spec->pointer;
-      problems.push_back(std::move(diagnostic));
-    } catch (const nlohmann::json::exception&) {
-      Diagnostic diagnostic;
-      diagnostic.summary =
-          "provider '" + spec->provider + "' lists VMs whose name or ref is no text";
-      problems.push_back(std::move(diagnostic));
+      Diagnostic& diagnostic = problem(*spec, failure.code());
+      const std::string where = diagnostic.where, path = diagnostic.path;
+      diagnostic = failure.diagnostic();
+      diagnostic.where = where;
+      diagnostic.path = path;
     }
   }
-  bound.migrations = std::move(migrations);
-  bound.specs = std::move(specs);
-  return problems;
+
+  std::vector<Diagnostic> problems;
+  std::vector<MigrationConfig> migrations;
+  std::vector<const MigrationSpec*> specs;
+
+ private:
+  Diagnostic& problem(const MigrationSpec& spec, Code code) {
+    Diagnostic& diagnostic = problems.emplace_back();
+    diagnostic.code = code;
+    diagnostic.where = spec.mark.where();
+    diagnostic.path = spec.pointer;
+    return diagnostic;
+  }
+
+  void list(const MigrationSpec& spec, const std::string& pattern,
+            const std::function<void(const std::string& ref, const std::string& name)>& each) {
+    Session& session = orchestrator_.session();
+    Operation op = session.operation("inventory", cancel_);
+    try {
+      within(session.services().answer_timeout, "provider '" + spec.provider + "'", op,
+             [&](Operation& limited) {
+               session.provider(spec.provider, limited)
+                   .list_vms(limited, pattern, [&](const nlohmann::json& vm) {
+                     const std::string name = vm.value("name", "");
+                     const std::string ref = vm.value("ref", name);
+                     if (!ref.empty()) each(ref, name.empty() ? ref : name);
+                   });
+             });
+    } catch (const nlohmann::json::exception&) {
+      throw Error(Code::kFail,
+                  "provider '" + spec.provider + "' lists VMs whose name or ref is no text");
+    }
+  }
+
+  /// The references of what `exclude` names. One that names nothing is a slip of the pen.
+  std::set<std::string> excluded(const MigrationSpec& spec) {
+    std::set<std::string> out;
+    for (const std::string& pattern : spec.exclude) {
+      std::size_t matches = 0;
+      list(spec, pattern, [&](const std::string& ref, const std::string&) {
+        ++matches;
+        out.insert(ref);
+      });
+      if (matches != 0) continue;
+      Diagnostic& diagnostic = problem(spec, Code::kNotFound);
+      diagnostic.severity = Severity::kWarning;
+      diagnostic.path += "/exclude";
+      diagnostic.summary =
+          "exclude '" + pattern + "' matches no VM of provider '" + spec.provider + "'";
+    }
+    return out;
+  }
+
+  MigrationOrchestrator& orchestrator_;
+  const std::shared_ptr<CancelSource>& cancel_;
+  std::map<std::filesystem::path, std::string> directories_;
+};
+
+}  // namespace
+
+std::vector<Diagnostic> expand_patterns(BoundPlan& bound, MigrationOrchestrator& orchestrator,
+                                        const std::shared_ptr<CancelSource>& cancel) {
+  Expansion expansion(orchestrator, cancel);
+  for (std::size_t i = 0; i < bound.migrations.size(); ++i) {
+    const MigrationSpec* spec = bound.specs[i];
+    if (spec->vm_is_pattern)
+      expansion.expand(bound.migrations[i], spec);
+    else
+      expansion.add(bound.migrations[i], spec, spec->vm_name);
+  }
+  bound.migrations = std::move(expansion.migrations);
+  bound.specs = std::move(expansion.specs);
+  return std::move(expansion.problems);
 }
 
 AuditOptions audit_options(const AuditLogSpec& spec) {

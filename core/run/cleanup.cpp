@@ -146,6 +146,20 @@ const char* cleanup_state_name(CleanupState state) {
   return "failed";
 }
 
+namespace {
+
+/// A rerun cannot continue with what was removed.
+void forget_resume_of(ResumeStore* store, const JournalEntry& entry) {
+  const std::string ref = member(entry.what, "ref");
+  if (store == nullptr || ref.empty()) return;
+  const std::string quoted = nlohmann::json(ref).dump();
+  for (const ResumeRecord& record : store->resume_records(""))
+    if (!record.disk.empty() && record.token.dump().find(quoted) != std::string::npos)
+      store->forget_resume(record.target, record.disk);
+}
+
+}  // namespace
+
 std::vector<CleanupItem> clean_up(Journal& journal, Session& session, const CleanupPlaces& places,
                                   bool dry_run, bool force,
                                   const std::shared_ptr<CancelSource>& cancel) {
@@ -167,6 +181,8 @@ std::vector<CleanupItem> clean_up(Journal& journal, Session& session, const Clea
       item.reason = "not tried: interrupted";
     } else {
       cleaner.undo(item, dry_run);
+      if (item.state == CleanupState::kUndone)
+        forget_resume_of(session.services().resume_store.get(), item.entry);
     }
   }
   return items;

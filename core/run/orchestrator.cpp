@@ -7,7 +7,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdio>
 
+#include "core/base/exception.hpp"
 #include "core/base/file_name.hpp"
 #include "core/base/redactor.hpp"
 #include "core/migrate/session.hpp"
@@ -39,6 +41,47 @@ std::string now_compact() {
   return text;
 }
 
+std::string rate_text(double bytes) {
+  static const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1024;
+  char text[48];
+  std::snprintf(text, sizeof text, bytes < 10 ? "%.2f %s/s" : "%.1f %s/s", bytes, units[unit]);
+  return text;
+}
+
+double stage_rate(const TaskProgress& task, Stage stage) {
+  double rate = 0;
+  for (const StepProgress& step : task.stages)
+    if (step.stage == stage && step.status == StepProgress::Status::kRunning) rate += step.rate;
+  return rate;
+}
+
+/// Limits that what is moved now comes close to.
+std::vector<std::string> limits_reached(Bandwidth& bandwidth, const ProgressFrame& frame) {
+  constexpr double kClose = 0.85;
+  std::vector<std::string> out;
+  const auto look = [&](const char* key, uint64_t limit, double rate) {
+    const bool reached = limit != 0 && rate >= kClose * static_cast<double>(limit);
+    if (reached) out.push_back(std::string(key) + " of " + rate_text(static_cast<double>(limit)));
+    return reached;
+  };
+  const auto own = bandwidth.tasks();
+  double read = 0, sent = 0;
+  for (const TaskProgress& task : frame.tasks) {
+    if (task.status != TaskStatus::kRunning) continue;
+    const double sends = stage_rate(task, Stage::kUpload);
+    read += stage_rate(task, Stage::kExport);
+    sent += sends;
+    const auto limit = own.find(task.info->task_id);
+    if (limit != own.end() && look("bandwidth_limit", limit->second, sends))
+      out.back() += " for " + task.info->vm_name;
+  }
+  look("source_bandwidth_limit", bandwidth.sources().rate(), read);
+  look("bandwidth_limit", bandwidth.whole().rate(), sent);
+  return out;
+}
+
 }  // namespace
 
 std::string make_task_id(const std::string& vm_name) {
@@ -53,6 +96,18 @@ std::string make_task_id(const std::string& vm_name) {
       },
       '_');
   return now_compact() + "-" + name.substr(0, 60) + "-" + random_hex(3);
+}
+
+event::TaskMeasured size_of(const VmRoute& route) {
+  event::TaskMeasured size;
+  for (const DiskRoute& disk : route.disks) {
+    const uint64_t guest = disk.disk.capacity_bytes;
+    size.guest_bytes += guest;
+    if (!disk.disk.blank && !route.finished)
+      size.move_bytes += disk.disk.source_bytes.value_or(guest);
+    size.disk_ids.push_back(disk.disk.id);
+  }
+  return size;
 }
 
 MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config, PluginRegistry& registry,
@@ -87,7 +142,12 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
                       Watch::kAudit);  // first: it is written before any other observer reacts
   }
   if (config_.enable_progress) {
-    progress_ = std::make_unique<ProgressTracker>();
+    ProgressTracker::Options watched;
+    watched.now = [clock = session_->services().clock] { return clock->steady(); };
+    progress_ = std::make_unique<ProgressTracker>(watched);
+    progress_->set_limits([bandwidth = session_->bandwidth()](const ProgressFrame& frame) {
+      return limits_reached(*bandwidth, frame);
+    });
     events_.subscribe(progress_.get(), Watch::kProgress);
   }
   if (config_.enable_metrics) {
@@ -95,6 +155,7 @@ MigrationOrchestrator::MigrationOrchestrator(OrchestratorConfig config,
     options.version = version();
     metrics_ = std::make_unique<MetricsCollector>(options);
     events_.subscribe(metrics_.get(), Watch::kMetrics);
+    if (progress_) metrics_->show_run([this] { return progress_->frame().run; });
   }
   if (config_.enable_webhooks) add_webhooks(std::move(config_.webhook_configs));
 }
@@ -215,6 +276,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
       started.disks = static_cast<uint32_t>(route->disks.size());
       started.guest_bytes = result.total_size;
     }
+    if (route != nullptr) events_.publish(task, size_of(*route));
     events_.publish(task, started);
     if (audit_ && audit_->required() && !audit_->healthy()) {
       Diagnostic failure = audit_->failure();
@@ -235,7 +297,7 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   } catch (const Error& failure) {
     result.diagnostic = failure.diagnostic();
   } catch (const std::exception& failure) {
-    result.diagnostic = Error(Code::kFail, "internal error", failure.what()).diagnostic();
+    result.diagnostic = error_of(failure).diagnostic();
   }
   if (!result.success) {
     if (!started_published) {
@@ -262,6 +324,7 @@ void MigrationOrchestrator::finish(MigrationResult& result,
   event::TaskFinished finished;
   finished.outcome = result.outcome;
   if (!result.success) finished.error = result.diagnostic;
+  finished.already_done = result.already_done;
   finished.duration = result.total_duration;
   finished.bytes_exported = result.export_size;
   for (const DiskResult& disk : result.disks) finished.bytes_converted += disk.virtual_size;

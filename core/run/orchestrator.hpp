@@ -56,7 +56,8 @@ struct BatchOptions {
   bool cancel_on_error = false;     ///< where continue_on_error is off: running ones too
   uint32_t max_parallel_disks = 0;  ///< of all VMs; 0 = no limit, as below
   uint32_t per_provider = 0, per_host = 0, per_datastore = 0;
-  std::size_t checked = SIZE_MAX;  ///< the first so many went through preflight() already
+  std::size_t checked = SIZE_MAX;            ///< the first so many went through preflight() already
+  std::vector<event::TaskMeasured> sizes{};  ///< of the first ones, as preflight() found them
 };
 
 class MigrationOrchestrator {
@@ -145,6 +146,9 @@ class MigrationOrchestrator {
   std::map<std::string, std::shared_ptr<CancelSource>> running_;
   std::set<std::string> cancelled_;
 };
+
+/// What is known of a VM's size once its route is planned.
+event::TaskMeasured size_of(const VmRoute& route);
 
 /// "20261123-230514-web-01-3f9a0c": sortable, unique, safe as a file name.
 std::string make_task_id(const std::string& vm_name);

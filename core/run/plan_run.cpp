@@ -2,12 +2,13 @@
 #include "core/run/plan_run.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/migrate/session.hpp"
+#include "core/os/process_identity.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/result_json.hpp"
 #include "core/vm/route.hpp"
@@ -19,6 +20,17 @@ namespace {
 /// A long plan does not keep its first VM waiting: the rest is checked while it runs.
 constexpr std::chrono::seconds kPreflight{3};
 constexpr std::size_t kRunsLookedAt = 100;
+constexpr uintmax_t kStateSpace = 4u << 20;  // its write-ahead log alone
+
+/// Found out at the end it would cost the run's results.
+void check_state_space(const std::filesystem::path& directory) {
+  std::error_code failed;
+  const auto space = std::filesystem::space(directory, failed);
+  if (!failed && space.available < kStateSpace)
+    throw Error(Code::kNoSpace, "the state directory " + directory.string() + " is full",
+                std::to_string(space.available) + " bytes are free",
+                "free some space there, or set HYPERHOST_STATE_DIR");
+}
 
 bool has_error(const std::vector<Diagnostic>& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),
@@ -48,8 +60,10 @@ PlanStatus PlanRun::prepare(bool only_check) {
   if (only_check) bound_.orchestrator.enable_audit_logging = false;  // it would make a file
   try {
     open_state(only_check);
+    SessionServices services{state_, state_};
+    services.answer_timeout = plan_->batch.answer_timeout;
     orchestrator_ = std::make_unique<MigrationOrchestrator>(bound_.orchestrator, *registry_,
-                                                            SessionServices{state_, state_});
+                                                            std::move(services));
   } catch (const Error& failure) {
     keep(failure);
     return PlanStatus::kCannotRun;
@@ -59,7 +73,10 @@ PlanStatus PlanRun::prepare(bool only_check) {
     config.continues_since = continues_since_;
   }
   keep(Watchers::check(plan_->observability, plan_->base_dir));
-  keep(expand_patterns(bound_, *orchestrator_, host_.cancel));
+  const auto found = expand_patterns(bound_, *orchestrator_, host_.cancel);
+  keep(found);
+  std::copy_if(found.begin(), found.end(), std::back_inserter(bound_.diagnostics),
+               [](const Diagnostic& one) { return one.severity != Severity::kError; });
   if (!has_error(diagnostics_) && preflight(only_check) == PlanStatus::kInterrupted)
     return PlanStatus::kInterrupted;
   if (AuditLogger* audit = orchestrator_->get_audit_logger()) audit_findings(*audit);
@@ -93,6 +110,7 @@ bool PlanRun::load() {
 void PlanRun::open_state(bool only_check) {
   std::error_code ignored;
   if (only_check && !std::filesystem::exists(host_.state_dir / "state.db", ignored)) return;
+  if (!only_check) check_state_space(host_.state_dir);
   state_ = StateStore::open(host_.state_dir, !only_check);
   find_unfinished_runs();
 }
@@ -113,22 +131,48 @@ void PlanRun::find_unfinished_runs() {
 
 PlanStatus PlanRun::preflight(bool only_check) {
   const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
+  PlanEstimator estimator(bound_.batch);
   for (const MigrationConfig& config : bound_.migrations) {
-    if (host_.cancel->cancelled()) return PlanStatus::kInterrupted;
+    if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
     VmRoute route = orchestrator_->preflight(config, host_.cancel);
     for (Diagnostic& finding : route.findings)
-      if (finding.where.empty() && finding.path.rfind("converter/", 0) != 0)
+      if (finding.where.empty() && finding.path != "/output_dir" &&
+          finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
-    keep(route.findings);
+    found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
-    for (const DiskRoute& disk : route.disks) guest_bytes_ += disk.disk.capacity_bytes;
+    bound_.batch.sizes.push_back(size_of(route));
+    estimator.add(config, route);
     if (only_check) routes_.push_back(std::move(route));
   }
+  if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
+  for (const auto& findings : found) keep(findings);
   keep(shared_directories());
-  return PlanStatus::kReady;
+  estimate_ = estimator.result(plan_->batch.source_bandwidth_limit, plan_->batch.bandwidth_limit,
+                               state_.get());
+  const bool said = std::any_of(diagnostics_.begin(), diagnostics_.end(), [](const auto& one) {
+    return one.severity == Severity::kError && one.code == Code::kNoSpace;  // one VM's alone
+  });
+  if (!said) keep(space_findings(estimate_));
+  return host_.cancel->cancelled() ? PlanStatus::kInterrupted : PlanStatus::kReady;
+}
+
+/// A pattern takes what is there: a VM of it that cannot be migrated fails by itself, as long as
+/// another one can be.
+void PlanRun::let_others_run(std::vector<std::vector<Diagnostic>>& found) const {
+  if (std::all_of(found.begin(), found.end(), has_error)) return;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (!bound_.specs[i]->vm_is_pattern) continue;
+    for (Diagnostic& finding : found[i]) {
+      if (finding.severity != Severity::kError) continue;
+      finding.severity = Severity::kWarning;
+      finding.summary = "it will fail: " + finding.summary;
+    }
+  }
 }
 
 /// Two VMs by different references may have one name, which only their providers know.
@@ -197,7 +241,7 @@ void PlanRun::lock_outputs() {
   for (const MigrationConfig& config : bound_.migrations) directories.insert(config.output_dir);
   for (const auto& directory : directories) {
     std::error_code failed;
-    std::filesystem::create_directories(directory, failed);
+    std::filesystem::create_directory(directory, failed);
     try {
       locks_.push_back(std::make_unique<OutputLock>(state_, directory, plan_->name, plan_->user));
     } catch (const Error& failure) {
@@ -215,6 +259,8 @@ void PlanRun::lock_outputs() {
 PlanStatus PlanRun::start() {
   // Warnings and notes of VMs come again, as events of the VM they concern.
   for (const Diagnostic& diagnostic : bound_.diagnostics) spdlog::warn("{}", to_string(diagnostic));
+  for (const Diagnostic& finding : space_findings(estimate_))
+    spdlog::warn("{}", to_string(finding));
   try {
     lock_outputs();
     watchers_ = std::make_unique<Watchers>(plan_->observability, plan_->base_dir, *orchestrator_);
@@ -236,8 +282,9 @@ void PlanRun::record(const MigrationResult& result) {
 
 std::vector<MigrationResult> PlanRun::run(
     const std::function<void(const MigrationResult&)>& on_result) {
-  RunRecorder recorder(state_, plan_file(),
-                       [&](const std::string& task_id) { orchestrator_->cancel(task_id); });
+  RunRecorder recorder(
+      state_, plan_file(), [&](const std::string& task_id) { orchestrator_->cancel(task_id); },
+      orchestrator_->get_progress_tracker());
   orchestrator_->events().subscribe(&recorder);
   auto results = orchestrator_->migrate_batch(bound_.migrations, bound_.batch, host_.cancel,
                                               [&](const MigrationResult& result) {
@@ -248,9 +295,51 @@ std::vector<MigrationResult> PlanRun::run(
   return results;
 }
 
+/// What killed runs left of VMs that this run does not have. No other message names it.
+void PlanRun::warn_of_leftovers() {
+  const auto text = [](const JournalEntry& entry, const char* member) {
+    const auto found = entry.what.find(member);
+    return found != entry.what.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  const auto is_of = [&](const JournalEntry& entry, const MigrationConfig& config) {
+    const std::string where = text(entry, "where");
+    const std::string directory = config.output_dir.lexically_normal().string();
+    if (where == directory || where.starts_with(directory + "/")) return true;
+    // "s3://BUCKET/PREFIX", and "ENDPOINT/BUCKET" with "PREFIX/KEY"
+    const std::size_t place = config.cloud_destination.find("://");
+    return config.upload_to_cloud && place != std::string::npos &&
+           entry.plugin == plugin_id(config.storage.plugin) &&
+           (where.substr(where.rfind('/') + 1) + "/" + text(entry, "ref"))
+               .starts_with(config.cloud_destination.substr(place + 3));
+  };
+  std::size_t count = 0;
+  std::string first;
+  state_->each_entry("", [&](const JournalEntry& entry) {
+    if (process_state(entry.owner) != ProcessState::kGone ||
+        std::none_of(bound_.migrations.begin(), bound_.migrations.end(),
+                     [&](const MigrationConfig& config) { return is_of(entry, config); }))
+      return;
+    if (count++ == 0) first = text(entry, "where") + "/" + text(entry, "ref");
+  });
+  if (count != 0)
+    spdlog::warn(
+        "{} unfinished files or uploads of killed runs belong to no VM of this run, the first is "
+        "{}: hyperhost cleanup removes them",
+        count, first);
+}
+
 std::vector<WebhookStats> PlanRun::finish() {
+  try {
+    if (state_) warn_of_leftovers();
+  } catch (const Error& failure) {
+    spdlog::debug("{}", failure.what());
+  }
   watchers_->finish();
   return watchers_->webhook_stats();
+}
+
+void PlanRun::wait_for_scrape() {
+  watchers_->wait_for_scrape(*host_.cancel);
 }
 
 std::string PlanRun::plan_file() const {

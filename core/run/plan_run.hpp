@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@
 
 #include "core/plan/plan.hpp"
 #include "core/run/bind_plan.hpp"
+#include "core/run/plan_estimate.hpp"
 #include "core/run/watchers.hpp"
 #include "core/state/host_entries.hpp"
 #include "core/state/run_state.hpp"
@@ -67,6 +69,8 @@ class PlanRun {
       const std::function<void(const MigrationResult&)>& on_result = {});
   /// Delivers what webhooks have queued. Results are final afterwards.
   std::vector<WebhookStats> finish();
+  /// Keeps the metrics up until a Prometheus that scrapes them has seen the end; after finish().
+  void wait_for_scrape();
 
   /// All that was found so far, each once. Errors and warnings have file, line and column.
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
@@ -76,7 +80,8 @@ class PlanRun {
   MigrationOrchestrator& orchestrator() { return *orchestrator_; }
   const std::string& name() const { return plan_->name; }
   /// Of the VMs that preflight has seen.
-  uint64_t guest_bytes() const { return guest_bytes_; }
+  const PlanEstimate& estimate() const { return estimate_; }
+  uint64_t guest_bytes() const { return estimate_.guest_bytes; }
 
  private:
   PlanStatus prepare(bool only_check);
@@ -84,7 +89,9 @@ class PlanRun {
   void open_state(bool only_check);
   void find_unfinished_runs();
   PlanStatus preflight(bool only_check);
+  void let_others_run(std::vector<std::vector<Diagnostic>>& found) const;
   std::vector<Diagnostic> shared_directories() const;
+  void warn_of_leftovers();
   void keep(const std::vector<Diagnostic>& more);
   void keep(const Error& failure);
   void audit_findings(AuditLogger& audit) const;
@@ -105,7 +112,7 @@ class PlanRun {
   std::set<std::string> said_;
   std::vector<VmRoute> routes_;
   std::vector<std::filesystem::path> directories_;  ///< of the VMs that were checked
-  uint64_t guest_bytes_ = 0;
+  PlanEstimate estimate_;
   std::unique_ptr<MigrationOrchestrator> orchestrator_;
   std::vector<std::unique_ptr<OutputLock>> locks_;
   std::unique_ptr<Watchers> watchers_;

@@ -2,6 +2,9 @@
 #include "core/run/watchers.hpp"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "core/config/secret.hpp"
 #include "core/migrate/session.hpp"
@@ -102,6 +105,7 @@ WebhookConfig webhook_config(const WebhookSpec& hook, const std::filesystem::pat
   config.from = hook.from;
   config.to = hook.to;
   config.username = hook.username;
+  config.channel = hook.slack_channel;
   if (hook.secret) config.secret = resolved(*hook.secret, hook.pointer + "/secret", base_dir);
   if (hook.password)
     config.password = resolved(*hook.password, hook.pointer + "/password", base_dir);
@@ -133,6 +137,32 @@ Watchers::Watchers(const ObservabilitySpec& spec, const std::filesystem::path& b
   if (metrics_) metrics_->start();
 }
 
+namespace {
+
+bool can_write(const std::filesystem::path& path) {
+  return ::access(path.c_str(), W_OK) == 0;
+}
+
+/// Whether the audit log can be opened, as far as that shows without making it.
+std::optional<Diagnostic> check_audit_log(const AuditLogSpec& log) {
+  std::error_code ignored;
+  std::filesystem::path place = log.path;
+  // The log, else its directory, else what that is made in.
+  for (int i = 0; i < 2 && !std::filesystem::exists(place, ignored); ++i)
+    place = place.parent_path();
+  if (can_write(place)) return std::nullopt;
+  Diagnostic diagnostic =
+      errno_error(errno, "the audit log " + log.path.string() + " cannot be written").diagnostic();
+  diagnostic.severity = log.required ? Severity::kError : Severity::kWarning;
+  diagnostic.path = "/observability/audit_log/path";
+  diagnostic.detail = place.string() + ": " + diagnostic.detail;
+  if (!log.required)
+    diagnostic.hint = "VMs are migrated without it, unless audit_log has required: true";
+  return diagnostic;
+}
+
+}  // namespace
+
 std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
                                         const std::filesystem::path& base_dir) {
   std::vector<Diagnostic> problems;
@@ -143,6 +173,8 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
       problems.push_back(failure.diagnostic());
     }
   };
+  if (spec.audit_log)
+    if (auto problem = check_audit_log(*spec.audit_log)) problems.push_back(std::move(*problem));
   for (const WebhookSpec& hook : spec.webhooks)
     try_it(hook.pointer, [&] { webhook_config(hook, base_dir); });
   for (const auto* listen : {&spec.progress_api, &spec.metrics_api})
@@ -154,6 +186,15 @@ std::vector<Diagnostic> Watchers::check(const ObservabilitySpec& spec,
 
 void Watchers::finish() {
   orchestrator_.finish_webhooks();
+}
+
+void Watchers::wait_for_scrape(const CancelSource& cancel) const {
+  if (!metrics_) return;
+  const auto wait = metrics_->next_scrape();
+  if (wait.count() == 0 || cancel.cancelled()) return;
+  spdlog::info("waiting for Prometheus to fetch the last figures, {} s at most",
+               std::chrono::ceil<std::chrono::seconds>(wait).count());
+  metrics_->wait_for_scrape(cancel);
 }
 
 Watchers::~Watchers() {

@@ -36,6 +36,10 @@ class Watchers {
   /// and webhook_stats() is final. The servers still answer.
   void finish();
 
+  /// Keeps the metrics up until a Prometheus that scrapes them has seen the run's end: its interval
+  /// at most, not at all where none scrapes.
+  void wait_for_scrape(const CancelSource& cancel) const;
+
   /// "progress API and dashboard: http://127.0.0.1:8080" …, for the log.
   std::vector<std::string> describe() const;
   std::vector<WebhookStats> webhook_stats() const;

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
+#include <vector>
 
 #include "core/base/diagnostic.hpp"
 #include "core/base/file_name.hpp"
@@ -26,6 +28,18 @@ HostEntry::HostEntry(std::shared_ptr<Journal> journal, const std::string& kind,
     journal_->update_entry(id_, what);
 }
 
+void HostEntry::close_others() {
+  if (!journal_) return;
+  std::optional<nlohmann::json> own;
+  std::vector<JournalEntry> entries;
+  journal_->each_entry(kHostEntries, [&](const JournalEntry& entry) {
+    if (entry.id == id_) own = entry.what;
+    entries.push_back(entry);
+  });
+  for (const JournalEntry& entry : entries)
+    if (entry.id != id_ && own && entry.what == *own) journal_->close_entry(entry.id);
+}
+
 HostEntry::~HostEntry() {
   if (!journal_) return;
   try {
@@ -37,9 +51,23 @@ HostEntry::~HostEntry() {
 
 OutputLock::OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
                        const std::string& plan_name, const std::string& user)
-    : name_(".hyperhost-" + safe_file_name(plan_name) + ".lock"),
-      entry_(std::move(journal), kLockEntry, directory.string(), name_),
-      file_((directory / name_).string(), "a run of the plan '" + plan_name + "' by " + user) {}
+    : OutputLock(std::move(journal), directory,
+                 {".hyperhost-" + safe_file_name(plan_name) + ".lock",
+                  "a run of the plan '" + plan_name + "' by " + user}) {}
+
+std::unique_ptr<OutputLock> OutputLock::of_vm(std::shared_ptr<Journal> journal,
+                                              const std::filesystem::path& directory,
+                                              const std::string& stem) {
+  const Named named{".hyperhost-" + stem + ".vm-lock", "a migration of the VM '" + stem + "'"};
+  return std::unique_ptr<OutputLock>(new OutputLock(std::move(journal), directory, named));
+}
+
+OutputLock::OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
+                       const Named& named)
+    : entry_(std::move(journal), kLockEntry, directory.string(), named.file),
+      file_((directory / named.file).string(), named.purpose) {
+  entry_.close_others();
+}
 
 void undo_host_entry(const JournalEntry& entry) {
   const auto text = [&](const char* member) {

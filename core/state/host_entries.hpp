@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the host itself leaves in directories while it works, written down in the journal before
-// it is there: the lock of a plan's run on its output directory, and staging files. One thread
-// each.
+// it is there: the locks of a plan's run on its output directories and of a VM, and staging files.
+// One thread each.
 #pragma once
 
 #include <filesystem>
@@ -28,6 +28,9 @@ class HostEntry {
   ~HostEntry();
   HostEntry(const HostEntry&) = delete;
   HostEntry& operator=(const HostEntry&) = delete;
+  /// Of the same file, of owners that may not be visible from here (another container): for one
+  /// who holds the file.
+  void close_others();
 
  private:
   const std::shared_ptr<Journal> journal_;
@@ -36,14 +39,23 @@ class HostEntry {
 
 class OutputLock {
  public:
-  /// Throws Error(kBusy) where another run has it.
+  /// Of a plan's run. Throws Error(kBusy) where another run has it.
   OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
              const std::string& plan_name, const std::string& user);
+  /// Of one VM, whatever the plans are called that write it there. stem: of its files.
+  static std::unique_ptr<OutputLock> of_vm(std::shared_ptr<Journal> journal,
+                                           const std::filesystem::path& directory,
+                                           const std::string& stem);
 
   const LockFile& file() const { return file_; }
 
  private:
-  const std::string name_;
+  struct Named {
+    std::string file, purpose;
+  };
+  OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
+             const Named& named);
+
   HostEntry entry_;  // outlives the file
   LockFile file_;
 };

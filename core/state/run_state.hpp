@@ -20,6 +20,8 @@ struct RunRecord {
   std::string run_id, plan, plan_file, user;
   std::string owner;  ///< the process: core/os/process_identity.hpp
   Millis started = 0, ended = 0;
+  Millis seen = 0;  ///< when its process last wrote: the time of its death if it was killed
+  nlohmann::json progress = nullptr;  ///< as the API's run object showed it then; null before
 };
 
 struct StageRecord {
@@ -50,6 +52,7 @@ struct TaskRecord {
   uint32_t attempts = 0, disks = 0;
   uint64_t guest_bytes = 0;
   std::string error;
+  nlohmann::json progress = nullptr;  ///< as the API's task object showed it last; null before
 };
 
 /// A task with all that belongs to it.
@@ -73,7 +76,10 @@ class RunState {
   class Group {
    public:
     virtual ~Group() = default;
+    /// Without its progress.
     virtual void task(const TaskRecord& task) = 0;
+    virtual void task_progress(const std::string& task_id, const nlohmann::json& progress) = 0;
+    virtual void run_progress(const std::string& run_id, const nlohmann::json& progress) = 0;
     virtual void stage(const std::string& task_id, const StageRecord& stage) = 0;
     virtual void attempt(const std::string& task_id, const AttemptRecord& attempt) = 0;
     virtual void disk(const std::string& task_id, const DiskRecord& disk) = 0;

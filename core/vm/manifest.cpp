@@ -34,7 +34,7 @@ Json disk_entry(const DiskResult& disk, const std::string& path) {
   return entry;
 }
 
-Json own_disk_entry(const DiskResult& disk) {
+Json own_disk_entry(const DiskResult& disk, const VmDescription& vm) {
   Json source;
   source["format"] = disk.source_format;
   if (!disk.source_file.empty()) source["file"] = disk.source_file;
@@ -44,8 +44,15 @@ Json own_disk_entry(const DiskResult& disk) {
   Json entry;
   entry["id"] = disk.id;
   entry["virtual_size"] = disk.virtual_size;
+  for (const DiskDescription& described : vm.disks)
+    if (described.id == disk.id && !described.controller.empty())
+      entry["controller"] = described.controller;
   if (!disk.digest.empty()) entry["content_digest"] = disk.digest;
   if (!disk.verified_by.empty()) entry["verified_by"] = disk.verified_by;
+  entry["proven"] = disk.proven;
+  if (!disk.zero_seed.empty())
+    entry["zeros"] = {
+        {"bytes", disk.zero_bytes}, {"places", disk.zero_places}, {"seed", disk.zero_seed}};
   entry["location"] = disk.path;
   if (!disk.uploaded_to.empty()) entry["uploaded_to"] = disk.uploaded_to;
   if (!disk.stored_checksum.empty()) entry["stored_checksum"] = disk.stored_checksum;
@@ -58,6 +65,21 @@ Json own_disk_entry(const DiskResult& disk) {
   return entry;
 }
 
+/// The machine that the target has to build, beyond the common form.
+Json hardware(const VmDescription& vm) {
+  Json out = {{"memory_bytes", vm.memory_bytes}, {"guest_os", vm.guest_os}, {"path", vm.path}};
+  if (vm.cores_per_socket != 0) out["cores_per_socket"] = vm.cores_per_socket;
+  const std::pair<const char*, const std::string&> texts[] = {
+      {"uuid", vm.uuid}, {"instance_uuid", vm.instance_uuid}, {"hardware", vm.hardware}};
+  for (const auto& [name, text] : texts)
+    if (!text.empty()) out[name] = text;
+  out["tpm"] = vm.tpm;
+  out["controllers"] = Json::array();
+  for (const ControllerDescription& controller : vm.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
+  return out;
+}
+
 Json own_section(const MigrationConfig& config, const VmDescription& vm,
                  const MigrationResult& result) {
   Json own;
@@ -66,8 +88,8 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
   own["compression"] = compression_name(config.convert_options.compression);
   own["verify"] = verify_name(config.verify_export);
   own["disks"] = Json::array();
-  for (const DiskResult& disk : result.disks) own["disks"].push_back(own_disk_entry(disk));
-  own["vm"] = {{"memory_bytes", vm.memory_bytes}, {"guest_os", vm.guest_os}, {"path", vm.path}};
+  for (const DiskResult& disk : result.disks) own["disks"].push_back(own_disk_entry(disk, vm));
+  own["vm"] = hardware(vm);
   own["seconds"] = {{"export", seconds(result.export_duration)},
                     {"convert", seconds(result.conversion_duration)},
                     {"verify", seconds(result.verify_duration)}};
@@ -117,7 +139,8 @@ Json make_manifest(const MigrationConfig& config, const VmRoute& route,
                         {"export_timestamp", format_timestamp(result.start_time)},
                         {"export_method", vm.export_method}};
   manifest["vm"] = {{"cpu", vm.cpu},
-                    {"mem_gb", (vm.memory_bytes + kGiB - 1) / kGiB},
+                    {"mem_gb", (vm.memory_bytes + kGiB - 1) / kGiB},  // whole ones, by its readers
+                    {"memory_bytes", vm.memory_bytes},
                     {"firmware", one_of(vm.firmware, {"bios", "uefi"}) ? vm.firmware : "unknown"},
                     {"secureboot", vm.secure_boot},
                     {"os_hint", one_of(vm.os_hint, {"linux", "windows"}) ? vm.os_hint : "unknown"},
@@ -129,8 +152,11 @@ Json make_manifest(const MigrationConfig& config, const VmRoute& route,
         disk_entry(disk, local ? disk.path : (config.output_dir / disk.key).string()));
   }
   manifest["nics"] = Json::array();
-  for (const NicDescription& nic : vm.nics)
-    manifest["nics"].push_back({{"id", nic.id}, {"mac", nic.mac}, {"network", nic.network}});
+  for (const NicDescription& nic : vm.nics) {
+    Json entry = {{"id", nic.id}, {"mac", nic.mac}, {"network", nic.network}};
+    if (!nic.model.empty()) entry["model"] = nic.model;
+    manifest["nics"].push_back(std::move(entry));
+  }
   manifest["notes"] = vm.notes;
   manifest["warnings"] = Json::array();
   for (const Diagnostic& warning : result.warnings)

@@ -30,7 +30,8 @@ struct PluginChoice {
 
 /// The job of one VM. Constant while it runs.
 struct MigrationConfig : MigrationSettings {
-  std::string task_id;              ///< made by the orchestrator where empty
+  std::string task_id;  ///< made by the orchestrator where empty
+  std::string vm_ref;   ///< by which the provider finds the VM; "" = by vm_name, which people read
   nlohmann::json provider_options;  ///< for this VM, validated; null = none
   std::string output_file;  ///< of a VM of one disk: its file, in output_dir itself; "" = by name
   bool digest = false;      ///< the content digest is wanted where nothing is verified, too
@@ -88,6 +89,11 @@ struct DiskResult {
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
+  /// What was proven, of "delivered", "target", "independent", "source" (docs/operations.md).
+  std::vector<std::string> proven;
+  /// What the source's extents call zero: how much, places of it that were read, by which seed.
+  uint64_t zero_bytes = 0, zero_places = 0;
+  std::string zero_seed;  ///< 16 hexadecimal digits; empty where nothing was sampled
   bool staged = false;
   uint64_t resumed_bytes = 0;  ///< guest bytes that an earlier attempt had written
   bool adopted = false;        ///< all of it was written by an earlier attempt

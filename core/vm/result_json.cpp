@@ -28,6 +28,10 @@ void each_field(Disk& disk, Field&& field) {
   field("virtual_size", disk.virtual_size);
   field("content_digest", disk.digest);
   field("verified_by", disk.verified_by);
+  field("proven", disk.proven);
+  field("zero_bytes", disk.zero_bytes);
+  field("zero_places", disk.zero_places);
+  field("zero_seed", disk.zero_seed);
   field("staged", disk.staged);
   field("resumed_bytes", disk.resumed_bytes);
   field("adopted", disk.adopted);

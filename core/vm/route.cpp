@@ -5,6 +5,41 @@
 
 namespace hyperhost {
 
+namespace {
+
+/// Of formats that hold no compressed data the guest's data are no more than what is stored.
+bool stores_plainly(const DiskDescription& disk) {
+  return disk.format == "raw" || disk.format == "vhd" || disk.format == "vhdx" ||
+         disk.format == "vdi";
+}
+
+}  // namespace
+
+DiskSpace disk_space(const DiskRoute& route, Compression compression) {
+  const DiskDescription& disk = route.disk;
+  DiskSpace out;
+  if (disk.blank) return out;
+  const uint64_t limit = disk.capacity_bytes != 0 ? disk.capacity_bytes : UINT64_MAX;
+  if (!route.converted) {
+    out.known = disk.source_bytes.has_value() || disk.capacity_bytes != 0;
+    out.worst = disk.source_bytes.value_or(disk.capacity_bytes);
+    out.least = disk.allocated_bytes.value_or(disk.source_bytes.value_or(0));
+    return out;
+  }
+  const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
+  const uint64_t stored =
+      disk.allocated_bytes.value_or(disk.format == "raw" ? 0 : disk.source_bytes.value_or(0));
+  if (!shrinks) out.least = std::min(stored, limit);
+  const bool measured = stores_plainly(disk) && disk.allocated_bytes.has_value();
+  out.known = measured || disk.capacity_bytes != 0;
+  out.worst = measured ? std::min(*disk.allocated_bytes, limit) : disk.capacity_bytes;
+  // The tables of the image: qcow2, the largest, has 8 bytes for each cluster of 64 KiB and 2 for
+  // its reference.
+  constexpr uint64_t kTables = uint64_t{1} << 20;
+  if (out.worst != 0) out.worst += out.worst / 4096 + kTables;
+  return out;
+}
+
 bool VmRoute::possible() const {
   return std::none_of(findings.begin(), findings.end(),
                       [](const Diagnostic& one) { return one.severity == Severity::kError; });

@@ -20,6 +20,7 @@ struct DiskRoute {
   bool staged = false;         ///< the source goes to a local file first
   bool in_place = false;       ///< the converter opens the source's file itself
   bool needs_file = false;     ///< the converter reads files only
+  std::string need;            ///< how its source is read: "file", "seek", "stream"; "" = as it is
   std::string decoder;         ///< the reader that makes it a raw disk; "" = the converter reads it
   bool direct_upload = false;  ///< the converter writes into the store
   bool converted = true;       ///< false: copied as delivered
@@ -31,6 +32,14 @@ struct DiskRoute {
   bool digest_in_pass = false;
   std::vector<std::string> notes;
 };
+
+/// What a finished disk takes at its target, in bytes.
+struct DiskSpace {
+  uint64_t least = 0;  ///< sure to be written
+  uint64_t worst = 0;  ///< were every byte of the guest data that do not compress
+  bool known = true;   ///< false: the source does not say how large the disk is; worst is too small
+};
+DiskSpace disk_space(const DiskRoute& route, Compression compression);
 
 class ResumeLog;
 

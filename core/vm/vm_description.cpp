@@ -99,6 +99,11 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.os_version = vm.text("os_version");
   out.firmware = vm.text("firmware", "unknown");
   out.secure_boot = vm.flag("secure_boot");
+  out.tpm = vm.flag("vtpm");
+  out.uuid = vm.text("uuid");
+  out.instance_uuid = vm.text("instance_uuid");
+  out.hardware = vm.text("hardware");
+  out.cores_per_socket = static_cast<uint32_t>(vm.number("cores_per_socket", 1u << 20).value_or(0));
   out.cpu = static_cast<uint32_t>(vm.number("cpu", 1u << 20).value_or(0));
   out.memory_bytes = vm.number("memory_bytes", uint64_t{1} << 56).value_or(0);
   out.notes = texts(vm.list("notes", 1000));
@@ -128,6 +133,7 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
     made.boot_order = static_cast<int>(disk.number("boot_order", 1u << 20).value_or(999));
     made.type = disk.text("type", "unknown");
     made.datastore = disk.text("datastore");
+    made.controller = disk.text("controller");
     made.content_id = disk.text("content_id");
     made.blank = disk.flag("blank");
     out.disks.push_back(std::move(made));
@@ -135,8 +141,13 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   index = 0;
   for (const auto& item : vm.list("nics", 4096)) {
     const Reader nic(item, "/nics/" + std::to_string(index++), provider);
-    out.nics.push_back(
-        {nic.text("id", "nic-" + std::to_string(index - 1)), nic.text("mac"), nic.text("network")});
+    out.nics.push_back({nic.text("id", "nic-" + std::to_string(index - 1)), nic.text("mac"),
+                        nic.text("network"), nic.text("model")});
+  }
+  index = 0;
+  for (const auto& item : vm.list("controllers", 4096)) {
+    const Reader controller(item, "/controllers/" + std::to_string(index++), provider);
+    out.controllers.push_back({controller.text("id"), controller.text("type")});
   }
   out.document = std::move(document);
   return out;

@@ -3,6 +3,7 @@
 // (sdk/README.md) as values. Plain values.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,27 +19,42 @@ struct DiskDescription {
   uint64_t capacity_bytes = 0;              ///< guest-visible; 0 = not known before the read
   std::optional<uint64_t> source_bytes;     ///< what will be read; unknown for a lease's stream
   std::optional<uint64_t> allocated_bytes;  ///< of those, not holes
+  /// What a pass has to read: without holes where they are known. Nothing: unknown.
+  std::optional<uint64_t> bytes_to_read() const {
+    return source_bytes && allocated_bytes ? std::min(*source_bytes, *allocated_bytes)
+           : source_bytes                  ? source_bytes
+                                           : allocated_bytes;
+  }
   bool seekable = false, streamable = false, local_file = false;
   int boot_order = 999;
   std::string type = "unknown";  ///< boot, data, unknown
   std::string datastore;         ///< that it lies on; may be empty
+  std::string controller;        ///< its place, e.g. "scsi0:0"; may be empty
   std::string content_id;        ///< another one: the content may be another; "" = never known
   bool blank = false;            ///< never written: nothing to read
 };
 
 struct NicDescription {
   std::string id, mac, network;
+  std::string model;  ///< as the source calls it; may be empty
+};
+
+struct ControllerDescription {
+  std::string id;    ///< "scsi0": how the disks' places begin
+  std::string type;  ///< as the source calls it, e.g. "VirtualSCSI"; may be empty
 };
 
 struct VmDescription {
   std::string ref, name, path, datacenter, export_method;
   std::string host;  ///< that it runs on or would be read through; may be empty
   std::string guest_os, os_hint, os_version, firmware;
-  bool secure_boot = false;
-  uint32_t cpu = 0;
+  std::string uuid, instance_uuid, hardware;  ///< as the source has them; may be empty
+  bool secure_boot = false, tpm = false;
+  uint32_t cpu = 0, cores_per_socket = 0;  ///< 0 = not known
   uint64_t memory_bytes = 0;
   std::vector<DiskDescription> disks;
   std::vector<NicDescription> nics;
+  std::vector<ControllerDescription> controllers;
   std::vector<std::string> notes, warnings;
   nlohmann::json document;  ///< as the provider gave it
 

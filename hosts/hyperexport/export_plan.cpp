@@ -1,49 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperexport/export_plan.hpp"
 
-#include <cstdlib>
-
 namespace hyperhost {
 namespace {
-
-constexpr const char* kDefaultProvider = "vsphere";
-
-std::string provider_of(const ExportFlags& flags) {
-  if (!flags.provider.empty()) return flags.provider;
-  return flags.path.empty() ? kDefaultProvider : "local-ovf";
-}
-
-/// KEY=VALUE under `prefix`; VALUE is YAML, and env:NAME or file:PATH is a secret.
-PlanFlag option_flag(const std::string& flag, const std::string& prefix,
-                     const std::string& argument) {
-  const std::size_t equals = argument.find('=');
-  if (equals == 0 || equals == std::string::npos)
-    throw Error(Code::kConfig, flag + ": this is not KEY=VALUE", "",
-                "e.g. " + flag + " path=/srv/exports");
-  const std::string key = prefix + argument.substr(0, equals);
-  const std::string value = argument.substr(equals + 1);
-  if (is_secret_reference(value)) return secret_flag(flag, key, value);
-  return {flag, key, value};
-}
-
-void add_source(const ExportFlags& flags, std::vector<PlanFlag>& plan) {
-  const std::string provider = provider_of(flags);
-  plan.push_back(text_flag("--provider", "providers.source.plugin", provider));
-  const auto text = [&](const char* flag, const char* key, const std::string& value) {
-    if (!value.empty())
-      plan.push_back(text_flag(flag, "providers.source." + std::string(key), value));
-  };
-  if (!flags.path.empty()) text("--path", "path", absolute_path(flags.path));
-  text("--endpoint", "endpoint", flags.endpoint);
-  text("--username", "username", flags.username);
-  if (!flags.password.empty())
-    plan.push_back(secret_flag("--password", "providers.source.password", flags.password));
-  else if (provider == kDefaultProvider && std::getenv("GOVC_PASSWORD") != nullptr)
-    plan.push_back(secret_flag("--password", "providers.source.password", "env:GOVC_PASSWORD"));
-  if (!flags.ca_file.empty()) text("--ca-file", "tls.ca_file", absolute_path(flags.ca_file));
-  for (const std::string& option : flags.provider_options)
-    plan.push_back(option_flag("--provider-option", "providers.source.", option));
-}
 
 void add_webhook(const ExportFlags& flags, std::vector<PlanFlag>& plan) {
   if (flags.webhook_url.empty()) return;
@@ -61,32 +20,6 @@ void add_webhook(const ExportFlags& flags, std::vector<PlanFlag>& plan) {
   for (const auto& [event, on] : events)
     plan.push_back(
         {std::string("--webhook-on-") + event, hook + "on_" + event, on ? "true" : "false"});
-}
-
-void add_source_flags(CLI::App& app, ExportFlags& flags) {
-  const char* const group = "Source";
-  app.add_option("--provider", flags.provider,
-                 "The provider plugin (default: local-ovf with --path, else vsphere)")
-      ->group(group);
-  app.add_option("--path", flags.path, "local-ovf: an OVA, OVF or disk image, or a directory")
-      ->group(group);
-  app.add_option("--endpoint", flags.endpoint, "vsphere: https://HOST/sdk (default: $GOVC_URL)")
-      ->envname("GOVC_URL")
-      ->group(group);
-  app.add_option("--username", flags.username, "vsphere: the login (default: $GOVC_USERNAME)")
-      ->envname("GOVC_USERNAME")
-      ->group(group);
-  app.add_option("--password", flags.password,
-                 "env:NAME or file:PATH (default: env:GOVC_PASSWORD where that is set)")
-      ->group(group);
-  app.add_option("--ca-file", flags.ca_file, "vsphere: PEM file of the certificate authority")
-      ->group(group);
-  app.add_option("--provider-option", flags.provider_options,
-                 "KEY=VALUE, any other option of the plugin (repeatable); a secret as\n"
-                 "KEY=env:NAME or KEY=file:PATH")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->group(group);
 }
 
 void add_target_flags(CLI::App& app, ExportFlags& flags) {
@@ -159,7 +92,10 @@ void add_telling_flags(CLI::App& app, ExportFlags& flags) {
 
 void add_export_flags(CLI::App& app, ExportFlags& flags) {
   app.add_option("--vm", flags.vm, "The VM: its name, inventory path or id")->required();
-  add_source_flags(app, flags);
+  app.add_option("--provider", flags.source.provider,
+                 "The provider plugin (default: local-ovf with --path, else vsphere)")
+      ->group("Source");
+  add_source_flags(app, flags.source);
   add_target_flags(app, flags);
   add_telling_flags(app, flags);
   app.add_option("--set", flags.overrides,
@@ -179,7 +115,7 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
     throw Error(Code::kConfig, "--verify compares what was converted, and nothing is", "",
                 "add --convert, or drop --verify");
   text("--user", "user", flags.user);
-  add_source(flags, plan);
+  add_source(flags.source, plan);
   text("--converter", "converter", flags.converter);
   plan.push_back(text_flag("--output", "output_dir", absolute_path(flags.output)));
   plan.push_back({"--convert", "defaults.convert", convert ? "true" : "false"});
@@ -204,6 +140,57 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
     plan.push_back(text_flag("--disk", "migrations[0].disks.include[" + std::to_string(i) + "]",
                              flags.disks[i]));
   return plan;
+}
+
+namespace {
+
+constexpr const char* kMissing = "the key '";
+
+/// "the key 'endpoint' is missing" of the source: the flag that gives it.
+void name_missing_flag(Diagnostic& diagnostic) {
+  const std::size_t begin = std::string_view(kMissing).size();
+  const std::size_t end = diagnostic.summary.find("' is missing");
+  if (diagnostic.summary.rfind(kMissing, 0) != 0 || end == std::string::npos) return;
+  const std::string key = diagnostic.summary.substr(begin, end - begin);
+  const bool own = key == "path" || key == "endpoint" || key == "username" || key == "password";
+  diagnostic.summary = (own ? "--" + key : "--provider-option " + key + "=…") + " is missing";
+  if (key == "endpoint")
+    diagnostic.hint = "e.g. --endpoint https://vc.example/sdk, or set GOVC_URL";
+  if (key == "username") diagnostic.hint = "or set GOVC_USERNAME";
+  if (key == "password") diagnostic.hint = "--password env:NAME or file:PATH, or set GOVC_PASSWORD";
+  diagnostic.where.clear();
+}
+
+void replace_all(std::string& text, const std::string& from, const std::string& to) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+}
+
+}  // namespace
+
+void in_flags(Diagnostic& diagnostic) {
+  if (diagnostic.path.rfind("/providers/source", 0) == 0) name_missing_flag(diagnostic);
+  if (diagnostic.path.rfind("/", 0) == 0) diagnostic.path.clear();
+  // Longer ones first: they hold the shorter.
+  static const std::pair<const char*, const char*> kWords[] = {
+      {"set upload: {overwrite: true}", "add --set upload.overwrite=true"},
+      {"set upload.overwrite: true", "add --set upload.overwrite=true"},
+      {"set overwrite: true", "add --overwrite"},
+      {"overwrite: true", "--overwrite"},
+      {"export_manifest: false", "--no-manifest"},
+      {"set export_manifest: true", "drop --no-manifest"},
+      {"keep_local: false", "--no-keep-local"},
+      {"set compression: none", "drop --compression"},
+      {"target_format: qcow2", "--format qcow2"},
+      {"verify: independent", "--verify independent"},
+      {"verify: none", "--verify none"},
+      {"target_format", "--format"},
+      {"output_dir", "--output"},
+      {"output_name", "--name"},
+      {"the plan", "the command line"}};
+  for (std::string* text : {&diagnostic.summary, &diagnostic.detail, &diagnostic.hint})
+    for (const auto& [key, flag] : kWords) replace_all(*text, key, flag);
 }
 
 }  // namespace hyperhost

@@ -7,15 +7,13 @@
 #include <vector>
 
 #include "core/plan/plan.hpp"
-#include "hosts/hyperhost/plan_flags.hpp"
+#include "hosts/hyperhost/source_flags.hpp"
 
 namespace hyperhost {
 
 struct ExportFlags {
   std::string vm, output = ".", name;
-  // Where the VM is.
-  std::string provider, path, endpoint, username, password, ca_file;
-  std::vector<std::string> provider_options;
+  SourceFlags source;  ///< where the VM is
   // What becomes of it.
   bool convert = false, manifest = true, overwrite = false;
   std::string format, compression, verify, converter;
@@ -37,5 +35,8 @@ void add_export_flags(CLI::App& app, ExportFlags& flags);
 
 /// The plan, each key with the flag it comes from. Throws Error for flags that contradict.
 std::vector<PlanFlag> plan_of(const ExportFlags& flags);
+
+/// Puts a message about that plan into the words of the flags.
+void in_flags(Diagnostic& diagnostic);
 
 }  // namespace hyperhost

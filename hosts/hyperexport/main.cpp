@@ -9,6 +9,7 @@
 #include "hosts/hyperexport/export_plan.hpp"
 #include "hosts/hyperexport/go_flags.hpp"
 #include "hosts/hyperexport/plan_yaml.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/documentation.hpp"
 #include "hosts/hyperhost/process.hpp"
@@ -42,6 +43,7 @@ int hyperexport(Context& context, const ExportFlags& flags, bool only_print, boo
   options.text = kVersionLine;
   options.changes.flags = plan_of(flags);
   options.changes.overrides = flags.overrides;
+  context.reword = in_flags;
   if (only_print) return print_plan(context, options);
   return run_plan(context, options, dry_run);
 }
@@ -52,6 +54,7 @@ int hyperexport(Context& context, const ExportFlags& flags, bool only_print, boo
 int main(int argc, char** argv) {
   using namespace hyperhost;
   secure_standard_streams();
+  keep_memory_private();
   Context context;
   ExportFlags flags;
   bool only_print = false, dry_run = false, json = false;
@@ -73,7 +76,13 @@ int main(int argc, char** argv) {
       ->take_all()
       ->allow_extra_args(false);
   app.footer(
-      "Exit status: as hyperhost's (hyperhost --help).\n\n"
+      "Exit status: 0 success; 1 the VM failed; 2 wrong command line; 3 it cannot run (nothing "
+      "was\n"
+      "touched); 4 interrupted; 70 internal error.\n\n"
+      "Environment: GOVC_URL, GOVC_USERNAME, GOVC_PASSWORD and GOVC_INSECURE stand in for what "
+      "the\n"
+      "flags of a vSphere source leave out.\n\n"
+      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n\n"
       "Examples:\n"
       "  hyperexport --path web.ova --vm web-01 --convert --output /srv/vms\n"
       "  hyperexport -vm web-server-01 -convert -progress-api-port 8080 -metrics-api-port 9090 \\\n"
@@ -92,7 +101,7 @@ int main(int argc, char** argv) {
     context.start_log();
     return with_output_written(hyperexport(context, flags, only_print, dry_run));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return explain(app, error);
   } catch (const Error& error) {
     return context.fail(error);
   } catch (const std::exception& error) {

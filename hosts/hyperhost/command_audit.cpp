@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // hyperhost audit verify, hyperhost audit query: the audit log of runs, with its rotated files.
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "core/base/near_miss.hpp"
 #include "core/base/timestamp.hpp"
 #include "core/base/units.hpp"
 #include "core/watch/audit/audit_reader.hpp"
+#include "core/watch/audit/audit_record.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"
 
@@ -80,6 +83,11 @@ std::string line_for_people(const nlohmann::json& entry) {
 }
 
 int query(const Context& context, QueryOptions& options) {
+  const auto types = audit_event_types();
+  for (const std::string& type : options.filter.types)
+    if (std::find(types.begin(), types.end(), type) == types.end())
+      throw Error(Code::kConfig, "--type: no entry has the type '" + type + "'", "",
+                  suggest(type, types));
   options.filter.since = moment("--since", options.since);
   options.filter.until = moment("--until", options.until);
   if (!options.success.empty()) options.filter.success = options.success == "true";
@@ -99,7 +107,7 @@ void add_verify(CLI::App& audit, Context& context, int& status) {
       "verify", "Follow the chain of hashes over the log and its rotated files");
   command->add_option("LOG", *log, "The log, as the plan names it (audit_log.path)")->required();
   command->footer(
-      "A line that was edited, removed, added or moved is reported with its file and number.\n"
+      "A line that was edited, removed, added or moved is reported with its file and number.\n\n"
       "Exit status: 0 intact, 5 not intact, 1 there is no log or it cannot be read.\n\n"
       "Example:\n  hyperhost audit verify /var/log/hyperhost/audit.log");
   command->callback([log, &context, &status] { status = verify(context, *log); });

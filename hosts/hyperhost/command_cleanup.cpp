@@ -134,7 +134,7 @@ void add_cleanup_command(CLI::App& app, Context& context, int& status) {
                     "or container): make sure that they are gone");
   cleanup->footer(
       "Entries of a running run are left alone. Unfinished disks that a rerun of their\n"
-      "plan would continue are removed too.\n"
+      "plan would continue are removed too.\n\n"
       "Exit status: 0 nothing is left over, 1 something is.\n\n"
       "Examples:\n"
       "  hyperhost cleanup --dry-run\n"

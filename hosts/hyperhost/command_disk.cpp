@@ -218,14 +218,14 @@ void add_convert(CLI::App& app, Context& context, int& status) {
       ->check(CLI::IsMember({"none", "zlib", "zstd", "keep"}))
       ->capture_default_str();
   command->add_option("--compression-level", options->compression_level,
-                      "1 to 12 (zlib), 1 to 22 (zstd); qemu-img ignores it");
+                      "1 to 9 (zlib), 1 to 22 (zstd); qemu-img ignores it");
   command->add_option("--cluster-size", *cluster, "qcow2: e.g. 64KiB, 2MiB");
   command->add_option("--converter", options->converter,
                       "The converter plugin (default: the first that can, by preference)");
   command
       ->add_option("--verify", options->verify,
-                   "Re-read OUT and compare: none, target, independent")
-      ->check(CLI::IsMember({"none", "target", "independent"}))
+                   "Re-read OUT and compare: none, target, independent; source: re-read IN, too")
+      ->check(CLI::IsMember({"none", "target", "independent", "source"}))
       ->capture_default_str();
   command->add_flag("--no-digest", options->no_digest,
                     "Do not compute the content digest (implies --verify none)");
@@ -275,7 +275,9 @@ void add_disk_commands(CLI::App& app, Context& context, int& status) {
   command->add_flag("--strict", pair->strict,
                     "Images of different size differ, even if the rest is zero");
   command->add_flag("--allow-backing", pair->backing, kAllowBacking);
-  command->footer("Exit status: 0 identical, 5 different, 1 one could not be read.");
+  command->footer(
+      "Exit status: 0 identical, 5 different, 1 one could not be read.\n\n"
+      "Example:\n  hyperhost compare disk.vmdk disk.qcow2");
   command->callback([pair, &context, &status] {
     status = compare(context, pair->a, pair->b, pair->strict, pair->backing);
   });

@@ -16,10 +16,10 @@ namespace {
 
 struct CheckOptions {
   std::vector<std::string> plugins;
-  std::string only, options_file, in_child, scratch;
+  std::string only, options_file, in_child, scratch, step;
   std::vector<std::string> samples;
   int seconds = 0;
-  bool isolated = false;
+  bool isolated = false, strict = false, deep = false;
 };
 
 /// A file, or the id of a plugin that is found.
@@ -72,6 +72,9 @@ int check_plugins(Context& context, const CheckOptions& options) {
     settings.only = options.only;
     settings.seconds = options.seconds;
     settings.isolated = options.isolated;
+    settings.strict = options.strict;
+    settings.deep = options.deep;
+    settings.step = options.step;
     settings.options_file = absolute(options.options_file);
     for (const std::string& sample : options.samples) settings.samples.push_back(absolute(sample));
     for (const std::string& dir : context.plugin_dirs)
@@ -108,19 +111,26 @@ void add_plugin_check_command(CLI::App& plugins, Context& context, int& status) 
       ->allow_extra_args(false);
   command->add_option("--case", options->only, "Only this case");
   command
-      ->add_option("--time-limit", options->seconds, "Seconds each case may take; default: 5 to 20")
+      ->add_option("--time-limit", options->seconds, "Seconds each case may take; default: 5 to 30")
       ->check(CLI::Range(1, 3600));
   command->add_flag("--isolated", options->isolated,
                     "Through a process of its own, as `isolation: process` runs it");
+  command->add_flag("--strict", options->strict, "What is skipped counts as failed");
+  command->add_flag("--deep", options->deep,
+                    "Also read streams to their end and convert a disk of 5 GiB: minutes");
   // The child's side; a debugger is pointed at it.
   command->add_option("--in-child", options->in_child)->group("");
   command->add_option("--scratch", options->scratch)->group("");
+  command->add_option("--step", options->step)->group("");
   command->footer(
       "What needs a connection is skipped, with the reason, where connecting fails and no "
       "--options\n"
-      "were given. Exit status: 0 nothing failed; 1 something did; 2 wrong command line.\n\n"
+      "were given; --strict makes that a failure.\n\nExit status: 0 nothing failed; 1 something "
+      "did; "
+      "2 wrong command line.\n\n"
       "Examples:\n"
       "  hyperhost plugins check build/acme.so\n"
+      "  hyperhost plugins check --strict build/acme.so        # what a package's CI wants\n"
       "  hyperhost plugins check build/acme.so --options lab.yaml --case provider\n"
       "  hyperhost --output json plugins check local-ovf local\n"
       "  gdb --args hyperhost plugins check build/acme.so --in-child provider --scratch /tmp");

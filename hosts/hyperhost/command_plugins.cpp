@@ -170,8 +170,10 @@ void add_plugin_commands(CLI::App& app, Context& context, int& status) {
   CLI::App* plugins = app.add_subcommand("plugins", "What plugins there are and what they take");
   plugins->require_subcommand(1);
   plugins->fallthrough();
-  plugins->add_subcommand("list", "All plugins, where each came from, and why one is not used")
-      ->callback([&context, &status] { status = list(context); });
+  CLI::App* all =
+      plugins->add_subcommand("list", "All plugins, where each came from, and why one is not used");
+  all->footer("Example:\n  hyperhost plugins list");
+  all->callback([&context, &status] { status = list(context); });
   CLI::App* one = plugins->add_subcommand("info", "A plugin's options, from its schema");
   auto id = std::make_shared<std::string>();
   one->add_option("PLUGIN", *id, "Its id")->required();

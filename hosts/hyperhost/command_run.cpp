@@ -10,6 +10,7 @@
 #include "core/vm/result_json.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
+#include "hosts/hyperhost/plan_report.hpp"
 #include "hosts/hyperhost/report.hpp"
 #include "hosts/hyperhost/run.hpp"
 #include "hosts/hyperhost/run_screen.hpp"
@@ -61,13 +62,17 @@ int print_routes(const Context& context, const RunOptions& options, const PlanRu
     context.print_json({{"plan", options.plan},
                         {"ok", true},
                         {"vms", list},
+                        {"estimate", run.estimate().to_json()},
                         {"diagnostics", diagnostics_json(run)}});
     return kExitOk;
   }
   context.print(run.diagnostics());
-  for (const VmRoute& route : routes) std::cout << route_text(route);
-  std::cout << options.plan << ": valid, " << routes.size() << (routes.size() == 1 ? " VM" : " VMs")
-            << "; nothing was changed\n";
+  if (options.dry_run)
+    for (const VmRoute& route : routes) std::cout << route_text(route);
+  else
+    std::cout << routes_table(routes);
+  std::cout << estimate_text(run.estimate(), run.diagnostics()) << options.plan << ": valid, "
+            << routes.size() << (routes.size() == 1 ? " VM" : " VMs") << "; nothing was changed\n";
   return kExitOk;
 }
 
@@ -80,7 +85,7 @@ int print_results(const Context& context, const RunOptions& options,
     for (const WebhookStats& hook : hooks) sent.push_back(webhook_json(hook));
     context.print_json({{"plan", options.plan}, {"results", list}, {"webhooks", sent}});
   } else {
-    std::cout << summary_text(results) << webhooks_text(hooks);
+    std::cout << summary_text(results, hooks, options.verbose);
   }
   return exit_status(results);
 }
@@ -122,11 +127,14 @@ int run_plan(Context& context, const RunOptions& options, bool only_check) {
   context.on_drain([draining = run.orchestrator().draining()] { draining->cancel(); });
   std::vector<MigrationResult> results;
   {
-    const RunScreen screen(context, run.orchestrator(), run.name(), run.guest_bytes());
+    const RunScreen screen(context, run.orchestrator(), run.name());
     results = run.run();
   }
   context.on_drain({});
-  return print_results(context, options, results, run.finish());
+  const int exit = print_results(context, options, results, run.finish());
+  std::cout.flush();
+  run.wait_for_scrape();
+  return exit;
 }
 
 void add_run_commands(CLI::App& app, Context& context, int& status) {
@@ -136,6 +144,9 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
                 "Check everything, say how each disk would go, change nothing");
   add_progress_option(*run, context);
   add_watch_flags(*run, options->watch);
+  run->add_flag(
+      "-v,--verbose", options->run.verbose,
+      "The report at the end names every VM, with its manifest and the digests of its disks");
   run->add_flag("--fresh", options->run.fresh,
                 "Start over instead of resuming an earlier run of the plan; what that "
                 "run finished is only replaced with overwrite: true");
@@ -162,7 +173,12 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
       app, "validate", "Check a plan whole: syntax, options, VMs, space, targets; changes nothing",
       *check);
   validate->footer(
-      "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.");
+      "Prints a line for each VM, then the sums: VMs, bytes to read, space on each file system\n"
+      "(the most and the least that all VMs together take), hours, warnings.\n\n"
+      "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.\n\n"
+      "Examples:\n"
+      "  hyperhost validate plan.yaml\n"
+      "  hyperhost --output json validate plan.yaml | jq .estimate");
   validate->callback([check, &context, &status] { status = run_plan(context, *check, true); });
 }
 

@@ -7,9 +7,9 @@
 
 #include "core/base/timestamp.hpp"
 #include "core/events/event.hpp"
-#include "core/os/process_identity.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/run_status.hpp"
 #include "hosts/hyperhost/table.hpp"
 
 namespace hyperhost {
@@ -29,51 +29,14 @@ json time_json(Millis at) {
   return at == 0 ? json() : json(format_timestamp(time_of(at)));
 }
 
-std::string span_text(Millis from, Millis to) {
+/// end: of the run, for what has no end of its own.
+std::string span_text(Millis from, Millis to, Millis end) {
   if (from == 0) return "-";
-  const Millis end = to != 0 ? to
-                             : std::chrono::duration_cast<std::chrono::milliseconds>(
-                                   WallClock::now().time_since_epoch())
-                                   .count();
-  return human_duration(std::chrono::milliseconds(std::max<Millis>(0, end - from)));
-}
-
-/// running, ended, interrupted (its process is gone), unseen (it is on another machine).
-std::string run_status(const RunRecord& run) {
-  if (run.ended != 0) return "ended";
-  switch (process_state(run.owner)) {
-    case ProcessState::kAlive:
-      return "running";
-    case ProcessState::kUnseen:
-      return "unseen";
-    case ProcessState::kGone:
-      break;
-  }
-  return "interrupted";
-}
-
-/// What the end of the run's process means for a task that has none of its own.
-std::string task_status(const TaskRecord& task, const std::string& run) {
-  const bool open = task.status == "pending" || task.status == "running";
-  return open && (run == "interrupted" || run == "ended") ? "interrupted" : task.status;
-}
-
-/// Of the stage that the task is in, in percent; -1 where nothing is known.
-double percent(const TaskDetail& detail) {
-  uint64_t done = 0, total = 0;
-  for (const DiskRecord& disk : detail.disk_progress) {
-    if (disk.stage != "convert" && disk.stage != "export") continue;
-    if (disk.stage == "export" &&
-        std::any_of(detail.disk_progress.begin(), detail.disk_progress.end(),
-                    [](const DiskRecord& one) { return one.stage == "convert"; }))
-      continue;
-    done += disk.done;
-    total += disk.total;
-  }
-  total = std::max(total, detail.task.guest_bytes);
-  return total == 0
-             ? -1
-             : 100.0 * static_cast<double>(std::min(done, total)) / static_cast<double>(total);
+  if (to == 0) to = end;
+  if (to == 0)
+    to = std::chrono::duration_cast<std::chrono::milliseconds>(WallClock::now().time_since_epoch())
+             .count();
+  return human_duration(std::chrono::milliseconds(std::max<Millis>(0, to - from)));
 }
 
 json task_json(const TaskRecord& task, const std::string& status) {
@@ -87,7 +50,11 @@ json task_json(const TaskRecord& task, const std::string& status) {
               {"attempts", task.attempts},
               {"disks", task.disks},
               {"guest_bytes", task.guest_bytes}};
-  if (!task.stage.empty()) out["stage"] = task.stage;
+  if (!stage_of(task).empty()) out["stage"] = stage_of(task);
+  if (percent(task) >= 0) out["percentage"] = percent(task);
+  if (status == "running" || status == "pending")
+    for (const char* key : {"eta", "rate", "waiting"})
+      if (shown(task).contains(key)) out[key] = shown(task)[key];
   if (!task.error.empty()) out["error"] = task.error;
   return out;
 }
@@ -117,7 +84,6 @@ json detail_json(const TaskDetail& detail, const std::string& status) {
   out["stages"] = stages;
   out["failed_attempts"] = attempts;
   out["progress"] = disks;
-  if (const double done = percent(detail); done >= 0) out["percentage"] = done;
   return out;
 }
 
@@ -136,8 +102,7 @@ class StateCommands {
     if (!options.task.empty()) return one_task(found(options.task));
     std::vector<RunRecord> runs = store_->runs(1);  // the newest, and all that are running
     for (const RunRecord& run : store_->runs(kLookedAt))
-      if (run.run_id != runs.front().run_id && run.ended == 0 && run_status(run) == "running")
-        runs.push_back(run);
+      if (run.run_id != runs.front().run_id && life_of(run).state == "running") runs.push_back(run);
     json list = json::array();
     if (runs.empty() && !context_.json()) std::cout << "there was no run yet\n";
     for (const RunRecord& run : runs) {
@@ -162,11 +127,11 @@ class StateCommands {
       std::cout << "there was no run yet\n";
       return kExitOk;
     }
-    Table table(
-        {"Run", "Plan", "Started", ">Took", "State", ">VMs", ">Succeeded", ">Failed", ">Open"});
+    Table table({"Run", "Plan", "Started", ">Took", "State", ">VMs", ">Succeeded", ">Failed",
+                 ">Skipped", ">Open"});
     for (const RunRecord& run : runs) {
-      const std::string state = run_status(run);
-      const auto counts = counted(run, state);
+      const RunLife life = life_of(run);
+      const auto counts = counted(run, life);
       const auto count = [&](std::initializer_list<const char*> names) {
         std::size_t sum = 0;
         for (const char* name : names)
@@ -175,9 +140,10 @@ class StateCommands {
       };
       std::size_t all = 0;
       for (const auto& [name, number] : counts) all += number;
-      table.row({run.run_id, run.plan, time_text(run.started), span_text(run.started, run.ended),
-                 state, std::to_string(all), count({"succeeded"}), count({"failed"}),
-                 count({"pending", "running", "interrupted", "cancelled", "skipped"})});
+      table.row({run.run_id, run.plan, time_text(run.started),
+                 span_text(run.started, run.ended, life.end), life.state, std::to_string(all),
+                 count({"succeeded"}), count({"failed"}), count({"skipped"}),
+                 count({"pending", "running", "killed", "cancelled"})});
     }
     std::cout << table.text();
     return kExitOk;
@@ -219,7 +185,7 @@ class StateCommands {
 
   std::string status_of(const TaskRecord& task) {
     const auto run = store_->run(task.run_id);
-    return task_status(task, run ? run_status(*run) : "ended");
+    return task_status(task, run ? life_of(*run) : RunLife{"ended", task.ended});
   }
 
   /// By its id, the beginning of it, or the VM's name: the newest one then.
@@ -232,77 +198,69 @@ class StateCommands {
     return *store_->task(ids.front());
   }
 
-  std::map<std::string, std::size_t> counted(const RunRecord& run, const std::string& state) {
+  std::map<std::string, std::size_t> counted(const RunRecord& run, const RunLife& life) {
     std::map<std::string, std::size_t> counts;
-    for (const TaskRecord& task : store_->tasks(run.run_id)) ++counts[task_status(task, state)];
+    for (const TaskRecord& task : store_->tasks(run.run_id)) ++counts[task_status(task, life)];
     return counts;
   }
 
   json run_json(const RunRecord& run, bool with_tasks) {
-    const std::string state = run_status(run);
+    const RunLife life = life_of(run);
     json tasks = json::array(), counts = json::object();
     for (const TaskRecord& task : store_->tasks(run.run_id)) {
-      const std::string status = task_status(task, state);
+      const std::string status = task_status(task, life);
       counts[status] = counts.value(status, 0) + 1;
-      if (!with_tasks) continue;
-      json one = task_json(task, status);
-      if (status == "running")
-        if (const auto detail = store_->task(task.task_id))
-          if (const double done = percent(*detail); done >= 0) one["percentage"] = done;
-      tasks.push_back(std::move(one));
+      if (with_tasks) tasks.push_back(task_json(task, status));
     }
     json out = {{"run_id", run.run_id},
                 {"plan", run.plan},
                 {"plan_file", run.plan_file},
                 {"user", run.user},
-                {"state", state},
+                {"state", life.state},
                 {"start_time", time_json(run.started)},
-                {"end_time", time_json(run.ended)},
+                {"end_time", time_json(life.end)},
                 {"counts", counts}};
+    if (life.state == "running" && run.progress.is_object()) out["progress"] = run.progress;
     if (with_tasks) out["tasks"] = tasks;
     return out;
   }
 
   void print_run(const RunRecord& run, bool all) {
-    const std::string state = run_status(run);
+    const RunLife life = life_of(run);
     const auto tasks = store_->tasks(run.run_id);
     std::map<std::string, std::size_t> counts;
-    Table table({"VM", "Task", "State", "Stage", ">Done", ">Tries", ">Took", "Error"});
+    Table table({"VM", "Task", "State", "Stage", ">Done", ">Tries", ">Took", "Remark"});
     std::size_t shown = 0;
     for (const TaskRecord& task : tasks) {
-      const std::string status = task_status(task, state);
+      const std::string status = task_status(task, life);
       ++counts[status];
       const bool usual = status == "pending" || status == "succeeded";
       if (!all && usual && tasks.size() > kAllShown) continue;
-      std::string done = "-";
-      if (status == "running") {
-        if (const auto detail = store_->task(task.task_id))
-          if (const double part = percent(*detail); part >= 0)
-            done = std::to_string(static_cast<int>(part)) + " %";
-      } else if (status == "succeeded") {
-        done = "100 %";
-      }
-      table.row({task.vm_name, task.task_id, status, task.stage, done,
-                 std::to_string(task.attempts), span_text(task.started, task.ended), task.error});
+      table.row({task.vm_name, task.task_id, status, stage_of(task), percent_text(task),
+                 std::to_string(task.attempts), span_text(task.started, task.ended, life.end),
+                 remark(task, status)});
       ++shown;
     }
-    std::cout << run.plan << ", run " << run.run_id << ", " << state << " since "
-              << time_text(run.ended != 0 ? run.ended : run.started) << ":";
+    std::cout << run.plan << ", run " << run.run_id << ", " << life.state
+              << (life.state == "running" ? " since " : " at ")
+              << time_text(life.end != 0 ? life.end : run.started) << ":";
     const char* between = " ";
     for (const auto& [name, number] : counts) {
       std::cout << between << number << " " << name;
       between = ", ";
     }
-    std::cout << "\n";
+    std::cout << "\n" << (life.state == "running" ? figures(run.progress) : "");
     if (shown > 0) std::cout << table.text();
     if (shown < tasks.size()) std::cout << "(--all shows all " << tasks.size() << ")\n";
-    if (state == "interrupted")
+    if (life.state == "killed")
       std::cout << "Its process is gone: hyperhost run " << run.plan_file
                 << " continues where it ended.\n";
   }
 
   int one_task(const TaskDetail& detail) {
     const std::string status = status_of(detail.task);
+    const auto run = store_->run(detail.task.run_id);
+    const Millis end = run ? life_of(*run).end : detail.task.ended;
     if (context_.json()) {
       context_.print_json(detail_json(detail, status));
       return kExitOk;
@@ -310,14 +268,18 @@ class StateCommands {
     std::cout << detail.task.vm_name << "\n  task        " << detail.task.task_id
               << "\n  run         " << detail.task.run_id << "\n  state       " << status
               << "\n  started     " << time_text(detail.task.started) << "\n  took        "
-              << span_text(detail.task.started, detail.task.ended) << "\n  disks       "
+              << span_text(detail.task.started, detail.task.ended, end) << "\n  disks       "
               << detail.task.disks << ", " << human_bytes(detail.task.guest_bytes) << "\n";
-    if (!detail.task.error.empty()) std::cout << "  error       " << detail.task.error << "\n";
+    if (percent(detail.task) >= 0)
+      std::cout << "  done        " << percent_text(detail.task) << ", " << stage_of(detail.task)
+                << "\n";
+    if (const std::string why = remark(detail.task, status); !why.empty())
+      std::cout << (detail.task.error.empty() ? "  remark      " : "  error       ") << why << "\n";
     if (!detail.stages.empty()) {
       Table table({"Stage", "Began", ">Took", ">Bytes", "State"});
       for (const StageRecord& stage : detail.stages)
-        table.row({stage.stage, time_text(stage.started), span_text(stage.started, stage.ended),
-                   human_bytes(stage.bytes),
+        table.row({stage.stage, time_text(stage.started),
+                   span_text(stage.started, stage.ended, end), human_bytes(stage.bytes),
                    stage.ended == 0 ? status : (stage.success ? "done" : "failed")});
       std::cout << "\n" << table.text();
     }
@@ -399,16 +361,19 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
     command->add_option("TASK", options->task, task_help);
     command->add_flag("--all", options->all,
                       "Every VM of a large run, also those that wait or succeeded");
+    command->footer("Examples:\n  hyperhost status\n  hyperhost status web-01");
   }
   {
     const auto [command, options] =
         add("history", "The runs of this host, newest first", &StateCommands::history);
     command->add_option("--limit", options->limit, "How many")->capture_default_str();
+    command->footer("Example:\n  hyperhost history --limit 5");
   }
   {
     const auto [command, options] =
         add("result", "What became of a VM: files, times, digests", &StateCommands::result);
     command->add_option("TASK", options->task, task_help)->required();
+    command->footer("Example:\n  hyperhost result web-01");
   }
   {
     const auto [command, options] = add("cancel",
@@ -416,6 +381,7 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
                                         "others continue",
                                         &StateCommands::cancel);
     command->add_option("TASK", options->task, task_help)->required();
+    command->footer("Example:\n  hyperhost cancel web-01");
   }
 }
 

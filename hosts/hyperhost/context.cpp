@@ -70,11 +70,13 @@ PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
       std::make_unique<PluginRegistry>(PluginRegistry::search_path(std::move(dirs), host_dirs));
   registry_->isolate_by_default(isolation_named(isolation.empty() ? host.isolation : isolation));
   for (const auto& [id, one] : host.isolation_of) registry_->isolate(id, isolation_named(one));
+  if (host.worker_memory) registry_->memory_by_default(*host.worker_memory);
+  for (const auto& [id, bytes] : host.worker_memory_of) registry_->memory_of(id, bytes);
   if (const ConfigValue* storages = host.defaults.find("storage"))
     for (const auto& [scheme, key_mark, storage] : *storages->members())
       registry_->prefer_storage(scheme, *storage.find("plugin")->string());
   for (const PluginFile& file : registry_->files())
-    if (file.id.empty() && !file.refusal.empty())
+    if ((file.id.empty() || file.shadows) && !file.refusal.empty())
       spdlog::warn("plugin {} is not used: {}", file.path, file.refusal);
   return *registry_;
 }
@@ -152,7 +154,8 @@ void Context::print_json(const nlohmann::json& value) const {
 }
 
 void Context::print(const std::vector<Diagnostic>& diagnostics) const {
-  for (const Diagnostic& diagnostic : diagnostics) {
+  for (Diagnostic diagnostic : diagnostics) {
+    if (reword) reword(diagnostic);
     if (progress_mode() == ProgressMode::kJson)
       print_event({{"event", "diagnostic"}, {"diagnostic", diagnostic_json(diagnostic)}});
     else
@@ -169,8 +172,10 @@ void Context::say(const std::string& sentence) const {
 }
 
 int Context::fail(const Error& error) const {
+  Diagnostic diagnostic = error.diagnostic();
+  if (json() && reword) reword(diagnostic);
   if (json())
-    print_json({{"error", diagnostic_json(error.diagnostic())}});
+    print_json({{"error", diagnostic_json(diagnostic)}});
   else
     print({error.diagnostic()});
   switch (error.code()) {

@@ -43,6 +43,9 @@ class Context {
   std::vector<std::string> plugin_dirs;
   std::string isolation;  ///< auto | none | process; "" = as the host's configuration says
 
+  /// Puts a message into the words of a program that has no plan; empty: as it is.
+  std::function<void(Diagnostic&)> reword;
+
   bool json() const { return output == "json"; }
   /// auto: live on a terminal, else plain.
   ProgressMode progress_mode() const;
@@ -90,6 +93,7 @@ void add_status_commands(CLI::App& app, Context& context, int& status);
 void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);
+void add_schema_commands(CLI::App& app, Context& context, int& status);
 void add_audit_commands(CLI::App& app, Context& context, int& status);
 
 }  // namespace hyperhost

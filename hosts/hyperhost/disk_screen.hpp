@@ -26,7 +26,7 @@ class DiskScreen {
   DiskScreen(const DiskScreen&) = delete;
   DiskScreen& operator=(const DiskScreen&) = delete;
 
-  /// OnStageProgress: bytes of this stage; total 0 = not known.
+  /// Bytes of this stage; total 0 = not known.
   void progress(Stage stage, uint64_t done, uint64_t total);
 
  private:

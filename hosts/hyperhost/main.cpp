@@ -3,8 +3,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/base/near_miss.hpp"
+#include "core/base/exception.hpp"
 #include "core/base/version.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/documentation.hpp"
 #include "hosts/hyperhost/process.hpp"
@@ -12,6 +13,7 @@
 int main(int argc, char** argv) {
   using namespace hyperhost;
   secure_standard_streams();
+  keep_memory_private();
   Context context;
   int status = kExitOk;
   CLI::App app{
@@ -37,6 +39,23 @@ int main(int argc, char** argv) {
          "each in one of its own; auto, only those that did not come with hyperhost")
       ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
+  add_run_commands(app, context, status);
+  add_cleanup_command(app, context, status);
+  add_status_commands(app, context, status);
+  add_inventory_commands(app, context, status);
+  add_plugin_commands(app, context, status);
+  add_disk_commands(app, context, status);
+  add_audit_commands(app, context, status);
+  add_schema_commands(app, context, status);
+  CLI::App* about = app.add_subcommand("version", "Print the version");
+  about->footer("Example:\n  hyperhost version");
+  about->callback([&] {
+    if (context.json())
+      context.print_json({{"version", version()}, {"plugin_abi", "1.0"}});
+    else
+      std::cout << "hyperhost " << version() << " (plugin ABI 1.0)\n";
+  });
+  // Last: what has no footer of its own would inherit it.
   app.footer(
       "Exit status: 0 success; 1 a VM or an operation failed, or a VM was skipped; 2 wrong\n"
       "command line or a plan with errors; 3 the plan cannot run (nothing was touched);\n"
@@ -47,23 +66,12 @@ int main(int argc, char** argv) {
       "  hyperhost validate plan.yaml\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost verify out/web-01/manifest.json\n\n"
-      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n"
+      "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults; /var/lib/hyperhost (of root) "
+      "or\n"
+      "~/.local/state/hyperhost, what runs leave for later ones.\n\n"
       "Environment: HYPERHOST_PLUGIN_PATH, further plugin directories, separated by colons;\n"
       "HYPERHOST_CONFIG, another file than /etc/hyperhost/hyperhost.yaml;\n"
       "HYPERHOST_STATE_DIR, another directory for the state.");
-  add_run_commands(app, context, status);
-  add_cleanup_command(app, context, status);
-  add_status_commands(app, context, status);
-  add_inventory_commands(app, context, status);
-  add_plugin_commands(app, context, status);
-  add_disk_commands(app, context, status);
-  add_audit_commands(app, context, status);
-  app.add_subcommand("version", "Print the version")->callback([&] {
-    if (context.json())
-      context.print_json({{"version", version()}, {"plugin_abi", "1.0"}});
-    else
-      std::cout << "hyperhost " << version() << " (plugin ABI 1.0)\n";
-  });
   const auto documentation = std::make_shared<std::string>();
   CLI::App* document = app.add_subcommand("documentation")->group("");
   document->add_option("DIRECTORY", *documentation)->required();
@@ -71,22 +79,14 @@ int main(int argc, char** argv) {
       [&app, documentation] { write_documentation(app, *documentation, version()); });
   try {
     app.parse(argc, argv);
-  } catch (const CLI::RequiredError& error) {
-    for (const std::string& word : app.remaining()) {
-      if (word.rfind('-', 0) == 0) continue;
-      std::vector<std::string> names;
-      for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-      std::cerr << "there is no command '" << word << "' (" << suggest(word, names) << ")\n";
-      return kExitUsage;
-    }
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    return explain(app, error);
   } catch (const Error& error) {
     return context.fail(error);
   } catch (const std::exception& error) {
-    context.fail(Error(Code::kFail, "internal error", error.what()));
-    return kExitInternal;
+    const Error said = error_of(error);
+    const int failed = context.fail(said);
+    return said.code() == Code::kFail ? kExitInternal : failed;
   }
   return with_output_written(status);
 }

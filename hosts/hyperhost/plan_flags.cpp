@@ -63,16 +63,18 @@ void add_watch_flags(CLI::App& app, WatchFlags& flags) {
   listener("metrics-api", flags.metrics_port, flags.metrics_api, "/metrics for Prometheus, /stats");
   app.add_option("--metrics-token", flags.metrics_token, "Its bearer token: env:NAME or file:PATH")
       ->group(group);
-  app.add_option("--audit-log", flags.audit_log, "Write the audit log here, one JSON object a line")
+  app.add_option("--audit-log", flags.audit_log,
+                 "Write the audit log here, one JSON object a line; without it nothing runs")
       ->group(group);
 }
 
 void add_plan_flags(const WatchFlags& flags, std::vector<PlanFlag>& out) {
   add_listener("progress-api", flags.progress_port, flags.progress_api, flags.progress_token, out);
   add_listener("metrics-api", flags.metrics_port, flags.metrics_api, flags.metrics_token, out);
-  if (!flags.audit_log.empty())
-    out.push_back(
-        text_flag("--audit-log", "observability.audit_log.path", absolute_path(flags.audit_log)));
+  if (flags.audit_log.empty()) return;
+  out.push_back(
+      text_flag("--audit-log", "observability.audit_log.path", absolute_path(flags.audit_log)));
+  out.push_back({"--audit-log", "observability.audit_log.required", "true"});
 }
 
 PlanFlag text_flag(const std::string& flag, const std::string& key, const std::string& text) {

@@ -8,6 +8,9 @@ namespace hyperhost {
 /// was closed would be given to the next file that is opened, and the log would go there.
 void secure_standard_streams();
 
+/// No core file, and no look into this process by others of its user: its memory holds passwords.
+void keep_memory_private();
+
 /// A report that could not be written is no success: `status`, or the failure where standard output
 /// could not be written.
 int with_output_written(int status);

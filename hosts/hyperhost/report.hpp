@@ -13,9 +13,11 @@
 namespace hyperhost {
 
 nlohmann::json webhook_json(const WebhookStats& hook);
-/// The table of a run: a line a VM, totals, then what each came to: its manifest and the digests of
-/// its disks or what failed, and what was warned of.
-std::string summary_text(const std::vector<MigrationResult>& results);
+/// The end of a run, 80 columns wide: first what was not migrated, each VM with its error and what
+/// to do; then a row for each VM that was, warnings, what webhooks lost, and one line of totals.
+/// verbose: every VM, with its manifest and the digests of its disks.
+std::string summary_text(const std::vector<MigrationResult>& results,
+                         const std::vector<WebhookStats>& hooks, bool verbose);
 /// A line for each webhook that could not deliver everything.
 std::string webhooks_text(const std::vector<WebhookStats>& hooks);
 /// The plan of a run, disk by disk (--dry-run, validate).

@@ -17,7 +17,8 @@ struct RunOptions {
   PlanOptions changes;    ///< --set and flags
   std::string converter;  ///< "" = as the plan says
   bool dry_run = false;
-  bool fresh = false;  ///< resume from no earlier run
+  bool fresh = false;    ///< resume from no earlier run
+  bool verbose = false;  ///< a long report
 };
 
 /// Returns the exit status.

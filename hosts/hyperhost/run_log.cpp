@@ -22,6 +22,11 @@ spdlog::level::level_enum level_of(Severity severity) {
 
 }  // namespace
 
+bool RunLog::begun(const std::string& task_id) {
+  const std::lock_guard lock(mutex_);
+  return begun_.contains(task_id);
+}
+
 void RunLog::on_event(const Event& event) noexcept {
   try {
     const std::string vm = event.task ? event.task->vm_name : std::string("run");
@@ -31,8 +36,17 @@ void RunLog::on_event(const Event& event) noexcept {
               spdlog::info("plan {}: {} {}", run.plan_name, run.tasks.size(),
                            run.tasks.size() == 1 ? "VM" : "VMs");
             },
-            [&](const event::RunFinished&) {},
+            [&](const event::RunFinished&) {}, [&](const event::TaskMeasured&) {},
+            [&](const event::TaskWaiting& waiting) {
+              // That more VMs are in the plan than may run at once needs no line a VM.
+              if (waiting.reason == "dependency" || waiting.reason == "window")
+                spdlog::log(detail_, "{}: waits: {}", vm, waiting.text);
+            },
             [&](const event::TaskStarted& started) {
+              {
+                const std::lock_guard lock(mutex_);
+                begun_.insert(event.task->task_id);
+              }
               spdlog::log(detail_, "{}: started, {} {}, {} (task {})", vm, started.disks,
                           started.disks == 1 ? "disk" : "disks", human_bytes(started.guest_bytes),
                           event.task->task_id);
@@ -75,6 +89,8 @@ void RunLog::on_event(const Event& event) noexcept {
             [&](const event::TaskFinished& finished) {
               if (finished.outcome == Outcome::kSucceeded)
                 spdlog::info("{}: migrated in {}", vm, human_duration(finished.duration));
+              else if (finished.outcome == Outcome::kCancelled && !begun(event.task->task_id))
+                spdlog::debug("{}: {}", vm, to_string(finished.error));  // the report counts them
               else
                 spdlog::error("{}: {}: {}", vm, outcome_name(finished.outcome),
                               to_string(finished.error));

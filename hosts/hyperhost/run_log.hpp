@@ -9,6 +9,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "core/events/event.hpp"
@@ -22,9 +23,12 @@ class RunLog final : public Observer {
   void on_event(const Event& event) noexcept override;
 
  private:
+  bool begun(const std::string& task_id);
+
   const spdlog::level::level_enum detail_;
   std::mutex mutex_;
   std::map<std::string, std::chrono::steady_clock::time_point> last_;  ///< by task, disk, stage
+  std::set<std::string> begun_;                                        ///< tasks
 };
 
 }  // namespace hyperhost

@@ -12,14 +12,13 @@
 namespace hyperhost {
 
 RunScreen::RunScreen(Context& context, MigrationOrchestrator& orchestrator,
-                     const std::string& title, uint64_t guest_bytes)
+                     const std::string& title)
     : context_(context), orchestrator_(orchestrator) {
   const ProgressTracker& tracker = *orchestrator.get_progress_tracker();
   Console::Paint paint;
   if (context.progress_mode() == ProgressMode::kLive) {
     view_ = std::make_unique<RunView>(
-        tracker, RunView::Options{title, guest_bytes, wants_colour(STDERR_FILENO), shows_unicode(),
-                                  std::chrono::steady_clock::now});
+        tracker, RunView::Options{title, wants_colour(STDERR_FILENO), shows_unicode()});
     paint = [view = view_.get()](TerminalSize size) { return view->lines(size); };
   }
   console_ = std::make_unique<Console>(STDERR_FILENO, std::move(paint));

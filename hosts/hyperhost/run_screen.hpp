@@ -19,9 +19,8 @@ class RunView;
 
 class RunScreen {
  public:
-  /// guest_bytes: of all VMs, as far as it is known. The orchestrator must have a progress tracker.
-  RunScreen(Context& context, MigrationOrchestrator& orchestrator, const std::string& title,
-            uint64_t guest_bytes);
+  /// The orchestrator must have a progress tracker.
+  RunScreen(Context& context, MigrationOrchestrator& orchestrator, const std::string& title);
   /// Everything said so far is out (or given up after two seconds), the live view gone.
   ~RunScreen();
   RunScreen(const RunScreen&) = delete;

@@ -74,38 +74,15 @@ Look look_of(const TaskProgress& task, const StepProgress* step) {
   }
 }
 
-/// The stage an operator asks for: guest bytes where they are counted, else what runs, else the
-/// last one that did.
+/// The stage that the VM is in; once it has ended the conversion, else the last one.
 const StepProgress* shown_stage(const TaskProgress& task) {
   const StepProgress* shown = nullptr;
   const bool final = is_final(task.status);
   for (const StepProgress& stage : task.stages) {
-    const bool running = stage.status == StepProgress::Status::kRunning;
-    if ((running || final) && stage.stage == Stage::kConvert) return &stage;
-    if (shown == nullptr || running || shown->status != StepProgress::Status::kRunning)
-      shown = &stage;
+    if (final && stage.stage == Stage::kConvert) return &stage;
+    if (final || stage_name(stage.stage) == task.current_stage) shown = &stage;
   }
   return shown;
-}
-
-/// Of each disk that is worked on the stage that is furthest.
-std::vector<const StepProgress*> active_disks(const TaskProgress& task) {
-  std::vector<const StepProgress*> active;
-  for (const StepProgress& disk : task.disks) {
-    if (disk.status != StepProgress::Status::kRunning) continue;
-    const auto same = std::find_if(active.begin(), active.end(), [&](const StepProgress* other) {
-      return other->disk_id == disk.disk_id;
-    });
-    if (same == active.end())
-      active.push_back(&disk);
-    else if (disk.stage > (*same)->stage)
-      *same = &disk;
-  }
-  return active;
-}
-
-double done_bytes(const TaskProgress& task) {
-  return static_cast<double>(task.guest_bytes) * task.percentage / 100;
 }
 
 }  // namespace
@@ -164,7 +141,12 @@ struct RunView::Columns {
 };
 
 RunView::RunView(const ProgressTracker& tracker, Options options)
-    : tracker_(tracker), options_(std::move(options)), begin_(options_.now()) {}
+    : tracker_(tracker), options_(std::move(options)) {}
+
+std::string time_left(const TimeLeft& left) {
+  if (left.certain()) return short_duration(left.likely) + " left";
+  return short_duration(left.low) + " to " + short_duration(left.high) + " left";
+}
 
 std::string RunView::painted(const std::string& text, const char* colour) const {
   return options_.colour && *colour != '\0' ? colour + text + "\x1b[0m" : text;
@@ -183,73 +165,73 @@ std::string RunView::bar(double percentage, std::size_t width, const char* colou
   return painted(done, colour) + painted(rest, kDim);
 }
 
-std::string RunView::row(const Columns& columns, const std::string& name, const std::string& stage,
-                         const char* colour, const StepProgress* step,
-                         const std::string& left) const {
-  std::string out = fitted(name, columns.name) + " " + painted(fitted(stage, kStage), colour);
+std::string RunView::row(const Columns& columns, const Row& shown, const StepProgress* step) const {
+  std::string out =
+      fitted(shown.name, columns.name) + " " + painted(fitted(shown.stage, kStage), shown.colour);
   const bool running = step != nullptr && step->status == StepProgress::Status::kRunning;
-  const double percentage = step == nullptr ? 0 : step->percentage;
-  if (columns.bar > 0) out += " " + bar(percentage, columns.bar, colour);
-  out += " " + right_aligned(step == nullptr ? "" : percent(percentage), kPercent);
+  if (columns.bar > 0) out += " " + bar(shown.percentage, columns.bar, shown.colour);
+  out += " " + right_aligned(step == nullptr ? "" : percent(shown.percentage), kPercent);
   if (columns.bytes > 0)
     out += " " +
            right_aligned(step == nullptr ? "" : short_fraction(step->bytes_done, step->bytes_total),
                          columns.bytes);
-  out += " " + right_aligned(running ? rate_text(step->rate) : "", kRate);
+  out += " " + right_aligned(running ? rate_text(shown.rate) : "", kRate);
   if (columns.average > 0)
     out +=
         " " + right_aligned(step == nullptr ? "" : rate_text(step->average_rate), columns.average);
-  out += " " + right_aligned(left, kLeft);
+  out += " " + right_aligned(shown.left, kLeft);
   out.erase(out.find_last_not_of(' ') + 1);
   return out;
 }
 
-std::vector<std::string> RunView::task_lines(const TaskProgress& task,
-                                             const Columns& columns) const {
+std::vector<std::string> RunView::task_lines(const TaskProgress& task, const Columns& columns,
+                                             std::size_t width) const {
   const StepProgress* stage = shown_stage(task);
   const Look look = look_of(task, stage);
+  const std::string name = printable(task.info->vm_name);
+  if (task.waiting) {
+    std::string line = fitted(name, columns.name) + " " + painted(look.word, look.colour) + ": ";
+    const std::size_t used = columns.name + 1 + std::string(look.word).size() + 2;
+    const std::string why = printable(task.waiting->text);
+    if (used < width) line += display_width(why) <= width - used ? why : fitted(why, width - used);
+    return {line.substr(0, line.find_last_not_of(' ') + 1)};
+  }
   std::string left;
   if (is_final(task.status) && task.end_time && task.status != TaskStatus::kSkipped)
     left = short_duration(std::chrono::duration<double>(*task.end_time - task.start_time).count());
   else if (task.eta_seconds)
     left = short_duration(*task.eta_seconds);
   std::vector<std::string> lines = {
-      row(columns, printable(task.info->vm_name), look.word, look.colour, stage, left)};
+      row(columns, {name, look.word, look.colour, task.percentage, task.rate, left}, stage)};
   if (is_final(task.status)) return lines;
-  for (const StepProgress* disk : active_disks(task))
-    lines.push_back(row(columns, "  " + printable(disk->disk_id), stage_name(disk->stage), kPlain,
-                        disk, disk->eta_seconds ? short_duration(*disk->eta_seconds) : ""));
+  for (const StepProgress& disk : task.disks) {
+    if (disk.status != StepProgress::Status::kRunning) continue;
+    lines.push_back(
+        row(columns,
+            {"  " + printable(disk.disk_id), stage_name(disk.stage), kPlain, disk.percentage,
+             disk.rate, disk.eta_seconds ? short_duration(*disk.eta_seconds) : ""},
+            &disk));
+  }
   return lines;
 }
 
-std::string RunView::totals(const std::vector<TaskProgress>& tasks, std::size_t width) {
-  std::size_t done = 0, failed = 0;
-  double bytes = 0, expected = 0, rate = 0, gone = 0;
-  for (const TaskProgress& task : tasks) {
-    const bool lost = is_final(task.status) && task.status != TaskStatus::kCompleted;
-    done += task.status == TaskStatus::kCompleted ? 1 : 0;
-    failed += lost ? 1 : 0;
-    rate += is_final(task.status) ? 0 : task.rate;
-    (lost ? gone : expected) += static_cast<double>(task.guest_bytes);
-    if (!lost) bytes += done_bytes(task);
-  }
-  expected = std::max(expected, static_cast<double>(options_.guest_bytes) - gone);
-  const auto now = options_.now();
-  work_.sample(bytes, now);
-  const double speed = work_.current(now);
-
-  std::string text = printable(options_.title) + ": " + std::to_string(done) + " of " +
-                     std::to_string(tasks.size()) + (tasks.size() == 1 ? " VM done" : " VMs done");
-  const std::string failures = failed > 0 ? ", " + std::to_string(failed) + " not" : "";
+std::string RunView::totals(const RunFrame& run, std::size_t width) const {
+  std::string text = printable(options_.title) + ": " + std::to_string(run.completed) + " of " +
+                     std::to_string(run.total) + (run.total == 1 ? " VM done" : " VMs done");
+  std::string failures;
+  const std::pair<std::size_t, const char*> lost[] = {
+      {run.failed, "failed"}, {run.cancelled, "stopped"}, {run.skipped, "skipped"}};
+  for (const auto& [number, word] : lost)
+    if (number > 0) failures += ", " + std::to_string(number) + " " + word;
   std::vector<std::string> facts;
-  if (expected > 0) {
-    facts.push_back(percent(std::min(100.0, 100 * bytes / expected)) + " of " +
-                    short_bytes(expected));
-    facts.push_back(rate_text(rate));
-  }
-  facts.push_back(short_duration(std::chrono::duration<double>(now - begin_).count()) + " so far");
-  if (speed > 0 && expected > bytes && (expected - bytes) / speed < 30 * 86400.0)
-    facts.push_back(short_duration((expected - bytes) / speed) + " left");
+  const std::string size = short_bytes(static_cast<double>(run.move_bytes));
+  if (run.percentage && run.move_bytes > 0)
+    facts.push_back(percent(*run.percentage) + " of " + size);
+  else if (run.move_bytes > 0)
+    facts.push_back("of at least " + size);
+  if (run.move_bytes > 0) facts.push_back(rate_text(run.rate));
+  if (run.left) facts.push_back(time_left(*run.left));
+  facts.push_back(short_duration(run.elapsed_seconds) + " so far");
   std::string rest;
   for (const std::string& fact : facts) {
     const std::string longer = rest + "  " + fact;
@@ -261,35 +243,41 @@ std::string RunView::totals(const std::vector<TaskProgress>& tasks, std::size_t 
   return painted(text, kBold) + painted(failures, kRed) + rest;
 }
 
-std::vector<std::string> RunView::lines(TerminalSize size) {
-  const std::vector<TaskProgress> tasks = tracker_.list();
-  if (tasks.empty() || size.columns < 2 || size.rows < 2) return {};
+std::string RunView::heading(const Columns& columns) const {
+  std::string out = fitted("VM", columns.name) + " " + fitted("stage", kStage);
+  if (columns.bar > 0) out += " " + fitted("", columns.bar);
+  out += " " + right_aligned("", kPercent);
+  if (columns.bytes > 0) out += " " + right_aligned("done/total", columns.bytes);
+  out += " " + right_aligned("now", kRate);
+  if (columns.average > 0) out += " " + right_aligned("average", columns.average);
+  return painted(out + " " + right_aligned("left", kLeft), kDim);
+}
+
+std::vector<std::string> RunView::lines(TerminalSize size) const {
+  const ProgressFrame frame = tracker_.frame();
+  if (frame.tasks.empty() || size.columns < 2 || size.rows < 2) return {};
   const std::size_t width = size.columns - 1;
   std::size_t longest = 0;
-  for (const TaskProgress& task : tasks)
+  for (const TaskProgress& task : frame.tasks)
     longest = std::max(longest, display_width(printable(task.info->vm_name)));
   const Columns columns(width, longest);
 
-  std::vector<std::string> out = {totals(tasks, width)};
+  const std::size_t room = size.rows - 1;
+  std::vector<std::string> out = {totals(frame.run, width)};
+  for (const std::string& limit : frame.run.limits)
+    if (const std::string line = "slowed down by " + limit;
+        line.size() <= width && out.size() < room)
+      out.push_back(painted(line, kYellow));
   if (columns.name < 4) return out;  // a window for a glance
-  std::string heading = fitted("VM", columns.name) + " " + fitted("stage", kStage);
-  if (columns.bar > 0) heading += " " + fitted("", columns.bar);
-  heading += " " + right_aligned("", kPercent);
-  if (columns.bytes > 0) heading += " " + right_aligned("done/total", columns.bytes);
-  heading += " " + right_aligned("now", kRate);
-  if (columns.average > 0) heading += " " + right_aligned("average", columns.average);
-  heading += " " + right_aligned("left", kLeft);
-  out.push_back(painted(heading, kDim));
+  if (out.size() < room) out.push_back(heading(columns));
 
   std::vector<const TaskProgress*> order;
-  for (const TaskProgress& task : tasks) order.push_back(&task);
+  for (const TaskProgress& task : frame.tasks) order.push_back(&task);
   const auto urgency = [](const TaskProgress* task) {
     return look_of(*task, shown_stage(*task)).urgency;
   };
-  const std::size_t room = size.rows - 1;
   std::size_t wanted = out.size();
-  for (const TaskProgress& task : tasks)
-    wanted += 1 + (is_final(task.status) ? 0 : active_disks(task).size());
+  for (const TaskProgress& task : frame.tasks) wanted += task_lines(task, columns, width).size();
   if (wanted > room)
     std::stable_sort(order.begin(), order.end(), [&](const TaskProgress* a, const TaskProgress* b) {
       return urgency(a) < urgency(b);
@@ -302,7 +290,7 @@ std::vector<std::string> RunView::lines(TerminalSize size) {
       ++hidden;
       continue;
     }
-    for (std::string& line : task_lines(*task, columns))
+    for (std::string& line : task_lines(*task, columns, width))
       if (out.size() < limit) out.push_back(std::move(line));
   }
   if (hidden > 0)

@@ -4,13 +4,11 @@
 // painter, one thread.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "core/watch/progress/byte_rate.hpp"
 #include "core/watch/progress/progress_tracker.hpp"
 #include "hosts/hyperhost/console.hpp"
 
@@ -19,33 +17,39 @@ namespace hyperhost {
 class RunView {
  public:
   struct Options {
-    std::string title;         ///< the plan's name
-    uint64_t guest_bytes = 0;  ///< of all VMs, as far as preflight knows; 0 = not known
+    std::string title;  ///< the plan's name
     bool colour = false, unicode = false;
-    std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   };
   RunView(const ProgressTracker& tracker, Options options);
 
   /// Console::Paint. Without a task there are no lines.
-  std::vector<std::string> lines(TerminalSize size);
+  std::vector<std::string> lines(TerminalSize size) const;
 
  private:
   struct Columns;
-  std::string totals(const std::vector<TaskProgress>& tasks, std::size_t width);
-  std::vector<std::string> task_lines(const TaskProgress& task, const Columns& columns) const;
-  std::string row(const Columns& columns, const std::string& name, const std::string& stage,
-                  const char* colour, const StepProgress* step, const std::string& left) const;
+  /// What a row shows beside the figures of its step.
+  struct Row {
+    std::string name, stage;
+    const char* colour = "";
+    double percentage = 0, rate = 0;
+    std::string left;
+  };
+  std::string totals(const RunFrame& run, std::size_t width) const;
+  std::string heading(const Columns& columns) const;
+  std::vector<std::string> task_lines(const TaskProgress& task, const Columns& columns,
+                                      std::size_t width) const;
+  std::string row(const Columns& columns, const Row& shown, const StepProgress* step) const;
   std::string bar(double percentage, std::size_t width, const char* colour) const;
   std::string painted(const std::string& text, const char* colour) const;
 
   const ProgressTracker& tracker_;
   const Options options_;
-  const std::chrono::steady_clock::time_point begin_;
-  ByteRate work_{std::chrono::seconds(15)};  ///< of all VMs' completed bytes, for the ETA
 };
 
 /// "59 s" as "59s", "1m02s", "3h12m", "4d03h": six columns at most.
 std::string short_duration(double seconds);
+/// "31s left", or "25s to 40s left" where it is uncertain.
+std::string time_left(const TimeLeft& left);
 /// Three digits: "1.22 GiB", "12.2 GiB", "122 GiB".
 std::string short_bytes(double bytes);
 /// "12.3/30.0 GiB": both in the unit of the second.

@@ -68,7 +68,8 @@ MigrationConfig config_of(const SingleDiskOptions& options, const FormatCatalog&
   config.verify_export =
       options.no_digest
           ? Verify::kNone
-          : named(options.verify, {Verify::kNone, Verify::kTarget, Verify::kIndependent},
+          : named(options.verify,
+                  {Verify::kNone, Verify::kTarget, Verify::kIndependent, Verify::kSource},
                   verify_name);
   config.durability =
       named(options.durability, {Durability::kNone, Durability::kFile}, durability_name);
@@ -208,19 +209,24 @@ void check_options(const SingleDiskOptions& options, const std::filesystem::path
     throw Error(Code::kConfig, "--verify needs the digest that --no-digest leaves out");
   if (options.compression_level && options.compression != "zlib" && options.compression != "zstd")
     throw Error(Code::kConfig, "--compression-level needs --compression zlib or zstd");
+  const int highest = options.compression == "zlib" ? 9 : 22;
+  if (options.compression_level &&
+      (*options.compression_level < 1 || *options.compression_level > highest))
+    throw Error(Code::kConfig, "--compression-level: " + options.compression + " has levels 1 to " +
+                                   std::to_string(highest));
 }
 
 /// Passes the progress of the one disk on.
 class DiskProgressObserver final : public Observer {
  public:
-  explicit DiskProgressObserver(const OnStageProgress& progress) : progress_(progress) {}
+  explicit DiskProgressObserver(const OnProgress& progress) : progress_(progress) {}
   void on_event(const Event& event) noexcept override {
     if (const auto* moved = std::get_if<event::DiskProgress>(&event.body))
       progress_(moved->stage, moved->bytes_done, moved->bytes_total);
   }
 
  private:
-  const OnStageProgress& progress_;
+  const OnProgress& progress_;
 };
 
 }  // namespace
@@ -264,7 +270,7 @@ void allow_backing(Session& session, PluginRegistry& registry, Operation& op) {
 
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel,
-                               const OnStageProgress& progress) {
+                               const OnProgress& progress) {
   if (options.input.empty() || options.output.empty())
     throw Error(Code::kConfig, std::string(options.input.empty() ? "IN" : "OUT") + " is empty");
   const auto output = std::filesystem::absolute(options.output).lexically_normal();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,9 +38,12 @@ std::string detect_format(Session& session, const SourceHandle& source, const st
 /// From now on the session reads overlays through the backing files beside them.
 void allow_backing(Session& session, PluginRegistry& registry, Operation& op);
 
+/// Bytes of this stage; total 0 = not known. Any thread.
+using OnProgress = std::function<void(Stage stage, uint64_t done, uint64_t total)>;
+
 /// Throws Error; OUT is either finished or not there.
 DiskResult convert_single_disk(PluginRegistry& registry, const SingleDiskOptions& options,
                                const std::shared_ptr<CancelSource>& cancel,
-                               const OnStageProgress& progress);
+                               const OnProgress& progress);
 
 }  // namespace hyperhost

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/base/units.hpp"
+
 namespace hyperhost {
 namespace {
 
@@ -57,14 +59,7 @@ std::string Table::text() const {
 }
 
 std::string human_bytes(uint64_t bytes) {
-  static const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (value >= 1000 && unit < 6) {
-    value /= 1024;
-    ++unit;
-  }
-  return format(unit == 0 ? "%.0f %s" : value < 10 ? "%.2f %s" : "%.1f %s", value, units[unit]);
+  return bytes_text(bytes);
 }
 
 std::string human_duration(std::chrono::nanoseconds duration) {

@@ -73,8 +73,13 @@ Error transfer_error(const std::string& url, int code, const std::string& text) 
       return Error(HYPER_AUTH, "the certificate of " + place + " is not trusted", why);
     case CURLE_SSL_CACERT_BADFILE:
       return Error(HYPER_CONFIG, "cannot read the CA file for " + place, why);
-    case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
+      if (why.find("HTTP/0.9") != std::string::npos)  // so libcurl calls any bytes without a header
+        return Error(HYPER_IO, "the answer of " + place + " is not HTTP", why)
+            .hint("check the scheme and the port")
+            .retryable();
+      [[fallthrough]];
+    case CURLE_URL_MALFORMAT:
       return Error(HYPER_CONFIG, "this is no http or https URL: " + place, why);
     case CURLE_OUT_OF_MEMORY:
       return Error(HYPER_FAIL, "out of memory");

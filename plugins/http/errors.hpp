@@ -10,6 +10,9 @@
 
 namespace hyper::http {
 
+/// native_code() of a transfer that stands still. A download may be waited for on.
+constexpr int64_t kStalled = 110;
+
 /// scheme://host[:port]/path: no user info, no query, no fragment.
 std::string shown_url(const std::string& url);
 

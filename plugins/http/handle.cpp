@@ -75,6 +75,10 @@ Handle::Handle(const Settings& settings) : settings_(settings) {
   curl_easy_setopt(easy_, CURLOPT_PREREQDATA, this);
 }
 
+std::string Handle::place() const {
+  return shown_url(request_->shown.empty() ? request_->url : request_->shown);
+}
+
 Handle::~Handle() {
   stop();
   curl_easy_cleanup(easy_);
@@ -112,6 +116,7 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
   window_ = window;
   body_sent_ = header_bytes_ = 0;
   moved_ = moved_before_ = 0;
+  begun_ = Clock::now();
   waited_ = {};
   body_.clear();
   status_ = 0;
@@ -173,6 +178,8 @@ template <class Until>
 void Handle::drive(const Cancel& cancel, Until until) {
   const auto stall = request_->stall_timeout.value_or(settings_.stall_timeout);
   auto since = Clock::now() - waited_;
+  const auto limit =
+      request_->time_limit ? begun_ + *request_->time_limit : Clock::time_point::max();
   while (!until() && !done_) {
     int running = 0;
     if (curl_multi_perform(multi_, &running) != CURLM_OK)
@@ -186,12 +193,21 @@ void Handle::drive(const Cancel& cancel, Until until) {
       since = now;
       moved_before_ = moved_;
     }
-    if (now - since >= stall)
-      throw Error(HYPER_IO, "the transfer with " + shown_url(request_->url) + " stands still",
+    if (now >= limit)
+      throw Error(HYPER_IO, "the transfer with " + place() + " takes too long",
+                  "it has not ended after " + std::to_string(request_->time_limit->count()) + " ms")
+          .retryable();
+    if (now - since >= stall) {
+      waited_ = {};  // for a caller that waits on
+      moved_before_ = moved_;
+      throw Error(HYPER_IO, "the transfer with " + place() + " stands still",
                   "fewer than " + std::to_string(settings_.stall_bytes) + " bytes in " +
                       std::to_string(stall.count()) + " ms")
+          .native(kStalled)
           .retryable();
-    const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(since + stall - now);
+    }
+    const auto wait =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::min(since + stall, limit) - now);
     curl_waitfd extra{cancel.fd(), CURL_WAIT_POLLIN, 0};
     const unsigned int extras = cancel.fd() >= 0 ? 1 : 0;
     curl_multi_poll(multi_, extras != 0 ? &extra : nullptr, extras,
@@ -209,10 +225,10 @@ void Handle::finished(CURLcode code) {
   if (failure_) return;
   if (code == CURLE_OK) {
     header_done_ = true;
-  } else if (const auto refusal = check_->refusal(request_->url)) {
+  } else if (const auto refusal = check_->refusal(place())) {
     failure_ = std::make_exception_ptr(*refusal);
   } else {
-    failure_ = std::make_exception_ptr(transfer_error(request_->url, code, text_));
+    failure_ = std::make_exception_ptr(transfer_error(place(), code, text_));
   }
 }
 
@@ -240,8 +256,7 @@ std::size_t Handle::on_header(char* data, std::size_t size, std::size_t count, v
     self.moved_ += length;
     self.header_bytes_ += length;
     if (self.header_bytes_ > kMaxHeaderBytes)
-      throw Error(HYPER_CORRUPT,
-                  "the header of the answer of " + shown_url(self.request_->url) + " is too long");
+      throw Error(HYPER_CORRUPT, "the header of the answer of " + self.place() + " is too long");
     const std::string_view line = trimmed({data, length});
     if (line.substr(0, 5) == "HTTP/") {  // also after a 100 Continue or a proxy's answer
       self.headers_.clear();
@@ -290,8 +305,7 @@ int Handle::before_request(void* self_pointer, char*, char*, int, int) {
   if (!self.body_read_ || !self.request_->read_body) return CURL_PREREQFUNC_OK;
   try {
     self.failure_ = std::make_exception_ptr(
-        Error(HYPER_IO,
-              "the connection to " + shown_url(self.request_->url) + " ended while a body was sent")
+        Error(HYPER_IO, "the connection to " + self.place() + " ended while a body was sent")
             .retryable());
   } catch (...) {
     self.failure_ = std::current_exception();

@@ -47,6 +47,8 @@ class Handle {
   template <class Until>
   void drive(const Cancel& cancel, Until until);
   void finished(CURLcode code);
+  /// What messages call the transfer's URL.
+  std::string place() const;
 
   const Settings settings_;
   CURLM* multi_ = nullptr;
@@ -57,8 +59,9 @@ class Handle {
   const Request* request_ = nullptr;
   curl_slist* sent_headers_ = nullptr;
   std::size_t window_ = 0, body_sent_ = 0, header_bytes_ = 0;
-  uint64_t moved_ = 0;                            // bytes in both directions
-  uint64_t moved_before_ = 0;                     // … when the current stall's count began
+  uint64_t moved_ = 0;         // bytes in both directions
+  uint64_t moved_before_ = 0;  // … when the current stall's count began
+  std::chrono::steady_clock::time_point begun_{};
   std::chrono::steady_clock::duration waited_{};  // of that count, in earlier calls
   std::string body_;
   long status_ = 0;

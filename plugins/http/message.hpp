@@ -49,7 +49,10 @@ struct Request {
   std::optional<std::pair<uint64_t, uint64_t>> range;
 
   std::optional<std::chrono::milliseconds> stall_timeout;  ///< instead of the settings'
-  uint64_t max_body = 64u << 20;                           ///< of the response, for Client::send
+  /// Of the whole transfer, for what is small: a server that trickles is no stall.
+  std::optional<std::chrono::milliseconds> time_limit;
+  std::string shown;              ///< in messages instead of the URL, where its path is a secret
+  uint64_t max_body = 64u << 20;  ///< of the response, for Client::send
 };
 
 struct Response {

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,36 @@ class Install(unittest.TestCase):
                 stored = [path for path in (provider / f"store-{isolation}").rglob("*") if path.is_file()]
                 self.assertIn(disk, [path.read_bytes() for path in stored])
                 self.assertEqual(list((provider / f"store-{isolation}/.parts").iterdir()), [])
+
+    def test_a_third_party_s_format(self):
+        """Image reader and converter built from the installed SDK alone: in convert, compare, verify and a plan."""
+        project = self.place / "format"
+        shutil.copytree(snippets.ROOT / "tests/plugins/acme", project)
+        (project / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.25)\nproject(acme LANGUAGES C CXX)\nfind_package(hyperhost-sdk 1.0 REQUIRED)\n"
+            "hyperhost_add_plugin(acme SOURCES plugin.cpp)\n")
+        built = self.build(project)
+
+        def host(*arguments):
+            return run(HOST, "--plugin-dir", built, *arguments, cwd=project)
+
+        disk = bytes(range(256)) * 4096 + bytes(1 << 20)
+        image = b"ACMEIMG\0" + len(disk).to_bytes(8, "little") + disk
+        (project / "truth.raw").write_bytes(disk)
+        host("convert", "truth.raw", "made.acme", "--verify", "target")
+        self.assertEqual((project / "made.acme").read_bytes(), image)
+        host("convert", "made.acme", "back.raw")
+        self.assertEqual((project / "back.raw").read_bytes(), disk)
+        self.assertEqual(host("compare", "made.acme", "truth.raw"), "identical\n")
+        digests = [re.search("hyper-tree-sha256:[0-9a-f]{64}", host("verify", name))[0] for name in ("made.acme", "truth.raw")]
+        self.assertEqual(digests[0], digests[1])
+        for source, target, wanted in (("truth.raw", "acme", image), ("made.acme", "raw", disk)):
+            vm = source.split(".")[0]
+            (project / "plan.yaml").write_text(json.dumps({
+                "version": 1, "providers": {"shelf": {"plugin": "local-ovf", "path": source}}, "output_dir": "out",
+                "defaults": {"target_format": target}, "migrations": [{"vm": vm, "provider": "shelf"}]}))
+            host("run", "plan.yaml")
+            self.assertEqual((project / f"out/{vm}/{vm}-disk-0.{target}").read_bytes(), wanted)
 
     def test_an_undefined_symbol_does_not_link(self):
         project = self.place / "undefined"

@@ -126,8 +126,8 @@ def main():
         GOLDEN.mkdir(exist_ok=True)
         (GOLDEN / f"abi-{version}.txt").write_text(write(structs))
         shutil.rmtree(FROZEN / version, ignore_errors=True)
-        # Drafts are no part of a release.
-        shutil.copytree(SDK / "hyper", FROZEN / version / "hyper", ignore=shutil.ignore_patterns("draft"))
+        # Drafts and the test host are no part of a release.
+        shutil.copytree(SDK / "hyper", FROZEN / version / "hyper", ignore=shutil.ignore_patterns("draft", "testing"))
         return 0
     check_gate()
     failed = 0

@@ -95,8 +95,10 @@ class OnAStore:
             # Another disk under that name is nobody's to replace or to remove.
             self.server.rclone("deletefile", f"{self.place}/{self.prefix}/disk/manifest.json")
             cli.sparse_raw(raw, 24 * MIB, 20 * MIB, seed=9)
-            done = self.host("run", plan, status=cli.FAILED)
-            self.assert_one_clear_error(done, "exists and is another")
+            proxy.requests.clear()
+            done = self.host("run", plan, status=cli.PREFLIGHT)
+            self.assert_one_clear_error(done, "target exists", "disk-disk-0.qcow2")
+            self.assertEqual(self.parts(proxy), [])
         self.assertEqual(self.read("disk/disk-disk-0.qcow2"), before)
         self.assert_nothing_unfinished()
 

@@ -39,6 +39,7 @@ CACHE = pathlib.Path(os.environ.get("HYPERHOST_PEER_CACHE",
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 FAKE_GCS = "github.com/fsouza/fake-gcs-server@v1.56.1"
 AZURITE = "azurite@3.35.0"
+MOTO = "moto@5.2.5"
 ACCESS, SECRET = "hyperhost-test", "hyperhost-test-secret"
 
 
@@ -76,6 +77,15 @@ def npm_program(name, package, script):
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), package], check=True,
                        timeout=600, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     return installed(name, package, install) / "node_modules" / script
+
+
+def moto():
+    """The directory with the module."""
+    def install(place):
+        name, version = MOTO.split("@")
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(place), f"{name}[s3]=={version}",
+                        "flask", "flask-cors"], check=True, timeout=600, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return installed("moto", MOTO, install)
 
 
 def free_port():
@@ -171,6 +181,26 @@ class S3Server(Server):
 
     def metadata(self, path):
         return json.loads(self.rclone("lsjson", path, "--stat", "--metadata"))["Metadata"]
+
+
+class MotoServer(Server):
+    """moto's S3 in memory; `bucket` exists. It checks no signature."""
+
+    env = {"TEST_S3_SECRET": SECRET}
+
+    def __init__(self, work, bucket="vms"):
+        place = moto()
+        super().__init__(lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port], cwd=work,
+                         env={"PYTHONPATH": str(place)})
+        urllib.request.urlopen(urllib.request.Request(f"{self.url}/{bucket}", method="PUT"), timeout=30).close()
+
+    def storage(self, **options):
+        return {"plugin": "s3", "endpoint": self.url, "region": "us-east-1", "access_key_id": ACCESS,
+                "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
+
+    def rclone(self, *arguments, **how):
+        return rclone(f":s3,provider=Other,access_key_id={ACCESS},secret_access_key={SECRET},"
+                      f"endpoint='{self.url}',region=us-east-1,force_path_style=true:", *arguments, **how)
 
 
 AZURE_ACCOUNT = "hyperhosttest"
@@ -359,6 +389,9 @@ class Installed(unittest.TestCase):
 
     def test_fake_gcs_server(self):
         self.assertTrue(fake_gcs().exists())
+
+    def test_moto(self):
+        self.assertTrue((moto() / "moto").exists())
 
     def test_azurite(self):
         self.assertTrue(azurite().exists())

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import signal
 import sqlite3
 import statistics
@@ -233,17 +234,27 @@ class Batch(CliTest):
         self.assertEqual(done.status, INTERRUPTED, done)
         self.assertEqual(self.outcomes(done), {"slow": "cancelled", "quick": "succeeded"})
 
-    def test_a_killed_run_is_told_as_interrupted(self):
+    def test_a_killed_run_is_shown_as_killed_with_the_time_of_its_death(self):
         shelf = self.shelf([])
         sparse_raw(shelf / "slow.raw", 1 << 30, 160 * MIB)
         plan = self.plan(shelf, vm="slow", migration={"compression": "zlib", "compression_level": 9})
         running = self.start("run", plan)
-        running.wait_for(lambda: "running" in self.host("status").out, "a running task")
+        running.wait_for(lambda: re.search(r"slow +\S+ +running +convert +\d+ %", self.host("status").out), "a running task")
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait(10)
+        died = time.time()
         status = self.host("status").out
-        self.assertIn("interrupted", status)
+        self.assertRegex(status, r"killed at 20\d\d-\d\d-\d\dT")
+        self.assertRegex(status, r"slow +\S+ +killed +convert +\d+ %")
         self.assertIn(f"hyperhost run {plan}", status)
+        run = self.host("--output", "json", "status").json["runs"][0]
+        self.assertEqual(run["state"], "killed")
+        end = datetime.datetime.fromisoformat(run["end_time"].replace("Z", "+00:00")).timestamp()
+        self.assertLess(end, died + 1)
+        self.assertGreater(end, died - 10)
+        time.sleep(1.2)  # its time does not go on
+        self.assertEqual(self.host("status").out, status)
+        self.assertEqual(self.host("history").out.count("killed"), 1)
 
     # --- many
 

@@ -4,6 +4,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import urllib.request
 
@@ -82,7 +83,7 @@ class Export(CliTest):
         self.assertEqual(plan["upload"], {"destination": "s3://bucket/prefix",
                                           "storage": {"region": "eu-west-1"}})
         self.assertEqual(plan["observability"], {
-            "progress_api": "127.0.0.1:8080", "metrics_api": ":9090", "audit_log": {"path": str(self.work / "audit.log")},
+            "progress_api": "127.0.0.1:8080", "metrics_api": ":9090", "audit_log": {"path": str(self.work / "audit.log"), "required": True},
             "webhooks": [{"type": "slack", "url": {"env": "SLACK_URL"}, "on_start": True, "on_complete": False,
                           "on_error": True, "on_warning": False}]})
         self.assertEqual(plan["migrations"], [{"vm": "/DC/vm/web", "provider": "source", "output_name": "web2"}])
@@ -94,6 +95,42 @@ class Export(CliTest):
         self.assertIn("endpoint: \"https://vc.example/sdk\"", done.out)
         self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
         self.assertNotIn("geheim99", done.out)
+
+    def test_a_password_in_the_servers_address_is_not_in_the_plan(self):
+        done = self.export("-vm", "web", "-print-plan", env={"GOVC_URL": "https://ops%40lab:geheim%2f99@vc.example/sdk"})
+        self.assertIn("endpoint: \"https://vc.example/sdk\"", done.out)
+        self.assertIn("username: \"ops@lab\"", done.out)
+        self.assertIn("password: {env: GOVC_PASSWORD}", done.out)
+        self.assertNotIn("geheim", done.out + done.err)
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            url = f"https://ops:geheim99@127.0.0.1:{closed.getsockname()[1]}"
+            done = self.export("-vm", "web", env={"GOVC_URL": url}, status=PREFLIGHT)
+        self.assertIn("cannot connect", done.err)  # the plan had all it needs
+        self.assertNotIn("geheim", done.out + done.err)
+
+    def test_govc_insecure_is_heard(self):
+        govc = {"GOVC_URL": "https://vc.example/sdk", "GOVC_USERNAME": "ops", "GOVC_PASSWORD": "geheim99"}
+        for value, heard in (("1", True), ("true", True), ("0", False), ("", False)):
+            printed = self.export("-vm", "web", "-print-plan", env={**govc, "GOVC_INSECURE": value}).out
+            self.assertEqual("insecure: true" in printed, heard, value)
+
+    def test_messages_are_in_the_words_of_the_flags(self):
+        self.export("-path", self.package, "-vm", "sample-vm", "-convert", "-output", "out")
+        done = self.export("-path", self.package, "-vm", "sample-vm", "-convert", "-output", "out", "-set", "name=other",
+                           status=PREFLIGHT, env={"HYPERHOST_STATE_DIR": str(self.work / "elsewhere")})
+        self.assertIn("add --overwrite", done.err)
+        done = self.export("-path", self.package, "-vm", "sample-vm", "-output", "typo/in/out", status=PREFLIGHT)
+        self.assertIn("there is no directory", done.err)
+        done = self.export("-vm", "web", status=USAGE, env={"GOVC_URL": "", "GOVC_USERNAME": "", "GOVC_PASSWORD": ""})
+        for flag in ("--endpoint is missing", "--username is missing", "--password is missing"):
+            self.assertIn(flag, done.err)
+        for word in ("overwrite: true", "output_dir", "/providers", "the key '"):
+            self.assertNotIn(word, done.err)
+
+    def test_a_slip_in_a_flag_gets_the_nearest(self):
+        done = self.export("-path", self.package, "-vm", "sample-vm", "-convrt", status=USAGE)
+        self.assertIn("'--convrt' (did you mean '--convert'?)", done.err)
 
     def test_mistakes_name_the_flag(self):
         common = ("--path", self.package, "--vm", "sample-vm")

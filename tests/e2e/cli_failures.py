@@ -116,11 +116,14 @@ class Failures(CliTest):
 
     def test_a_limit_of_file_sizes_is_reported_and_does_not_kill(self):
         plan = self.slow_plan("parallel-disk")
-        limited = Running(self.work, [f"--fsize={8 * MIB}", PROGRAM, "run", plan], program="/usr/bin/prlimit")
-        done = limited.finish()
-        self.assertEqual(done.status, FAILED, done)
-        self.assertIn("ulimit -f", done.err)
-        self.assert_audited_failure("ulimit -f")
+        for isolation in ("none", "process"):
+            with self.subTest(isolation):
+                limited = Running(self.work, [f"--fsize={8 * MIB}", PROGRAM, "--isolation", isolation, "run", plan],
+                                  program="/usr/bin/prlimit")
+                done = limited.finish()
+                self.assertEqual(done.status, FAILED, done)
+                self.assertIn("ulimit -f", done.err)
+                self.assert_audited_failure("ulimit -f")
 
     # --- damaged sources
 

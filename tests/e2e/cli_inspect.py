@@ -88,7 +88,7 @@ class Inspect(CliTest):
         self.host("list", status=USAGE)
         self.assertIn("no VM matches 'zz*'", self.host("list", "zz*", "--path", package).err)
         self.assertIn("no VM is there", self.host("list", "--path", self.work / "packages").err)
-        self.host("list", "--path", package, "--set", "name=x", status=USAGE)
+        self.host("list", "--path", package, "--set", "nam=x", status=USAGE)
         self.host("list", "--path", package, "--provider", "shelf", status=USAGE)
         self.host("list", "--path", "", status=USAGE)
         self.assertIn("/absent", self.host("list", "--path", "/absent", status=FAILED).err)
@@ -128,8 +128,7 @@ class Inspect(CliTest):
         for command in re.findall(r"^  (\w+)  ", out.split("Subcommands:")[1], re.M):
             with self.subTest(command=command):
                 text = self.host(command, "--help").out
-                if command not in ("version", "validate", "compare"):
-                    self.assertTrue("Examples:" in text or "Subcommands:" in text, text)
+                self.assertTrue("Example" in text or "Subcommands:" in text, text)
 
     def test_a_wrong_command_line_is_status_two_and_says_why(self):
         for arguments, word in (((), "subcommand"), (("rum", "plan.yaml"), "rum"), (("run",), "PLAN"),

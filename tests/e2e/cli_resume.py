@@ -265,8 +265,8 @@ class Resume(CliTest):
     def shim(self, error, after):
         library = BUILD / "lib/hyperhost/test-files/libfaulty_files.so"
         requirement.need(library.exists(), f"{library} is not built")
-        return power_cut.loaded(library, FAULTY_UNDER=str(self.work / "out"), FAULTY_ERRNO=str(error),
-                                FAULTY_AFTER=str(after))
+        return power_cut.loaded(library, HYPERHOST_FAULTY_UNDER=str(self.work / "out"), HYPERHOST_FAULTY_ERRNO=str(error),
+                                HYPERHOST_FAULTY_AFTER=str(after))
 
     def test_errors_of_the_disk_are_told_and_a_rerun_goes_on(self):
         for error in (errno.EIO, errno.EROFS, errno.ENOSPC):

@@ -42,7 +42,7 @@ class Cleanup(CliTest):
         self.assertIn(("unfinished file", "pending"), [(e["kind"], e["state"]) for e in dry["entries"]])
         self.assertTrue(part.exists())
         done = self.host("cleanup")
-        self.assertRegex(done.out, r"[12] undone, 0 open")
+        self.assertRegex(done.out, r"[123] undone, 0 open")
         self.assert_nothing_left()
         self.assertFalse(part.parent.exists(), "the directory made for it stays")
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")

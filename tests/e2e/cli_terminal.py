@@ -89,11 +89,11 @@ exec '{shutil.which("qemu-img")}' "$@"
         screen = Screen(self, 80, 24, PATH=path)
         screen.type(f"{PROGRAM} run {self.made}")
         view = self.view_of(screen.wait(r"^  disk-0 +convert"))
-        self.assertRegex(view[0], r"^e2e: 0 of 3 VMs done  \d+% of 192 MiB ")
+        self.assertRegex(view[0], r"^e2e: 0 of 3 VMs done  \d+% of 9\d\.\d MiB ")
         self.assertRegex(view[1], r"^VM +stage +done/total +now +average +left$")
         self.assertRegex(view[2], r"^alpha\.raw +convert [━─]{8} +\d+% ")
         self.assertRegex(view[3], r"^  disk-0 +convert [━─]{8} +\d+% ")
-        self.assertRegex(view[4], r"^beta\.raw +waiting")
+        self.assertRegex(view[4], r"^beta\.raw +waiting: max_parallel: 1 at once")
         self.assertEqual(len(view), 6)
         for columns, rows in ((132, 30), (60, 20), (41, 12), (80, 24)):
             screen.call("resize-window", "-x", str(columns), "-y", str(rows))

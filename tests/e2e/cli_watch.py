@@ -155,8 +155,15 @@ class Everything(CliTest):
         for task in tasks.values():
             self.assertEqual(set(task) - set(schema["properties"]), set())
             self.assertEqual(set(schema["required"]) - set(task), set())
-        for url, path in ((self.progress, "/healthz"), (self.progress, "/readyz"), (self.metrics, "/healthz")):
+        for url, path in ((self.progress, "/healthz"), (self.progress, "/readyz"), (self.metrics, "/healthz"),
+                          (self.progress, "/health"), (self.metrics, "/health")):
             self.assertEqual(get(url, path)[0], 200)
+        for path, allowed in (("/api/v1/bandwidth", "GET, HEAD, PUT"), ("/api/v1/progress", "GET, HEAD")):
+            status, headers, _ = get(self.progress, path, method="POST")
+            self.assertEqual((status, headers["Allow"]), (405, allowed))
+            operations = document["paths"][path]
+            self.assertEqual({method.upper() for method in operations} | {"HEAD"}, set(allowed.split(", ")))
+            self.assertTrue(all({"403", "405"} <= set(one["responses"]) for one in operations.values()))
         for path in ("/metrics", "/stats"):
             status, headers, body = get(self.metrics, path)
             self.assertEqual((status, headers["Content-Type"]), (401, "application/problem+json"))
@@ -239,11 +246,14 @@ class Everything(CliTest):
             events.append(json.loads(body)["event"])
         self.assertEqual((events.count("migration_start"), events.count("migration_complete"),
                           events.count("migration_failed")), (3, 2, 1), events)
+        self.assertEqual((events[0], events[-1]), ("run_start", "run_failed"))
+        counts = json.loads(self.hook.received[-1][2])["counts"]
+        self.assertEqual(counts, {"total": 3, "succeeded": 2, "failed": 1, "cancelled": 0, "skipped": 0})
         told = {hook["name"]: hook for hook in done.json["webhooks"]}
         self.assertEqual(told["generic-0"]["failed"], 0)
         self.assertEqual(told["generic-0"]["delivered"], len(events))
         # The dead one changed nothing but is not passed over.
-        self.assertEqual((told["slack-1"]["failed"], told["slack-1"]["delivered"]), (3, 0))
+        self.assertEqual((told["slack-1"]["failed"], told["slack-1"]["delivered"]), (4, 0))
         self.assertIn("webhook", done.err)
 
     def check_audit(self):
@@ -251,6 +261,9 @@ class Everything(CliTest):
         entries = self.audit()
         self.assertEqual([e["success"] for e in entries if e["event_type"] == "migration_complete"], [True, True])
         self.assert_audited_failure("sample-vm-disk1.vmdk")
+        end = next(e for e in entries if e["action"] == "run_end")
+        self.assertEqual((end["status"], end["success"], end["details"]["succeeded"], end["details"]["failed"]),
+                         ("failed", False, "2", "1"))
         denied = [e for e in entries if e["event_type"] == "api_access" and not e["success"]]
         self.assertTrue(denied)
         self.assertEqual(self.host("audit", "verify", log).status, OK)
@@ -264,7 +277,7 @@ class Everything(CliTest):
             plan = self.plan(self.work / "shelf", vm="first.raw", name="silent.yaml", observability={
                 "webhooks": [{"type": "discord", "url": {"env": "URL"}, "timeout": "1s", "max_retries": 0}]})
             done = self.host("run", plan, env={"URL": url})
-        self.assertRegex(done.out, r"webhook discord-0: 1 of 1 not delivered: .")
+        self.assertRegex(done.out, r"webhook discord-0: 2 of 2 not delivered: .")
         self.assertNotIn("geheim", done.out + done.err)
 
 

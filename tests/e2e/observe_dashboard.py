@@ -112,7 +112,7 @@ class Dashboard(unittest.TestCase):
             browser.keys("\ue007")
             browser.wait("return document.querySelector('.task details').open", "the details")
             browser.wait("return document.querySelectorAll('.task[data-task=demo-0] .disks li')"
-                         ".length >= 4", "disks in stages")
+                         ".length === 2", "a row for each disk")
             self.assertIn("running", browser.run(
                 "return [...document.querySelectorAll('.stages li')].map(e => e.dataset.state)"))
             warning = browser.run(TEXT.format(".warnings li"))
@@ -137,6 +137,10 @@ class Dashboard(unittest.TestCase):
             browser.screenshot("dashboard-finished")
             browser.wait("return document.getElementById('total-completed')"
                          ".textContent === '2'", "the total")
+            self.assertEqual(browser.run(TEXT.format("#total-failed")), "1")
+            self.assertEqual(browser.run("return [...document.querySelectorAll('[data-task=demo-2] .disks li')]"
+                                         ".map(e => e.querySelector('strong').textContent.split(' ')[0])"),
+                             ["disk-0", "disk-1"])
             self.assertEqual(browser.log(), [])  # no error, nothing the policy refused
             self.check_accessible_names(browser)
 
@@ -147,6 +151,33 @@ class Dashboard(unittest.TestCase):
             " e.textContent.trim())).map(e => e.outerHTML)")
         self.assertEqual(nameless, [])
         self.assertTrue(browser.run("return document.documentElement.lang === 'en'"))
+
+    def test_the_end_of_a_run_is_no_lost_connection(self):
+        with Demo("--steps", 20) as demo, Browser() as browser:
+            browser.open(demo.progress)
+            demo.begin()
+            whose = browser.wait(TEXT.format("#run"), "whose run it is")
+            for word in ("demo", "demo-run", "demo-host", "ops", "started 20"):
+                self.assertIn(word, whose)
+            demo.wait_finished()
+            state = "return document.getElementById('connection').dataset.state"
+            browser.wait(state + " === 'ended'", "the end")
+            demo.leave()
+            time.sleep(2)  # longer than it waits before it asks again
+            self.assertEqual(browser.run(state), "ended")
+            self.assertEqual(browser.run(TEXT.format("#connection")), "The run has ended: 1 of 2 VMs not migrated")
+            self.assertEqual(browser.run(TEXT.format("#total-rate")), "–")
+
+    def test_a_host_that_dies_shows_no_speed(self):
+        with Demo("--steps", 500) as demo, Browser() as browser:
+            browser.open(demo.progress)
+            demo.begin()
+            browser.wait("return /iB/.test(document.getElementById('total-rate').textContent)", "a speed")
+            demo.process.kill()
+            browser.wait("return document.getElementById('connection').dataset.state === 'lost'", "the loss")
+            browser.wait("return document.getElementById('total-rate').textContent === '–'", "no speed")
+            self.assertEqual(browser.run(TEXT.format("#total-eta")), "–")
+            self.assertIn("Connection lost at", browser.run(TEXT.format("#connection")))
 
     def test_reconnects_to_a_server_that_comes_back(self):
         with Browser() as browser:

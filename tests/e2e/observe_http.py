@@ -31,6 +31,9 @@ class Endpoints(unittest.TestCase):
             listing = json.loads(body)
             self.assertEqual(listing["count"], 2)
             self.assertEqual([t["task_id"] for t in listing["tasks"]], ["demo-0", "demo-1"])
+            self.assertEqual(listing["run"]["counts"]["running"], 2)
+            run = json.loads(get(demo.progress, "/api/v1/run")[2])
+            self.assertEqual((run["run_id"], run["plan"], run["host"]), ("demo-run", "demo", "demo-host"))
             status, _, body = get(demo.metrics, "/metrics")
             self.assertEqual(status, 200)
             self.assertIn("hypersdk_migrations_active 2\n", body)
@@ -107,7 +110,7 @@ class Streams(unittest.TestCase):
             demo.begin()
             time.sleep(0.2)
             connection = connect(demo.progress)
-            connection.request("GET", "/api/v1/stream/demo-0")
+            connection.request("GET", "/api/v1/stream/demo-0?named")
             answer = connection.getresponse()
             self.assertEqual(answer.headers["Content-Type"], "text/event-stream")
             self.assertEqual(answer.readline(), b"retry: 2000\n")
@@ -144,11 +147,31 @@ class Streams(unittest.TestCase):
 
     def events(self, demo, count, headers):
         connection = connect(demo.progress)
-        connection.request("GET", "/api/v1/stream", headers=headers)
+        connection.request("GET", "/api/v1/stream?named", headers=headers)
         stream = read_events(connection.getresponse())
-        result = [next(stream) for _ in range(count)]
+        result = []
+        while len(result) < count:
+            if (event := next(stream))[1] == "progress":  # not the run's own, which have no id
+                result.append(event)
         connection.close()
         return result
+
+    def test_clients_of_the_go_system_get_each_event_without_a_name(self):
+        """EventSource.onmessage sees only events that have no type."""
+        with Demo("--steps", 20) as demo:
+            demo.begin()
+            demo.wait_finished()
+            for path in ("/api/v1/stream/demo-0", "/api/v1/stream/demo-0?named"):
+                connection = connect(demo.progress)
+                connection.request("GET", path)
+                named, unnamed = [], []
+                for _, event, data in read_events(connection.getresponse()):
+                    if event == "progress":
+                        named.append(data)
+                    elif event is None:
+                        unnamed.append(data)
+                self.assertGreater(len(named), 0)
+                self.assertEqual(unnamed, [] if path.endswith("?named") else named)
 
     def test_heartbeats(self):
         with Demo() as demo:

@@ -114,17 +114,18 @@ class Webhooks(unittest.TestCase):
             ids.add(payload["delivery_id"])
             events.append(payload["event"])
         self.assertEqual(sorted(events), ["migration_complete", "migration_failed",
-                                          "migration_start", "migration_start", "warning", "warning"])
-        self.assertEqual(len(ids), 6)
-        self.assertEqual(summary["webhooks"][0]["delivered"], 6)
+                                          "migration_start", "migration_start", "run_failed", "run_start",
+                                          "warning", "warning"])
+        self.assertEqual(len(ids), 8)
+        self.assertEqual(summary["webhooks"][0]["delivered"], 8)
         self.assertIn('hypersdk_webhook_deliveries_total{hook="generic-0",result="delivered",'
-                      'type="generic"} 6\n', metrics)
+                      'type="generic"} 8\n', metrics)
 
     def test_slack_and_discord(self):
         with Receiver() as slack, Receiver() as discord:
             self.run_demo("--slack", slack.url, "--discord", discord.url)
         for receiver, key in ((slack, "attachments"), (discord, "embeds")):
-            self.assertEqual(len(receiver.received), 6)
+            self.assertEqual(len(receiver.received), 8)
             for _, headers, body in receiver.received:
                 self.assertEqual(headers["Content-Type"], "application/json")
                 self.assertIn(key, json.loads(body))
@@ -132,14 +133,14 @@ class Webhooks(unittest.TestCase):
     def test_mail(self):
         with Mailbox() as mailbox:
             _, summary, _ = self.run_demo("--email", mailbox.url)
-        self.assertEqual(summary["webhooks"][0]["delivered"], 6)
+        self.assertEqual(summary["webhooks"][0]["delivered"], 8)
         subjects = set()
         for envelope, data in mailbox.messages:
             self.assertEqual(envelope[0].split(" ")[1], "FROM:<hyperhost@example.org>")
             self.assertEqual(envelope[1], "RCPT TO:<ops@example.org>")
             message = email.message_from_bytes(data, policy=email.policy.default)
             subjects.add(message["Subject"])
-            self.assertIn("web-server-0", message.get_content())
+            self.assertIn("Plan: demo" if message["Subject"].startswith("Run of") else "web-server-0", message.get_content())
         self.assertIn('Migration of "web-server-01" completed', subjects)
 
     def test_retries_keep_the_delivery_id_and_honour_retry_after(self):
@@ -158,7 +159,7 @@ class Webhooks(unittest.TestCase):
         with Receiver() as elsewhere, \
                 Receiver([(400, {}), (302, {"Location": elsewhere.url})]) as receiver:
             _, summary, _ = self.run_demo("--generic", receiver.url)
-        self.assertEqual(len(receiver.received), 6)
+        self.assertEqual(len(receiver.received), 8)
         self.assertEqual(elsewhere.received, [])
         self.assertEqual(summary["webhooks"][0]["failed"], 2)
 
@@ -168,10 +169,10 @@ class Webhooks(unittest.TestCase):
             finished, summary, metrics = self.run_demo("--slack", url, "--generic", receiver.url)
         self.assertLess(finished["wall"], 2)
         self.assertLess(finished["publish"], 0.1)
-        self.assertEqual(len(receiver.received), 6)
+        self.assertEqual(len(receiver.received), 8)
         dead = summary["webhooks"][0]
         self.assertEqual(dead["delivered"], 0)
-        self.assertEqual(dead["failed"] + dead["dropped"], 6)
+        self.assertEqual(dead["failed"] + dead["dropped"], 8)
         self.assertLess(summary["drained"], 6)
         self.assertNotIn("secret-path", json.dumps(summary) + metrics)
 

@@ -276,6 +276,38 @@ TEST(HttpStall, AServerThatSaysNothingOrTooLittle) {
   }
 }
 
+TEST(HttpStall, ATransferThatMayNotTakeLongerThanThat) {
+  Client client({});
+  Request request = get(peer().url("/trickle"));
+  request.time_limit = milliseconds(300);
+  request.shown = "https://peer/…";
+  const Error error = error_of([&] { client.send(request, Cancel::never()); });
+  EXPECT_EQ(error.summary(), "the transfer with https://peer/… takes too long");
+  EXPECT_TRUE(error.is_retryable());
+}
+
+TEST(HttpStall, AStalledDownloadMayBeWaitedForOn) {
+  Settings settings;
+  settings.stall_timeout = milliseconds(100);
+  settings.stall_bytes = 1000;
+  Client client(settings);
+  Download download = client.open(get(peer().url("/trickle")), Cancel::never());
+  std::size_t length = 0;
+  int stalls = 0;
+  for (bool more = true; more;) {
+    try {
+      const std::size_t piece = download.next(Cancel::never()).size();
+      length += piece;
+      more = piece != 0 && length < 30;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.native_code(), kStalled);
+      ++stalls;
+    }
+  }
+  EXPECT_GT(stalls, 1);
+  EXPECT_GE(length, 30u);
+}
+
 TEST(HttpStall, ASlowConsumerIsNoStall) {
   Settings settings;
   settings.stall_timeout = milliseconds(200);

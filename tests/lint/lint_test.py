@@ -33,6 +33,14 @@ class Lints(unittest.TestCase):
         name = self.put("plugins/x/x.cpp", LICENCE + '#include "core/base/diagnostic.hpp"\n#include <zlib.h>\n')
         self.assertEqual(lint.check_layering([name]), [f"{name}:2: plugins must not include core/base/diagnostic.hpp"])
 
+    def test_temporary_files_that_others_can_foresee_are_found(self):
+        bad = self.put("core/x/x.cpp", LICENCE + 'f(tmpnam(n));\nint a = mkstemp(p);\nauto d = "/tmp/hyper";\n'
+                       "int b = open(p, O_CREAT |\n  O_WRONLY);\n")
+        self.assertEqual([line.split(": ")[0] for line in lint.check_temporary([bad])], [f"{bad}:{n}" for n in (2, 3, 4, 5)])
+        good = self.put("plugins/x/y.cpp", LICENCE + 'auto d = "/tmp/x-XXXXXX";\nmkdtemp(d);\nopen(p, O_CREAT | O_EXCL);\n'
+                        "open(q,\n     O_CREAT | O_NOFOLLOW);\n")
+        self.assertEqual(lint.check_temporary([good, self.put("tests/t.cpp", "tmpnam(n)")]), [])
+
     def test_a_long_function_is_found_and_what_stands_around_it_is_not(self):
         body = "  f();\n" * 67
         name = self.put("core/x/x.cpp", LICENCE + "namespace a {\nclass X {\n  int y = 0;\n" + "  int z;\n" * 80 + "};\n"

@@ -58,14 +58,21 @@ class Packages(unittest.TestCase):
     def test_everything_has_its_place(self):
         for path in ("usr/bin/hyperhost", "usr/lib/hyperhost/plugins/local.so", "usr/include/hyper/hyper.h",
                      "usr/share/cmake/hyperhost-sdk/hyperhost-sdk-config.cmake", "usr/share/pkgconfig/hyperhost-sdk.pc",
-                     "usr/share/man/man1/hyperhost-run.1", "usr/share/man/man1/hyperhost-plugins-check.1", "usr/bin/hyperexport", "usr/share/man/man1/hyperexport.1",
+                     "usr/share/man/man1/hyperhost-run.1.gz", "usr/share/man/man1/hyperhost-plugins-check.1.gz", "usr/bin/hyperexport",
+                     "usr/share/man/man1/hyperexport.1.gz",
                      "usr/share/bash-completion/completions/hyperhost", "usr/share/zsh/vendor-completions/_hyperhost",
                      "usr/share/fish/vendor_completions.d/hyperhost.fish", "lib/systemd/system/hyperhost@.service",
                      "etc/hyperhost/hyperhost.yaml", "etc/hyperhost/plans", "etc/logrotate.d/hyperhost",
                      "usr/share/hyperhost/schema/vm.description.json",
                      "usr/lib/libhyperhost.so", "usr/lib/cmake/hyperhost/hyperhost-config.cmake", "usr/lib/pkgconfig/hyperhost.pc",
                      "usr/include/hyperhost/core/run/orchestrator.hpp", "usr/share/doc/libhyperhost-dev/examples/migrate.cpp",
-                     "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost/copyright"):
+                     "usr/share/doc/hyperhost-sdk/README.md", "usr/share/doc/hyperhost-sdk/digest.md",
+                     "usr/share/doc/hyperhost-sdk/examples/rust/Cargo.toml", "usr/share/doc/hyperhost-sdk/schema/vm.description.json",
+                     "usr/share/doc/hyperhost-sdk/templates/storage/src/plugin.cpp", "usr/share/doc/hyperhost/copyright",
+                     "usr/share/doc/hyperhost/SECURITY.md", "usr/share/doc/hyperhost/configs/prometheus/alerts.yaml",
+                     "usr/share/doc/hyperhost/configs/grafana/hyperhost.json", "usr/share/hyperhost/plan.schema.json",
+                     "usr/share/doc/hyperhost/core/disk/digest.md",
+                     "usr/share/doc/hyperhost-sdk/examples/c-storage/src/object.c"):
             self.assertTrue((self.root / path).exists(), path)
         shipped = {path.name for path in (BUILD / "lib/hyperhost/plugins").glob("*.so")}
         self.assertEqual({path.name for path in (self.root / "usr/lib/hyperhost/plugins").iterdir()}, shipped)
@@ -75,6 +82,43 @@ class Packages(unittest.TestCase):
         for path in self.root.rglob("*"):
             if path.is_file() and path.suffix in (".cmake", ".pc", ".service", ".yaml"):
                 self.assertNotIn(str(ROOT), path.read_text(), path)
+
+    def test_no_file_gives_rights_that_its_user_has_not(self):
+        seen = 0
+        for package, deb in self.debs.items():
+            for line in run("dpkg-deb", "-c", deb).splitlines():
+                seen += 1
+                mode, owner = line.split()[:2]
+                with self.subTest(package=package, line=line):
+                    self.assertEqual(owner, "root/root")
+                    self.assertNotRegex(mode[1:], "[sStT]")
+                    if mode[0] != "l":
+                        self.assertNotIn("w", mode[4:])
+        self.assertGreater(seen, 100)
+
+    def test_the_bill_of_materials_names_what_is_linked_and_compiled_in(self):
+        document = json.loads((self.root / "usr/share/doc/hyperhost/sbom.spdx.json").read_text())
+        self.assertEqual((document["spdxVersion"], document["dataLicense"]), ("SPDX-2.3", "CC0-1.0"))
+        packages = {one["name"]: one for one in document["packages"]}
+        # Linked by a plugin, linked by the core, headers only.
+        for name in ("libssl3", "libzstd1", "libsqlite3-0", "nlohmann-json3-dev", "libboost1.81-dev", "libcli11-dev"):
+            self.assertIn(name, packages)
+            self.assertRegex(packages[name]["versionInfo"], r"^[0-9][0-9A-Za-z.+:~-]+$")
+        self.assertEqual(packages["nlohmann-json3-dev"]["licenseDeclared"], "MIT")
+        self.assertFalse({"libgtest-dev", "lib32stdc++6"} & set(packages), "of the tests, or of another processor")
+        ids = {one["SPDXID"] for one in document["packages"]}
+        self.assertEqual(len(ids), len(document["packages"]))
+        for relation in document["relationships"]:
+            self.assertLessEqual({relation["spdxElementId"], relation["relatedSpdxElement"]}, ids | {"SPDXRef-DOCUMENT"})
+        self.assertNotIn(str(ROOT), json.dumps(document))
+
+    def test_lintian_finds_no_error(self):
+        requirement.tool("lintian", package="lintian")
+        done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", *self.debs.values()],
+                              capture_output=True, text=True, check=False)
+        errors = [line for line in done.stdout.splitlines() if line.startswith("E: ")]
+        self.assertEqual(errors, [])
+        self.assertIn(done.returncode, (0, 2), done.stderr)
 
     def test_the_documents_links_lead_somewhere(self):
         documents = self.root / "usr/share/doc"
@@ -87,6 +131,9 @@ class Packages(unittest.TestCase):
         for example in examples:
             schema = re.search(r"\$schema=(\S+)", example.read_text())
             self.assertTrue(schema and (example.parent / schema[1]).exists(), example)
+        # So does the host's configuration, which lies apart from its schema.
+        schema = re.search(r"\$schema=(\S+)", (self.root / "etc/hyperhost/hyperhost.yaml").read_text())
+        self.assertTrue((self.root / schema[1].lstrip("/")).exists(), schema[1])
         # Empty directories are what a pattern that matches nothing leaves.
         self.assertEqual([path for path in documents.rglob("*") if path.is_dir() and not any(path.iterdir())], [])
 
@@ -131,13 +178,13 @@ class Packages(unittest.TestCase):
 
     def test_man_pages_say_what_help_says(self):
         requirement.tool("mandoc", package="mandoc")
-        pages = sorted((self.root / "usr/share/man/man1").glob("*.1"))
+        pages = sorted((self.root / "usr/share/man").glob("man?/*.gz"))
         self.assertGreater(len(pages), 10)
         for page in pages:
             with self.subTest(page=page.name):
                 done = subprocess.run(["mandoc", "-T", "lint", "-W", "error", page], capture_output=True, text=True)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        shown = run("mandoc", "-T", "utf8", self.root / "usr/share/man/man1/hyperhost-convert.1")
+        shown = run("mandoc", "-T", "utf8", self.root / "usr/share/man/man1/hyperhost-convert.1.gz")
         shown = re.sub(r".\x08", "", shown)
         for flag in re.findall(r"^  (?:-\w,)?(--[\w-]+)", run(self.host, "convert", "--help"), re.M):
             self.assertIn(flag, shown)
@@ -145,11 +192,11 @@ class Packages(unittest.TestCase):
         commands = re.findall(r"^  (\w+) ", listed, re.M)
         self.assertGreater(len(commands), 8)
         for command in commands:
-            self.assertIn(f"hyperhost-{command}.1", {page.name for page in pages})
+            self.assertIn(f"hyperhost-{command}.1.gz", {page.name for page in pages})
 
     CASES = ((["hyperhost", "plu"], {"plugins"}), (["hyperhost", "plugins", ""], {"list", "info", "check", "new"}),
              (["hyperhost", "--output", ""], {"text", "json"}), (["hyperhost", "--output", "json", "plugins", "ch"], {"check"}),
-             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent"}))
+             (["hyperhost", "convert", "--ver"], {"--verify"}), (["hyperhost", "convert", "--verify", ""], {"none", "target", "independent", "source"}))
 
     def test_bash_completes(self):
         script = self.root / "usr/share/bash-completion/completions/hyperhost"

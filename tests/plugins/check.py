@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,7 @@ BAD = {
     "no-json": ("provider", r"describe_vm\(\) did not answer with a JSON object"),
     "silent-error": ("provider", r"describe_vm\(\"hyperhost-check-no-such-vm\"\) fails without a report\(\)"),
     "wrong-code": ("provider", r"fails with 'fail' and should with 'not_found'"),
-    "bad-disk-id": ("provider", r"the disk id '\.\./disk' is not of the form"),
+    "bad-disk-id": ("provider", r"describe_vm\(\"demo\"\) emits a document that is not as vm\.description\.json says: /disks/0/id"),
     "any-disk": ("provider", r"open_disk\(\"no-such-disk\"\) succeeds and must fail"),
     "crash-in-read": ("provider", r"crashes with SIGSEGV in read_at\(\) of demo/disk-0"),
     "write-past-end": ("provider", r"read_at\(\) writes beyond its buffer"),
@@ -105,6 +106,11 @@ def check(*arguments, zoo=None, limit=PATIENCE):
     done = subprocess.run([str(HOST), "--output", "json", "plugins", "check", *limit, *map(str, arguments)], env=env,
                           capture_output=True, text=True, timeout=900 if SANITIZED else 170)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def findings(report):
@@ -194,13 +200,15 @@ class Shipped(unittest.TestCase):
         self.assertGreaterEqual(len(SHIPPED), 4)
         for plugin in SHIPPED:
             with self.subTest(plugin=plugin.name):
+                before = cpu_seconds()
                 status, report, err = check(plugin)
+                spent = cpu_seconds() - before
                 self.assertEqual(status, 0, findings(report) + err)
                 self.assertGreaterEqual(report["plugins"][0]["passed"], 9)
                 status, report, err = check(plugin, "--isolated")
                 self.assertEqual(status, 0, findings(report) + err)
-                if not SANITIZED:
-                    self.assertLess(sum(case["milliseconds"] for case in report["plugins"][0]["cases"]), 10_000)
+                if not SANITIZED:  # of processor time: a busy machine makes all of it wait
+                    self.assertLess(spent, 10)
 
 
 if __name__ == "__main__":

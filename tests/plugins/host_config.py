@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host decides: hyperhost.yaml, several versions of a plugin, pinning, and what `plugins list` says about it."""
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -31,16 +32,17 @@ class HostConfig(unittest.TestCase):
             "version": 1, "providers": {"shelf": {"plugin": "local-ovf", "path": "disks"}}, "output_dir": "out",
             "defaults": {"target_format": "raw", "overwrite": True}, "migrations": [{"vm": "demo", "provider": "shelf"}], **more}))
 
-    def version(self, directory, version, need_minor=0):
-        """good.so as another version of itself."""
+    def version(self, directory, version, need_minor=0, id="good"):
+        """good.so as another version of itself, or under another name."""
         data = (TEST_PLUGINS / "good.so").read_bytes()
         old = b'"version": "1.0.0",\n  "summary": "A plugin of the tests"'
         self.assertIn(old, data)
         new = f'"version": "{version}",\n  "summary": "A plugin"'.encode()
         data = data.replace(old, new.ljust(len(old)))  # nothing behind it moves
         data = data.replace(b'"need_minor": 0', b'"need_minor": ' + str(need_minor).encode())
+        data = data.replace(b'"id": "good",', f'"id": "{id}",'.encode().ljust(len(b'"id": "good",')))
         (self.work / directory).mkdir(exist_ok=True)
-        (self.work / directory / f"good-{version}.so").write_bytes(data)
+        (self.work / directory / f"{id}-{version}.so").write_bytes(data)
 
     def manifest(self):
         return json.loads((self.work / "out/demo/manifest.json").read_text())["hyperhost"]
@@ -79,6 +81,45 @@ class HostConfig(unittest.TestCase):
         plugins = {one["id"]: one for one in self.run_("--output", "json", "plugins", "list", config=config).json["plugins"]}
         self.assertEqual(plugins["good"]["origin"], str(self.work / "hyperhost.yaml"))
         self.assertEqual((plugins["good"]["isolation"], plugins["local"]["isolation"]), ("none", "process"))
+
+    def test_drop_in_files_add_to_it(self):
+        self.version("mine", "1.0.0")
+        self.version("theirs", "1.5.0")
+        drop_ins = self.work / "hyperhost.d"
+        drop_ins.mkdir()
+        (drop_ins / "20-later.yaml").write_text("version: 1\nisolation: {plugins: {good: {memory: 1GiB}}}\n")
+        (drop_ins / "10-acme.yaml").write_text(f"version: 1\nplugin_dirs: [{self.work}/theirs]\nisolation: {{plugins: {{good: none, local: process}}}}\n")
+        (drop_ins / "ignored.txt").write_text("not: yaml: at all")
+        config = {"version": 1, "plugin_dirs": ["mine"], "isolation": {"default": "none"}}
+        plugins = self.run_("--output", "json", "plugins", "list", config=config).json["plugins"]
+        self.assertEqual({one["version"]: one["used"] for one in plugins if one["id"] == "good"}, {"1.0.0": False, "1.5.0": True})
+        modes = {one["id"]: one["isolation"] for one in plugins if one["used"]}
+        self.assertEqual((modes["good"], modes["local"], modes["s3"]), ("process", "process", "none"))
+        (drop_ins / "10-acme.yaml").write_text("version: 1\nplugin_dir: [x]\n")
+        done = self.run_("plugins", "list", config=config)
+        self.assertEqual(done.status, USAGE)
+        self.assertIn("10-acme.yaml:2:1", done.err)
+
+    def test_a_plugin_of_hyperhost_s_own_is_not_replaced_unless_asked_for_by_version(self):
+        self.version("mine", "9.0.0", id="s3")
+        done = self.run_("--plugin-dir", "mine", "--output", "json", "plugins", "list")
+        self.assertIn("'s3' is a plugin of hyperhost's own; write s3@9.0.0 to use this one", done.err)
+        used = {one["version"]: one["used"] for one in done.json["plugins"] if one["id"] == "s3"}
+        self.assertEqual((len(used), used["9.0.0"]), (2, False))
+        done = self.run_("--plugin-dir", "mine", "--output", "json", "plugins", "info", "s3@9")
+        self.assertEqual(done.json["manifest"]["version"], "9.0.0")
+        self.plan(upload={"destination": "s3://bucket", "storage": {"plugin": "s3@9"}})
+        self.assertIn("s3-9.0.0.so is used instead of the one that came with hyperhost", self.run_("--plugin-dir", "mine", "validate", "plan.yaml").err)
+
+    def test_a_plugin_that_a_group_can_change_is_not_used(self):
+        self.version("mine", "1.0.0")
+        file = self.work / "mine/good-1.0.0.so"
+        if os.geteuid() != 0:
+            return  # only root gives files to another group
+        os.chown(file, 0, 65534)
+        file.chmod(0o775)
+        text = self.run_("--plugin-dir", "mine", "plugins", "list").out
+        self.assertIn(f"{file} is writable by its group (chmod g-w {file})", text)
 
     def test_mistakes_are_told_with_their_place(self):
         done = self.run_("plugins", "list", config="version: 1\nconvertor: qemu-img\nisolation: {default: maybe}\n")

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file layer for tests, loaded in front of libc (LD_PRELOAD). Two things, by the environment:
 //
-//   FAULTY_SHADOW=DIR   what fsync made durable is kept in DIR: the content of a file as of its
-//   last
-//                       fsync or fdatasync (DIR/file-INODE), the names in a directory as of its
-//                       last fsync (DIR/names-INODE, a line "INODE NAME" each). After a SIGKILL the
-//                       test makes from it what a power cut could have left (power_cut.py).
-//   FAULTY_ERRNO=N      writes below FAULTY_UNDER fail with N once FAULTY_AFTER bytes were written
-//                       there.
+//   HYPERHOST_FAULTY_SHADOW=DIR
+//       What fsync made durable is kept in DIR: the content of a file as of its last fsync or
+//       fdatasync (DIR/file-INODE), the names in a directory as of its last fsync (DIR/names-INODE,
+//       a line "INODE NAME" each). After a SIGKILL the test makes from it what a power cut could
+//       have left (power_cut.py).
+//   HYPERHOST_FAULTY_ERRNO=N
+//       Writes below HYPERHOST_FAULTY_UNDER fail with N once HYPERHOST_FAULTY_AFTER bytes were
+//       written there.
 //
-// Only files below FAULTY_UNDER (directories, separated by colons) are looked at.
+// Only files below HYPERHOST_FAULTY_UNDER (directories, separated by colons) are looked at.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -42,7 +43,7 @@ const std::vector<std::string>& roots() {
   static const std::vector<std::string>& list = *[] {
     auto* made = new std::vector<std::string>;
     std::vector<std::string>& out = *made;
-    const char* text = std::getenv("FAULTY_UNDER");
+    const char* text = std::getenv("HYPERHOST_FAULTY_UNDER");
     for (std::string rest = text == nullptr ? "" : text; !rest.empty();) {
       const std::size_t end = rest.find(':');
       out.push_back(rest.substr(0, end));
@@ -114,7 +115,7 @@ void keep_names(int fd, const struct stat& info, const std::string& shadow) {
 }
 
 void made_durable(int fd) {
-  const char* shadow = std::getenv("FAULTY_SHADOW");
+  const char* shadow = std::getenv("HYPERHOST_FAULTY_SHADOW");
   struct stat info {};
   if (shadow == nullptr || ::fstat(fd, &info) != 0 || !watched(fd)) return;
   static std::mutex mutex;
@@ -127,9 +128,9 @@ void made_durable(int fd) {
 
 /// The errno that the write is to fail with; 0 = none.
 int fault(int fd, size_t length) {
-  static const char* number = std::getenv("FAULTY_ERRNO");
+  static const char* number = std::getenv("HYPERHOST_FAULTY_ERRNO");
   if (number == nullptr || !watched(fd)) return 0;
-  static const long long after = std::strtoll(std::getenv("FAULTY_AFTER"), nullptr, 10);
+  static const long long after = std::strtoll(std::getenv("HYPERHOST_FAULTY_AFTER"), nullptr, 10);
   static std::atomic<long long> written{0};
   if (written.fetch_add(static_cast<long long>(length)) < after) return 0;
   return static_cast<int>(std::strtol(number, nullptr, 10));

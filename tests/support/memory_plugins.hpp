@@ -4,6 +4,7 @@
 // afterwards what was called, and makes any call fail. Several threads may call at once.
 #pragma once
 
+#include <fnmatch.h>
 #include <gtest/gtest.h>
 #include <hyper/interfaces.hpp>
 
@@ -124,9 +125,10 @@ class MemoryProvider final : public hyper::ProviderConnection {
     MemoryWorld::here().call("connect " + config.string("/name", "memory"));
     return std::make_unique<MemoryProvider>();
   }
-  void list_vms(hyper::Op, const char*, const hyper::Emit& emit) override {
-    for (const auto& [name, vm] : MemoryWorld::here().vms)
-      emit(json{{"ref", name}, {"name", name}}.dump());
+  void list_vms(hyper::Op, const char* pattern, const hyper::Emit& emit) override {
+    for (const auto& [ref, vm] : MemoryWorld::here().vms)
+      if (pattern == nullptr || *pattern == '\0' || fnmatch(pattern, vm.name.c_str(), 0) == 0)
+        emit(json{{"ref", ref}, {"name", vm.name}}.dump());
   }
   std::string describe_vm(hyper::Op, const std::string& vm) override {
     MemoryWorld::here().call("describe " + vm);
@@ -203,6 +205,7 @@ class MemoryConverter final : public hyper::ConverterInstance {
     if (from < half) {
       sink.write_at(op, 0, bytes.data(), half);
       hyper::Checkpoint::save(op, json{{"length", half}, {"at", half}}.dump());
+      op.progress(half, bytes.size());
       MemoryWorld::here().call("half " + bytes.substr(0, 4));
     }
     sink.write_at(op, half, bytes.data() + half, bytes.size() - half);

@@ -117,6 +117,8 @@ void hash(int mib) {
     EVP_Digest(kBlock.data(), kBlock.size(), digest, &size, EVP_sha256(), nullptr);
 }
 
+constexpr uint64_t kDisk = 8ull << 30;
+
 class Run {
  public:
   explicit Run(const Arguments& arguments) : arguments_(arguments) {
@@ -124,12 +126,15 @@ class Run {
   }
 
   void run(EventBus& bus) {
-    publish(bus, nullptr, event::RunStarted{"demo-run", "demo", "ops", tasks_});
+    publish(bus, nullptr, event::RunStarted{"demo-run", "demo", "ops", tasks_, "demo-host"});
+    for (const auto& task : tasks_)
+      publish(bus, task, event::TaskMeasured{2 * kDisk, 2 * kDisk, {"disk-0", "disk-1"}});
     std::vector<std::jthread> threads;
     for (size_t i = 0; i < tasks_.size(); ++i)
       threads.emplace_back([this, &bus, i] { migrate(bus, i); });
     threads.clear();
-    publish(bus, nullptr, event::RunFinished{"demo-run", tasks_.size() - 1, 1, 0, 0});
+    publish(bus, nullptr,
+            event::RunFinished{"demo-run", tasks_.size() - 1, 1, 0, 0, "demo", "ops"});
   }
   double publish_seconds() const { return static_cast<double>(publish_ns_) / 1e9; }
   uint64_t events() const { return events_; }
@@ -143,7 +148,6 @@ class Run {
   }
 
   void migrate(EventBus& bus, size_t number) {
-    constexpr uint64_t kDisk = 8ull << 30;
     const auto& task = tasks_[number];
     const bool fails = number + 1 == tasks_.size();
     const auto began = Steady::now();

@@ -31,6 +31,7 @@ struct Diagnostic {
   int32_t severity;
   hyper_st code;
   std::string summary, detail, hint, path;
+  bool retryable;
   std::string text() const { return summary + " | " + detail + " | " + hint; }
 };
 
@@ -76,7 +77,8 @@ inline hyper_st host_report(hyper_op* op, const hyper_diag* diag) noexcept {
   const std::lock_guard lock(of(op)->mutex_);
   of(op)->diagnostics_.push_back({diag->severity, diag->code, text_or_empty(diag->summary),
                                   text_or_empty(diag->detail), text_or_empty(diag->hint),
-                                  text_or_empty(diag->path)});
+                                  text_or_empty(diag->path),
+                                  (diag->flags & HYPER_DIAG_RETRYABLE) != 0});
   return diag->code;
 }
 
@@ -191,8 +193,8 @@ class Session {
     const hyper_doc request{Json({{"vm", vm}})};
     return status_ = provider().preflight(connection_, op.raw(), 0, &request);
   }
-  hyper_st open_vm(const std::string& vm) {
-    const hyper_doc request{Json({{"vm", vm}})};
+  hyper_st open_vm(const std::string& vm, const Json& content_ids = Json::object()) {
+    const hyper_doc request{Json({{"vm", vm}, {"content_ids", content_ids}})};
     return status_ = provider().open_vm(connection_, op.raw(), 0, &request, &vm_);
   }
   hyper_st open_disk(const std::string& id, TestSource& out) {

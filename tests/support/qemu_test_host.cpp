@@ -2,6 +2,7 @@
 #include "tests/support/qemu_test_host.hpp"
 
 #include <fcntl.h>
+#include <hyper/draft/listener.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -53,7 +54,7 @@ struct Pipe {
   std::array<int, 2> ends{-1, -1};
 };
 
-pid_t launch(const char* const* argv, int out, int err) {
+pid_t launch(const char* const* argv, int out, int err, int listening = -1) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -65,6 +66,7 @@ pid_t launch(const char* const* argv, int out, int err) {
     posix_spawn_file_actions_adddup2(&actions, err, 2);
   else
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  if (listening >= 0) posix_spawn_file_actions_adddup2(&actions, listening, 3);
   pid_t pid = 0;
   const int failed =
       ::posix_spawnp(&pid, argv[0], &actions, nullptr, const_cast<char* const*>(argv), environ);
@@ -124,6 +126,19 @@ hyper_st start(hyper_op*, uint32_t, const char* const* argv, uint64_t* process) 
   return HYPER_OK;
 }
 
+/// A shell, whose pid the program keeps, says that pid.
+hyper_st start_listening(hyper_op*, uint32_t, const char* const* argv, int32_t socket,
+                         uint64_t* process) noexcept {
+  std::vector<const char*> words{"sh", "-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\""};
+  for (; *argv != nullptr; ++argv) words.push_back(*argv);
+  words.push_back(nullptr);
+  const pid_t pid = launch(words.data(), -1, -1, socket);
+  if (pid == 0) return HYPER_NOTFOUND;
+  g_child = pid;
+  *process = static_cast<uint64_t>(pid);
+  return HYPER_OK;
+}
+
 int32_t alive(uint64_t process) noexcept {
   siginfo_t info{};
   return ::waitid(P_PID, static_cast<id_t>(process), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
@@ -137,13 +152,16 @@ void stop(uint64_t process) noexcept {
 }
 
 const hyper_spawn kSpawn = {sizeof(hyper_spawn), 0, run, start, alive, stop};
+const hyper_listener kListener = {sizeof(hyper_listener), 0, start_listening};
 
 const hyper_host kHost = [] {
   hyper_host made{};
   made.size = sizeof made;
   made.abi_minor = HYPER_ABI_MINOR;
   made.get_ext = [](const char* id) noexcept -> const void* {
-    return g_offer_spawn && std::strcmp(id, HYPER_EXT_SPAWN) == 0 ? &kSpawn : nullptr;
+    if (!g_offer_spawn) return nullptr;
+    if (std::strcmp(id, HYPER_EXT_LISTENER) == 0) return &kListener;
+    return std::strcmp(id, HYPER_EXT_SPAWN) == 0 ? &kSpawn : nullptr;
   };
   made.report = report;
   made.log = [](hyper_op*, int32_t, const char*, const hyper_doc*) noexcept {};

@@ -3,7 +3,7 @@
 """Kills hyperhost at random instants until its plan is done, and looks whether anything was lost,
 done wrong or left behind.
 
-    kill.py [--kills N | --seconds S] [--seed N] [--s3] [--power-cut]
+    kill.py [--kills N | --seconds S] [--seed N] [--s3] [--power-cut] [--repeat-pids]
 
 A round is a plan of several VMs: an OVA of two disks (streamed with --set, seekable otherwise), raw
 images, qcow2 and raw targets, compressed and not, plain and one with its upload to a directory, or with
@@ -17,7 +17,12 @@ until it ends by itself. With --power-cut each kill is followed by the loss of w
     no file, object or part is there that does not belong, no journal entry is open, no lock is left
     what was copied again after a kill is at most the checkpoint interval and what was in flight
 
-The seed is printed; the same seed makes the same inputs, plans and delays.
+With --repeat-pids all of it runs in a PID namespace of its own, where the host has the same pid each time: what a killed
+process left must not be taken for its own, nor for that of a process that lives. Needs root.
+
+The seed is printed; the same seed makes the same inputs, plans and delays. The long round, before a release:
+
+    nice kill.py --kills 500 && nice kill.py --kills 500 --repeat-pids
 """
 
 import argparse
@@ -44,6 +49,8 @@ from hyperhost_cli import BUILD, MIB, PROGRAM, SANITIZED, content_digest  # noqa
 from ova_factory import Package  # noqa: E402
 from vmdk_writer import Content  # noqa: E402
 
+OWN_NAMESPACE = "HYPERHOST_TORTURE_NAMESPACE"
+REPEATED_PID = 20000
 SHIM = BUILD / "lib/hyperhost/test-files/libfaulty_files.so"
 
 
@@ -59,7 +66,7 @@ class Round:
         os.chmod(self.state, 0o700)
         self.expected = {}  # vm → [digest]
         self.make()
-        self.kills, self.lost, self.again, self.resumed = 0, 0, [], 0
+        self.kills, self.lost, self.again, self.resumed, self.repeated = 0, 0, [], 0, 0
 
     # --- inputs
 
@@ -115,12 +122,19 @@ class Round:
     def environment(self):
         env = {**os.environ, "HYPERHOST_STATE_DIR": str(self.state), **(self.server.env if self.server else {})}
         if self.power:
-            env.update(power_cut.loaded(SHIM, FAULTY_SHADOW=str(self.shadow),
-                                        FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
+            env.update(power_cut.loaded(SHIM, HYPERHOST_FAULTY_SHADOW=str(self.shadow),
+                                        HYPERHOST_FAULTY_UNDER=f"{self.out}:{self.state}:{self.bucket}"))
         return env
 
     def start(self):
         self.log = tempfile.TemporaryFile()
+        if OWN_NAMESPACE in os.environ:
+            pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(REPEATED_PID - 1))
+        process = self.started()
+        self.repeated += process.pid == REPEATED_PID
+        return process
+
+    def started(self):
         return subprocess.Popen([PROGRAM, "--output", "json", "run", self.plan], env=self.environment(), cwd=self.top,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
 
@@ -208,13 +222,23 @@ def main():
     parser.add_argument("--longest", type=float, default=4.0 if SANITIZED else 1.2, help="seconds before a kill")
     parser.add_argument("--s3", action="store_true", help="upload to an S3 server")
     parser.add_argument("--power-cut", action="store_true")
+    parser.add_argument("--repeat-pids", action="store_true", help="in a PID namespace, the host's pid always the same")
     options = parser.parse_args()
     requirement.need(PROGRAM.exists(), f"{PROGRAM} is not built")
     requirement.tool("qemu-img", "qemu-utils")
     if options.power_cut:
         requirement.need(SHIM.exists(), f"{SHIM} is not built")
+    if options.repeat_pids and OWN_NAMESPACE not in os.environ:
+        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        requirement.tool("unshare", "util-linux")
+        allowed = subprocess.run([*command, "sh", "-c", "echo 100 >/proc/sys/kernel/ns_last_pid"], check=False,
+                                 capture_output=True).returncode == 0
+        requirement.need(allowed, "no PID namespace can be made here, which needs root")
+        os.environ[OWN_NAMESPACE] = "1"
+        os.execvp(command[0], [*command, sys.executable, "-B", *sys.argv, "--seed", str(options.seed)])
     print(f"seed {options.seed} (replay: {pathlib.Path(__file__).name} --seed {options.seed}"
-          f"{' --s3' if options.s3 else ''}{' --power-cut' if options.power_cut else ''} --kills {options.kills or 1})", flush=True)
+          f"{' --s3' if options.s3 else ''}{' --power-cut' if options.power_cut else ''}"
+          f"{' --repeat-pids' if options.repeat_pids else ''} --kills {options.kills or 1})", flush=True)
     with contextlib.ExitStack() as stack:
         server = None
         if options.s3:
@@ -225,7 +249,7 @@ def main():
 
 def rounds_of(options, server):
     rng = random.Random(options.seed)
-    began, kills, rounds, lost, resumed = time.monotonic(), 0, 0, 0, 0
+    began, kills, rounds, lost, resumed, repeated = time.monotonic(), 0, 0, 0, 0, 0
     while (kills < options.kills) if options.kills else (time.monotonic() - began < options.seconds):
         seed = rng.randrange(1 << 30)
         top = tempfile.mkdtemp(prefix="hyperhost-torture-")
@@ -238,9 +262,12 @@ def rounds_of(options, server):
             raise
         shutil.rmtree(top)
         rounds, kills, lost, resumed = rounds + 1, kills + one.kills, lost + one.lost, resumed + one.resumed
+        repeated += one.repeated
     print(f"{kills} kills in {rounds} rounds, {time.monotonic() - began:.0f} s: all disks identical, nothing left"
           f"; {resumed / MIB:.0f} MiB were not done again by the last run of each round"
-          + (f"; {lost} names lost by power cuts" if options.power_cut else ""))
+          + (f"; {lost} names lost by power cuts" if options.power_cut else "")
+          + (f"; {repeated} of {kills + rounds} hosts had the same pid" if options.repeat_pids else ""))
+    assert not options.repeat_pids or repeated > 1, "no pid came twice"
 
 
 if __name__ == "__main__":

@@ -214,6 +214,117 @@ TEST_F(Batch, AStartWindowThatIsOverSkipsTheVm) {
   EXPECT_EQ(results[0].error, "not begun: its start window is over");
 }
 
+/// Keeps why VMs wait, and the order in which VMs end.
+class Waits final : public Observer {
+ public:
+  void on_event(const Event& event) noexcept override {
+    const std::lock_guard lock(mutex_);
+    if (const auto* waiting = std::get_if<event::TaskWaiting>(&event.body))
+      reasons_[event.task->vm_name].push_back(*waiting);
+    if (std::holds_alternative<event::TaskFinished>(event.body))
+      ended_.push_back(event.task->vm_name);
+  }
+  std::vector<event::TaskWaiting> of(const std::string& vm) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = reasons_.find(vm);
+    return found == reasons_.end() ? std::vector<event::TaskWaiting>() : found->second;
+  }
+  bool ended(const std::string& vm) const {
+    const std::lock_guard lock(mutex_);
+    return std::find(ended_.begin(), ended_.end(), vm) != ended_.end();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::vector<event::TaskWaiting>> reasons_;
+  std::vector<std::string> ended_;
+};
+
+TEST_F(Batch, WhyAVmWaitsIsReported) {
+  Waits waits;
+  std::string why;
+  configs_[1].window = StartWindow::parse("2026-01-02T04:00:00Z", "", why).value();
+  configs_[2].plan_id = "db";
+  configs_.push_back(config("d"));
+  add_vm("d", {"dddd"});
+  configs_[3].depends_on = {"db"};
+  batch_.max_retries = 1;
+  batch_.retry_delay = std::chrono::seconds(60);
+  fail("open a", HYPER_IO, 1);
+  const auto failing = world_.on_call;
+  world_.on_call = [&](const std::string& call) {
+    failing(call);
+    for (int i = 0; call == "half cccc" && i < 5000; ++i) {  // until all of them were reported
+      if (!waits.of("a").empty() && !waits.of("b").empty() && !waits.of("d").empty()) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (call == "half cccc") clock_->advance(std::chrono::hours(2));
+  };
+  OrchestratorConfig config;
+  config.providers = providers();
+  MigrationOrchestrator orchestrator(config, registry_, services());
+  orchestrator.events().subscribe(&waits);
+  const auto results = orchestrator.migrate_batch(configs_, batch_, cancel_);
+  for (const MigrationResult& result : results) EXPECT_TRUE(result.success) << result.error;
+  const auto retry = waits.of("a");
+  EXPECT_TRUE(std::any_of(retry.begin(), retry.end(), [](const auto& one) {
+    return one.reason == "retry" && one.text.rfind("attempt 2 at 2026-01-02T03:05:", 0) == 0 &&
+           one.until;
+  }));
+  const auto window = waits.of("b");
+  EXPECT_TRUE(std::any_of(window.begin(), window.end(), [](const auto& one) {
+    return one.reason == "window" && one.text == "its start window opens at 2026-01-02T04:00:00Z" &&
+           one.until;
+  }));
+  const auto dependency = waits.of("d");
+  EXPECT_TRUE(std::any_of(dependency.begin(), dependency.end(), [](const auto& one) {
+    return one.reason == "dependency" && one.text == "for 'db', which it depends on";
+  }));
+}
+
+TEST_F(Batch, ALimitThatIsReachedIsNamed) {
+  Waits waits;
+  batch_.max_parallel = 3;
+  batch_.per_provider = 1;
+  world_.on_call = [&](const std::string& call) {
+    for (int i = 0; call == "half aaaa" && waits.of("b").empty() && i < 5000; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  };
+  OrchestratorConfig config;
+  config.providers = providers();
+  MigrationOrchestrator orchestrator(config, registry_, services());
+  orchestrator.events().subscribe(&waits);
+  orchestrator.migrate_batch(configs_, batch_, cancel_);
+  ASSERT_FALSE(waits.of("b").empty());
+  EXPECT_EQ(waits.of("b").back().reason, "limit");
+  EXPECT_EQ(waits.of("b").back().text, "per_provider: 1 at once from provider lab");
+}
+
+TEST_F(Batch, WhatDependsOnAFailedVmIsSkippedWhileAnotherHoldsThePlace) {
+  Waits waits;
+  configs_[0].plan_id = "db";
+  configs_[2].depends_on = {"db"};
+  fail("open a", HYPER_CORRUPT);
+  const auto failing = world_.on_call;
+  bool skipped_meanwhile = false;
+  world_.on_call = [&](const std::string& call) {
+    failing(call);
+    for (int i = 0; call == "half bbbb" && i < 5000; ++i) {
+      skipped_meanwhile = skipped_meanwhile || waits.ended("c");
+      if (skipped_meanwhile) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  OrchestratorConfig config;
+  config.providers = providers();
+  MigrationOrchestrator orchestrator(config, registry_, services());
+  orchestrator.events().subscribe(&waits);
+  const auto results = orchestrator.migrate_batch(configs_, batch_, cancel_);
+  EXPECT_TRUE(skipped_meanwhile);
+  EXPECT_THAT(outcomes(results),
+              ElementsAre(Outcome::kFailed, Outcome::kSucceeded, Outcome::kSkipped));
+}
+
 TEST_F(Batch, WhatWillFailIsSaidWhileOthersRun) {
   class Notices final : public Observer {
    public:

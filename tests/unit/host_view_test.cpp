@@ -42,12 +42,15 @@ class View : public ::testing::Test {
     wall_ += time;
   }
   RunView view(bool colour = false, bool unicode = false) {
-    return RunView(tracker_, {"night", 0, colour, unicode, [this] { return now_; }});
+    return RunView(tracker_, {"night", colour, unicode});
   }
   /// A disk of 4 GiB that moves at 100 MiB/s for ten seconds, and a VM that waits.
   void half_way(const std::string& name = "web-01") {
     first_ = task(name);
-    tell(nullptr, event::RunStarted{"run", "night", "ops", {first_, task("db")}});
+    second_ = task("db");
+    tell(nullptr, event::RunStarted{"run", "night", "ops", {first_, second_}});
+    tell(first_, event::TaskMeasured{4 * kGiB, 4 * kGiB, {"disk-0"}});
+    tell(second_, event::TaskMeasured{4 * kGiB, 4 * kGiB, {"disk-0"}});
     tell(first_, event::TaskStarted{1, 4 * kGiB, {Stage::kExport, Stage::kConvert}});
     tell(first_, event::StageStarted{Stage::kExport, 0, ""});
     tell(first_, event::StageStarted{Stage::kConvert, 4 * kGiB, ""});
@@ -61,7 +64,7 @@ class View : public ::testing::Test {
   std::chrono::steady_clock::time_point now_{1000s};
   WallClock::time_point wall_{1'000'000s};
   ProgressTracker tracker_;
-  std::shared_ptr<const TaskInfo> first_;
+  std::shared_ptr<const TaskInfo> first_, second_;
 };
 
 TEST_F(View, AtEightyColumns) {
@@ -69,7 +72,7 @@ TEST_F(View, AtEightyColumns) {
   half_way();
   EXPECT_EQ(
       shown.lines({80, 24}),
-      (Lines{"night: 0 of 2 VMs done  24% of 4.00 GiB  100 MiB/s  10s so far",
+      (Lines{"night: 0 of 2 VMs done  12% of 8.00 GiB  100 MiB/s  1m12s left  10s so far",
              "VM             stage                    done/total        now    average   left",
              "web-01         convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",
              "  disk-0       convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",
@@ -109,9 +112,40 @@ TEST_F(View, EndsAndFailuresAreTold) {
   tell(first_, event::TaskFinished{Outcome::kFailed, error, 10s, 0, 0, 0, "", {}});
   RunView shown = view();
   const Lines lines = shown.lines({80, 24});
-  EXPECT_EQ(lines[0], "night: 0 of 2 VMs done, 1 not  0s so far");
+  EXPECT_EQ(lines[0].substr(0, 58), "night: 0 of 2 VMs done, 1 failed  12% of 8.00 GiB  -  41s ");
   EXPECT_EQ(lines[2],
             "web-01         failed  #.......  24% 0.98/4.00 GiB             100 MiB/s    10s");
+}
+
+TEST_F(View, ASizeThatIsNotKnownYetMakesItAtLeast) {
+  half_way();
+  const auto late = task("late");
+  tell(late, event::TaskWaiting{"window", "its start window opens at 22:00", {}});
+  const Lines lines = view().lines({80, 24});
+  EXPECT_EQ(lines[0].substr(0, 45), "night: 0 of 3 VMs done  of at least 8.00 GiB ");
+  EXPECT_EQ(lines[0].find('%'), std::string::npos);
+}
+
+TEST_F(View, WhyAVmWaitsAndWhatSlowsTheRunDown) {
+  tracker_.set_limits([](const ProgressFrame&) {
+    return std::vector<std::string>{"source_bandwidth_limit of 5.72 MiB/s"};
+  });
+  half_way();
+  tell(second_, event::TaskWaiting{"dependency", "for 'web', which it depends on", {}});
+  const Lines lines = view().lines({80, 24});
+  EXPECT_EQ(lines[1], "slowed down by source_bandwidth_limit of 5.72 MiB/s");
+  EXPECT_EQ(lines[5], "db             waiting: for 'web', which it depends on");
+  EXPECT_LT(view().lines({40, 24})[4].size(), 40u);
+}
+
+TEST_F(View, ASkippedVmIsNeitherDoneNorWhole) {
+  half_way();
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  tell(second_, skipped);
+  const Lines lines = view().lines({80, 24});
+  EXPECT_EQ(lines[0].substr(0, 33), "night: 0 of 2 VMs done, 1 skipped");
+  EXPECT_EQ(lines[4], "db             skipped ........");
 }
 
 TEST_F(View, ColoursOnlyWhereWanted) {

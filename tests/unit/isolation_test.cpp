@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/isolated_plugin.hpp"
 #include "core/plugin/isolation/offered.hpp"
 #include "core/plugin/isolation/shared_memory.hpp"
@@ -31,7 +32,7 @@ using ::testing::HasSubstr;
 
 std::unique_ptr<Plugin> zoo(const char* way) {
   ::setenv("HYPER_ZOO", way, 1);
-  return isolation::load_isolated(TEST_PLUGIN_DIR "/zoo.so", "zoo");
+  return isolation::load_isolated(TEST_PLUGIN_DIR "/zoo.so", "zoo", {0, {"HYPER_ZOO"}});
 }
 
 /// All children of this process: the one worker.
@@ -193,7 +194,8 @@ class IsolationEnds : public testing::Test {
     host_ = std::make_shared<Peer>(
         Fd(ends[0]), true, [this](const Frame& request, isolation::Lane& lane) {
           Frame answer;
-          EXPECT_TRUE(isolation::serve_table(*host_, request, lane, nullptr, answer));
+          isolation::Incoming call(*host_, request, lane, nullptr, answer);
+          EXPECT_TRUE(isolation::serve_table(call));
           return answer;
         });
     worker_ = std::make_shared<Peer>(Fd(ends[1]), false,

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "plugins/storage/object/body.hpp"
 #include "plugins/storage/object/digest.hpp"
 #include "plugins/storage/object/modified_time.hpp"
 #include "plugins/storage/object/object_storage.hpp"
@@ -29,6 +30,14 @@ TEST(ModifiedTime, IsRfc3339Always) {
   for (const char* other : {"", "yesterday", "Tue, 24 Foo 2026 00:18:43 GMT", "2026-11-24",
                             "Tue, 24 Nov 2026 00:18:43 CET"})
     EXPECT_EQ(modified_time(other), "") << other;
+}
+
+TEST(Pages, NoneIsReadTwice) {
+  Pages pages;
+  for (const char* next : {"a", "b", "c"}) pages.follow(next);
+  EXPECT_THROW(pages.follow("a"), Error);  // also where other pages came between
+  EXPECT_NO_THROW(pages.follow(""));
+  EXPECT_NO_THROW(pages.follow(""));
 }
 
 // --- signatures ----------------------------------------------------------------------------------
@@ -205,6 +214,18 @@ class MemoryService final : public Service {
       return Part{bytes.size(), "", md5(bytes)};
     });
   }
+  std::string zeros_key(const PutSpec& spec) const override {
+    return copies ? spec.key + ".zeros" : std::string();
+  }
+  std::optional<Part> copy_part(Op, const PutSpec&, const json& upload, uint64_t index,
+                                const std::string& from, const Part& content) override {
+    return request("copy", [&]() -> std::optional<Part> {
+      if (refuses_copies) return std::nullopt;
+      uploads.at(upload.at("id"))[index] = objects.at(from);
+      copied.push_back(index);
+      return content;
+    });
+  }
   Part describe(std::string_view bytes) override { return {bytes.size(), "", md5(bytes)}; }
   bool same(const Part& part, std::string_view bytes) override { return part.digest == md5(bytes); }
   ObjectInfo finish(Op, const PutSpec& spec, const json& upload, const Parts& parts,
@@ -228,6 +249,8 @@ class MemoryService final : public Service {
   }
   void abort(Op, const std::string&, const json& upload, const std::string&) override {
     request("abort", [&] {
+      if (upload.is_object() && upload.contains("zeros"))
+        objects.erase(upload.at("zeros").get<std::string>());
       if (upload.is_object())
         uploads.erase(upload.at("id"));
       else
@@ -239,7 +262,8 @@ class MemoryService final : public Service {
   std::mutex mutex;
   std::map<std::string, std::string> objects;
   std::map<std::string, std::map<uint64_t, std::string>> uploads;
-  std::vector<uint64_t> sent;
+  std::vector<uint64_t> sent, copied;
+  bool copies = false, refuses_copies = false;
   std::function<void(const std::string&)> before = [](const std::string&) {};
   std::function<void(const std::string&)> after = [](const std::string&) {};
 
@@ -391,6 +415,45 @@ TEST_F(Sinks, AMissingPartIsNotCommitted) {
   sink.reset();
   EXPECT_TRUE(service_->objects.empty());
   EXPECT_TRUE(service_->uploads.empty());
+}
+
+TEST_F(Sinks, ZerosAreSentOnceAndCopiedFromThenOn) {
+  const std::string zeros(kMiB, '\0');
+  const auto write_all = [&](Sink& sink) {
+    write(sink, 0);
+    for (uint64_t part = 1; part < 5; ++part)
+      sink.write_at(op(), part * kMiB, zeros.data(), zeros.size());
+    sink.write_at(op(), 5 * kMiB, zeros.data(), 10);
+  };
+  const std::string whole = std::string(kMiB, 'a') + std::string(4 * kMiB + 10, '\0');
+  service_->copies = true;
+  {
+    auto sink = put();
+    write_all(*sink);
+    EXPECT_EQ(service_->sent, (std::vector<uint64_t>{0, 1, 5}));
+    EXPECT_EQ(service_->copied, (std::vector<uint64_t>{2, 3, 4}));
+    EXPECT_EQ(TestJournal::get().entries.begin()->second.at("upload").at("zeros"), "p/disk.zeros");
+    sink->commit(op(), 5 * kMiB + 10);
+    EXPECT_EQ(service_->objects.size(), 1u) << "the object of zeros is gone";
+    EXPECT_EQ(service_->objects.at("p/disk"), whole);
+    EXPECT_TRUE(TestJournal::get().entries.empty());
+  }
+  service_->objects.clear();
+  service_->copied.clear();
+  {
+    auto sink = put();
+    write_all(*sink);
+  }
+  EXPECT_TRUE(service_->objects.empty()) << "an upload that ends without a commit leaves no zeros";
+  EXPECT_TRUE(service_->uploads.empty());
+  service_->refuses_copies = true;
+  service_->sent.clear();
+  auto sink = put();
+  write_all(*sink);
+  sink->commit(op(), 5 * kMiB + 10);
+  EXPECT_EQ(service_->sent, (std::vector<uint64_t>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(service_->objects.at("p/disk"), whole);
+  EXPECT_EQ(service_->objects.size(), 1u);
 }
 
 TEST_F(Sinks, ABusyStoreIsAskedAgainNotBeforeItSaid) {

@@ -77,14 +77,15 @@ class Listener {
         if (head != std::string::npos && length < head)
           wanted = head + 4 + std::stoul(text.substr(length + 16));
       }
+      const json body =
+          json::parse(text.substr(std::min(text.find("\r\n\r\n"), text.size())), nullptr, false);
+      if (body.is_object()) {  // noted before the answer, after which the sender may be done
+        const std::lock_guard lock(mutex_);
+        events_.push_back(body.value("event", "?") + " " + body.value("vm_name", "?"));
+      }
       const std::string answer = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
       ::send(connection, answer.data(), answer.size(), MSG_NOSIGNAL);
       ::close(connection);
-      const json body =
-          json::parse(text.substr(std::min(text.find("\r\n\r\n"), text.size())), nullptr, false);
-      if (!body.is_object()) continue;
-      const std::lock_guard lock(mutex_);
-      events_.push_back(body.value("event", "?") + " " + body.value("vm_name", "?"));
     }
   }
 

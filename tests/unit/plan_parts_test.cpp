@@ -67,6 +67,20 @@ TEST(Units, Sizes) {
   }
 }
 
+TEST(Units, ASizeHasThreeDigitsEverywhere) {
+  const std::pair<uint64_t, const char*> sizes[] = {{0, "0 B"},
+                                                    {999, "999 B"},
+                                                    {1000, "0.98 KiB"},
+                                                    {1536, "1.50 KiB"},
+                                                    {10'239, "10.0 KiB"},
+                                                    {104'857'600, "100 MiB"},
+                                                    {1'342'177'280, "1.25 GiB"},
+                                                    {53'687'091'200, "50.0 GiB"},
+                                                    {1'072'693'248, "1.00 GiB"},
+                                                    {UINT64_MAX, "16.0 EiB"}};
+  for (const auto& [bytes, text] : sizes) EXPECT_EQ(bytes_text(bytes), text);
+}
+
 TEST(Pattern, LongTextsCostNeitherStackNorTime) {
   const std::string text(kMaxMatchedBytes, 'a');
   EXPECT_TRUE(pattern_matches("^(a|b)+$", text));

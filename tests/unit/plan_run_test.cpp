@@ -69,6 +69,39 @@ TEST_F(PlanRuns, ACheckMakesNothing) {
   EXPECT_TRUE(std::filesystem::is_empty(directory_));
 }
 
+TEST_F(PlanRuns, APatternsVmsHaveTheirNamesAndAreFoundByTheirReferences) {
+  world_.vms.clear();
+  for (const char* name : {"web-1", "web-2", "web-test"}) {
+    add_vm(name, {"aaaa"});
+    world_.vms["vm-" + std::string(name)] = world_.vms[name];
+    world_.vms.erase(name);
+  }
+  std::string text = plan(", exclude: [web-test, web-9]");
+  text.replace(text.find("vm: web,"), 8, "vm: \"web-*\",");
+  const auto run = made(text);
+  ASSERT_EQ(run->prepare(), PlanStatus::kReady) << said(*run);
+  EXPECT_THAT(said(*run), HasSubstr("exclude 'web-9' matches no VM"));
+  EXPECT_EQ(run->estimate().vms, 2u);
+  ASSERT_EQ(run->start(), PlanStatus::kReady) << said(*run);
+  const auto results = run->run();
+  ASSERT_EQ(results.size(), 2u);
+  EXPECT_EQ(results[0].vm_name, "web-1");
+  EXPECT_EQ(results[1].vm_name, "web-2");
+  EXPECT_TRUE(results[0].success && results[1].success) << results[0].error << results[1].error;
+  EXPECT_GT(world_.count("describe vm-web-1"), 0u);
+  EXPECT_EQ(world_.count("describe vm-web-test"), 0u);
+}
+
+TEST_F(PlanRuns, ATreeThatIsMissingIsNotMade) {
+  std::string text = plan();
+  const std::string out = (directory_ / "out").string();
+  text.replace(text.find(out), out.size(), (directory_ / "typo/in/out").string());
+  const auto run = made(text);
+  EXPECT_EQ(run->prepare(), PlanStatus::kCannotRun);
+  EXPECT_THAT(said(*run), HasSubstr("there is no directory " + (directory_ / "typo/in").string()));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "typo"));
+}
+
 TEST_F(PlanRuns, AMistakeIsReportedWithItsPlace) {
   const auto run = made(plan(", verfy: none"));
   EXPECT_EQ(run->prepare(), PlanStatus::kWrong);

@@ -94,6 +94,7 @@ TEST(Plan, FillsInEveryDefault) {
   EXPECT_EQ(plan.output_dir, kExamples / "out");
   EXPECT_EQ(plan.batch.retry_delay, std::chrono::seconds(5));
   EXPECT_EQ(plan.batch.max_retry_delay, std::chrono::minutes(5));
+  EXPECT_EQ(plan.batch.answer_timeout, std::chrono::minutes(10));
   EXPECT_EQ(plan.providers.at("shelf").plugin.plugin, "local-ovf");
   EXPECT_EQ(plan.providers.at("shelf").plugin.options.to_json(),
             nlohmann::json({{"path", "/srv/exports"}}));
@@ -144,6 +145,76 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_EQ(plan.observability.audit_log->max_size_bytes, 100'000'000u);
   EXPECT_EQ(plan.observability.webhooks.at(0).url.reference()->name, "SLACK_URL");
   EXPECT_EQ(plan.observability.webhooks.at(2).type, WebhookType::kEmail);
+}
+
+std::shared_ptr<const Plan> small_plan(const std::string& rest) {
+  const PlanResult result = parse_plan(
+      "version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\noutput_dir: /tmp/out\n" +
+          rest,
+      "p.yaml");
+  EXPECT_TRUE(result.plan) << messages(result);
+  return result.plan;
+}
+
+TEST(Plan, ADefaultThatTheOwnFormatMakesImpossibleGivesWay) {
+  const auto plan = small_plan(
+      "defaults: {compression: zstd, compression_level: 5}\nmigrations:\n"
+      "  - {vm: a, provider: shelf}\n"
+      "  - {vm: b, provider: shelf, target_format: raw}\n");
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->migrations[0].convert_options.compression, Compression::kZstd);
+  EXPECT_EQ(plan->migrations[0].convert_options.compression_level, 5);
+  EXPECT_EQ(plan->migrations[1].convert_options.compression, Compression::kNone);
+  EXPECT_EQ(plan->migrations[1].convert_options.compression_level, std::nullopt);
+  // Both from the defaults, or both the migration's own: one of the two is a mistake.
+  for (const char* bad : {"defaults: {compression: zstd, target_format: raw}\nmigrations:\n"
+                          "  - {vm: a, provider: shelf}\n",
+                          "migrations:\n  - {vm: a, provider: shelf, target_format: raw, "
+                          "compression: zstd}\n"})
+    EXPECT_THAT(messages(parse_plan("version: 1\nproviders: {shelf: {plugin: local-ovf, path: "
+                                    "/srv}}\noutput_dir: /tmp/out\n" +
+                                        std::string(bad),
+                                    "p.yaml")),
+                HasSubstr("compression 'zstd' is not possible with target_format 'raw'"));
+}
+
+TEST(Plan, PatternsAndNamesThatLookLikeThem) {
+  const auto plan = small_plan(
+      "migrations:\n"
+      "  - {vm: \"web-*\", provider: shelf, exclude: [web-9, \"web-test-*\"]}\n"
+      "  - {vm: \"db[[]1]\", provider: shelf, output_name: db-1}\n"
+      "  - {vm: \"what[?]\", provider: shelf}\n");
+  ASSERT_TRUE(plan);
+  EXPECT_TRUE(plan->migrations[0].vm_is_pattern);
+  EXPECT_EQ(plan->migrations[0].exclude, (std::vector<std::string>{"web-9", "web-test-*"}));
+  EXPECT_FALSE(plan->migrations[1].vm_is_pattern);
+  EXPECT_EQ(plan->migrations[1].vm_name, "db[1]");
+  EXPECT_EQ(plan->migrations[2].vm_name, "what?");
+  EXPECT_THAT(
+      messages(parse_plan("version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\n"
+                          "output_dir: /tmp/out\nmigrations:\n"
+                          "  - {vm: web-01, provider: shelf, exclude: [web-02]}\n",
+                          "p.yaml")),
+      HasSubstr("/migrations/0/exclude: exclude needs a pattern in vm: 'web-01' is one VM"));
+}
+
+TEST(Plan, OtherToolsWordsGetAHint) {
+  EXPECT_THAT(
+      messages(parse_plan("version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\n"
+                          "output_dir: /tmp/out\nobservability: {audit_log: /tmp/a.log}\n"
+                          "migrations:\n  - {vm: a, provider: shelf}\n",
+                          "p.yaml")),
+      HasSubstr("write audit_log: {path: FILE}"));
+}
+
+TEST(Plan, WhoeverAsksForSourcesNeedsNoMigrations) {
+  PlanOptions options;
+  options.only_sources = true;
+  const PlanResult result = parse_plan(
+      "version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\n", "p.yaml", options);
+  ASSERT_TRUE(result.plan) << messages(result);
+  EXPECT_TRUE(result.plan->providers.contains("shelf"));
+  EXPECT_FALSE(parse_plan("version: 1\nproviders: {}\n", "p.yaml", options).plan);
 }
 
 TEST(Plan, MergeKeysShareSettings) {

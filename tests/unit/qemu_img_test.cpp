@@ -701,6 +701,32 @@ TEST_F(Reader, KilledServerIsAnErrorAndNotAHang) {
   EXPECT_THAT(operation_.diags()[0].summary, HasSubstr("qemu-nbd"));
 }
 
+TEST_F(Reader, ItsServersSocketHasNoNameAndTakesNewConnections) {
+  hyper::OwnedSource source;
+  ASSERT_EQ(HYPER_OK, open_image(image("qcow2"), source)) << operation_.text();
+  EXPECT_EQ(0, leftovers()) << "a kill now would leave it";
+  std::vector<std::jthread> threads;  // each over a connection of its own
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      std::string bytes(kDisk, '?');
+      source.read_at(operation_.op(), 0, bytes.data(), bytes.size());
+      EXPECT_TRUE(bytes == disk_);
+    });
+}
+
+TEST_F(Reader, ADirectoryForTemporaryFilesThatTakesNoneIsReportedBeforeTheSourceIsRead) {
+  ::setenv("TMPDIR", "/proc", 1);
+  OpenSource none(std::make_unique<MemberSource>("/absent", 0, 0));
+  const test_host::Options options(json::object());
+  hyper::OwnedSource source;
+  EXPECT_NE(HYPER_OK, image_table_->open(operation_.raw(), 0, options.raw(), &none.table, nullptr,
+                                         source.out()));
+  EXPECT_THAT(operation_.text(), HasSubstr("TMPDIR"));
+  ::setenv("TMPDIR", (directory_ / std::string(150, 'd')).c_str(), 1);
+  std::filesystem::create_directory(directory_ / std::string(150, 'd'));
+  EXPECT_EQ(HYPER_OK, open_image(image("qcow2"), source)) << "a long path will do";
+}
+
 TEST_F(Reader, CancelEndsAReadFromAStoppedServer) {
   hyper::OwnedSource source;
   ASSERT_EQ(HYPER_OK, open_image(image("qcow2"), source));
@@ -734,6 +760,7 @@ TEST_F(Reader, ServerThatDoesNotStartIsOneMessageAndLeavesNothing) {
   EXPECT_EQ(HYPER_FAIL, image_table_->open(operation_.raw(), 0, options.raw(), &file.table, nullptr,
                                            source.out()));
   EXPECT_THAT(operation_.text(), HasSubstr("qemu-nbd ended before it served"));
+  EXPECT_TRUE(operation_.diags().front().retryable) << "it may have been killed";
   EXPECT_EQ(0, leftovers());
 }
 

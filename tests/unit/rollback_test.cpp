@@ -110,7 +110,7 @@ TEST_F(Rollback, TheSourceThatCannotBeGivenBackIsAWarning) {
   const MigrationResult result = migrate(config("web"));
   EXPECT_TRUE(result.success);
   ASSERT_EQ(result.warnings.size(), 1u);
-  EXPECT_THAT(result.warnings[0].detail, HasSubstr("something may be left at the source"));
+  EXPECT_EQ(result.warnings[0].detail, "something may be left at the source");
 }
 
 TEST_F(Rollback, WithoutLocalFilesOnlyTheStoreHasTheSet) {

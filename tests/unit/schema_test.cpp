@@ -57,6 +57,13 @@ TEST(Schema, NewKeywordsNameThePlaceAndTheProblem) {
               HasSubstr("/long: must have at most 3 characters"));
 }
 
+TEST(Schema, AKeyOneLevelTooHighGetsItsPlace) {
+  EXPECT_THAT(first_problem(json::parse(R"({"additionalProperties": false, "properties": {
+                "tls": {"type": "object", "properties": {"insecure": {"type": "boolean"}}}}})"),
+                            {{"insecure", true}}),
+              HasSubstr("unknown key 'insecure' (it belongs to 'tls': tls: {insecure: …})"));
+}
+
 TEST(Schema, UnitsAndDefaultsPassThroughAllOfAndIf) {
   const json schema = json::parse(R"({
     "allOf": [

@@ -50,6 +50,56 @@ TEST_F(State, EntriesOutliveTheStoreUntilTheyAreClosed) {
   EXPECT_THROW(StateStore::open(directory_)->update_entry(first, {}), Error);
 }
 
+TEST_F(State, WhoeverHoldsALockClosesEarlierEntriesOfItsFile) {
+  const auto store = StateStore::open(directory_);
+  const auto output = directory_.parent_path();
+  store->open_entry(kHostEntries, {{"plugin", kHostEntries},
+                                   {"kind", kLockEntry},
+                                   {"where", output.string()},
+                                   {"ref", ".hyperhost-night.lock"}});
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((directory_ / "state.db").c_str(), &db), SQLITE_OK);
+  Statement(db, "UPDATE journal SET owner = 'elsewhere boot pid:[7] 1 1'").run();  // a container
+  sqlite3_close(db);
+  {
+    const OutputLock lock(store, output, "night", "admin");
+    const auto vm = OutputLock::of_vm(store, output, "night");
+    EXPECT_EQ(open_kinds("").size(), 2u);
+    EXPECT_THROW(OutputLock::of_vm(store, output, "night"), Error);
+  }
+  EXPECT_TRUE(open_kinds("").empty());
+  EXPECT_FALSE(std::filesystem::exists(output / ".hyperhost-night.vm-lock"));
+}
+
+TEST_F(State, ADatabaseThatWasRemovedIsNotWrittenTo) {
+  const auto store = StateStore::open(directory_, true);
+  const uint64_t entry = store->open_entry("s3", {{"kind", "upload"}});
+  std::filesystem::remove(directory_ / "state.db");
+  const auto refused = [](const std::function<void()>& write) {
+    try {
+      write();
+    } catch (const Error& failure) {
+      return std::string(failure.what()).find("was removed") != std::string::npos;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused([&] { store->open_entry("s3", {}); }));
+  EXPECT_TRUE(refused([&] { store->update_entry(entry, {}); }));
+  EXPECT_TRUE(refused([&] { store->save_resume({"t", "d", "f", "writing", {}, {}, {}}); }));
+  StateStore::open(directory_);  // another one under the name
+  EXPECT_TRUE(refused([&] { store->open_entry("s3", {}); }));
+}
+
+TEST_F(State, ResumeRecordsOfAllTargets) {
+  const auto store = StateStore::open(directory_, true);
+  EXPECT_TRUE(store->resume_records("").empty()) << "what the store reserves is no record";
+  store->save_resume({"b", "disk-0", "f", "writing", {}, {}, {}});
+  store->save_resume({"a", "disk-0", "f", "written", {}, {}, {}});
+  ASSERT_EQ(store->resume_records("").size(), 2u);
+  EXPECT_EQ(store->resume_records("")[0].target, "a");
+  EXPECT_EQ(store->resume_records("b").size(), 1u);
+}
+
 TEST_F(State, OnlyItsOwnerMayReadIt) {
   StateStore::open(directory_);
   const auto mode = std::filesystem::status(directory_).permissions();

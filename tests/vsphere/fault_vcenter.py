@@ -32,7 +32,7 @@ FAULTS = {
     "quoted_cookie": "the session cookie's value is in double quotes and must come back so",
     "star_urls": "lease urls have '*' for their host: the vCenter's own address and port",
     "no_export_vm": "ExportVm is not supported",
-    "one_lease_a_vm": "a second lease on a VM is an InvalidState",
+    "one_lease_a_vm": "a second lease on a VM is an InvalidState, or the fault of this kind",
     "wrong_thumbprint": "the host's thumbprint is another than the vCenter tells",
     "lease_timeout": "seconds that a lease lives without progress (default 300)",
     "refuse_progress": "HttpNfcLeaseProgress is ManagedObjectNotFound: the lease was taken away",
@@ -49,6 +49,8 @@ FAULTS = {
     "nfc_status": "a list of statuses that come before a download is allowed",
     "nfc_rate": "bytes a second of each stream",
     "nfc_piece": "bytes that each stream sends at a time (default 64 KiB)",
+    "nfc_endless": "zeros follow the stream's end, for ever",
+    "nfc_pause": "(bytes, seconds): the host sends nothing for so long after so many bytes",
     "nfc_silent": "the host stops sending after so many bytes and keeps the connection",
     "nfc_flip": "one byte in so many arrives changed",
     "wrong_manifest": "the manifest's checksum is of other bytes",
@@ -66,9 +68,13 @@ FAULTS = {
     "no_times": "the datastore's browser tells no times of files",
     "written_after_looks": "(looks, disk, content): it is written to after so many looks into a folder",
     "folder_loss": "all sessions end before this many further requests for ranges",
+    "cbt_lies": "QueryChangedDiskAreas calls nothing allocated",
     "cbt_page": "extents that one QueryChangedDiskAreas returns (default 2000)",
     "denied": "privileges that the user does not have",
     "page": "objects a page of RetrievePropertiesEx, at most",
+    "endless_pages": "every page announces another one, which holds the same",
+    "tags": "(method, number): so many empty elements are in its answer",
+    "fault_text": "the text of faults that are asked for",
 }
 
 
@@ -98,6 +104,7 @@ class Call:
         self.method = self.node.tag.rsplit("}", 1)[-1]
         this = self.child("_this")
         self.this = (this.get("type"), this.text)
+        self.body = body
 
     def child(self, name, node=None):
         return next((n for n in (self.node if node is None else node) if n.tag.rsplit("}", 1)[-1] == name), None)
@@ -146,7 +153,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = [("Content-Type", "text/xml; charset=utf-8")]
         if cookie:
             headers.append(("Set-Cookie", f"vmware_soap_session={cookie}; Path=/; HttpOnly; Secure"))
-        return self.answer(status, text.encode(), headers)
+        return self.answer(status, text.encode(errors="surrogateescape"), headers)
 
     def do_GET(self):  # pylint: disable=invalid-name
         url = urllib.parse.urlsplit(self.path)
@@ -192,6 +199,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if drop[1] > 0 and at + len(piece) > drop[0]:
                     faults["nfc_drop"] = (drop[0], drop[1] - 1)
                     return self.reset()
+                pause_at, seconds = faults.get("nfc_pause", (len(data), 0))
+                if at + len(piece) > pause_at:
+                    del faults["nfc_pause"]
+                    center.stopping.wait(seconds)
                 if at + len(piece) > faults.get("nfc_silent", len(data)):
                     center.stopping.wait(30)
                     return self.reset()
@@ -204,6 +215,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 at += len(piece)
                 if rate and center.stopping.wait(max(0, began + at / rate - time.monotonic())):
                     return self.reset()
+            while faults.get("nfc_endless") and not center.stopping.is_set():
+                self.wfile.write(b"10000\r\n%s\r\n" % bytes(0x10000))
             self.wfile.write(b"0\r\n\r\n")
         lease.sent[disk.key] = (hashlib.sha1(data).hexdigest(), len(data))
         return None
@@ -281,6 +294,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 class FaultVCenter:
     USER, PASSWORD = "ops@vsphere.local", "Center-Pa55word-<&>\"'"
+    TOKEN = ('<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion" ID="_1">\n  <saml2:Subject><saml2:NameID>'
+             f"{USER}</saml2:NameID></saml2:Subject><Signature>c2lnbmVk</Signature>\n</saml2:Assertion>")
 
     def __init__(self, directory, dialect=None):
         self.dialect = dialect or Dialect()
@@ -368,19 +383,22 @@ class FaultVCenter:
                     self.lose_sessions()
                 key = self.session_of(headers)
                 silently = call.method == "RetrievePropertiesEx" and not self.faults.get("session_fault")
-                if key is None and not silently and call.method not in ("RetrieveServiceContent", "Login"):
+                if key is None and not silently and call.method not in ("RetrieveServiceContent", "Login", "LoginByToken"):
                     raise SoapFault("NotAuthenticated", "The session is not authenticated.")
                 kinds = self.faults.get("faults", {}).get(call.method)
                 if kinds:
                     kind = kinds.pop(0)
-                    raise SoapFault(kind, inner="<privilegeId>VApp.Export</privilegeId>" if kind == "NoPermission" else "")
+                    raise SoapFault(kind, self.faults.get("fault_text", "as asked for"),
+                                    "<privilegeId>VApp.Export</privilegeId>" if kind == "NoPermission" else "")
                 answer = getattr(self, "on_" + call.method.removesuffix("_Task"), None)
                 if answer is None:
                     raise SoapFault("NotSupported", f"no {call.method} here")
                 inner = answer(call, key)
-                if call.method == "Login":
+                if call.method in ("Login", "LoginByToken"):
                     cookie = self.model.sessions[inner[0]]
                     inner = inner[1]
+                if self.faults.get("tags", ("",))[0] == call.method:
+                    inner = (inner or "") + "<a/>" * self.faults["tags"][1]
                 text = f'<{call.method}Response xmlns="urn:vim25">{inner or ""}</{call.method}Response>'
                 if self.faults.get("expire_after") == call.method:
                     del self.faults["expire_after"]
@@ -413,6 +431,15 @@ class FaultVCenter:
     def on_Login(self, call, _key):
         if (call.text("userName"), call.text("password")) != (self.USER, self.PASSWORD):
             raise SoapFault("InvalidLogin", "Cannot complete login due to an incorrect user name or password.")
+        return self.new_session()
+
+    def on_LoginByToken(self, call, _key):
+        security = re.search(rb"<wsse:Security [^>]*>.*<wsu:Created>.*</wsu:Timestamp>(.*)</wsse:Security>", call.body, re.DOTALL)
+        if security is None or security[1] != self.TOKEN.encode():
+            raise SoapFault("InvalidLogin", "The token is not valid.")
+        return self.new_session()
+
+    def new_session(self):
         key, token = "52" + secrets.token_hex(14), secrets.token_hex(20)
         self.model.sessions[key] = f'"{token}"' if self.faults.get("quoted_cookie", True) else token
         return key, f"<returnval><key>{key}</key><userName>{self.USER}</userName></returnval>"
@@ -484,6 +511,8 @@ class FaultVCenter:
             paths = self.paths_for(ref, wanted)
             out += f'<objects><obj type="{ref[0]}">{escape(ref[1])}</obj>{self.properties(ref, paths, key)}</objects>'
         token = ""
+        if self.faults.get("endless_pages"):
+            refs = refs[:page] + refs
         if len(refs) > page:
             number = str(len(self.pages))
             self.pages[number] = (refs[page:], wanted, page, key)
@@ -602,6 +631,8 @@ class FaultVCenter:
 
     def on_CreateSnapshot(self, call, _key):
         vm = self.vm_of(call)
+        if vm.template:
+            raise SoapFault("NotSupported")
 
         def work():
             ref = ("VirtualMachineSnapshot", f"snapshot-{next(self.model.numbers)}")
@@ -627,6 +658,8 @@ class FaultVCenter:
         vm = self.vm_of(call)
         if self.faults.get("no_export_vm"):
             raise SoapFault("NotSupported")
+        if vm.template:
+            raise SoapFault("NotSupported")
         if vm.power != "poweredOff":
             raise SoapFault("InvalidPowerState")
         return self.lease(vm, key)
@@ -639,7 +672,7 @@ class FaultVCenter:
 
     def lease(self, vm, key):
         if self.faults.get("one_lease_a_vm") and any(one.vm is vm and one.alive() for one in self.model.leases.values()):
-            raise SoapFault("InvalidState")
+            raise SoapFault(self.faults["one_lease_a_vm"] if self.faults["one_lease_a_vm"] is not True else "InvalidState")
         ref = ("HttpNfcLease", f"session[{key}]{secrets.token_hex(4)}")
         lease = Lease(ref, vm, key, self.faults.get("lease_timeout", 300))
         lease.offered = [d for d in vm.disks if not d.mode.startswith("independent")]
@@ -697,6 +730,8 @@ class FaultVCenter:
         block = 64 << 10
         areas = [(at, min(block, disk.capacity - at)) for at in range(start // block * block, disk.capacity, block)
                  if any(disk.content.read(at, min(block, disk.capacity - at)))]
+        if self.faults.get("cbt_lies"):
+            areas = []
         shown = areas[:page]
         end = disk.capacity if len(areas) <= page else shown[-1][0] + shown[-1][1]
         return (f"<returnval><startOffset>{start}</startOffset><length>{end - start}</length>"

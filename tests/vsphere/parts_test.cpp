@@ -9,13 +9,15 @@
 #include "plugins/provider/vsphere/names.hpp"
 #include "plugins/provider/vsphere/stream_check.hpp"
 #include "plugins/provider/vsphere/vm_info.hpp"
+#include "plugins/provider/vsphere/xml.hpp"
 
 namespace hyper::vsphere {
 namespace {
 
 TEST(VsphereEndpoint, WhatMayBeWritten) {
-  for (const char* text : {"vc.example", "https://vc.example", "https://VC.example/",
-                           "vc.example:443", "https://vc.example:443/sdk", "vc.example/sdk/"})
+  for (const char* text :
+       {"vc.example", "https://vc.example", "https://VC.example/", "HTTPS://vc.example",
+        "vc.example:443", "https://vc.example:443/sdk", "vc.example/sdk/"})
     EXPECT_EQ(parse_endpoint(text).sdk, "https://vc.example:443/sdk") << text;
   EXPECT_EQ(parse_endpoint("https://[fd00::1]").authority, "[fd00::1]:443");
   EXPECT_EQ(parse_endpoint("[fd00::1]:8443").authority, "[fd00::1]:8443");
@@ -48,6 +50,19 @@ TEST(VsphereXml, ArgumentsAreEscaped) {
   Args args;
   args.text("name", "a<b>&\"\x01");
   EXPECT_EQ(args.str(), "<name>a&lt;b&gt;&amp;&quot; </name>");
+}
+
+TEST(VsphereXml, TextsOfTheServer) {
+  EXPECT_EQ(shown_text("a\nb\x1b[0m\x7f", 100), "a b [0m ");
+  EXPECT_EQ(shown_text("session[52ab]x, session[52cd", 100), "session[…]x, session[…");
+  EXPECT_EQ(shown_text("aé", 2), "a");
+  EXPECT_EQ(valid_utf8("aé€😀"), "aé€😀");
+  EXPECT_EQ(valid_utf8("a\xe9"), "a\xEF\xBF\xBD");
+  EXPECT_EQ(valid_utf8("\xc0\x80"
+                       "b"),
+            "\xEF\xBF\xBD\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(valid_utf8("\xed\xa0\x80").size(), 9u);  // a surrogate
 }
 
 TEST(VsphereNames, EscapesOfTheInventory) {
@@ -134,6 +149,19 @@ TEST(VsphereStream, HeaderSizeAndEnd) {
   }
   EXPECT_THROW(check("", 1), Error);
   EXPECT_THROW(check("KDMV", 1), Error);
+}
+
+TEST(VsphereStream, EndsSomewhere) {
+  StreamCheck stream("the disk", 1u << 20);
+  const std::string zeros(1u << 20, '\0');
+  stream.feed(stream_of(2048, true));
+  int pieces = 0;
+  EXPECT_THROW(
+      {
+        for (; pieces < 1000; ++pieces) stream.feed(zeros);
+      },
+      Error);
+  EXPECT_LT(pieces, 70);
 }
 
 }  // namespace

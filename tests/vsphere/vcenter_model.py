@@ -86,6 +86,14 @@ class Vm:
         self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
         self.folder = keys.get("folder", ("Folder", "group-v3"))
         self.consolidation_needed, self.change_tracking = False, keys.get("change_tracking", True)
+        self.template = keys.get("template", False)
+        self.connection = keys.get("connection", "connected")
+        self.bus_sharing = keys.get("bus_sharing", "noSharing")
+        self.passthrough = keys.get("passthrough", False)  # it has a PCI device of its host
+        self.fault_tolerance = keys.get("fault_tolerance", "notConfigured")
+        self.disabled = keys.get("disabled", [])  # methods
+        self.boot_keys = keys.get("boot_keys", [])  # of the disks that its boot options name
+        self.opaque_network = keys.get("opaque_network")  # the id that its network adapter names
         self.lock = None  # the lease that holds it
 
     def file(self, disk, suffix=""):
@@ -110,6 +118,7 @@ class Model:
     ROOT, DATACENTER = ("Folder", "group-d1"), ("Datacenter", "datacenter-2")
     VM_FOLDER, PROD = ("Folder", "group-v3"), ("Folder", "group-v4")
     CLUSTER, HOST, STORE = ("ClusterComputeResource", "domain-c7"), ("HostSystem", "host-9"), ("Datastore", "datastore-11")
+    OPAQUE = ("OpaqueNetwork", "network-o31")
     BROWSER = ("HostDatastoreBrowser", "datastoreBrowser-11")
     UUID = "11111111-2222-3333-4444-555555555555"
 
@@ -123,7 +132,7 @@ class Model:
             self.ROOT: ("Datacenters", None), self.DATACENTER: ("DC 1", self.ROOT),
             self.VM_FOLDER: ("vm", self.DATACENTER), self.PROD: ("prod", self.VM_FOLDER),
             self.CLUSTER: ("cluster", self.ROOT), self.HOST: ("esx1.test", self.CLUSTER),
-            self.STORE: ("store 1", self.DATACENTER)}
+            self.STORE: ("store 1", self.DATACENTER), self.OPAQUE: ("tier-web", self.DATACENTER)}
         self.host = {"runtime.connectionState": "connected"}  # what the server tells of HOST
 
     def add_vm(self, name, contents, power="poweredOff", **keys):
@@ -162,7 +171,7 @@ class Model:
             vm = self.snapshot_vm(ref_id)
             if vm is None:
                 raise KeyError(ref_id)
-            return self._devices(vm) if path == "config.hardware.device" else None
+            return self._devices(vm, frozen=True) if path == "config.hardware.device" else None
         if kind == "Task":
             return self._task(self.tasks[ref_id], path)
         if kind == "HttpNfcLease":
@@ -172,6 +181,9 @@ class Model:
             return self.dialect.string("val", self.host[path])
         if path == "name":
             return self.dialect.string("val", name)
+        if (ref, path) == (self.OPAQUE, "summary"):
+            return self.dialect.typed("val", "OpaqueNetworkSummary", f"<name>{name}</name><opaqueNetworkId>"
+                                      "3d7b0d25-nsx</opaqueNetworkId><opaqueNetworkType>nsx.LogicalSwitch</opaqueNetworkType>")
         if (ref, path) == (self.STORE, "browser"):
             return self.dialect.ref("val", self.BROWSER)
         return self.dialect.ref("val", parent) if path == "parent" and parent else None
@@ -212,13 +224,14 @@ class Model:
         simple = {
             "name": vm.name, "config.uuid": vm.uuid, "config.instanceUuid": vm.instance_uuid, "config.version": "vmx-19",
             "config.guestId": "debian12_64Guest", "config.guestFullName": "Debian GNU/Linux 12 (64-bit)",
-            "config.firmware": "efi", "config.annotation": "a test's VM", "config.files.vmPathName": f"[store 1] {vm.name}.vmx",
+            "config.firmware": "efi", "runtime.connectionState": vm.connection,
+            "runtime.faultToleranceState": vm.fault_tolerance, "config.annotation": "a test's VM", "config.files.vmPathName": f"[store 1] {vm.name}.vmx",
             "guest.guestFamily": "linuxGuest", "guest.toolsRunningStatus": vm.tools,
             "summary.config.guestFullName": "Debian GNU/Linux 12 (64-bit)"}
         numbers = {"config.hardware.numCPU": 2, "config.hardware.numCoresPerSocket": 1, "config.hardware.memoryMB": 1024,
                    "summary.config.numCpu": 2, "summary.config.memorySizeMB": 1024,
                    "summary.config.numVirtualDisks": len(vm.disks), "summary.storage.committed": 1 << 20}
-        flags = {"config.template": False, "config.changeTrackingEnabled": vm.change_tracking, "capability.changeTrackingSupported": True,
+        flags = {"config.template": vm.template, "config.changeTrackingEnabled": vm.change_tracking, "capability.changeTrackingSupported": True,
                  "runtime.consolidationNeeded": vm.consolidation_needed,
                  "config.bootOptions.efiSecureBootEnabled": True}
         refs = {"parent": vm.folder, "runtime.host": self.HOST}
@@ -230,6 +243,15 @@ class Model:
             return d.boolean("val", flags[path])
         if path in refs:
             return d.ref("val", refs[path])
+        if path == "disabledMethod":
+            return d.typed("val", "ArrayOfString", "".join(f"<string>{method}</string>" for method in vm.disabled))
+        if path == "config.bootOptions.bootOrder" and vm.boot_keys:
+            devices = d.typed("VirtualMachineBootOptionsBootableDevice", "VirtualMachineBootOptionsBootableCdromDevice", "")
+            devices += "".join(d.typed("VirtualMachineBootOptionsBootableDevice", "VirtualMachineBootOptionsBootableDiskDevice",
+                                       f"<deviceKey>{key}</deviceKey>") for key in vm.boot_keys)
+            return d.typed("val", "ArrayOfVirtualMachineBootOptionsBootableDevice", devices)
+        if path == "network":
+            return d.refs("val", [self.OPAQUE] if vm.opaque_network else [])
         if path == "datastore":
             return d.refs("val", [self.STORE])
         if path == "recentTask":
@@ -273,16 +295,17 @@ class Model:
                           "<type>diskExtent</type></file>")
         return self.dialect.typed("val", "VirtualMachineFileLayoutEx", files)
 
-    def _devices(self, vm):
+    def _devices(self, vm, frozen=False):
         d = self.dialect
         out = (f'<VirtualDevice {d.instance}:type="{d.own}ParaVirtualSCSIController"><key>1000</key>'
-               "<busNumber>0</busNumber></VirtualDevice>")
+               f"<busNumber>0</busNumber><sharedBus>{vm.bus_sharing}</sharedBus></VirtualDevice>")
+        parent = "<parent><fileName>[store 1] below.vmdk</fileName></parent>" if vm.snapshots and not frozen else ""
         for disk in vm.disks:
             backing = d.typed("backing", disk.backing,
                               f'<fileName>{escape(vm.file(disk))}</fileName><datastore type="Datastore">{self.STORE[1]}'
                               f"</datastore><diskMode>{disk.mode}</diskMode><thinProvisioned>true</thinProvisioned>"
                               f"<uuid>6000C29f-{vm.ref[1]}-{disk.key}</uuid>"
-                              f"<changeId>52 aa/{len(vm.snapshots)}</changeId><sharing>{disk.sharing}</sharing>")
+                              f"<changeId>52 aa/{len(vm.snapshots)}</changeId>{parent}<sharing>{disk.sharing}</sharing>")
             out += d.typed("VirtualDevice", "VirtualDisk",
                            f"<key>{disk.key}</key><deviceInfo><label>Hard disk {disk.unit + 1}</label><summary/></deviceInfo>"
                            f"{backing}<controllerKey>1000</controllerKey><unitNumber>{disk.unit}</unitNumber>"
@@ -290,8 +313,13 @@ class Model:
                            f"<capacityInBytes>{disk.capacity}</capacityInBytes>")
         out += d.typed("VirtualDevice", "VirtualVmxnet3",
                        "<key>4000</key><deviceInfo><label>Network adapter 1</label><summary>LAN</summary></deviceInfo>"
-                       + d.typed("backing", "VirtualEthernetCardNetworkBackingInfo", "<deviceName>LAN</deviceName>")
+                       + (d.typed("backing", "VirtualEthernetCardOpaqueNetworkBackingInfo",
+                                  f"<opaqueNetworkId>{vm.opaque_network}</opaqueNetworkId>") if vm.opaque_network else
+                          d.typed("backing", "VirtualEthernetCardNetworkBackingInfo", "<deviceName>LAN</deviceName>"))
                        + "<macAddress>00:50:56:01:02:03</macAddress>")
+        if vm.passthrough:
+            out += d.typed("VirtualDevice", "VirtualPCIPassthrough",
+                           "<key>13000</key><deviceInfo><label>PCI device 0</label><summary/></deviceInfo>")
         if vm.tpm:
             out += d.typed("VirtualDevice", "VirtualTPM", "<key>11000</key>")
         return d.typed("val", "ArrayOfVirtualDevice", out)

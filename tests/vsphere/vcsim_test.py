@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vsphere provider against the govmomi simulator, a peer that no one here wrote."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -113,6 +114,23 @@ class Inventory(VcsimTest):
         self.host("list", "--plan", self.plan(options={"tls": {"thumbprint": thumbprint}}))
         done = self.host("list", "--plan", self.plan(options={"tls": {"insecure": True}}))
         self.assertIn("is not checked", done.err)
+
+
+class Token(VcsimTest):
+    def test_a_login_by_token(self):
+        token = self.work / "token"
+        token.touch(0o600)
+        token.write_text('<saml2:Assertion xmlns:saml2="urn:oasis:names:tc:SAML:2.0:assertion" ID="_1"><saml2:Subject>'
+                         "<saml2:NameID>ops@sso.test</saml2:NameID></saml2:Subject></saml2:Assertion>")
+        plan = self.plan()
+        text = json.loads(plan.read_text())
+        provider = text["providers"]["lab"]
+        del provider["username"], provider["password"]
+        provider["token"] = {"file": str(token)}
+        plan.write_text(json.dumps(text))
+        listed = self.host("--output", "json", "list", "--plan", plan).json["vms"]
+        self.assertIn(VM, [vm["name"] for vm in listed])
+        self.assert_clean()
 
 
 class Export(VcsimTest):

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The disks get their names together: none before every disk of the VM is written and verified.
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/units.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
 
@@ -10,12 +14,14 @@ class Commit final : public VmStage {
  public:
   void check(VmCheck& check) override {
     if (!check.local.is_null()) check_targets(check);
+    check_directory(check);
     check_space(check);
   }
   void run(VmRun& run) override;
 
  private:
   static void check_targets(VmCheck& check);
+  static void check_directory(VmCheck& check);
   static void check_space(VmCheck& check);
   static void claim_destination(VmRun& run);
 };
@@ -35,24 +41,40 @@ void Commit::check_targets(VmCheck& check) {
   }
 }
 
+// The directory of a VM is made, and the one that holds them; a tree that is missing was misspelt.
+void Commit::check_directory(VmCheck& check) {
+  const MigrationConfig& job = check.job;
+  const auto& disks = check.route.disks;
+  if (std::all_of(disks.begin(), disks.end(), [](const auto& disk) { return disk.direct_upload; }))
+    return;
+  const std::filesystem::path place =
+      job.output_file.empty() ? job.output_dir.parent_path() : job.output_dir;
+  std::error_code ignored;
+  if (place.empty() || std::filesystem::exists(place, ignored)) return;
+  Diagnostic finding;
+  finding.code = Code::kConfig;
+  finding.path = job.pointer.empty() ? "" : "/output_dir";  // said once for all VMs
+  finding.summary = "there is no directory " + place.string();
+  finding.hint = "make it, if it is spelt as you mean it: mkdir -p " + place.string();
+  check.route.findings.push_back(std::move(finding));
+}
+
 void Commit::check_space(VmCheck& check) {
   const nlohmann::json& local = check.local;
   if (!local.is_object() || !local.value("free_bytes", nlohmann::json()).is_number_unsigned())
     return;
-  const Compression compression = check.job.convert_options.compression;
-  const bool shrinks = compression == Compression::kZlib || compression == Compression::kZstd;
-  uint64_t least = 0;  // what is sure to be written
+  const MigrationConfig& job = check.job;
+  uint64_t least = 0;
   for (const DiskRoute& disk : check.route.disks) {
-    if (disk.direct_upload || (shrinks && disk.converted)) continue;
-    const uint64_t stored = disk.disk.allocated_bytes.value_or(
-        disk.disk.format == "raw" ? 0 : disk.disk.source_bytes.value_or(0));
-    least += std::min(stored, disk.disk.capacity_bytes);
+    if (disk.direct_upload) continue;
+    // What an earlier run has written of it lies there already.
+    if (check.route.resume && !job.fresh && check.route.resume->disk(disk.disk.id)) continue;
+    least += disk_space(disk, job.convert_options.compression).least;
   }
   const auto free = local["free_bytes"].get<uint64_t>();
   if (least > free)
-    check.error(Code::kNoSpace, "", "not enough space in " + check.job.output_dir.string(),
-                "at least " + std::to_string(least) + " bytes are needed, " + std::to_string(free) +
-                    " are free");
+    check.error(Code::kNoSpace, "", "not enough space in " + job.output_dir.string(),
+                "at least " + bytes_text(least) + " are needed, " + bytes_text(free) + " are free");
 }
 
 void Commit::run(VmRun& run) {

@@ -89,13 +89,18 @@ void Transfer::announce(VmRun& run) {
   bool known = true;
   std::string how;
   for (const DiskRoute& disk : run.route.disks) {
-    known = known && disk.disk.source_bytes.has_value();
-    source_bytes += disk.disk.source_bytes.value_or(0);
+    const auto bytes = disk.staged ? disk.disk.source_bytes : disk.disk.bytes_to_read();
+    known = known && bytes.has_value();
+    source_bytes += bytes.value_or(0);
     how += (how.empty() ? "" : "; ") + disk.disk.id + ": " + disk.why;
   }
   run.stages.announce(Stage::kExport, known ? source_bytes : 0, how);
   run.stages.announce(Stage::kConvert, run.result.total_size, run.job.converter.plugin);
-  run.stages.announce(Stage::kVerify, run.result.total_size, verify_name(run.job.verify_export));
+  const uint64_t passes = run.job.verify_export == Verify::kSource ? 2 : 1;
+  run.stages.announce(Stage::kVerify, passes * run.result.total_size,
+                      verify_name(run.job.verify_export));
+  // A disk that is written straight into the store begins it.
+  if (run.job.upload_to_cloud) run.stages.announce(Stage::kUpload, 0, run.job.cloud_destination);
   run.stages.begin(Stage::kExport);
 }
 
@@ -103,8 +108,8 @@ void Transfer::report_adopted(VmRun& run) {
   for (const auto& disk : run.disks) {
     if (!disk->written()) continue;
     const DiskResult& done = disk->result();
-    run.stages.progress(Stage::kExport, done.id, done.source_bytes, done.source_bytes);
-    run.stages.progress(Stage::kConvert, done.id, done.virtual_size, done.virtual_size);
+    run.stages.adopted(Stage::kExport, done.id, done.source_bytes, done.source_bytes);
+    run.stages.adopted(Stage::kConvert, done.id, done.virtual_size, done.virtual_size);
     run.stages.disk_finished(done.id, true);
   }
 }
@@ -131,7 +136,8 @@ void Transfer::close_source(VmRun& run, std::unique_ptr<ProviderVmHandle>& vm, h
     vm->close(op, outcome);
   } catch (const Error& failure) {
     Diagnostic diagnostic = failure.diagnostic();
-    diagnostic.detail = "something may be left at the source: " + diagnostic.detail;
+    diagnostic.detail = "something may be left at the source" +
+                        (diagnostic.detail.empty() ? "" : ": " + diagnostic.detail);
     run.warn(Error(diagnostic), "export");
   }
   vm.reset();
@@ -161,14 +167,15 @@ void Transfer::run(VmRun& run) {
     throw;
   }
   measure();
-  uint64_t read = 0, converted = 0;
+  uint64_t read = 0, moved = 0, converted = 0;
   for (const auto& disk : run.disks) {
     read += disk->result().source_bytes;
+    moved += disk->moved_bytes();
     converted += disk->result().virtual_size;
     run.result.exported_files.push_back(disk->result().source_file);
   }
   run.result.export_size = read;
-  run.stages.end(Stage::kExport, true, read);
+  run.stages.end(Stage::kExport, true, moved);
   run.stages.end(Stage::kConvert, true, converted);
   run.stages.end(Stage::kVerify, true, converted);
   close_source(run, vm, HYPER_OK);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The finished files go to the store; disks that were written there in the first place are only
 // accounted for.
+#include <algorithm>
+
 #include "core/migrate/cloud_storage_manager.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
+#include "core/vm/result_json.hpp"
 
 namespace hyperhost {
 namespace {
@@ -18,22 +21,59 @@ class Upload final : public VmStage {
   static void send(VmRun& run, const DiskTransfer& disk, DiskResult& result);
 };
 
-// The manifest says that a set is complete. Disks without it were left by a killed run: it resumes
-// with them if they turn out to be the same. The job's own manifest may be there, too: the run was
-// killed right after it.
+/// Whether the object is one that an earlier run of the job made: it resumes with it, or takes it
+/// over if it turns out to be the same. Of a source that cannot tell whether it has changed there
+/// is no record; the upload compares.
+bool may_be_own(const VmCheck& check, const std::string& key, const nlohmann::json& there) {
+  const ResumeLog* log = check.route.resume.get();
+  if (check.is_own(key)) return true;
+  if (log == nullptr || check.job.fresh || !check.job.export_manifest) return false;
+  for (const DiskRoute& disk : check.route.disks)
+    if (disk.key == key && !log->resumable(disk.disk.id)) return true;
+  const auto vm = log->vm();
+  if (!vm || vm->phase != "finished") return false;  // of a finished VM whose manifest is gone
+  for (const auto& one : vm->result.value("disks", nlohmann::json::array())) {
+    const DiskResult disk = disk_result_from(one);
+    if (disk.key == key && there.value("bytes", nlohmann::json()) == disk.target_bytes) return true;
+  }
+  return false;
+}
+
+/// A raw image is as long as its disk, whatever is on it.
+void note_sparse_disks(VmCheck& check) {
+  constexpr uint64_t kWorthSaying = uint64_t{256} << 20;
+  for (const DiskRoute& route : check.route.disks) {
+    const DiskDescription& disk = route.disk;
+    const uint64_t data =
+        std::min(disk.allocated_bytes.value_or(disk.capacity_bytes), disk.capacity_bytes);
+    if (route.target_format != "raw" || disk.capacity_bytes - data < kWorthSaying) continue;
+    Diagnostic note;
+    note.severity = Severity::kInfo;
+    note.code = Code::kOk;
+    note.path = "vm/" + check.route.vm.name + "/disk/" + disk.id;
+    note.summary = "its raw image takes " + std::to_string(disk.capacity_bytes) + " bytes at " +
+                   check.job.cloud_destination + ", of which at most " + std::to_string(data) +
+                   " are data";
+    note.hint = "another target_format, such as qcow2, holds the data alone";
+    check.route.findings.push_back(std::move(note));
+  }
+}
+
+// The manifest says that a set is complete. The job's own may be there: the run was killed right
+// after it.
 void Upload::check(VmCheck& check) {
   const MigrationConfig& job = check.job;
-  if (check.remote.is_null() || job.upload_overwrite) return;
+  if (check.remote.is_null()) return;
+  note_sparse_disks(check);
+  if (job.upload_overwrite) return;
   std::vector<std::string> keys;
-  if (job.export_manifest)
-    keys.push_back(check.route.stem + "/manifest.json");
-  else
-    for (const DiskRoute& disk : check.route.disks) keys.push_back(disk.key);
+  for (const DiskRoute& disk : check.route.disks) keys.push_back(disk.key);
+  if (job.export_manifest) keys.push_back(check.route.stem + "/manifest.json");
   try {
     StorageHandle& store = check.session.storage(job.storage, check.op);
     for (const std::string& key : keys) {
       const nlohmann::json there = store.stat(check.op, key);
-      if (there.is_null() || check.is_own(key)) continue;
+      if (there.is_null() || may_be_own(check, key, there)) continue;
       check.error(Code::kExists, "", "target exists: " + there.value("location", key),
                   "remove it, choose another destination, or set upload: {overwrite: true}");
     }

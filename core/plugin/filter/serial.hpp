@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the promise of HYPER_THREADS_SERIAL where one plugin calls another directly: a source or a
-// sink of a serial plugin is wrapped so that each call into it holds that plugin's lock.
+// Keeps the promise of HYPER_THREADS_SERIAL when one plugin calls another directly: a filter over
+// each source and sink of a serial plugin holds that plugin's lock during each call.
 #pragma once
 
 #include <hyper/source.h>
@@ -19,11 +19,11 @@ class SerialGate {
   /// reads_from: the gate of the source that the object reads while it is called, or null.
   explicit SerialGate(const Plugin& plugin, std::shared_ptr<SerialGate> reads_from = nullptr);
 
-  /// While this lives, a plugin that is inside a call uses an object of its own: the lock is
-  /// already held for that call, often by another thread, and the object's calls do not take it.
+  /// While this lives, a plugin that is inside a call uses an object of its own. The lock is
+  /// already held for that call, often by another thread, so the object's calls do not take it.
   class OwnUse {
    public:
-    /// Without effect where `gate` is null or the gate of another plugin.
+    /// Does nothing if `gate` is null or the gate of another plugin.
     OwnUse(const Plugin& user, const std::shared_ptr<SerialGate>& gate);
     ~OwnUse();
     OwnUse(const OwnUse&) = delete;
@@ -45,7 +45,8 @@ class SerialGate {
   std::atomic<int> own_uses_{0};
 };
 
-/// Puts the lock of `gate` around each call, and around those of what is opened through the table.
+/// A filter that holds the lock of `gate` during each call of the table, and of the sources that
+/// are opened through it.
 hyper_source serialized(const hyper_source& table, std::shared_ptr<SerialGate> gate);
 hyper_sink serialized(const hyper_sink& table, std::shared_ptr<SerialGate> gate);
 

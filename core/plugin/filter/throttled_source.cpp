@@ -10,7 +10,8 @@
 namespace hyperhost {
 namespace {
 
-// A long read pays by the piece, so that a short one of another disk gets its turn in between.
+// A long read takes its bytes in pieces, so that a short read of another disk gets its turn
+// between.
 constexpr uint64_t kPiece = 64u << 10;
 
 class Throttled final : public hyper::Filter<Throttled, hyper_source> {
@@ -64,7 +65,7 @@ class Throttled final : public hyper::Filter<Throttled, hyper_source> {
 
   const std::shared_ptr<Bandwidth> bandwidth_;
   const bool in_place_;
-  uint64_t unpaid_ = 0;  // of a stream's last span, whose length was not known before
+  uint64_t unpaid_ = 0;  // bytes of a stream's last span; its length was not known before the call
 };
 
 }  // namespace

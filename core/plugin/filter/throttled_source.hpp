@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A provider's disk that delivers no faster than the run may read: a source wrapped so that each
-// byte that comes out of it is taken from Bandwidth::sources() first.
+// Limits how fast a provider's disk delivers: a filter over its source takes each byte from
+// Bandwidth::sources() before it delivers the byte.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,9 @@
 
 namespace hyperhost {
 
-/// The source itself where there is no limit. Otherwise locate is hidden, since whoever opens the
-/// file reads past the limit; in_place: it stays, because its reader takes nothing but a file.
+/// Returns the source itself if there is no limit. Otherwise the filter hides locate, because a
+/// reader of the file would bypass the limit. in_place: locate stays, because the reader can only
+/// read a file.
 std::unique_ptr<SourceHandle> throttled(std::unique_ptr<SourceHandle> source,
                                         std::shared_ptr<Bandwidth> bandwidth, bool in_place);
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/plugin/isolation/call.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <hyper/op.hpp>
+#include <iterator>
 
 namespace hyperhost::isolation {
 
@@ -13,7 +15,74 @@ hyper_st report_error(hyper_op* op, const Error& error) {
 
 namespace {
 
-Error gone_error(Peer& peer) {
+/// The function of the ABI behind a verb; null for a service of the host, where no plugin crashes.
+const char* function_of(Verb verb) {
+  static constexpr std::pair<Verb, const char*> kFunctions[] = {
+      {Verb::kStart, "start"},
+      {Verb::kStop, "stop"},
+      {Verb::kValidate, "validate"},
+      {Verb::kProviderConnect, "connect"},
+      {Verb::kStorageConnect, "connect"},
+      {Verb::kProviderDisconnect, "disconnect"},
+      {Verb::kStorageDisconnect, "disconnect"},
+      {Verb::kListVms, "list_vms"},
+      {Verb::kDescribeVm, "describe_vm"},
+      {Verb::kPreflight, "preflight"},
+      {Verb::kOpenVm, "open_vm"},
+      {Verb::kOpenDisk, "open_disk"},
+      {Verb::kCloseVm, "close_vm"},
+      {Verb::kProviderUndo, "undo"},
+      {Verb::kStorageUndo, "undo"},
+      {Verb::kConverterOpen, "open"},
+      {Verb::kImageOpen, "open"},
+      {Verb::kConverterClose, "close"},
+      {Verb::kSourceClose, "close"},
+      {Verb::kSinkClose, "close"},
+      {Verb::kPlan, "plan"},
+      {Verb::kConvert, "convert"},
+      {Verb::kProbe, "probe"},
+      {Verb::kInfo, "info"},
+      {Verb::kPut, "put"},
+      {Verb::kGet, "get"},
+      {Verb::kStat, "stat"},
+      {Verb::kList, "list"},
+      {Verb::kRemove, "remove"},
+      {Verb::kReadAt, "read_at"},
+      {Verb::kNext, "next"},
+      {Verb::kExtents, "extents"},
+      {Verb::kLocate, "locate"},
+      {Verb::kSibling, "sibling"},
+      {Verb::kFinish, "finish"},
+      {Verb::kWriteAt, "write_at"},
+      {Verb::kZeroAt, "zero_at"},
+      {Verb::kSync, "sync"},
+      {Verb::kReopen, "reopen"},
+      {Verb::kCommit, "commit"},
+      {Verb::kKeep, "keep"},
+  };
+  const auto* found = std::find_if(std::begin(kFunctions), std::end(kFunctions),
+                                   [&](const auto& one) { return one.first == verb; });
+  return found == std::end(kFunctions) ? nullptr : found->second;
+}
+
+/// "read_at() of 65536 bytes at 4096": what a worker was asked when it died.
+std::string call_text(const Frame& request) {
+  const char* function = function_of(request.verb);
+  if (function == nullptr) return {};
+  std::string text = std::string(function) + "()";
+  switch (request.verb) {
+    case Verb::kReadAt:
+    case Verb::kExtents:
+    case Verb::kWriteAt:
+    case Verb::kZeroAt:
+      return text + " of " + std::to_string(request.b) + " bytes at " + std::to_string(request.a);
+    default:
+      return text;
+  }
+}
+
+/// in: the call that got no answer; "" where the worker was gone before.
+Error gone_error(Peer& peer, const std::string& in = {}) {
   peer.set_gone();
   Diagnostic diagnostic;
   diagnostic.retryable = true;
@@ -22,7 +91,7 @@ Error gone_error(Peer& peer) {
     const auto [code, text] = peer.why_gone();
     const std::size_t end = text.find('\n');
     diagnostic.code = static_cast<Code>(code);
-    diagnostic.summary = text.substr(0, end);
+    diagnostic.summary = text.substr(0, end) + (in.empty() ? "" : ", in " + in);
     if (end != std::string::npos) diagnostic.detail = text.substr(end + 1);
   }
   return Error(diagnostic);
@@ -48,9 +117,9 @@ bool WorkerOperation::progress_is_due(uint64_t done, uint64_t total) {
   const int64_t now = std::chrono::duration_cast<std::chrono::milliseconds>(
                           std::chrono::steady_clock::now().time_since_epoch())
                           .count();
-  int64_t before = told_at_;
+  int64_t before = reported_at_;
   if (total != 0 && done >= total) return true;
-  return now - before >= 50 && told_at_.compare_exchange_strong(before, now);
+  return now - before >= 50 && reported_at_.compare_exchange_strong(before, now);
 }
 
 Call::Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op)
@@ -85,7 +154,7 @@ hyper_st Call::go() {
     answer =
         peer_.call(out_->lane(), request, peer_.is_host() ? static_cast<Operation*>(op_) : nullptr);
   } catch (const PeerGone&) {
-    throw gone_error(peer_);
+    throw gone_error(peer_, call_text(request));
   }
   return answer.status;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A call to the other process and what it needs there: the operation it belongs to, and where
-// its results are emitted.
+// A call to the other process, with the operation that it belongs to and the emitter of its
+// results.
 #pragma once
 
 #include <atomic>
+#include <hyper/error.hpp>
 #include <memory>
 
 #include "core/plugin/isolation/peer.hpp"
@@ -15,9 +16,9 @@ struct OfferedEmit {
   void* arg;
 };
 
-/// A call that goes out: a lane, arguments, an answer. Where the other process is gone, the
-/// constructor and go() throw an Error that says what of. When it ends, nothing that the other
-/// side asked for in its name is still going on here.
+/// A call to the other side: a lane, arguments, an answer. If the other process is gone, the
+/// constructor and go() throw an Error with the cause. The destructor waits until this side serves
+/// no more calls that the other side made for this one.
 class Call {
  public:
   Call(Peer& peer, Verb verb, uint64_t object, hyper_op* op);
@@ -29,12 +30,12 @@ class Call {
   Frame answer;
   PayloadWriter& arguments() { return arguments_; }
   Lane& lane() { return out_->lane(); }
-  /// Results are emitted to it while the call runs.
+  /// The other side emits results to it while the call runs.
   void emit_to(hyper_emit emit, void* arg);
   /// Peer::name_to_read for this call.
   bool name_to_read(const void* data, uint64_t length);
   hyper_st go();
-  /// The lane stays taken: a span lies in its memory. Ends with the last owner.
+  /// Keeps the lane for a span that lies in its memory. The last owner returns the lane.
   std::shared_ptr<Peer::Outgoing> keep() { return out_; }
 
  private:
@@ -45,14 +46,16 @@ class Call {
   std::shared_ptr<OfferedEmit> emit_;
 };
 
-/// What an Error says, reported on `op`; the status to return.
+/// Reports an Error to `op` and returns its status.
 hyper_st report_error(hyper_op* op, const Error& error);
 
-/// Runs f; what it throws is reported on `op`.
+/// Runs f and reports its exceptions to `op`.
 template <class F>
 hyper_st guarded(hyper_op* op, F&& f) noexcept {
   try {
     return f();
+  } catch (const hyper::Reported& reported) {
+    return reported.status();
   } catch (const Error& error) {
     return report_error(op, error);
   } catch (const std::exception&) {
@@ -60,23 +63,23 @@ hyper_st guarded(hyper_op* op, F&& f) noexcept {
   }
 }
 
-/// The number under which an operation is known to the other side, for calls in either direction.
+/// The number of an operation in the frames of calls in either direction.
 uint64_t number_of(Peer& peer, hyper_op* op);
-/// Worker: an operation that stands for one of the host's.
+/// In the worker: an operation that stands for one of the host's.
 class WorkerOperation final : public Operation {
  public:
   WorkerOperation(uint64_t id, std::shared_ptr<CancelSource> cancel)
       : Operation("worker", std::move(cancel)), id_(id) {}
   uint64_t id() const { return id_; }
-  /// Whether to tell the host: every 50 ms, and at the end.
+  /// Whether to report progress to the host: every 50 ms, and at the end.
   bool progress_is_due(uint64_t done, uint64_t total);
 
  private:
   const uint64_t id_;
-  std::atomic<int64_t> told_at_{0};
+  std::atomic<int64_t> reported_at_{0};
 };
 
-/// How the serving side emits: to the other side's emitter of that number.
+/// The emitter of the serving side: it calls the other side's emitter with that number.
 struct EmitBack {
   Peer& peer;
   uint64_t id;

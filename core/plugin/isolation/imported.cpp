@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -28,14 +28,16 @@ struct SinkFacts {
   uint32_t block_min = 0, max_parallel = 0;
 };
 
-/// The other side of an imported table.
-struct Imported {
-  std::shared_ptr<Peer> peer;
-  uint64_t id;
+/// The object behind an imported table.
+struct Imported final : RemoteObject {
+  Imported(std::shared_ptr<Peer> other, uint64_t number) : peer(std::move(other)), id(number) {}
+  Remote remote(hyper_op*) override { return {peer, id}; }
+  const std::shared_ptr<Peer> peer;
+  const uint64_t id;
   uint64_t block_min = 1, length = 0;
   bool in_file = false;
   std::string path;  // of a sink
-  std::mutex mutex;  // of what follows: told once, since the name lives as long as the source
+  std::mutex mutex;  // guards `range`, which is set once: its path lives as long as the source
   struct Range {
     std::string path;
     uint64_t offset = 0, length = 0;
@@ -44,10 +46,10 @@ struct Imported {
   std::optional<Range> range;
 };
 Imported& self_of(void* ctx) {
-  return *static_cast<Imported*>(ctx);
+  return *static_cast<Imported*>(static_cast<RemoteObject*>(ctx));
 }
 
-/// Where a FILE source's bytes lie; null where the other side does not say.
+/// The place of a FILE source's bytes; null, with `status`, if the other side fails.
 const Imported::Range* range_of(Imported& self, hyper_op* op, uint32_t flags, hyper_st& status) {
   const std::lock_guard lock(self.mutex);
   if (self.range) return &*self.range;
@@ -56,14 +58,14 @@ const Imported::Range* range_of(Imported& self, hyper_op* op, uint32_t flags, hy
   if ((status = call.go()) != HYPER_OK) return nullptr;
   Imported::Range range{
       PayloadReader(call.lane(), call.answer).text(), call.answer.a, call.answer.b, {}};
-  // The host does not open what a worker names.
+  // The host never opens a file that a worker names.
   if (!self.peer->is_host()) range.file = Fd(::open(range.path.c_str(), O_RDONLY | O_CLOEXEC));
   self.range = std::move(range);
   return &*self.range;
 }
 
-/// Without the host where the bytes lie in a file, as its reader may expect of it. False: the host
-/// is to be asked, and says what is wrong.
+/// In the worker: reads from the local file that holds the bytes, without a call to the host.
+/// False: the caller must ask the host, which also reports what is wrong.
 bool read_file(Imported& self, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                uint64_t len) {
   if (flags != 0 || !self.in_file || self.peer->is_host() || offset > self.length ||
@@ -135,13 +137,13 @@ hyper_st extents(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint6
         call.request.b = end - offset;
         if (const hyper_st status = call.go(); status != HYPER_OK) return status;
         batch.resize(std::min<uint64_t>(call.answer.payload / sizeof(hyper_extent), kMostExtents));
-        if (batch.empty()) throw Error(Code::kFail, "a worker told no extents");
+        if (batch.empty()) throw Error(Code::kFail, "a worker reported no extents");
         std::memcpy(batch.data(), call.lane().data(), batch.size() * sizeof(hyper_extent));
       }
       for (const hyper_extent& extent : batch)
         if (const hyper_st status = emit(arg, &extent); status != HYPER_OK) return status;
       const uint64_t reached = batch.back().offset + batch.back().length;
-      if (reached <= offset) throw Error(Code::kFail, "a worker told extents that go back");
+      if (reached <= offset) throw Error(Code::kFail, "a worker reported extents that go back");
       offset = reached;
     }
     return HYPER_OK;
@@ -152,50 +154,21 @@ hyper_st locate(void* ctx, hyper_op* op, uint32_t flags, hyper_file_range* out) 
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
     hyper_st status = HYPER_OK;
-    const Imported::Range* told = range_of(self, op, flags, status);
-    if (told == nullptr) return status;
+    const Imported::Range* found = range_of(self, op, flags, status);
+    if (found == nullptr) return status;
     hyper_file_range range{};
     range.size = out->size;
-    range.path = told->path.c_str();
-    range.offset = told->offset;
-    range.length = told->length;
+    range.path = found->path.c_str();
+    range.offset = found->offset;
+    range.length = found->length;
     std::memcpy(out, &range, std::min<std::size_t>(out->size, sizeof range));
     return HYPER_OK;
   });
 }
 
-/// A call that opens a source: sibling and reopen.
-hyper_st open_another(Imported& self, Call& call, hyper_source* out) {
-  if (const hyper_st status = call.go(); status != HYPER_OK) return status;
-  PayloadReader reader(call.lane(), call.answer);
-  import_source(self.peer, call.answer.object, reader, out);
-  return HYPER_OK;
-}
-
-hyper_st sibling(void* ctx, hyper_op* op, uint32_t flags, const char* name,
-                 hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kSibling, self.id, op);
-    call.request.flags = flags;
-    call.arguments().text(name);
-    return open_another(self, call, out);
-  });
-}
-
-hyper_st finish(void* ctx, hyper_op* op, uint32_t flags, hyper_emit emit, void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kFinish, self.id, op);
-    call.request.flags = flags;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
 template <Verb kVerb>
 void close(void* ctx, hyper_op* op) noexcept {
-  const std::unique_ptr<Imported> self(static_cast<Imported*>(ctx));
+  const std::unique_ptr<Imported> self(&self_of(ctx));
   static_cast<void>(guarded(op, [&]() -> hyper_st {
     if (self->peer->gone()) return HYPER_OK;
     return Call(*self->peer, kVerb, self->id, op).go();
@@ -215,70 +188,15 @@ hyper_st write_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, cons
   });
 }
 
-hyper_st zero_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kZeroAt, self.id, op);
-    call.request.flags = flags;
-    call.request.a = offset;
-    call.request.b = len;
-    return call.go();
-  });
-}
-
 const char* path(void* ctx) noexcept {
   return self_of(ctx).path.c_str();
-}
-
-hyper_st sync(void* ctx, hyper_op* op, uint32_t flags) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kSync, self.id, op);
-    call.request.flags = flags;
-    return call.go();
-  });
-}
-
-hyper_st reopen(void* ctx, hyper_op* op, uint32_t flags, uint64_t length,
-                hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kReopen, self.id, op);
-    call.request.flags = flags;
-    call.request.a = length;
-    return open_another(self, call, out);
-  });
-}
-
-hyper_st commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t length, hyper_emit emit,
-                void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kCommit, self.id, op);
-    call.request.flags = flags;
-    call.request.a = length;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
-hyper_st keep(void* ctx, hyper_op* op, uint32_t flags, int32_t on, hyper_emit emit,
-              void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kKeep, self.id, op);
-    call.request.flags = flags;
-    call.request.a = on != 0;
-    call.emit_to(emit, arg);
-    return call.go();
-  });
 }
 
 }  // namespace
 
 void write_source(PayloadWriter& out, const hyper_source& table) {
   SourceFacts facts;
-  // Lent memory does not cross: the reader asks for copies.
+  // Lent memory does not cross the process border: the reader gets copies.
   facts.flags = table.flags & ~HYPER_SOURCE_BORROW;
   facts.length = table.length;
   facts.block_min = table.block_min;
@@ -292,9 +210,7 @@ void write_source(PayloadWriter& out, const hyper_source& table) {
 void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
                    hyper_source* out) {
   const auto facts = description.pod<SourceFacts>();
-  auto self = std::make_unique<Imported>();
-  self->peer = std::move(peer);
-  self->id = id;
+  auto self = std::make_unique<Imported>(std::move(peer), id);
   self->block_min = std::max<uint64_t>(facts.block_min, 1);
   self->length = facts.length;
   self->in_file = (facts.flags & HYPER_SOURCE_FILE) != 0;
@@ -311,10 +227,9 @@ void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descr
   table.release = release;
   table.extents = extents;
   table.locate = locate;
-  table.sibling = sibling;
-  table.finish = finish;
+  SourceCalls::fill(table);
   table.close = close<Verb::kSourceClose>;
-  table.ctx = self.release();
+  table.ctx = static_cast<RemoteObject*>(self.release());
   hyper::detail::fill_table(*out, table);
 }
 
@@ -327,9 +242,7 @@ void write_sink(PayloadWriter& out, const hyper_sink& table) {
 void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
                  hyper_sink* out) {
   const auto facts = description.pod<SinkFacts>();
-  auto self = std::make_unique<Imported>();
-  self->peer = std::move(peer);
-  self->id = id;
+  auto self = std::make_unique<Imported>(std::move(peer), id);
   self->path = description.text();
   hyper_sink table{};
   table.flags = static_cast<uint32_t>(facts.flags);
@@ -337,14 +250,10 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
   table.block_min = facts.block_min;
   table.max_parallel = facts.max_parallel;
   table.write_at = write_at;
-  table.zero_at = zero_at;
   table.path = path;
-  table.sync = sync;
-  table.reopen = reopen;
-  table.commit = commit;
+  SinkCalls::fill(table);
   table.close = close<Verb::kSinkClose>;
-  table.keep = keep;
-  table.ctx = self.release();
+  table.ctx = static_cast<RemoteObject*>(self.release());
   hyper::detail::fill_table(*out, table);
 }
 

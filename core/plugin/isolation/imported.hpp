@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The calling side: tables of sources and sinks whose functions ask the other process. Thread-safe
-// as the tables are.
+// The calling side of sources and sinks: tables whose functions call the other process. As
+// thread-safe as the tables behind them.
 #pragma once
 
 #include <memory>
@@ -9,10 +9,10 @@
 
 namespace hyperhost::isolation {
 
-// Descriptions travel as payload; the object's number in the frame.
+// The payload carries the description of a table; the frame carries the object's number.
 void write_source(PayloadWriter& out, const hyper_source& table);
 void write_sink(PayloadWriter& out, const hyper_sink& table);
-/// Fills a table whose functions ask the other side about object `id`. `keep` lives as long.
+/// Fills a table whose functions call object `id` of the other side. The table keeps `peer`.
 void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,
                    hyper_source* out);
 void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description,

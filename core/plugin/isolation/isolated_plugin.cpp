@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ABI's functions that open something (connect, open, probe, validate) are not told which
-// plugin they belong to: the descriptor is. So each isolated plugin gets one of a fixed number of
-// table sets, whose functions are stamped out per number; everything behind them carries its own
-// context.
+// The ABI's functions that open an object (connect, open, probe, validate) get no argument that
+// names their plugin. So each isolated plugin gets one of a fixed number of table sets; a template
+// makes their functions for each number. All other functions get an object that knows its plugin.
 #include "core/plugin/isolation/isolated_plugin.hpp"
 
 #include <algorithm>
@@ -10,9 +9,7 @@
 #include <hyper/filter.hpp>
 #include <utility>
 
-#include "core/plugin/isolation/call.hpp"
-#include "core/plugin/isolation/imported.hpp"
-#include "core/plugin/isolation/offered.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/worker_process.hpp"
 
 namespace hyperhost::isolation {
@@ -22,21 +19,23 @@ constexpr std::size_t kMostIsolated = 32;  // plugins at once
 
 class Isolated {
  public:
-  Isolated(std::string path, std::string id) : path_(std::move(path)), id_(std::move(id)) {}
+  Isolated(std::string path, std::string id, WorkerSettings settings)
+      : path_(std::move(path)), id_(std::move(id)), settings_(std::move(settings)) {}
   const std::string& id() const { return id_; }
 
-  /// The running worker, or a fresh one where there is none any more.
+  /// The running worker. Starts a new one if none runs.
   std::shared_ptr<WorkerProcess> worker() {
     const std::lock_guard lock(mutex_);
     if (!worker_ || worker_->gone()) {
       worker_.reset();
-      worker_ = WorkerProcess::start(path_, id_);
+      worker_ = WorkerProcess::start(path_, id_, settings_);
     }
     return worker_;
   }
 
  private:
   const std::string path_, id_;
+  const WorkerSettings settings_;
   std::mutex mutex_;
   std::shared_ptr<WorkerProcess> worker_;
 };
@@ -49,13 +48,13 @@ std::shared_ptr<Isolated> isolated(std::size_t number) {
   return slots[number];
 }
 
-/// A connection or a converter's instance. Its worker may die; then it is opened again, in a fresh
-/// one, by the next call that begins something.
-class Opened {
+/// A connection or a converter's instance. If its worker dies, the next call that starts work opens
+/// it again in a new worker.
+class Opened final : public RemoteObject {
  public:
   Opened(std::shared_ptr<Isolated> plugin, Verb open, Verb close, std::string options)
       : plugin_(std::move(plugin)), open_(open), close_(close), options_(std::move(options)) {}
-  /// Before the destructor.
+  /// Call it before the destructor.
   void end(hyper_op* op) {
     if (worker_ && !worker_->gone())
       static_cast<void>(guarded(op, [&] { return Call(*worker_->peer(), close_, id_, op).go(); }));
@@ -63,41 +62,29 @@ class Opened {
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
 
-  hyper_st ensure(hyper_op* op) {
+  Remote remote(hyper_op* op) override {
     const std::lock_guard lock(mutex_);
-    if (worker_ && !worker_->gone()) return HYPER_OK;
+    if (!worker_ || worker_->gone()) begin(op);
+    return {worker_->peer(), id_};
+  }
+
+ private:
+  void begin(hyper_op* op) {
     worker_.reset();
     const auto worker = plugin_->worker();
     Call call(*worker->peer(), open_, 0, op);
     call.arguments().text(options_);
-    const hyper_st status = call.go();
-    if (status != HYPER_OK) return status;
+    hyper::check(call.go());
     worker_ = worker;
     id_ = call.answer.object;
-    return HYPER_OK;
-  }
-  struct Where {
-    std::shared_ptr<WorkerProcess> worker;
-    uint64_t id;
-  };
-  Where where() {
-    const std::lock_guard lock(mutex_);
-    return {worker_, id_};
   }
 
- private:
   const std::shared_ptr<Isolated> plugin_;
   const Verb open_, close_;
   const std::string options_;
   std::mutex mutex_;
   std::shared_ptr<WorkerProcess> worker_;
   uint64_t id_ = 0;
-};
-
-/// A VM that is held open belongs to the worker that opened it.
-struct OpenVm {
-  std::shared_ptr<WorkerProcess> worker;
-  uint64_t id;
 };
 
 std::string json_of(const hyper_doc* doc) {
@@ -108,171 +95,46 @@ template <Verb kOpen, Verb kClose>
 hyper_st open_it(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
                  void** out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    if (flags != 0) return HYPER_UNSUPPORTED;  // a worker that is started again would need them
+    if (flags != 0) return HYPER_UNSUPPORTED;  // begin() does not repeat flags in a new worker
     auto made = std::make_unique<Opened>(isolated(number), kOpen, kClose, json_of(options));
-    const hyper_st status = made->ensure(op);
-    if (status == HYPER_OK) *out = made.release();
-    return status;
+    static_cast<void>(made->remote(op));
+    *out = static_cast<RemoteObject*>(made.release());
+    return HYPER_OK;
   });
 }
 
 void close_it(void* self, hyper_op* op) noexcept {
-  const std::unique_ptr<Opened> opened(static_cast<Opened*>(self));
+  const std::unique_ptr<Opened> opened(static_cast<Opened*>(static_cast<RemoteObject*>(self)));
   opened->end(op);
 }
 
-/// A call on a connection with one text, whose results are emitted.
-template <Verb kVerb>
-hyper_st ask(void* self, hyper_op* op, uint32_t flags, const char* text, hyper_emit emit,
-             void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto& opened = *static_cast<Opened*>(self);
-    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
-    const auto [worker, id] = opened.where();
-    Call call(*worker->peer(), kVerb, id, op);
-    call.request.flags = flags;
-    call.request.a = text == nullptr ? 0 : 1;
-    call.arguments().text(text == nullptr ? "" : text);
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-template <Verb kVerb>
-hyper_st ask_silently(void* self, hyper_op* op, uint32_t flags, const char* text) noexcept {
-  return ask<kVerb>(self, op, flags, text, nullptr, nullptr);
-}
-/// The same with a document.
-template <Verb kVerb>
-hyper_st ask_about(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
-                   hyper_emit emit, void* arg) noexcept {
-  return guarded(op,
-                 [&] { return ask<kVerb>(self, op, flags, json_of(request).c_str(), emit, arg); });
-}
-template <Verb kVerb>
-hyper_st tell(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request) noexcept {
-  return ask_about<kVerb>(self, op, flags, request, nullptr, nullptr);
-}
-
-hyper_st storage_info(void* self, hyper_op* op, uint32_t flags, hyper_emit emit,
-                      void* arg) noexcept {
-  return ask<Verb::kInfo>(self, op, flags, nullptr, emit, arg);
-}
-
-/// What a call opened, as a table of ours.
-hyper_st take_source(const std::shared_ptr<WorkerProcess>& worker, Call& call, hyper_source* out) {
-  const hyper_st status = call.go();
-  if (status != HYPER_OK) return status;
-  PayloadReader in(call.lane(), call.answer);
-  import_source(worker->peer(), call.answer.object, in, out);
-  return HYPER_OK;
-}
-
-hyper_st open_vm(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
-                 void** out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto& opened = *static_cast<Opened*>(self);
-    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
-    const auto [worker, id] = opened.where();
-    Call call(*worker->peer(), Verb::kOpenVm, id, op);
-    call.request.flags = flags;
-    call.arguments().text(json_of(request));
-    const hyper_st status = call.go();
-    if (status == HYPER_OK) *out = new OpenVm{worker, call.answer.object};
-    return status;
-  });
-}
-
-hyper_st open_disk(void* self, hyper_op* op, uint32_t flags, const char* disk,
-                   hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    const auto& vm = *static_cast<OpenVm*>(self);
-    Call call(*vm.worker->peer(), Verb::kOpenDisk, vm.id, op);
-    call.request.flags = flags;
-    call.arguments().text(disk);
-    return take_source(vm.worker, call, out);
-  });
-}
-
 hyper_st close_vm(void* self, hyper_op* op, hyper_st outcome) noexcept {
-  const std::unique_ptr<OpenVm> vm(static_cast<OpenVm*>(self));
+  const std::unique_ptr<RemoteObject> vm(static_cast<RemoteObject*>(self));
   return guarded(op, [&]() -> hyper_st {
-    // Its process took it along; what it owed to the outside is in the journal.
-    if (vm->worker->gone()) return HYPER_OK;
-    Call call(*vm->worker->peer(), Verb::kCloseVm, vm->id, op);
+    const Remote at = vm->remote(op);
+    // The VM ended with its process. The journal has the changes that must be undone.
+    if (at.peer->gone()) return HYPER_OK;
+    Call call(*at.peer, Verb::kCloseVm, at.id, op);
     call.request.a = static_cast<uint64_t>(static_cast<int64_t>(outcome));
     return call.go();
   });
 }
 
-hyper_st storage_put(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
-                     hyper_sink* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto& opened = *static_cast<Opened*>(self);
-    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
-    const auto [worker, id] = opened.where();
-    Call call(*worker->peer(), Verb::kPut, id, op);
-    call.request.flags = flags;
-    call.arguments().text(json_of(request));
-    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
-    PayloadReader in(call.lane(), call.answer);
-    import_sink(worker->peer(), call.answer.object, in, out);
-    return HYPER_OK;
-  });
-}
-
-hyper_st storage_get(void* self, hyper_op* op, uint32_t flags, const char* key,
-                     hyper_source* out) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto& opened = *static_cast<Opened*>(self);
-    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
-    const auto [worker, id] = opened.where();
-    Call call(*worker->peer(), Verb::kGet, id, op);
-    call.request.flags = flags;
-    call.arguments().text(key);
-    return take_source(worker, call, out);
-  });
-}
-
-hyper_st convert(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
-                 const hyper_source* source, const hyper_sink* sink, hyper_emit emit,
-                 void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    auto& opened = *static_cast<Opened*>(self);
-    if (const hyper_st status = opened.ensure(op); status != HYPER_OK) return status;
-    const auto [worker, id] = opened.where();
-    const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
-    const Lent<OfferedSink, hyper_sink> to(worker->peer(), *sink);
-    Call call(*worker->peer(), Verb::kConvert, id, op);
-    call.request.flags = flags;
-    call.request.a = from.id();
-    call.request.b = to.id();
-    call.arguments().text(json_of(request));
-    write_source(call.arguments(), *source);
-    write_sink(call.arguments(), *sink);
-    call.emit_to(emit, arg);
-    return call.go();
-  });
+/// The functions of a plugin that have no object.
+Remote plugin_itself(std::size_t number) {
+  return {isolated(number)->worker()->peer(), 0};
 }
 
 hyper_st probe(std::size_t number, hyper_op* op, uint32_t flags, const hyper_doc* options,
                const hyper_source* source, hyper_emit emit, void* arg) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    const auto worker = isolated(number)->worker();
-    const Lent<OfferedSource, hyper_source> from(worker->peer(), *source);
-    Call call(*worker->peer(), Verb::kProbe, 0, op);
-    call.request.flags = flags;
-    call.request.a = from.id();
-    call.arguments().text(json_of(options)).text("");
-    write_source(call.arguments(), *source);
-    call.emit_to(emit, arg);
-    return call.go();
+  return guarded(op, [&] {
+    return call_over(plugin_itself(number), Verb::kProbe, op, flags, options, source, emit, arg);
   });
 }
 
-/// An image over a source of the host's: the source is lent until the image is closed.
+/// An image over a source of the host. The source is lent until the image is closed.
 struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
-  OpenImage(std::shared_ptr<WorkerProcess> reader, const hyper_source& source)
-      : worker(std::move(reader)), lent(worker->peer(), source) {}
+  OpenImage(const Remote& at, const hyper_source& source) : lent(at.peer, source) {}
   void change(hyper_source& table) {
     table.flags &= HYPER_SOURCE_SEEK | HYPER_SOURCE_EXTENTS;
     table.next = nullptr;
@@ -280,7 +142,6 @@ struct OpenImage final : hyper::Filter<OpenImage, hyper_source> {
     table.locate = nullptr;
     table.sibling = nullptr;
   }
-  const std::shared_ptr<WorkerProcess> worker;
   const Lent<OfferedSource, hyper_source> lent;
 };
 
@@ -288,29 +149,27 @@ hyper_st image_open(std::size_t number, hyper_op* op, uint32_t flags, const hype
                     const hyper_source* source, const hyper_doc* request,
                     hyper_source* out) noexcept {
   return guarded(op, [&]() -> hyper_st {
-    auto image = std::make_unique<OpenImage>(isolated(number)->worker(), *source);
-    Call call(*image->worker->peer(), Verb::kImageOpen, 0, op);
+    const Remote at = plugin_itself(number);
+    auto image = std::make_unique<OpenImage>(at, *source);
+    const uint64_t id = image->lent.id();
+    Call call(*at.peer, Verb::kImageOpen, 0, op);
     call.request.flags = flags;
-    call.request.a = image->lent.id();
-    call.arguments().text(json_of(options)).text(json_of(request));
+    call.arguments().text(json_of(options)).text(json_of(request)).bytes(&id, sizeof id);
     write_source(call.arguments(), *source);
+    if (const hyper_st status = call.go(); status != HYPER_OK) return status;
+    PayloadReader description(call.lane(), call.answer);
     hyper_source opened{};
     opened.size = sizeof opened;
-    const hyper_st status = take_source(image->worker, call, &opened);
-    if (status == HYPER_OK)
-      hyper::detail::fill_table(*out, OpenImage::over(opened, std::move(image)));
-    return status;
+    import_source(at.peer, call.answer.object, description, &opened);
+    hyper::detail::fill_table(*out, OpenImage::over(opened, std::move(image)));
+    return HYPER_OK;
   });
 }
 
 hyper_st validate(std::size_t number, hyper_op* op, uint32_t flags, const char* iface,
                   const hyper_doc* options) noexcept {
-  return guarded(op, [&]() -> hyper_st {
-    const auto worker = isolated(number)->worker();
-    Call call(*worker->peer(), Verb::kValidate, 0, op);
-    call.request.flags = flags;
-    call.arguments().text(iface).text(json_of(options));
-    return call.go();
+  return guarded(op, [&] {
+    return call_over(plugin_itself(number), Verb::kValidate, op, flags, iface, options);
   });
 }
 
@@ -321,64 +180,43 @@ PluginTables tables_of() {
                        const hyper_doc* options) noexcept {
     return validate(kNumber, op, flags, iface, options);
   };
-  tables.provider = {
-      sizeof(hyper_provider),
-      0,
-      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
-        return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, op, flags,
-                                                                          options, out);
-      },
-      close_it,
-      ask<Verb::kListVms>,
-      ask<Verb::kDescribeVm>,
-      tell<Verb::kPreflight>,
-      open_vm,
-      open_disk,
-      close_vm,
-      tell<Verb::kProviderUndo>,
-      nullptr,
-      nullptr,
+  hyper_provider& provider = tables.provider;
+  provider.size = sizeof provider;
+  provider.connect = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                        void** out) noexcept {
+    return open_it<Verb::kProviderConnect, Verb::kProviderDisconnect>(kNumber, op, flags, options,
+                                                                      out);
   };
-  tables.image = {
-      sizeof(hyper_image),
-      0,
-      [](hyper_op* op, uint32_t flags, const hyper_doc* options, const hyper_source* source,
-         hyper_emit emit,
-         void* arg) noexcept { return probe(kNumber, op, flags, options, source, emit, arg); },
-      [](hyper_op* op, uint32_t flags, const hyper_doc* options, const hyper_source* source,
-         const hyper_doc* request, hyper_source* out) noexcept {
-        return image_open(kNumber, op, flags, options, source, request, out);
-      },
+  provider.disconnect = close_it;
+  provider.close_vm = close_vm;
+  ProviderCalls::fill(provider);
+  hyper_image& image = tables.image;
+  image.size = sizeof image;
+  image.probe = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                   const hyper_source* source, hyper_emit emit, void* arg) noexcept {
+    return probe(kNumber, op, flags, options, source, emit, arg);
   };
-  tables.converter = {
-      sizeof(hyper_converter),
-      0,
-      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
-        return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, op, flags, options,
+  image.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                  const hyper_source* source, const hyper_doc* request,
+                  hyper_source* out) noexcept {
+    return image_open(kNumber, op, flags, options, source, request, out);
+  };
+  hyper_converter& converter = tables.converter;
+  converter.size = sizeof converter;
+  converter.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+    return open_it<Verb::kConverterOpen, Verb::kConverterClose>(kNumber, op, flags, options, out);
+  };
+  converter.close = close_it;
+  ConverterCalls::fill(converter);
+  hyper_storage& storage = tables.storage;
+  storage.size = sizeof storage;
+  storage.connect = [](hyper_op* op, uint32_t flags, const hyper_doc* options,
+                       void** out) noexcept {
+    return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, op, flags, options,
                                                                     out);
-      },
-      close_it,
-      ask_about<Verb::kPlan>,
-      convert,
-      nullptr,
   };
-  tables.storage = {
-      sizeof(hyper_storage),
-      0,
-      [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
-        return open_it<Verb::kStorageConnect, Verb::kStorageDisconnect>(kNumber, op, flags, options,
-                                                                        out);
-      },
-      close_it,
-      storage_info,
-      storage_put,
-      storage_get,
-      ask<Verb::kStat>,
-      ask<Verb::kList>,
-      ask_silently<Verb::kRemove>,
-      tell<Verb::kStorageUndo>,
-      nullptr,
-  };
+  storage.disconnect = close_it;
+  StorageCalls::fill(storage);
   return tables;
 }
 
@@ -390,9 +228,10 @@ PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...
 
 }  // namespace
 
-std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id) {
+std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id,
+                                      WorkerSettings settings) {
   static_cast<void>(host_table());  // the proxies report to it
-  const auto plugin = std::make_shared<Isolated>(path, id);
+  const auto plugin = std::make_shared<Isolated>(path, id, std::move(settings));
   const nlohmann::json facts = plugin->worker()->facts();
   std::size_t number = 0;
   {

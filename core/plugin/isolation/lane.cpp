@@ -54,7 +54,7 @@ void Lane::remap(uint64_t capacity) {
 }
 
 unsigned char* Lane::room(uint64_t bytes) {
-  // Doubled, so that growing texts do not remap for each of them.
+  // The size doubles, so that a growing payload does not remap for each text.
   if (bytes > mapped_)
     remap(std::max((bytes + kStep - 1) / kStep * kStep, std::min(2 * mapped_, kMostBytes)));
   return map_;
@@ -79,7 +79,7 @@ Frame Lane::receive() {
     break;
   }
   if (frame.capacity > mapped_) remap(frame.capacity);
-  if (frame.payload > mapped_) throw PeerGone();  // no worker of ours says that
+  if (frame.payload > mapped_) throw PeerGone();  // an intact worker never sends such a frame
   return frame;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// One conversation between the host and a worker process: a socket for small frames and memory
+// One conversation between the host and a worker process: a socket for small frames, and memory
 // that both have mapped for everything else. A call takes a lane, writes its arguments, sends a
-// frame, and finds the answer in the same memory. Made by the host only, so that the memory it
-// maps cannot be taken away from it (sealed against shrinking). One thread at a time on each end.
+// frame, and finds the answer in the same memory. Only the host makes lanes and seals their memory
+// against shrinking: a worker cannot take away memory that the host has mapped. One thread at a
+// time on each end.
 #pragma once
 
 #include <hyper/hyper.h>
@@ -16,7 +17,7 @@
 
 namespace hyperhost::isolation {
 
-/// What is asked for. Those for tables work in both directions.
+/// The functions that cross the process border. Those of sources and sinks work in both directions.
 enum class Verb : uint32_t {
   // To the worker: the plugin and its interfaces.
   kStart = 1,
@@ -78,15 +79,15 @@ enum class Verb : uint32_t {
 struct Frame {
   Verb verb{};
   hyper_st status = HYPER_OK;
-  uint64_t object = 0;    ///< whose call it is; in an answer: what was made
-  uint64_t op = 0;        ///< the operation it belongs to; 0 = none
-  uint64_t emit = 0;      ///< where results go (kEmit's object); 0 = nowhere
-  uint64_t a = 0, b = 0;  ///< numbers, as the verb says
-  uint64_t flags = 0;     ///< of the call
-  uint64_t payload = 0;   ///< bytes in the lane's memory
-  uint64_t capacity = 0;  ///< of the lane's memory, which only grows
-  uint64_t memory = 0;    ///< number of the SharedMemory that the disk's bytes lie in; 0: payload
-  uint64_t place = 0;     ///< of the bytes in it
+  uint64_t object = 0;    ///< the number of the called object; in an answer: of the opened one
+  uint64_t op = 0;        ///< the number of the operation; 0 = none
+  uint64_t emit = 0;      ///< the number of the emitter for results (kEmit's object); 0 = none
+  uint64_t a = 0, b = 0;  ///< numbers; each verb defines their meaning
+  uint64_t flags = 0;     ///< the flags of the call
+  uint64_t payload = 0;   ///< the number of bytes in the lane's memory
+  uint64_t capacity = 0;  ///< the size of the lane's memory, which only grows
+  uint64_t memory = 0;    ///< number of the SharedMemory with the disk's bytes; 0: in the payload
+  uint64_t place = 0;     ///< offset of the bytes in that memory
 };
 
 /// The other end is gone.
@@ -94,21 +95,21 @@ struct PeerGone {};
 
 class Lane {
  public:
-  /// More than this in one call is refused: a part of an upload is the largest thing.
+  /// A call with more bytes than this is refused. The largest call writes a part of an upload.
   static constexpr uint64_t kMostBytes = 1u << 30;
 
   Lane(Fd socket, Fd memory);
   ~Lane();
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
-  /// Both ends: {ours, {socket, memory} for the other}. Host only.
+  /// Host only. Makes both ends: {this side's, {socket, memory} for the other side}.
   static std::pair<std::unique_ptr<Lane>, std::pair<Fd, Fd>> create();
 
   int socket() const { return socket_.get(); }
-  /// Memory of at least that size; what is in it is kept.
+  /// Returns the lane's memory, enlarged to at least that size. Keeps its content.
   unsigned char* room(uint64_t bytes);
   void send(Frame frame);
-  /// Blocks. The frame's payload is then at data(). Throws PeerGone.
+  /// Waits for a frame. Its payload is then at data(). Throws PeerGone.
   Frame receive();
   const unsigned char* data() const { return map_; }
 
@@ -119,7 +120,7 @@ class Lane {
   uint64_t mapped_ = 0;
 };
 
-/// Texts one after another in a lane's memory.
+/// Writes texts one after another to a lane's memory.
 class PayloadWriter {
  public:
   explicit PayloadWriter(Lane& lane, uint64_t at = 0) : lane_(lane), size_(at) {}
@@ -132,7 +133,8 @@ class PayloadWriter {
   uint64_t size_;
 };
 
-/// Copies out of the memory before anything is believed: the other end may still write there.
+/// Reads from a lane's memory. It copies before anything is checked, because the other end may
+/// still write there.
 class PayloadReader {
  public:
   PayloadReader(const Lane& lane, const Frame& frame) : at_(lane.data()), left_(frame.payload) {}

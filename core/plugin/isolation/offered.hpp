@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The serving side: sources and sinks that the other process may use. Thread-safe as their tables
-// are.
+// The serving side of sources and sinks: the tables that the other process may use. As thread-safe
+// as these tables.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace hyperhost::isolation {
 
 struct OfferedSource;
 
-/// What was opened through a table that is offered, while it is there.
+/// The sources that the other side opened through an offered table, while they exist.
 class OpenedThrough {
  public:
   void add(uint64_t id, const std::shared_ptr<OfferedSource>& opened);
@@ -27,7 +27,7 @@ class OpenedThrough {
   std::vector<std::pair<uint64_t, std::weak_ptr<OfferedSource>>> opened_;
 };
 
-/// Keeps the calls that are in a table at once to what it allows, however many a worker makes.
+/// Limits the concurrent calls of a table to its max_parallel, however many a worker makes.
 class Turns {
  public:
   class Turn {
@@ -55,18 +55,19 @@ class Turns {
   uint32_t taken_ = 0;
 };
 
-/// What is served: a table that is owned (closed with the object) or borrowed for a call.
+/// A table that this side serves. `owned`: it is closed with this object. Otherwise it is borrowed
+/// for a call.
 struct OfferedSource {
   hyper_source table{};
   bool owned = false;
-  std::mutex mutex;  // of what follows: next() hands a long span out in pieces
+  std::mutex mutex;  // guards `span` and `given`: kNext delivers a long span in pieces
   hyper_span span{};
   uint64_t given = 0;
   std::shared_ptr<void> keep;
   OpenedThrough opened;
   Turns turns;
   ~OfferedSource();
-  /// Closes what is owned.
+  /// Closes an owned table.
   void end(hyper_op* op);
 };
 struct OfferedSink {
@@ -78,9 +79,9 @@ struct OfferedSink {
   void end(hyper_op* op);
 };
 
-/// Lends a source or a sink to the other process while this lives. Its end waits until the other
-/// side, which may have been killed in mid-call, uses it no more, and closes what was opened
-/// through it: its owner may end it then.
+/// Lends a source or a sink to the other process while this lives. The destructor waits until no
+/// call of the other side (which may have been killed in mid-call) uses the table, and closes the
+/// sources that were opened through it. Then the table's owner may close it.
 template <class Offered, class Table>
 class Lent {
  public:
@@ -103,7 +104,8 @@ class Lent {
   uint64_t id_ = 0;
 };
 
-/// Serves a verb of sources, sinks or kEmit; false where it is none of these.
-bool serve_table(Peer& peer, const Frame& request, Lane& lane, hyper_op* op, Frame& answer);
+struct Incoming;
+/// Serves a verb of sources, of sinks, or kEmit. False: it is another verb.
+bool serve_table(Incoming& call);
 
 }  // namespace hyperhost::isolation

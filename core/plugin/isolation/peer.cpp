@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket carries four words: "here is a lane" and "here is memory" (host to worker,
-// with their descriptors), "I need a lane" (worker to host) and "this operation is cancelled" (host
-// to worker). A cancel may overtake the call it is for, so it is said again until the call is
+// The control socket carries four kinds of message: "here is a lane" and "here is memory" (host to
+// worker, with descriptors), "I need a lane" (worker to host) and "this operation is cancelled"
+// (host to worker). A cancel may overtake its call, so the host repeats it until the call is
 // answered.
 #include "core/plugin/isolation/peer.hpp"
 
@@ -87,7 +87,7 @@ void Peer::start(std::shared_ptr<SharedMemory> memory) {
     const int fd = memory_->fd();
     send_control(control_.get(), {Word::kMemory, 0, memory_->number()}, &fd, 1);
   }
-  const BlockedSignals blocked;  // of this thread and all that it starts
+  const BlockedSignals blocked;  // in this thread and all threads that it starts
   control_thread_ = std::thread([this] { control_loop(); });
 }
 
@@ -130,7 +130,7 @@ void Peer::control_loop() {
       }
     }
   } catch (const PeerGone&) {
-  } catch (const Error&) {  // no descriptors left: the conversation cannot go on
+  } catch (const Error&) {  // no descriptors left: the conversation cannot continue
   }
   {
     const std::lock_guard lock(lend_mutex_);
@@ -176,14 +176,14 @@ unsigned char* Peer::named_to_write(const Frame& request, uint64_t length) const
 const unsigned char* Peer::named_to_read(const Frame& request, uint64_t length) {
   if (host_ || (memory_ && request.memory == memory_->number()))
     return named_to_write(request, length);
-  std::unique_lock lock(lend_mutex_);  // the word may still be on its way
+  std::unique_lock lock(lend_mutex_);  // the message that lends it may still be on its way
   lent_changed_.wait(lock, [&] { return gone_ || lent_.count(request.memory) != 0; });
   const auto found = lent_.find(request.memory);
   if (found == lent_.end()) throw PeerGone();
   return found->second->at(request.place, length);
 }
 
-/// Host. incoming: one on which the worker calls.
+/// Host only. incoming: a lane for calls of the worker.
 void Peer::make_lane(bool incoming) {
   auto [ours, theirs] = Lane::create();
   const int fds[2] = {theirs.first.get(), theirs.second.get()};
@@ -241,9 +241,9 @@ void Peer::serve_loop(std::unique_ptr<Lane> lane) {
       lane->send(answer);
     }
   } catch (const PeerGone&) {
-  } catch (const std::exception&) {  // out of memory: the other side sees the lane end
+  } catch (const std::exception&) {  // out of memory: the other side sees the end of the lane
   }
-  // Closed only with the peer: its number must not become another descriptor's while it is listed.
+  // Closed only with the peer: serving_ lists the descriptor's number, which must stay its own.
   const std::lock_guard lock(threads_mutex_);
   static_cast<void>(::shutdown(lane->socket(), SHUT_RDWR));
   closed_.push_back(std::move(lane));
@@ -262,7 +262,7 @@ Frame Peer::serve_one(const Frame& request, Lane& lane) {
   try {
     return serve_(request, lane);
   } catch (const Error& error) {
-    // Said by who asked: the lane carries a status only.
+    // The calling side reports it: the frame carries only a status.
     Frame answer;
     answer.status = static_cast<hyper_st>(error.code());
     PayloadWriter text(lane);
@@ -309,7 +309,7 @@ uint64_t Peer::add(std::shared_ptr<void> object, std::type_index type) {
 }
 
 void Peer::remove(uint64_t id) {
-  std::shared_ptr<void> last;  // declared first: ended after the lock, since its end may call back
+  std::shared_ptr<void> last;  // declared first: it ends after the lock, because its end may call
   const std::lock_guard lock(mutex_);
   const auto found = objects_.find(id);
   if (found == objects_.end()) return;
@@ -336,7 +336,7 @@ void Peer::leave(uint64_t id, Operation* op) {
       std::find_if(begin, end, [&](const auto& entry) { return entry.second == op; });
   if (found != end) operations_.erase(found);
   if (!host_) return;
-  // One that was killed in mid-call may have asked for something that is still being done.
+  // A worker that was killed in mid-call may have made a call that this side still serves.
   served_.wait(lock, [&] {
     return std::find(serving_for_.begin(), serving_for_.end(), id) == serving_for_.end();
   });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One end of the conversation with the other process, the same for host and worker: calls go out
-// on lanes of their own, calls come in on threads of their own, and what the other side may refer
-// to (sources, sinks, emitters, operations) has a number. Thread-safe.
+// One end of the conversation with the other process; host and worker use the same class. A call to
+// the other side takes a lane of its own. A call from the other side runs on a thread of its own.
+// Each object that the other side may name (source, sink, emitter, operation) has a number.
+// Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,8 @@
 
 namespace hyperhost::isolation {
 
-/// The most bytes of one read or of a span that is handed out, and the most extents of one answer.
+/// The most bytes of one read or of a span that is lent (a write is one call), and the most extents
+/// of one answer.
 inline constexpr uint64_t kPiece = 4u << 20;
 inline constexpr uint64_t kMostExtents = 64 * 1024;
 
@@ -31,15 +33,15 @@ class Peer {
   using Serve = std::function<Frame(const Frame& request, Lane& lane)>;
 
   Peer(Fd control, bool host, Serve serve);
-  /// Begins to listen; once, after what `serve` and the functions below use is in place. Host:
-  /// `memory` is the worker's; null: it has none.
+  /// Begins to listen. Call it once, after everything that `serve` and the functions below use is
+  /// ready. Host: `memory` is the worker's shared memory, or null.
   void start(std::shared_ptr<SharedMemory> memory = nullptr);
-  /// Ends the conversation: the other end sees it.
+  /// Ends the conversation. The other end notices it.
   ~Peer();
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
 
-  /// A lane for a call that goes out, given back by the destructor.
+  /// A lane for a call to the other side. The destructor returns it.
   class Outgoing {
    public:
     explicit Outgoing(Peer& peer) : peer_(peer), lane_(peer.take_lane()) {}
@@ -53,35 +55,38 @@ class Peer {
     std::unique_ptr<Lane> lane_;
   };
 
-  /// Sends and waits. The host passes its operation: a cancel is told to the worker, and who does
-  /// not answer it in time, or gives no sign of life for `stall`, is given up (on_hang). Throws
-  /// PeerGone.
+  /// Sends a request and waits for the answer. The host passes its operation: a cancel is forwarded
+  /// to the worker. A worker that does not answer 3 s after a cancel, or makes no call for `stall`,
+  /// is killed through on_hang. Throws PeerGone.
   Frame call(Lane& lane, const Frame& request, Operation* op);
 
   bool is_host() const { return host_; }
 
-  /// The worker's memory, null where it has none. At the worker: known before the first call.
+  /// The worker's shared memory, or null. The worker knows it before the first call.
   const std::shared_ptr<SharedMemory>& memory() const { return memory_; }
-  /// Names the place of bytes that the other side shall write to, if it can.
+  /// Puts the place of `data`, to which the other side will write, into a request. False: the data
+  /// does not lie in shared memory, so the payload must carry it.
   bool name_to_write(Frame& request, void* data, uint64_t length) const;
-  /// The same of bytes that it shall only read. At the host they may lie in another worker's.
+  /// As name_to_write for data that the other side only reads. At the host the data may lie in the
+  /// memory of another worker.
   bool name_to_read(Frame& request, const void* data, uint64_t length);
-  /// What a frame that came in names. Throws Error where it is none of the other side's business.
+  /// The bytes that a request from the other side names. Throws Error if the other side may not
+  /// name them.
   unsigned char* named_to_write(const Frame& request, uint64_t length) const;
   const unsigned char* named_to_read(const Frame& request, uint64_t length);
 
-  /// Why it is gone, for a diagnostic: status, and a sentence with details behind a line's end.
+  /// Why the other side is gone, for a diagnostic: a status, and a sentence. Details follow a \n.
   std::function<std::pair<hyper_st, std::string>()> why_gone;
-  /// Called instead of waiting on when the other side does not answer. It ends it.
+  /// Called when the other side does not answer. It ends the other side.
   std::function<void(const std::string& why)> on_hang;
   std::chrono::milliseconds stall{600'000};
 
-  /// What the other side may name. Ids are never used twice.
+  /// Gives an object a number by which the other side may name it. No number is used twice.
   template <class T>
   uint64_t add(std::shared_ptr<T> object) {
     return add(std::move(object), typeid(T));
   }
-  /// Null where there is none of that number and type.
+  /// The object of that number and type, or null.
   template <class T>
   std::shared_ptr<T> find(uint64_t id) {
     const std::lock_guard lock(mutex_);
@@ -90,9 +95,10 @@ class Peer {
                ? nullptr
                : std::static_pointer_cast<T>(found->second.first);
   }
-  /// Forgets it; the last owner ends it.
+  /// Removes the number. The object ends with its last owner.
   void remove(uint64_t id);
-  /// Forgets it and waits until no call that came in uses it. The caller is the last owner.
+  /// Removes the number and waits until no call from the other side uses the object. The caller is
+  /// then the last owner.
   template <class T>
   void take_back(uint64_t id, const std::shared_ptr<T>& object) {
     std::unique_lock lock(mutex_);
@@ -100,17 +106,17 @@ class Peer {
     served_.wait(lock, [&] { return object.use_count() == 1; });
   }
 
-  /// Operations by number: at the host its own, at the worker those that stand for them.
+  /// Operations by number. The host has its own, the worker those that stand for them.
   uint64_t enter(Operation* op);
-  /// At the host: waits until no call that came in for it is still served.
+  /// At the host it waits until this side serves no more calls for the operation.
   void leave(uint64_t id, Operation* op);
   void enter_as(uint64_t id, Operation* op);
   Operation* operation(uint64_t id);
 
   bool gone() const { return gone_; }
   void set_gone() { gone_ = true; }
-  /// Worker, and the last of what it does: until the host ends the conversation. Its threads are
-  /// nobody's then; the process ends, whatever they are at.
+  /// The worker's last call: waits until the host ends the conversation, then detaches all threads.
+  /// The process must end without waiting for them.
   void wait_until_gone();
 
  private:
@@ -126,12 +132,12 @@ class Peer {
   const bool host_;
   const Serve serve_;
   std::shared_ptr<SharedMemory> memory_;
-  std::mutex lend_mutex_;  // of what it was lent, by number; at the host only that it was
+  std::mutex lend_mutex_;  // guards lent_: lent memory by number. The host stores null pointers
   std::condition_variable lent_changed_;
   std::map<uint64_t, std::shared_ptr<SharedMemory>> lent_;
   std::mutex mutex_;
   std::condition_variable idle_changed_, served_, ended_;
-  std::vector<uint64_t> serving_for_;  // the operations of the calls that are being served
+  std::vector<uint64_t> serving_for_;  // the operations of the calls that this side serves now
   std::vector<std::unique_ptr<Lane>> idle_;
   std::size_t lanes_ = 0;
   uint64_t add(std::shared_ptr<void> object, std::type_index type);
@@ -139,7 +145,7 @@ class Peer {
   std::multimap<uint64_t, Operation*> operations_;
   uint64_t next_id_ = 1;
   std::atomic<bool> gone_{false};
-  std::atomic<uint64_t> heard_{0};  // calls that came in: signs of life
+  std::atomic<uint64_t> heard_{0};  // the number of calls from the other side: signs of life
   std::mutex threads_mutex_;
   std::vector<std::thread> threads_;
   std::vector<int> serving_;

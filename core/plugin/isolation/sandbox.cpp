@@ -31,8 +31,8 @@ constexpr uint32_t kArchitecture = AUDIT_ARCH_RISCV64;
 #error "add this machine's audit number"
 #endif
 
-/// Other processes, other programs' memory, the kernel, mounts, the clock, users: refused with
-/// EPERM, so that a library which tries finds out and goes on.
+/// System calls on other processes, other programs' memory, the kernel, mounts, the clock and
+/// users. They fail with EPERM, so that a library that tries one can continue.
 constexpr int kRefused[] = {
     SYS_ptrace,
     SYS_process_vm_readv,
@@ -86,9 +86,9 @@ bool seccomp() {
   return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/// Device nodes are made nowhere. Where files may be is the plan's to say and the user's rights to
-/// limit: which paths a plugin needs is not known here. Kernels before 5.19 could not let files
-/// move between directories under landlock: there it is left out.
+/// Forbids device nodes. It does not limit paths: this code cannot know the paths that a plugin
+/// needs, so the plan chooses them and the user's rights limit them. Under landlock, kernels before
+/// 5.19 cannot move files between directories, so it is left out there.
 bool landlock() {
   const long version =
       ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -112,12 +112,20 @@ bool landlock() {
 
 std::string drop_privileges() {
   const rlimit none{0, 0};
-  ::setrlimit(RLIMIT_CORE, &none);  // secrets in memory are not written to disk
+  ::setrlimit(RLIMIT_CORE, &none);  // so that no core dump writes secrets to disk
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return "nothing";
   std::string done = "no new privileges";
   if (landlock()) done += ", landlock";
   if (seccomp()) done += ", seccomp";
   return done;
+}
+
+void limit_memory([[maybe_unused]] uint64_t bytes) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (bytes == 0) return;
+  const rlimit limit{bytes, bytes};
+  ::setrlimit(RLIMIT_DATA, &limit);  // fails where the user's own limit is lower: that one holds
+#endif
 }
 
 }  // namespace hyperhost::isolation

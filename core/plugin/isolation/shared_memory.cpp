@@ -22,7 +22,7 @@ struct All {
   uint64_t last_number = 0;
 };
 All& all() {
-  static All& instance = *new All;  // plugins are ended late
+  static All& instance = *new All;  // never destroyed: plugins may end after static objects
   return instance;
 }
 
@@ -31,7 +31,7 @@ All& all() {
 std::shared_ptr<SharedMemory> SharedMemory::create() noexcept {
   try {
     rlimit files{};
-    // Beyond it, ftruncate would be a deadly signal.
+    // Beyond the limit, ftruncate would raise SIGXFSZ.
     if (::getrlimit(RLIMIT_FSIZE, &files) != 0 || files.rlim_cur < kBytes) return nullptr;
     Fd memory(::memfd_create("hyperhost-buffers", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!memory.valid() || ::ftruncate(memory.get(), static_cast<off_t>(kBytes)) != 0 ||
@@ -46,7 +46,7 @@ std::shared_ptr<SharedMemory> SharedMemory::create() noexcept {
                    memories.end());
     memories.push_back(made);
     return made;
-  } catch (const std::exception&) {  // too little address space: so be it
+  } catch (const std::exception&) {  // too little address space
     return nullptr;
   }
 }
@@ -69,7 +69,7 @@ SharedMemory::SharedMemory(const Fd& memory, uint64_t number, Access access) : n
 
 SharedMemory::~SharedMemory() {
   ::munmap(map_, kBytes);
-  // Who was lent it may have it mapped for as long as it lives: its pages are given back now.
+  // A worker that it was lent to may keep it mapped until its end, so its pages are freed now.
   if (memory_.valid())
     ::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kBytes);
 }
@@ -114,7 +114,7 @@ bool SharedBuffers::give_back(void* buffer) {
   const uint64_t place = taken->first;
   uint64_t length = taken->second;
   taken_.erase(taken);
-  ::madvise(buffer, length, MADV_REMOVE);  // its pages go back to the system
+  ::madvise(buffer, length, MADV_REMOVE);  // returns its pages to the system
   auto next = free_.emplace(place, length).first;
   const auto behind = std::next(next);
   if (behind != free_.end() && behind->first == place + length) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that the host and one worker have in common: the worker's buffers (buf_alloc) lie in it,
-// so that a read or a write of the disk's bytes names a place instead of carrying them. Another
-// worker that is to write them may look at it too. Made by the host and sealed, so that no end can
-// take it away from the others. What is in it may change at any time: the host passes it on and
-// believes nothing that it says.
+// Memory that the host and one worker share. The worker's buffers (buf_alloc) lie in it, so that a
+// read or a write of the disk's bytes names a place and carries no bytes. Another worker that
+// writes these bytes may read the memory too. The host makes it and seals it, so that no side can
+// take it away from the others. Its content may change at any time: the host passes the bytes on
+// and never interprets them.
 #pragma once
 
 #include <cstdint>
@@ -17,18 +17,18 @@ namespace hyperhost::isolation {
 
 class SharedMemory {
  public:
-  /// Untouched pages cost nothing.
+  /// The size. Pages that no one has written cost nothing.
   static constexpr uint64_t kBytes = 1u << 30;
-  /// No place in it.
+  /// The answer of place_of() for data outside of the memory.
   static constexpr uint64_t kNowhere = UINT64_MAX;
 
   enum class Access { kRead, kWrite };
 
-  /// Host. Null where the process may not have as much: all bytes are carried then.
+  /// Host. Null if a limit of the process is too low: payloads then carry all bytes.
   static std::shared_ptr<SharedMemory> create() noexcept;
-  /// Host: the one that all of [data, data + length) lies in, or null.
+  /// Host: the memory that contains all of [data, data + length), or null.
   static std::shared_ptr<SharedMemory> holding(const void* data, uint64_t length);
-  /// The host's, under its number, as a worker sees it. Throws Error.
+  /// Worker: maps memory of the host under its number. Throws Error.
   SharedMemory(const Fd& memory, uint64_t number, Access access);
   ~SharedMemory();
   SharedMemory(const SharedMemory&) = delete;
@@ -36,9 +36,9 @@ class SharedMemory {
 
   uint64_t number() const { return number_; }
   int fd() const { return memory_.get(); }  ///< host only
-  /// Where [data, data + length) begins in it, or kNowhere.
+  /// The place in the memory at which [data, data + length) begins, or kNowhere.
   uint64_t place_of(const void* data, uint64_t length) const;
-  /// Throws Error where the range does not lie in it whole.
+  /// The bytes at a place. Throws Error if the range does not lie completely in the memory.
   unsigned char* at(uint64_t place, uint64_t length) const;
 
  private:
@@ -47,13 +47,13 @@ class SharedMemory {
   unsigned char* map_ = nullptr;
 };
 
-/// Worker: gives out pieces of it, whole pages. Thread-safe.
+/// Worker: allocates buffers of whole pages in the memory. Thread-safe.
 class SharedBuffers {
  public:
   explicit SharedBuffers(std::shared_ptr<SharedMemory> memory);
-  /// Null where there is no room.
+  /// Null if there is no room.
   void* take(uint64_t length);
-  /// False where it is not one of these.
+  /// False: the buffer does not come from take().
   bool give_back(void* buffer);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The worker process: loads one plugin and does what the host asks of it until the host is gone.
+// The worker process: loads one plugin and serves the host's calls until the host is gone.
 #pragma once
 
 #include <string>

@@ -8,7 +8,7 @@
 #include <hyper/op.hpp>
 #include <string_view>
 
-#include "core/plugin/isolation/call.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/operation.hpp"
 
 namespace hyperhost::isolation {
@@ -35,7 +35,7 @@ hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept {
     for (const char* text : {full.summary, full.detail, full.hint, full.path, full.rule})
       call.arguments().text(text_of(text));
     static_cast<void>(call.go());
-  } catch (const std::exception&) {  // the status still says that it failed
+  } catch (const std::exception&) {  // the returned status still reports the failure
   }
   return full.code;
 }
@@ -48,7 +48,7 @@ void log(hyper_op* op, int32_t level, const char* message, const hyper_doc* fiel
     call.request.a = static_cast<uint64_t>(level);
     call.arguments().text(text_of(message).substr(0, 16 * 1024)).text(text_of(fields));
     static_cast<void>(call.go());
-  } catch (...) {  // a log line is not worth an operation
+  } catch (...) {  // a lost log line must not fail an operation
     return;
   }
 }
@@ -67,84 +67,36 @@ void progress(hyper_op* op, uint64_t done, uint64_t total, const char*) noexcept
   }
 }
 
-template <class F>
-hyper_st host_call(Verb verb, hyper_op* op, uint32_t flags, F&& f) noexcept {
-  try {
-    Call call(*conversation, verb, 0, op);
-    call.request.flags = flags;
-    return f(call);
-  } catch (...) {
-    return HYPER_FAIL;
-  }
-}
-
-hyper_st journal_open(hyper_op* op, uint32_t flags, const hyper_doc* what,
-                      uint64_t* entry) noexcept {
-  return host_call(Verb::kJournalOpen, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(what));
-    const hyper_st status = call.go();
-    if (status == HYPER_OK) *entry = call.answer.a;
-    return status;
-  });
-}
-hyper_st journal_update(hyper_op* op, uint32_t flags, uint64_t entry,
-                        const hyper_doc* what) noexcept {
-  return host_call(Verb::kJournalUpdate, op, flags, [&](Call& call) {
-    call.request.a = entry;
-    call.arguments().text(text_of(what));
-    return call.go();
-  });
-}
-hyper_st journal_close(hyper_op* op, uint32_t flags, uint64_t entry) noexcept {
-  return host_call(Verb::kJournalClose, op, flags, [&](Call& call) {
-    call.request.a = entry;
-    return call.go();
-  });
-}
-hyper_st journal_list(hyper_op* op, uint32_t flags, const char* id, hyper_emit emit,
-                      void* arg) noexcept {
-  return host_call(Verb::kJournalList, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(id));
-    call.emit_to(emit, arg);
-    return call.go();
-  });
-}
-
-hyper_st throttle_take(hyper_op* op, uint32_t flags, uint64_t bytes) noexcept {
-  return host_call(Verb::kThrottle, op, flags, [&](Call& call) {
-    call.request.a = bytes;
-    return call.go();
-  });
-}
-
-hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) noexcept {
-  return host_call(Verb::kCheckpoint, op, flags, [&](Call& call) {
-    call.arguments().text(text_of(state));
-    return call.go();
-  });
+/// A table of the host process's services.
+template <class Crossings, class Table>
+const Table* services() {
+  static const Table table = [] {
+    Table made{};
+    made.size = sizeof made;
+    Crossings::fill(made);
+    return made;
+  }();
+  return &table;
 }
 
 const void* get_ext(const char* id) noexcept {
-  static const hyper_checkpoint checkpoint = {sizeof checkpoint, 0, save_checkpoint};
-  if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return &checkpoint;
-  static const hyper_throttle throttle = {sizeof throttle, 0, throttle_take};
-  static const hyper_journal journal = {sizeof journal, 0,           journal_open, journal_update,
-                                        journal_close,  journal_list};
   if (id == nullptr) return nullptr;
-  const void* table = std::strcmp(id, HYPER_EXT_JOURNAL) == 0 ? &journal
-                      : std::strcmp(id, HYPER_EXT_THROTTLE) == 0
-                          ? static_cast<const void*>(&throttle)
+  const auto is = [id](const char* name) { return std::strcmp(id, name) == 0; };
+  // Without an operation's checkpoint the host answers HYPER_UNSUPPORTED.
+  if (is(HYPER_EXT_CHECKPOINT)) return services<CheckpointCalls, hyper_checkpoint>();
+  const void* table = is(HYPER_EXT_JOURNAL) ? services<JournalCalls, hyper_journal>()
+                      : is(HYPER_EXT_THROTTLE)
+                          ? static_cast<const void*>(services<ThrottleCalls, hyper_throttle>())
                           : nullptr;
   if (table == nullptr) return host_table()->get_ext(id);
-  // These are the host's: there if it has them now.
-  const hyper_st status = host_call(Verb::kHasExtension, nullptr, 0, [&](Call& call) {
-    call.arguments().text(id);
-    return call.go();
+  // The host process serves these: they exist here only if it has them.
+  const hyper_st status = guarded(nullptr, [&]() -> hyper_st {
+    return call_over(services_of_host(), Verb::kHasExtension, nullptr, 0, id);
   });
   return status == HYPER_OK ? table : nullptr;
 }
 
-/// Null where bytes are carried.
+/// Null if the worker has no shared memory: payloads then carry all bytes.
 SharedBuffers* buffers() {
   static SharedBuffers* const made =
       conversation->memory() ? new SharedBuffers(conversation->memory()) : nullptr;
@@ -166,6 +118,10 @@ void buf_free(void* buffer) noexcept {
 
 }  // namespace
 
+Remote services_of_host() {
+  return {{std::shared_ptr<void>(), conversation}, 0};  // the conversation never ends
+}
+
 const hyper_host* worker_host(Peer& peer) {
   conversation = &peer;
   static const hyper_host table = [] {
@@ -178,7 +134,7 @@ const hyper_host* worker_host(Peer& peer) {
     made.buf_free = buf_free;
     return made;
   }();
-  hyper::detail::host_slot() = &table;  // of the proxies in this process
+  hyper::detail::host_slot() = &table;  // for the imported tables in this process
   return &table;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The host as a plugin in a worker sees it: logs, reports, progress, the journal and the limits are
-// asked of the host, buffers lie in memory that the host sees too.
+// The host's table for a plugin in a worker: logs, reports, progress, the journal and the limits
+// are calls to the host process, and buffers lie in memory that the host process shares.
 #pragma once
 
 #include <hyper/host.h>
@@ -9,7 +9,7 @@
 
 namespace hyperhost::isolation {
 
-/// Once a process. `peer` is never ended.
+/// Call it with one peer per process, which must never end.
 const hyper_host* worker_host(Peer& peer);
 
 }  // namespace hyperhost::isolation

@@ -16,8 +16,7 @@
 #include "core/base/redactor.hpp"
 #include "core/os/blocked_signals.hpp"
 #include "core/os/own_library.hpp"
-#include "core/plugin/isolation/call.hpp"
-#include "core/plugin/isolation/offered.hpp"
+#include "core/plugin/isolation/crossing.hpp"
 
 namespace hyperhost::isolation {
 namespace {
@@ -25,7 +24,8 @@ namespace {
 constexpr std::size_t kLastLines = 6;
 constexpr auto kDeathPatience = std::chrono::seconds(10);
 
-/// This program, the one beside it (a test's), or the one installed with the library in use.
+/// The program hyperhost: this program, the one beside it (for a test), or the one installed with
+/// the library in use.
 std::string worker_program() {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -75,18 +75,21 @@ const char* level_name() {
 
 }  // namespace
 
-std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path,
-                                                    const std::string& id) {
-  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id));
+std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path, const std::string& id,
+                                                    const WorkerSettings& settings) {
+  std::shared_ptr<WorkerProcess> made(new WorkerProcess(path, id, settings));
   Operation op("plugin " + id, CancelSource::create());
   Call call(*made->peer_, Verb::kStart, 0, &op);
+  call.request.a = settings.memory;
   op.check(call.go(), "plugin '" + id + "': start");
   made->facts_ = parse_object(PayloadReader(call.lane(), call.answer).text(),
                               "the worker of plugin '" + id + "'");
   return made;
 }
 
-WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : id_(id) {
+WorkerProcess::WorkerProcess(const std::string& path, const std::string& id,
+                             const WorkerSettings& settings)
+    : id_(id), memory_(settings.memory) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
     throw errno_error(errno, "make a socket for a plugin's worker");
@@ -95,7 +98,7 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id) : i
   child_ = std::make_unique<ChildProcess>(
       std::vector<std::string>{worker_program(), "--log-level", level_name(), "plugins", "serve",
                                path, id},
-      theirs.get());
+      theirs.get(), settings.environment);
   const BlockedSignals blocked;
   reader_ = std::thread([this] {
     read_lines(*child_, -1, [this](int, const std::string& line) {
@@ -123,14 +126,14 @@ WorkerProcess::~WorkerProcess() {
   if (!gone() && !facts_.is_null()) {
     try {
       Call(*peer_, Verb::kStop, 0, nullptr).go();
-    } catch (...) {  // it ends either way
+    } catch (...) {  // the worker ends in any case
       spdlog::debug("the worker of {} did not stop by itself", id_);
     }
   }
   peer_.reset();  // the worker sees the end of the conversation
   pollfd wait_for{child_->pid_fd(), POLLIN, 0};
   ::poll(&wait_for, 1, 2000);
-  ::kill(child_->pid(), SIGKILL);  // not reaped yet: the number is still its own
+  ::kill(child_->pid(), SIGKILL);  // it is not reaped yet, so the pid is still its own
   reader_.join();
 }
 
@@ -144,27 +147,28 @@ void WorkerProcess::kill(const std::string& why) {
 }
 
 std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
-  // Its sockets end before it does, and its last lines come on another way.
+  // Its sockets close before the process ends, and its last lines come through a pipe.
   if (!wait_for_end(*child_)) {
-    ::kill(child_->pid(), SIGKILL);  // it has closed the conversation, nothing more comes of it
+    ::kill(child_->pid(), SIGKILL);  // it has closed the conversation and is of no more use
     wait_for_end(*child_);
   }
   std::unique_lock lock(mutex_);
   ended_reading_.wait_for(lock, kDeathPatience, [&] { return all_read_; });
   if (ended_.empty()) {
     siginfo_t info{};
-    // Looked at, not reaped: the child's owner does that.
+    // WNOWAIT: the child's owner reaps it.
     if (::waitid(P_PID, static_cast<id_t>(child_->pid()), &info, WEXITED | WNOWAIT | WNOHANG) ==
             0 &&
         info.si_pid != 0)
-      ended_ = info.si_code == CLD_EXITED ? "exit status " + std::to_string(info.si_status)
-                                          : signal_text(info.si_status);
+      ended_ = info.si_code != CLD_EXITED ? "crashed in its process: " + signal_text(info.si_status)
+               : info.si_status == 0
+                   ? "ended its process: it called exit(0)"
+                   : "crashed in its process: exit status " + std::to_string(info.si_status);
     else
-      ended_ = "it closed the conversation";
+      ended_ = "crashed in its process: it closed the conversation";
   }
   std::string text = "the plugin '" + id_ + "' " +
-                     (killed_.empty() ? "crashed in its process: " + ended_
-                                      : "was killed in its process: " + killed_);
+                     (killed_.empty() ? ended_ : "was killed in its process: " + killed_);
   if (!last_lines_.empty()) {
     text += "\nits last lines:";
     for (const std::string& line : last_lines_) text += "\n  " + line;
@@ -173,17 +177,15 @@ std::pair<hyper_st, std::string> WorkerProcess::why_gone() {
 }
 
 namespace {
-/// What a worker sent as a document; null where it is none, which its receiver refuses.
-hyper_doc document(const std::string& text) {
-  auto parsed = parse_document(text);
-  return hyper_doc{parsed ? std::move(*parsed) : nlohmann::json()};
-}
-
-void report(const hyper_host& host, Operation* op, PayloadReader& in) {
+/// memory: the worker's limit; 0 = none.
+void report(const hyper_host& host, Operation* op, PayloadReader& in, uint64_t memory) {
   int64_t numbers[5];
   in.bytes(numbers, sizeof numbers);
   std::string texts[5];
   for (std::string& text : texts) text = in.text();
+  if (memory != 0 && texts[0] == "out of memory" && texts[2].empty())
+    texts[2] = "its process may use " + std::to_string(memory >> 20) +
+               " MiB; isolation: {memory: SIZE} sets another limit";
   hyper_diag diag{};
   diag.size = sizeof diag;
   diag.severity = static_cast<int32_t>(numbers[0]);
@@ -203,55 +205,32 @@ void report(const hyper_host& host, Operation* op, PayloadReader& in) {
 Frame WorkerProcess::serve(const Frame& request, Lane& lane) {
   Frame answer;
   Operation* op = peer_->operation(request.op);
-  if (serve_table(*peer_, request, lane, op, answer)) return answer;
-  PayloadReader in(lane, request);
+  Incoming call(*peer_, request, lane, op, answer);
   const hyper_host& host = *host_table();
-  const auto* journal = journal_table();
-  const auto flags = static_cast<uint32_t>(request.flags);
+  const auto& checkpoint =
+      *static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
+  if (serve_table(call) || JournalCalls::serve(call, *journal_table()) ||
+      ThrottleCalls::serve(call, *throttle_table()) || CheckpointCalls::serve(call, checkpoint))
+    return answer;
   switch (request.verb) {
     case Verb::kReport:
-      report(host, op, in);
+      report(host, op, call.in, memory_);
       break;
     case Verb::kLog: {
-      const std::string message = in.text(), more = in.text();
-      const hyper_doc fields = document(more);
+      const std::string message = call.in.text();
+      const hyper_doc fields = document_in(call);
       host.log(op, static_cast<int32_t>(request.a), message.c_str(),
-               more.empty() ? nullptr : &fields);
+               fields.json.is_null() ? nullptr : &fields);
       break;
     }
     case Verb::kProgress:
       host.progress(op, request.a, request.b, nullptr);
       break;
-    case Verb::kJournalOpen: {
-      const hyper_doc entry = document(in.text());
-      answer.status = journal->open(op, flags, &entry, &answer.a);
+    case Verb::kHasExtension: {
+      const Received<const char*> id(call);
+      answer.status = host.get_ext(id.get()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
       break;
     }
-    case Verb::kJournalUpdate: {
-      const hyper_doc entry = document(in.text());
-      answer.status = journal->update(op, flags, request.a, &entry);
-      break;
-    }
-    case Verb::kJournalClose:
-      answer.status = journal->close(op, flags, request.a);
-      break;
-    case Verb::kJournalList: {
-      EmitBack back{*peer_, request.emit};
-      answer.status = journal->list(op, flags, in.text().c_str(), &EmitBack::emit, &back);
-      break;
-    }
-    case Verb::kCheckpoint: {
-      const hyper_doc state = document(in.text());
-      const auto* table = static_cast<const hyper_checkpoint*>(host.get_ext(HYPER_EXT_CHECKPOINT));
-      answer.status = table->save(op, flags, &state);
-      break;
-    }
-    case Verb::kHasExtension:
-      answer.status = host.get_ext(in.text().c_str()) != nullptr ? HYPER_OK : HYPER_NOTFOUND;
-      break;
-    case Verb::kThrottle:
-      answer.status = throttle_table()->take(op, flags, request.a);
-      break;
     default:
       throw Error(Code::kFail, "a worker asked for something that is not known");
   }

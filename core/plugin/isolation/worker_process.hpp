@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host side: one worker process and the conversation with it. Made running and started;
-// thread-safe.
+// Host side: one worker process and the conversation with it. The process runs, and the plugin in
+// it is started. Thread-safe.
 #pragma once
 
 #include <condition_variable>
@@ -12,31 +12,35 @@
 #include <thread>
 
 #include "core/os/child_process.hpp"
+#include "core/plugin/isolation/isolated_plugin.hpp"
 #include "core/plugin/isolation/peer.hpp"
 
 namespace hyperhost::isolation {
 
 class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
  public:
-  /// Starts the process and in it the plugin. Throws Error: what the plugin said, or why not.
-  static std::shared_ptr<WorkerProcess> start(const std::string& path, const std::string& id);
+  /// Starts the process and the plugin in it. Throws Error with the plugin's report, or the reason
+  /// why the process did not start.
+  static std::shared_ptr<WorkerProcess> start(const std::string& path, const std::string& id,
+                                              const WorkerSettings& settings);
   ~WorkerProcess();
   WorkerProcess(const WorkerProcess&) = delete;
   WorkerProcess& operator=(const WorkerProcess&) = delete;
 
-  /// Keeps the process with it: who holds a source of a worker holds the worker.
+  /// The pointer keeps the worker alive: an owner of a worker's source owns the worker too.
   std::shared_ptr<Peer> peer() { return {shared_from_this(), peer_.get()}; }
   bool gone() const { return peer_->gone(); }
   /// {"version", "serial", "interfaces"}
   const nlohmann::json& facts() const { return facts_; }
 
  private:
-  WorkerProcess(const std::string& path, const std::string& id);
+  WorkerProcess(const std::string& path, const std::string& id, const WorkerSettings& settings);
   std::pair<hyper_st, std::string> why_gone();
   Frame serve(const Frame& request, Lane& lane);
   void kill(const std::string& why);
 
   const std::string id_;
+  const uint64_t memory_;  ///< its limit; 0 = none
   std::mutex mutex_;
   std::deque<std::string> last_lines_;
   std::string killed_, ended_;

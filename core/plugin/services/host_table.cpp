@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The services of sdk/include/hyper/host.h. Nothing here may throw: each function is called by
-// code that nobody here wrote.
+// The services of sdk/include/hyper/host.h. No function here may throw, because foreign code calls
+// it.
 #include <spdlog/spdlog.h>
 
+#include <hyper/draft/listener.h>
 #include <cstdlib>
 #include <cstring>
 #include <hyper/op.hpp>
 
 #include "core/base/redactor.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/plugin/services/listener.hpp"
 
 namespace hyperhost {
 namespace {
@@ -19,7 +21,7 @@ Operation* operation(hyper_op* op) {
 
 hyper_st report(hyper_op* op, const hyper_diag* diag) noexcept;
 
-/// "hyper.checkpoint/1": the operation knows where its disk's state goes.
+/// "hyper.checkpoint/1". The operation has the function that makes its disk's state durable.
 hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) noexcept {
   constexpr uint64_t kMost = 16u << 20;
   if (flags != 0 || op == nullptr || !operation(op)->checkpoint()) return HYPER_UNSUPPORTED;
@@ -47,6 +49,7 @@ const hyper_checkpoint* checkpoint_table() {
 
 const void* get_ext(const char* id) noexcept {
   if (id != nullptr && std::strcmp(id, HYPER_EXT_SPAWN) == 0) return spawn_table();
+  if (id != nullptr && std::strcmp(id, HYPER_EXT_LISTENER) == 0) return listener_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_JOURNAL) == 0) return journal_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_THROTTLE) == 0) return throttle_table();
   if (id != nullptr && std::strcmp(id, HYPER_EXT_CHECKPOINT) == 0) return checkpoint_table();
@@ -136,8 +139,8 @@ const hyper_host* host_table() {
     add_document_calls(made);
     return made;
   }();
-  // The core's own sources (files, blank disks) are written with the plugins' C++ face. Once: a
-  // worker puts another table there.
+  // The core's own sources (files, blank disks) use the plugins' C++ face, which needs the table.
+  // Set once, because a worker later puts its own table there.
   static const hyper_host* const for_the_core = hyper::detail::host_slot() = &table;
   return for_the_core;
 }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kMaxEntryBytes = 64 * 1024;
 
-/// The journal of each open entry.
+/// Remembers the journal of each open entry.
 class OpenEntries {
  public:
   void add(uint64_t entry, const std::shared_ptr<Journal>& journal) {
@@ -46,8 +46,8 @@ std::shared_ptr<Journal> journal_of(hyper_op* op) {
   return op == nullptr ? nullptr : static_cast<Operation*>(op)->services().journal;
 }
 
-/// The operation's, or where it has none the one that the entry was opened in: a plugin works for
-/// its connection outside of any call, too (it renews a session).
+/// The operation's journal. Without one, the journal that has the entry: a plugin also works for
+/// its connection outside of any call (it renews a session).
 std::shared_ptr<Journal> journal_for(hyper_op* op, uint64_t id) {
   auto journal = journal_of(op);
   return journal ? journal : open_entries().find(id);

@@ -2,6 +2,7 @@
 // The host extension "hyper.spawn/1" (sdk/include/hyper/host.h) over ChildProcess.
 #include <spdlog/spdlog.h>
 
+#include <hyper/draft/listener.h>
 #include <poll.h>
 
 #include <map>
@@ -10,6 +11,7 @@
 #include "core/base/redactor.hpp"
 #include "core/os/child_process.hpp"
 #include "core/plugin/operation.hpp"
+#include "core/plugin/services/listener.hpp"
 
 namespace hyperhost {
 namespace {
@@ -53,7 +55,7 @@ hyper_st run(hyper_op* op, uint32_t flags, const char* const* argv, hyper_on_lin
 
 /// A child that runs beside the host, with a thread that drains its output into the log.
 struct Running {
-  explicit Running(const std::vector<std::string>& argv) : child(argv) {
+  Running(const std::vector<std::string>& argv, int listening) : child(argv, -1, {}, listening) {
     reader = std::jthread([this, name = argv[0]](const std::stop_token&) {
       read_lines(child, quit->fd(), [&](int, const std::string& line) {
         spdlog::debug("{}: {}", name, Redactor::global().redact(line));
@@ -72,10 +74,11 @@ struct Running {
 std::mutex running_mutex;
 std::map<uint64_t, std::unique_ptr<Running>> running;
 
-hyper_st start(hyper_op* op, uint32_t flags, const char* const* argv, uint64_t* process) noexcept {
+hyper_st start_listening(hyper_op* op, uint32_t flags, const char* const* argv, int32_t socket,
+                         uint64_t* process) noexcept {
   return guarded(op, [&]() -> hyper_st {
     refuse(flags);
-    auto made = std::make_unique<Running>(arguments(argv));
+    auto made = std::make_unique<Running>(arguments(argv), socket);
     static uint64_t next = 1;
     const std::lock_guard lock(running_mutex);
     *process = next++;
@@ -84,10 +87,14 @@ hyper_st start(hyper_op* op, uint32_t flags, const char* const* argv, uint64_t* 
   });
 }
 
+hyper_st start(hyper_op* op, uint32_t flags, const char* const* argv, uint64_t* process) noexcept {
+  return start_listening(op, flags, argv, -1, process);
+}
+
 int32_t alive(uint64_t process) noexcept {
   const std::lock_guard lock(running_mutex);
   const auto found = running.find(process);
-  // The reader thread owns the waiting; a readable pid descriptor means that it has ended.
+  // The reader thread reaps the child. A readable pid descriptor means that the child has ended.
   if (found == running.end()) return 0;
   pollfd wait_for{found->second->child.pid_fd(), POLLIN, 0};
   return ::poll(&wait_for, 1, 0) == 0 ? 1 : 0;
@@ -103,6 +110,11 @@ void stop(uint64_t process) noexcept {
 }
 
 }  // namespace
+
+const void* listener_table() {
+  static const hyper_listener table = {sizeof(hyper_listener), 0, start_listening};
+  return &table;
+}
 
 const hyper_spawn* spawn_table() {
   static const hyper_spawn table = {sizeof(hyper_spawn), 0, run, start, alive, stop};

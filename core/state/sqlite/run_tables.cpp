@@ -11,12 +11,23 @@ namespace {
 constexpr int64_t kRunsKept = 1000;
 constexpr const char* kTaskColumns =
     "task_id, run_id, vm_name, provider, status, stage, started, ended, attempts, disks,"
-    " guest_bytes, error";
+    " guest_bytes, error, progress";
+constexpr const char* kRunColumns =
+    "run_id, plan, plan_file, user, owner, started, ended, seen, progress";
 
 Millis now() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
+}
+
+nlohmann::json parsed(const std::string& text) {
+  return text.empty() ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
+}
+
+std::string dumped(const nlohmann::json& value) {
+  return value.is_null() ? std::string()
+                         : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 TaskRecord task_row(const Statement& row) {
@@ -33,25 +44,17 @@ TaskRecord task_row(const Statement& row) {
   task.disks = static_cast<uint32_t>(row.integer(9));
   task.guest_bytes = static_cast<uint64_t>(row.integer(10));
   task.error = row.text(11);
+  task.progress = parsed(row.text(12));
   return task;
 }
 
 RunRecord run_row(const Statement& row) {
-  return {row.text(0), row.text(1),    row.text(2),   row.text(3),
-          row.text(4), row.integer(5), row.integer(6)};
+  return {row.text(0),    row.text(1),    row.text(2),    row.text(3),        row.text(4),
+          row.integer(5), row.integer(6), row.integer(7), parsed(row.text(8))};
 }
 
 int64_t number(uint64_t value) {
   return static_cast<int64_t>(value);
-}
-
-nlohmann::json parsed(const std::string& text) {
-  return text.empty() ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
-}
-
-std::string dumped(const nlohmann::json& value) {
-  return value.is_null() ? std::string()
-                         : value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 /// BEGIN IMMEDIATE … COMMIT; rolled back unless committed.
@@ -125,6 +128,19 @@ class StateStore::Update final : public RunState::Group {
         .bind(number(disk.total))
         .run();
   }
+  void task_progress(const std::string& task_id, const nlohmann::json& progress) override {
+    Statement(db_, "UPDATE tasks SET progress = ? WHERE task_id = ?")
+        .bind(dumped(progress))
+        .bind(task_id)
+        .run();
+  }
+  void run_progress(const std::string& run_id, const nlohmann::json& progress) override {
+    Statement(db_, "UPDATE runs SET seen = ?, progress = ? WHERE run_id = ?")
+        .bind(now())
+        .bind(dumped(progress))
+        .bind(run_id)
+        .run();
+  }
   void commit() override {
     transaction_.commit();
     lock_.unlock();
@@ -139,7 +155,9 @@ class StateStore::Update final : public RunState::Group {
 void StateStore::begin_run(const RunRecord& run, const std::vector<TaskRecord>& tasks) {
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
-  Statement(db_, "INSERT INTO runs VALUES(?, ?, ?, ?, ?, ?, ?)")
+  Statement(db_,
+            "INSERT INTO runs(run_id, plan, plan_file, user, owner, started, ended, seen)"
+            " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6)")
       .bind(run.run_id)
       .bind(run.plan)
       .bind(run.plan_file)
@@ -189,7 +207,9 @@ void StateStore::save_result(const std::string& task_id, const nlohmann::json& r
 std::vector<RunRecord> StateStore::runs(std::size_t limit) {
   const std::lock_guard lock(mutex_);
   std::vector<RunRecord> out;
-  Statement rows(db_, "SELECT * FROM runs ORDER BY started DESC, run_id DESC LIMIT ?");
+  Statement rows(db_, (std::string("SELECT ") + kRunColumns +
+                       " FROM runs ORDER BY started DESC, run_id DESC LIMIT ?")
+                          .c_str());
   rows.bind(static_cast<int64_t>(limit));
   while (rows.step()) out.push_back(run_row(rows));
   return out;
@@ -197,7 +217,8 @@ std::vector<RunRecord> StateStore::runs(std::size_t limit) {
 
 std::optional<RunRecord> StateStore::run(const std::string& run_id) {
   const std::lock_guard lock(mutex_);
-  Statement row(db_, "SELECT * FROM runs WHERE run_id = ?");
+  Statement row(db_,
+                (std::string("SELECT ") + kRunColumns + " FROM runs WHERE run_id = ?").c_str());
   row.bind(run_id);
   return row.step() ? std::optional(run_row(row)) : std::nullopt;
 }
@@ -223,7 +244,7 @@ std::optional<TaskDetail> StateStore::task(const std::string& task_id) {
     row.bind(task_id);
     if (!row.step()) return std::nullopt;
     out.task = task_row(row);
-    out.result = parsed(row.text(12));
+    out.result = parsed(row.text(13));
   }
   Statement stages(db_,
                    "SELECT stage, started, ended, bytes, bytes_total, success FROM stages"
@@ -283,7 +304,7 @@ std::vector<ResumeRecord> StateStore::resume_records(const std::string& target) 
   std::vector<ResumeRecord> out;
   Statement rows(db_,
                  "SELECT target, disk, fingerprint, phase, token, state, result FROM resume"
-                 " WHERE target = ? ORDER BY disk");
+                 " WHERE ?1 = '' OR target = ?1 ORDER BY target, disk");
   rows.bind(target);
   while (rows.step())
     out.push_back({rows.text(0), rows.text(1), rows.text(2), rows.text(3), parsed(rows.text(4)),
@@ -306,25 +327,32 @@ void StateStore::insert_resume(const ResumeRecord& record) {
 
 void StateStore::save_resume(const ResumeRecord& record) {
   const std::lock_guard lock(mutex_);
-  insert_resume(record);
+  written([&] { insert_resume(record); });
 }
 
 void StateStore::finish_resume(const ResumeRecord& record) {
   const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  Statement(db_, "DELETE FROM resume WHERE target = ?").bind(record.target).run();
-  insert_resume(record);
-  transaction.commit();
+  written([&] {
+    Transaction transaction(db_);
+    Statement(db_, "DELETE FROM resume WHERE target = ?").bind(record.target).run();
+    insert_resume(record);
+    transaction.commit();
+  });
 }
 
 void StateStore::forget_resume(const std::string& target) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "DELETE FROM resume WHERE target = ?").bind(target).run();
+  written([&] { Statement(db_, "DELETE FROM resume WHERE target = ?").bind(target).run(); });
 }
 
 void StateStore::forget_resume(const std::string& target, const std::string& disk) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "DELETE FROM resume WHERE target = ? AND disk = ?").bind(target).bind(disk).run();
+  written([&] {
+    Statement(db_, "DELETE FROM resume WHERE target = ? AND disk = ?")
+        .bind(target)
+        .bind(disk)
+        .run();
+  });
 }
 
 }  // namespace hyperhost

@@ -43,7 +43,11 @@ constexpr const char* kSteps[] = {
     "CREATE TABLE resume (target TEXT NOT NULL, disk TEXT NOT NULL, fingerprint TEXT NOT NULL,"
     " phase TEXT NOT NULL, token TEXT NOT NULL, state TEXT NOT NULL, result TEXT NOT NULL,"
     " updated INTEGER NOT NULL, PRIMARY KEY(target, disk));",
+    "ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE runs ADD COLUMN progress TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE tasks ADD COLUMN progress TEXT NOT NULL DEFAULT '';",
 };
+constexpr int kReserve = 256 << 10;
 constexpr int64_t kVersion = std::size(kSteps);
 
 void execute(sqlite3* db, const std::string& sql) {
@@ -98,6 +102,7 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
   if (opened != SQLITE_OK) throw sqlite_error(db, "open " + file.string());
   sqlite3_busy_timeout(db, 10'000);
   store->migrate();
+  store->remember_file();
   if (check) {
     Statement statement(db, "PRAGMA quick_check(1)");
     const std::string found = statement.step() ? statement.text(0) : "no answer";
@@ -105,8 +110,52 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
       throw Error(Code::kCorrupt, "the state database " + file.string() + " is damaged", found,
                   "move it away; finished files are not affected, unfinished ones start from the "
                   "beginning");
+    store->reserve();
   }
   return store;
+}
+
+void StateStore::remember_file() {
+  struct stat info {};
+  if (::stat(file_.c_str(), &info) != 0) throw errno_error(errno, "examine " + file_.string());
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
+}
+
+/// What is written to a file without a name is seen by no later run.
+void StateStore::check_named() const {
+  struct stat info {};
+  if (::stat(file_.c_str(), &info) != 0 || info.st_dev != device_ || info.st_ino != inode_)
+    throw Error(Code::kIo,
+                "the state database " + file_.string() + " was removed while it was used", "",
+                "start the run again");
+}
+
+/// Free pages in the database and in its write-ahead log: the end of a run can be recorded where
+/// the file system has become full.
+void StateStore::reserve() try {
+  execute(db_,
+          "INSERT OR REPLACE INTO resume(target, disk, fingerprint, phase, token, state, result,"
+          " updated) VALUES('', '', '', '', '', zeroblob(" +
+              std::to_string(kReserve) + "), '', 0)");
+  execute(db_, "DELETE FROM resume WHERE target = ''");
+  // Now the database has the pages on the disk, and the log its length.
+  sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_RESTART, nullptr, nullptr);
+} catch (const Error&) {
+  return;  // another process writes just now, or the first real write will say what is wrong
+}
+
+/// Runs `write`; where there is no space, once more into the log's own space.
+void StateStore::written(const std::function<void()>& write) {
+  check_named();
+  try {
+    write();
+    return;
+  } catch (const Error& failure) {
+    if (failure.code() != Code::kNoSpace) throw;
+  }
+  sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_RESTART, nullptr, nullptr);
+  write();
 }
 
 StateStore::~StateStore() {
@@ -137,29 +186,35 @@ void StateStore::migrate() {
 
 uint64_t StateStore::open_entry(const std::string& plugin, const nlohmann::json& what) {
   const std::lock_guard lock(mutex_);
-  Statement(db_,
-            "INSERT INTO journal(plugin, created, what, owner) VALUES(?, strftime('%s'), ?, ?)")
-      .bind(plugin)
-      .bind(what.dump())
-      .bind(this_process())
-      .run();
+  written([&] {
+    Statement(db_,
+              "INSERT INTO journal(plugin, created, what, owner) VALUES(?, strftime('%s'), ?, ?)")
+        .bind(plugin)
+        .bind(what.dump())
+        .bind(this_process())
+        .run();
+  });
   return static_cast<uint64_t>(sqlite3_last_insert_rowid(db_));
 }
 
 void StateStore::update_entry(uint64_t id, const nlohmann::json& what) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "UPDATE journal SET what = ?, owner = ? WHERE id = ?")
-      .bind(what.dump())
-      .bind(this_process())
-      .bind(static_cast<int64_t>(id))
-      .run();
+  written([&] {
+    Statement(db_, "UPDATE journal SET what = ?, owner = ? WHERE id = ?")
+        .bind(what.dump())
+        .bind(this_process())
+        .bind(static_cast<int64_t>(id))
+        .run();
+  });
   if (sqlite3_changes(db_) != 1)
     throw Error(Code::kNotFound, "there is no journal entry " + std::to_string(id));
 }
 
 void StateStore::close_entry(uint64_t id) {
   const std::lock_guard lock(mutex_);
-  Statement(db_, "DELETE FROM journal WHERE id = ?").bind(static_cast<int64_t>(id)).run();
+  written([&] {
+    Statement(db_, "DELETE FROM journal WHERE id = ?").bind(static_cast<int64_t>(id)).run();
+  });
 }
 
 void StateStore::each_entry(const std::string& plugin,

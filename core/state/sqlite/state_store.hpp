@@ -4,7 +4,10 @@
 // Thread-safe; several processes may have it open.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -45,6 +48,7 @@ class StateStore final : public Journal, public RunState, public ResumeStore {
   std::vector<std::string> find_tasks(const std::string& text) override;
   bool request_cancel(const std::string& task_id) override;
   std::vector<std::string> cancel_requests(const std::string& run_id) override;
+  /// target "": of all targets.
   std::vector<ResumeRecord> resume_records(const std::string& target) override;
   void save_resume(const ResumeRecord& record) override;
   void finish_resume(const ResumeRecord& record) override;
@@ -56,8 +60,14 @@ class StateStore final : public Journal, public RunState, public ResumeStore {
   void insert_resume(const ResumeRecord& record);
   StateStore(const std::filesystem::path& file, sqlite3* db) : file_(file), db_(db) {}
   void migrate();
+  void remember_file();
+  void check_named() const;
+  void reserve();
+  void written(const std::function<void()>& write);
 
   const std::filesystem::path file_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
   sqlite3* db_;
   std::mutex mutex_;
 };

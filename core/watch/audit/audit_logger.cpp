@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/watch/audit/audit_logger.hpp"
 
+#include <sys/stat.h>
+
+#include <cerrno>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -9,6 +12,17 @@
 #include "core/watch/audit/audit_file.hpp"
 
 namespace hyperhost {
+
+namespace {
+
+/// Of the log; its last level only, so that a slip of the pen makes no tree.
+void make_directory(const std::filesystem::path& directory) {
+  constexpr mode_t kMode = 0750;
+  if (directory.empty() || ::mkdir(directory.c_str(), kMode) == 0 || errno == EEXIST) return;
+  throw errno_error(errno, "cannot make the directory of the audit log " + directory.string());
+}
+
+}  // namespace
 
 struct AuditLogger::State {
   explicit State(AuditOptions options_in)
@@ -59,6 +73,7 @@ std::unique_ptr<AuditLogger> AuditLogger::open(AuditOptions options) {
   std::unique_ptr<AuditLogger> logger(new AuditLogger(std::move(options)));
   State& state = *logger->state_;
   try {
+    make_directory(state.options.path.parent_path());
     state.file.open();
   } catch (const Error& error) {
     if (state.options.required) throw;

@@ -37,7 +37,8 @@ struct AuditOptions {
 
 class AuditLogger final : public Observer {
  public:
-  /// Opens or creates the log (mode 0640) and takes up its chain. A required log that cannot be
+  /// Opens or creates the log (mode 0640), and its directory where only that is missing, and takes
+  /// up its chain. A required log that cannot be
   /// opened for writing throws Error; another one reports through on_failure and tries again with
   /// each entry.
   static std::unique_ptr<AuditLogger> open(AuditOptions options);

@@ -42,6 +42,26 @@ AuditRecord run_started(const Event& event, const event::RunStarted& run) {
   return record;
 }
 
+AuditRecord run_finished(const Event& event, const event::RunFinished& run) {
+  AuditRecord record = about(event, "config_change", "run_end");
+  record.user = run.user;
+  record.success = run.failed + run.cancelled + run.skipped == 0;
+  record.status = record.success ? "completed" : run.cancelled != 0 ? "cancelled" : "failed";
+  record.duration = run.duration;
+  record.description = "Run of plan \"" + run.plan_name +
+                       "\" ended: " + std::to_string(run.succeeded) + " succeeded, " +
+                       std::to_string(run.failed) + " failed, " + std::to_string(run.cancelled) +
+                       " cancelled, " + std::to_string(run.skipped) + " skipped";
+  record.details = {{"run_id", run.run_id},
+                    {"plan", run.plan_name},
+                    {"succeeded", std::to_string(run.succeeded)},
+                    {"failed", std::to_string(run.failed)},
+                    {"cancelled", std::to_string(run.cancelled)},
+                    {"skipped", std::to_string(run.skipped)}};
+  record.milestone = true;
+  return record;
+}
+
 AuditRecord task_started(const Event& event, const event::TaskStarted& started) {
   AuditRecord record = about(event, "migration_start", "migrate");
   record.status = "started";
@@ -56,9 +76,11 @@ AuditRecord task_started(const Event& event, const event::TaskStarted& started) 
 }
 
 AuditRecord task_finished(const Event& event, const event::TaskFinished& finished) {
-  const bool success =
-      finished.outcome == Outcome::kSucceeded || finished.outcome == Outcome::kSkipped;
-  AuditRecord record = about(event, success ? "migration_complete" : "migration_failed", "migrate");
+  const bool success = finished.outcome == Outcome::kSucceeded;
+  const char* type = success                                 ? "migration_complete"
+                     : finished.outcome == Outcome::kSkipped ? "migration_skipped"
+                                                             : "migration_failed";
+  AuditRecord record = about(event, type, "migrate");
   record.status =
       finished.outcome == Outcome::kSucceeded ? "completed" : outcome_name(finished.outcome);
   record.description = "Migration of \"" + event.task->vm_name + "\" " + record.status;
@@ -83,8 +105,19 @@ std::string clipped(const std::string& text) {
 
 }  // namespace
 
+std::vector<std::string> audit_event_types() {
+  std::vector<std::string> out = {"api_access",         "config_change",    "error",
+                                  "migration_complete", "migration_failed", "migration_skipped",
+                                  "migration_start",    "warning"};
+  for (const StageRow& row : kStageTable)
+    for (const char* end : {"_start", "_complete"}) out.push_back(std::string(row.noun) + end);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 std::optional<AuditRecord> audit_record(const Event& event) {
   if (const auto* e = std::get_if<event::RunStarted>(&event.body)) return run_started(event, *e);
+  if (const auto* e = std::get_if<event::RunFinished>(&event.body)) return run_finished(event, *e);
   if (const auto* e = std::get_if<event::Notice>(&event.body)) {
     if (e->diagnostic.severity == Severity::kInfo) return std::nullopt;
     const bool failure = e->diagnostic.severity == Severity::kError;

@@ -30,6 +30,9 @@ struct AuditRecord {
 
 nlohmann::ordered_json audit_json(const AuditRecord& record);
 
+/// Every event_type that entries may have, sorted.
+std::vector<std::string> audit_event_types();
+
 /// The entry for `event`; nothing for events that are not audited (progress, disks, notes).
 std::optional<AuditRecord> audit_record(const Event& event);
 

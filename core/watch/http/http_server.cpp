@@ -157,13 +157,17 @@ HttpResponse HttpServer::Impl::respond(const HttpRequest& request, std::string_v
     if (put && options.bearer_token.empty())
       return deny(http_problem(403, "changes need a token: progress_api: {listen: …, token: …}"));
     if (!put && method != "GET" && method != "HEAD") {
-      HttpResponse response = http_problem(405, "only GET and HEAD are served here");
-      response.headers.emplace_back("Allow", "GET, HEAD");
+      const std::string allowed = handler.takes_put(decoded.path) ? "GET, HEAD, PUT" : "GET, HEAD";
+      HttpResponse response = http_problem(405, "only " + allowed + " are served here");
+      response.headers.emplace_back("Allow", allowed);
       return deny(std::move(response));
     }
     if (options.bearer_token.empty()) {
       if (!host.empty() && !is_direct_host(host))
-        return deny(http_problem(403, "this server answers to its address or \"localhost\" only"));
+        return deny(
+            http_problem(403,
+                         "this server answers to its address or \"localhost\" only; behind a "
+                         "proxy, send that as Host, or give the server a token"));
     } else if (!handler.is_public(decoded.path) && !token_matches(authorization)) {
       HttpResponse response = http_problem(401, "this needs the bearer token of the server");
       response.headers.emplace_back("WWW-Authenticate", "Bearer realm=\"hyperhost\"");

@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kProgress = "/api/v1/progress";
+constexpr std::string_view kRun = "/api/v1/run";
 constexpr std::string_view kStream = "/api/v1/stream";
 constexpr std::string_view kBandwidth = "/api/v1/bandwidth";
 constexpr std::string_view kManifest = "/api/v1/manifest/";
@@ -43,6 +44,7 @@ struct ProgressApiServer::Frames {
     uint64_t version = 0, refreshed = 0;
     bool final = false;
     std::string text;
+    std::string unnamed;  ///< the same for clients of the Go hypersdk: EventSource.onmessage
   };
 
   explicit Frames(const ProgressTracker& tracker_in) : tracker(tracker_in) {
@@ -50,7 +52,9 @@ struct ProgressApiServer::Frames {
     epoch = std::to_string(std::random_device{}());
   }
 
-  void update(std::chrono::steady_clock::time_point now) {
+  void update(std::chrono::steady_clock::time_point time) {
+    now = time;
+    uint64_t last = newest;
     // From time to time everything: rates of tasks that stand still fall, forgotten tasks leave.
     const bool all = now - last_full > std::chrono::seconds(5);
     if (all) {
@@ -58,15 +62,34 @@ struct ProgressApiServer::Frames {
       ++refresh;
       frames.clear();
     }
-    for (const TaskProgress& task : all ? tracker.list() : tracker.changed_since(newest)) {
+    const ProgressFrame now_shown = tracker.frame();
+    show_run(now_shown.run);
+    for (const TaskProgress& task : now_shown.tasks) {
+      if (!all && task.version <= newest) continue;
       Frame& frame = frames[task.info->task_id];
       frame.version = task.version;
       frame.refreshed = refresh;
       frame.final = is_final(task.status);
-      frame.text = "id: " + epoch + "." + std::to_string(task.version) +
-                   "\nevent: progress\ndata: " + dump(progress_json(task)) + "\n\n";
-      newest = std::max(newest, task.version);
+      const std::string id = "id: " + epoch + "." + std::to_string(task.version) + "\n";
+      const std::string data = "data: " + dump(progress_json(task)) + "\n\n";
+      frame.text = id + "event: progress\n" + data;
+      frame.unnamed = id + data;
+      last = std::max(last, task.version);
     }
+    newest = std::max(newest, last);
+  }
+
+  /// The run's own figures change all the time: once a second, and its end at once.
+  void show_run(const RunFrame& run) {
+    const bool ended = run.end_time.has_value();
+    if (run.total == 0 ||
+        (ended == run_ended && now - run_shown < std::chrono::seconds(1) && run.run_id == run_id))
+      return;
+    run_shown = now;
+    run_ended = ended;
+    run_id = run.run_id;
+    ++run_version;
+    run_text = "event: run\ndata: " + dump(run_progress_json(run)) + "\n\n";
   }
 
   /// The version in an event id of this server; 0 for any other.
@@ -82,15 +105,18 @@ struct ProgressApiServer::Frames {
   const ProgressTracker& tracker;
   std::string epoch;
   std::map<std::string, Frame> frames;
-  uint64_t newest = 0, refresh = 0;
-  std::chrono::steady_clock::time_point last_full;
+  uint64_t newest = 0, refresh = 0, run_version = 0;
+  std::string run_id, run_text;
+  bool run_ended = false;
+  std::chrono::steady_clock::time_point now, last_full, run_shown;
 };
 
 class ProgressApiServer::Stream final : public EventStream {
  public:
-  Stream(std::shared_ptr<const Frames> frames, std::string task_id, uint64_t after)
+  Stream(std::shared_ptr<const Frames> frames, std::string task_id, uint64_t after, bool only_named)
       : frames_(std::move(frames)),
         task_id_(std::move(task_id)),
+        only_named_(only_named),
         version_(after),
         refresh_(frames_->refresh) {}
 
@@ -111,8 +137,13 @@ class ProgressApiServer::Stream final : public EventStream {
     std::sort(due.begin(), due.end(),
               [](const auto* a, const auto* b) { return a->version < b->version; });
     std::string text;
+    if (task_id_.empty() && frames_->run_version > run_version_) {
+      run_version_ = frames_->run_version;
+      text = frames_->run_text;
+    }
     for (const auto* frame : due) {
       text += frame->text;
+      if (!only_named_) text += frame->unnamed;
       version_ = std::max(version_, frame->version);
     }
     refresh_ = frames_->refresh;
@@ -123,7 +154,8 @@ class ProgressApiServer::Stream final : public EventStream {
  private:
   const std::shared_ptr<const Frames> frames_;
   const std::string task_id_;  // empty: all tasks
-  uint64_t version_, refresh_;
+  const bool only_named_;
+  uint64_t version_, refresh_, run_version_ = 0;
 };
 
 ProgressApiServer::ProgressApiServer(const ProgressTracker& tracker, Options options)
@@ -144,7 +176,8 @@ ProgressApiServer::~ProgressApiServer() {
 }
 
 bool ProgressApiServer::is_public(const std::string& path) const {
-  return path == "/healthz" || path == "/readyz" || find_web_asset(path) != nullptr;
+  return path == "/healthz" || path == "/health" || path == "/readyz" ||
+         find_web_asset(path) != nullptr;
 }
 
 void ProgressApiServer::refresh() {
@@ -165,15 +198,18 @@ HttpResponse ProgressApiServer::handle(const HttpRequest& request) {
     response.headers = {{"Content-Security-Policy", kPolicy}, {"Cache-Control", "no-cache"}};
     return response;
   }
-  if (path == "/healthz") return json_response({{"status", "ok"}});
+  if (path == "/healthz" || path == "/health") return json_response({{"status", "ok"}});
   if (path == "/readyz")
     return options_.ready() ? json_response({{"status", "ready"}})
                             : http_problem(503, "not ready yet");
+  if (path == kRun) return json_response(run_progress_json(tracker_.frame().run));
   if (path == kProgress) {
+    const ProgressFrame frame = tracker_.frame();
     json tasks = json::array();
-    for (const TaskProgress& task : tracker_.list()) tasks.push_back(progress_json(task));
+    for (const TaskProgress& task : frame.tasks) tasks.push_back(progress_json(task));
     const size_t count = tasks.size();
-    return json_response({{"tasks", std::move(tasks)}, {"count", count}});
+    return json_response(
+        {{"tasks", std::move(tasks)}, {"count", count}, {"run", run_progress_json(frame.run)}});
   }
   if (const std::string id = below(kProgress); !id.empty()) {
     const auto task = tracker_.get_progress(id);
@@ -203,7 +239,8 @@ HttpResponse ProgressApiServer::open_stream(const HttpRequest& request,
   }
   HttpResponse response;
   response.headers = {{"X-Accel-Buffering", "no"}};
-  response.stream = std::make_unique<Stream>(frames_, task_id, after);
+  response.stream =
+      std::make_unique<Stream>(frames_, task_id, after, request.query.starts_with("named"));
   return response;
 }
 

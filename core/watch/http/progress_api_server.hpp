@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // ProgressApiServer: the progress API, its event streams and the dashboard over one HttpServer.
 //   /                          the dashboard
-//   /api/v1/progress           {tasks[], count}
+//   /api/v1/progress           {tasks[], count, run}
+//   /api/v1/run                the run: its counts, share, rate, time left
 //   /api/v1/progress/{task}    one task (architecture.md, "Progress JSON")
-//   /api/v1/stream[/{task}]    the same objects as server-sent events
+//   /api/v1/stream[/{task}]    the same objects as server-sent events, each named "progress" and,
+//                              without ?named, once more unnamed
 //   /api/v1/manifest/{task}    the artifact manifest of a finished task
-//   /api/v1/openapi.json  /healthz  /readyz
+//   /api/v1/openapi.json  /healthz (or /health)  /readyz
 // Owned by the host; the tracker must outlive it.
 #pragma once
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/events/event.hpp"
+#include "core/watch/progress/run_progress.hpp"
 
 namespace prometheus {
 class Registry;
@@ -41,6 +42,9 @@ class MetricsCollector final : public Observer {
   void add_counter(const std::string& name, const std::string& help, const Labels& labels,
                    std::function<double()> read);
   void remove_reader(const std::string& name, const Labels& labels);
+  /// hypersdk_run_*: the figures that all displays show. `frame` is asked at every scrape; it
+  /// outlives the collector.
+  void show_run(std::function<RunFrame()> frame);
 
   /// Prometheus text format 0.0.4.
   std::string metrics_text();

@@ -43,6 +43,12 @@ json step_json(const StepProgress& step) {
   return object;
 }
 
+json waiting_json(const event::TaskWaiting& waiting) {
+  return {{"reason", waiting.reason},
+          {"text", waiting.text},
+          {"until", waiting.until ? json(format_timestamp(*waiting.until, 0)) : json(nullptr)}};
+}
+
 /// Where the current stage stands among those the task goes through; 0 before the first.
 std::size_t stage_index(const TaskProgress& task) {
   for (std::size_t i = 0; i < task.planned.size(); ++i)
@@ -51,6 +57,36 @@ std::size_t stage_index(const TaskProgress& task) {
 }
 
 }  // namespace
+
+json run_progress_json(const RunFrame& run) {
+  json object = {{"run_id", run.run_id},
+                 {"plan", run.plan},
+                 {"user", run.user},
+                 {"host", run.host},
+                 {"start_time", format_timestamp(run.start_time)},
+                 {"end_time", run.end_time ? json(format_timestamp(*run.end_time)) : json(nullptr)},
+                 {"elapsed", std::llround(run.elapsed_seconds)},
+                 {"counts",
+                  {{"total", run.total},
+                   {"waiting", run.waiting},
+                   {"running", run.running},
+                   {"completed", run.completed},
+                   {"failed", run.failed},
+                   {"cancelled", run.cancelled},
+                   {"skipped", run.skipped}}},
+                 {"guest_bytes", run.guest_bytes},
+                 {"unmeasured", run.unmeasured},
+                 {"move_bytes", run.move_bytes},
+                 {"moved_bytes", run.moved_bytes},
+                 {"percentage", run.percentage ? json(percent(*run.percentage)) : json(nullptr)},
+                 {"rate", std::llround(run.rate)},
+                 {"limits", run.limits}};
+  const auto seconds = [](double value) { return json(std::llround(value)); };
+  object["eta"] = run.left ? seconds(run.left->likely) : json(nullptr);
+  object["eta_low"] = run.left ? seconds(run.left->low) : json(nullptr);
+  object["eta_high"] = run.left ? seconds(run.left->high) : json(nullptr);
+  return object;
+}
 
 json progress_json(const TaskProgress& task) {
   json object = {{"task_id", task.info->task_id},
@@ -71,17 +107,22 @@ json progress_json(const TaskProgress& task) {
   object["eta"] = task.eta_seconds ? json(std::llround(*task.eta_seconds)) : json(nullptr);
   if (task.end_time) object["end_time"] = format_timestamp(*task.end_time);
   if (!task.error.empty()) object["error"] = task.error;
+  if (task.waiting) object["waiting"] = waiting_json(*task.waiting);
   for (const StepProgress& stage : task.stages) {
     object[stage.stage.row().member] = step_json(stage);
     object["stages"].push_back(step_json(stage));
   }
   for (const StepProgress& disk : task.disks) object["disks"].push_back(step_json(disk));
 
-  json metadata = {
-      {"run_id", task.info->run_id},       {"provider_name", task.info->provider_name},
-      {"converter", task.info->converter}, {"target_format", task.info->target_format},
-      {"user", task.info->user},           {"guest_bytes", task.guest_bytes},
-      {"retries", task.retries},           {"warnings_dropped", task.warnings_dropped}};
+  json metadata = {{"run_id", task.info->run_id},
+                   {"provider_name", task.info->provider_name},
+                   {"converter", task.info->converter},
+                   {"target_format", task.info->target_format},
+                   {"user", task.info->user},
+                   {"guest_bytes", task.guest_bytes},
+                   {"move_bytes", task.move_bytes},
+                   {"retries", task.retries},
+                   {"warnings_dropped", task.warnings_dropped}};
   json planned = json::array();
   for (const Stage stage : task.planned) planned.push_back(stage_name(stage));
   metadata["planned_stages"] = std::move(planned);

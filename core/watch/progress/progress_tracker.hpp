@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/events/event.hpp"
+#include "core/watch/progress/run_progress.hpp"
 
 namespace hyperhost {
 
@@ -45,13 +46,17 @@ struct TaskProgress {
   std::optional<WallClock::time_point> end_time;
   std::string current_stage;   ///< its name; "" before the first
   std::vector<Stage> planned;  ///< the stages this task goes through
-  uint64_t guest_bytes = 0;
+  bool measured = false;       ///< the two sizes are known
+  uint64_t guest_bytes = 0;    ///< sum of the disks' capacities
+  uint64_t move_bytes = 0;     ///< what has to be moved of them; 0 where an earlier run did it all
+  std::optional<event::TaskWaiting> waiting;  ///< while kPending, once the reason is known
   double percentage = 0;  ///< of completed bytes over all stages; never falls, 100 only at the end
-  double rate = 0, average_rate = 0;  ///< bytes/s of the conversion while it runs
-                                      ///< and at the end, else of the current stage
+  /// Bytes a second: what is read from the source where that is counted, else of the current
+  /// stage; at the end of the conversion.
+  double rate = 0, average_rate = 0;
   std::optional<double> eta_seconds;
   std::vector<StepProgress> stages;  ///< in the order they began
-  std::vector<StepProgress> disks;   ///< one per disk and stage, in the order they began
+  std::vector<StepProgress> disks;   ///< one per disk that began, in the description's order
   std::string error;
   std::vector<std::string> warnings;  ///< the newest hundred
   uint64_t warnings_dropped = 0, retries = 0;
@@ -63,6 +68,12 @@ struct TaskProgress {
 /// "pending", then what it does ("exporting" …), then "completed", "failed", "cancelled" or
 /// "skipped".
 std::string task_status_name(const TaskProgress& task);
+
+/// One moment: the run and its VMs, which every display shows alike.
+struct ProgressFrame {
+  RunFrame run;
+  std::vector<TaskProgress> tasks;  ///< in the plan's order
+};
 
 /// The seed's members (docs of the progress API) and, beyond them: rate, average_rate, eta,
 /// stages[], disks[], end_time of stages.
@@ -83,6 +94,11 @@ class ProgressTracker final : public Observer {
   std::optional<TaskProgress> get_progress(const std::string& task_id) const;
   /// All tasks, in the order they became known.
   std::vector<TaskProgress> list() const;
+  ProgressFrame frame() const;
+  /// Asked for each frame: the limits that slow the run down at that moment, for people. Set before
+  /// events.
+  using Limits = std::function<std::vector<std::string>(const ProgressFrame&)>;
+  void set_limits(Limits limits) { limits_ = std::move(limits); }
   /// The tasks that changed after `version`, in the order of their change.
   std::vector<TaskProgress> changed_since(uint64_t version) const;
   /// Grows with every change.
@@ -93,17 +109,27 @@ class ProgressTracker final : public Observer {
   struct Task;
   using Now = std::chrono::steady_clock::time_point;
 
+  void change(Task& task, const Event& event, Now now);
   Task& find_or_add(const Event& event);
   void begin_run(const event::RunStarted& run, WallClock::time_point time);
   void end_run(const event::RunFinished& run, WallClock::time_point time);
   void apply(Task& task, const Event& event, Now now);
+  static void finish(Task& task, const event::TaskFinished& finished, WallClock::time_point time,
+                     Now now);
   void recompute(Task& task, Now now);
   void forget_old_tasks();
   TaskProgress snapshot(const Task& task, Now now) const;
 
+  static void apply_disk(Task& task, const Event& event, Now now);
+
   Options options_;
+  Limits limits_;
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<Task>> tasks_;
+  mutable RunProgress run_;
+  std::size_t running_ = 0;          ///< tasks
+  WallClock::time_point last_time_;  ///< of the newest event, by both clocks
+  Now last_now_{};
   uint64_t version_ = 0, next_order_ = 0;
 };
 

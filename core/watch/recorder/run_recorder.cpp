@@ -11,6 +11,7 @@ namespace hyperhost {
 namespace {
 
 constexpr std::chrono::milliseconds kInterval{500};
+constexpr std::chrono::seconds kHeartbeat{2};
 
 Millis millis(WallClock::time_point time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
@@ -26,10 +27,12 @@ Cases(Fs...) -> Cases<Fs...>;
 }  // namespace
 
 RunRecorder::RunRecorder(std::shared_ptr<RunState> state, std::string plan_file,
-                         std::function<void(const std::string&)> on_cancel)
+                         std::function<void(const std::string&)> on_cancel,
+                         const ProgressTracker* tracker)
     : state_(std::move(state)),
       plan_file_(std::move(plan_file)),
       on_cancel_(std::move(on_cancel)),
+      tracker_(tracker),
       writer_([this](const std::stop_token& stop) { work(stop); }) {}
 
 RunRecorder::~RunRecorder() {
@@ -45,8 +48,15 @@ void RunRecorder::failed(const std::exception& failure) noexcept {
 void RunRecorder::on_event(const Event& event) noexcept {
   try {
     if (const auto* started = std::get_if<event::RunStarted>(&event.body)) {
-      RunRecord run{started->run_id, started->plan_name, plan_file_, started->user,
-                    this_process(),  millis(event.time), 0};
+      RunRecord run{started->run_id,
+                    started->plan_name,
+                    plan_file_,
+                    started->user,
+                    this_process(),
+                    millis(event.time),
+                    0,
+                    0,
+                    {}};
       std::vector<TaskRecord> records;
       for (const auto& info : started->tasks) {
         TaskRecord record;
@@ -71,6 +81,10 @@ void RunRecorder::on_event(const Event& event) noexcept {
     if (event.task == nullptr) {
       urgent_ = true;
     } else {
+      // A task that waits has nothing to write but what the tracker shows.
+      if (std::holds_alternative<event::TaskMeasured>(event.body) ||
+          std::holds_alternative<event::TaskWaiting>(event.body))
+        return;
       Task& task = tasks_[event.task->task_id];
       if (task.record.task_id.empty()) {
         task.record.task_id = event.task->task_id;
@@ -159,7 +173,7 @@ void RunRecorder::work(const std::stop_token& stop) {
       urgent_ = false;
       run_id = run_id_;
     }
-    flush();
+    flush(stop.stop_requested());
     if (stop.stop_requested()) break;
     if (run_id.empty() || !on_cancel_) continue;
     try {
@@ -176,10 +190,27 @@ void RunRecorder::work(const std::stop_token& stop) {
   }
 }
 
-void RunRecorder::flush() {
+void RunRecorder::record_progress(RunState::Group& group, const std::string& run_id) {
+  if (tracker_ == nullptr) return group.run_progress(run_id, nullptr);
+  const uint64_t version = tracker_->version();
+  const ProgressFrame frame = tracker_->frame();
+  for (const TaskProgress& task : frame.tasks) {
+    if (task.version <= recorded_ && task.status != TaskStatus::kRunning) continue;
+    if (task.info->run_id != run_id) continue;
+    nlohmann::json progress = progress_json(task);
+    progress.erase("warnings");  // which the result has
+    group.task_progress(task.info->task_id, progress);
+  }
+  group.run_progress(run_id, run_progress_json(frame.run));
+  recorded_ = version;
+}
+
+void RunRecorder::flush(bool last) {
   std::vector<Task> changes;
+  std::string run_id;
   {
     const std::lock_guard lock(mutex_);
+    run_id = run_id_;
     for (auto at = tasks_.begin(); at != tasks_.end();) {
       Task& task = at->second;
       const bool over = task.record.ended != 0;
@@ -195,7 +226,9 @@ void RunRecorder::flush() {
       at = over ? tasks_.erase(at) : std::next(at);
     }
   }
-  if (changes.empty()) return;
+  const auto now = std::chrono::steady_clock::now();
+  const bool moved = tracker_ != nullptr && tracker_->version() != recorded_;
+  if (run_id.empty() || (changes.empty() && !moved && !last && now - seen_ < kHeartbeat)) return;
   try {
     const auto group = state_->update();
     for (const Task& task : changes) {
@@ -205,7 +238,9 @@ void RunRecorder::flush() {
       for (const AttemptRecord& attempt : task.attempts)
         group->attempt(task.record.task_id, attempt);
     }
+    record_progress(*group, run_id);
     group->commit();
+    seen_ = now;
   } catch (const std::exception& failure) {
     failed(failure);
   }

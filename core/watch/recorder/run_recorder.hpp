@@ -15,14 +15,17 @@
 
 #include "core/events/event.hpp"
 #include "core/state/run_state.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
 
 namespace hyperhost {
 
 class RunRecorder final : public Observer {
  public:
   /// on_cancel: called on the recorder's thread for each task that `hyperhost cancel` names.
+  /// tracker: what it shows is recorded too; outlives this; null: nothing of it.
   RunRecorder(std::shared_ptr<RunState> state, std::string plan_file,
-              std::function<void(const std::string& task_id)> on_cancel);
+              std::function<void(const std::string& task_id)> on_cancel,
+              const ProgressTracker* tracker = nullptr);
   /// Writes what is left.
   ~RunRecorder() override;
 
@@ -38,13 +41,18 @@ class RunRecorder final : public Observer {
     std::vector<AttemptRecord> attempts;
   };
   void work(const std::stop_token& stop);
-  void flush();
+  void flush(bool last);
+  /// What the tracker shows, and that the process lives: at least every two seconds.
+  void record_progress(RunState::Group& group, const std::string& run_id);
   void note(Task& task, const Event& event);
   void failed(const std::exception& failure) noexcept;
 
   const std::shared_ptr<RunState> state_;
   const std::string plan_file_;
   const std::function<void(const std::string&)> on_cancel_;
+  const ProgressTracker* const tracker_;
+  uint64_t recorded_ = 0;  ///< version of the tracker; the writer's, as the next
+  std::chrono::steady_clock::time_point seen_{};
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::map<std::string, Task> tasks_;  ///< those with something to write, or running

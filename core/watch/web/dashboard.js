@@ -10,6 +10,8 @@ const rates = new Map();   // task_id -> its last rates, for the sparkline
 const throughput = [];     // [milliseconds, bytes per second]
 const WINDOW = 300e3;
 const FINAL = new Set(['completed', 'failed', 'cancelled', 'skipped']);
+let run = null;            // the newest object of the API about the run as a whole
+let live = false;          // what is shown is what is
 let lastEventId = '';
 let token = sessionStorage.getItem('hyperhost-token') || '';
 let drawPending = false;
@@ -17,8 +19,8 @@ let drawPending = false;
 function bytes(n) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let i = 0;
-  for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
-  return (i === 0 ? Math.round(n) : n.toFixed(1)) + ' ' + units[i];
+  for (; n >= 999.5 && i < units.length - 1; i++) n /= 1024;  // three digits, as the programs print
+  return n.toFixed(i === 0 || n >= 99.95 ? 0 : n >= 9.995 ? 1 : 2) + ' ' + units[i];
 }
 const rate = (n) => (n > 0 ? bytes(n) + '/s' : '–');
 function duration(seconds) {
@@ -97,6 +99,7 @@ function drawDetails(view, task) {
     item.append(make('strong'), bar, make('span'));
     return item;
   }, (item, disk) => {
+    item.dataset.status = disk.status;
     setText(item.children[0], `${disk.id} (${disk.stage})`);
     item.children[1].value = disk.percentage;
     item.children[1].setAttribute('aria-label', `${disk.id} ${disk.stage}`);
@@ -164,29 +167,63 @@ function drawTask(id) {
   bar.setAttribute('aria-label', `Progress of ${task.vm_name}`);
   setText(part('.percent'), `${task.percentage.toFixed(1)} %`);
   const done = FINAL.has(task.status);
-  setText(part('.rate'), rate(done ? task.average_rate : task.rate));
-  setText(part('.eta'), done ? '' : `${duration(task.eta)} left`);
+  setText(part('.rate'), rate(done ? task.average_rate : live ? task.rate : 0));
+  const waits = task.waiting ? task.waiting.text : '';
+  setText(part('.eta'), done ? '' : waits || (live ? `${duration(task.eta)} left` : ''));
   const history = rates.get(id) || [];
   drawLine(part('.spark'), history.map((y, i) => [i / 59, y]), 100, 24, false);
   if (part('details').open) drawDetails(view, task);
 }
 
+function timeLeft(run) {
+  if (run.eta === null) return '–';
+  if (run.eta_high <= run.eta_low * 1.25 + 1) return duration(run.eta);
+  return `${duration(run.eta_low)} to ${duration(run.eta_high)}`;
+}
+function drawRun() {
+  byId('run').hidden = !run;
+  if (!run) return;
+  const ended = run.end_time ? `, ended ${run.end_time}` : '';
+  setText(byId('run'), `${run.plan} · run ${run.run_id} · on ${run.host} by ${run.user} · ` +
+    `started ${run.start_time}${ended}`);
+  byId('run').title = run.run_id;
+}
 function drawTotals() {
-  const all = [...tasks.values()];
-  const count = (test) => String(all.filter(test).length);
-  setText(byId('total-running'), count((t) => !FINAL.has(t.status) && t.status !== 'pending'));
-  setText(byId('total-waiting'), count((t) => t.status === 'pending'));
-  setText(byId('total-completed'), count((t) => t.status === 'completed' || t.status === 'skipped'));
-  setText(byId('total-failed'), count((t) => t.status === 'failed' || t.status === 'cancelled'));
-  const etas = all.filter((t) => !FINAL.has(t.status) && t.eta !== null).map((t) => t.eta);
+  drawRun();
+  byId('empty').hidden = tasks.size > 0;
+  if (!run) return;
+  for (const [id, state] of [['running', 'running'], ['waiting', 'waiting'], ['completed', 'completed'],
+    ['skipped', 'skipped']]) setText(byId(`total-${id}`), String(run.counts[state]));
+  setText(byId('total-failed'), String(run.counts.failed + run.counts.cancelled));
+  const going = live && !run.end_time;
+  const size = bytes(run.move_bytes);
+  setText(byId('total-done'), run.percentage === null
+    ? `at least ${size}` : `${run.percentage.toFixed(1)} % of ${size}`);
   setText(byId('total-rate'), rate(currentRate()));
-  setText(byId('total-eta'), etas.length ? duration(Math.max(...etas)) : '–');
-  byId('empty').hidden = all.length > 0;
+  setText(byId('total-eta'), going ? timeLeft(run) : '–');
+  byId('limits').hidden = !going || run.limits.length === 0;
+  setText(byId('limits'), `Slowed down by ${run.limits.join(', ')}`);
 }
 function currentRate() {
-  let sum = 0;
-  for (const task of tasks.values()) if (!FINAL.has(task.status)) sum += task.rate;
-  return sum;
+  return live && run && !run.end_time ? run.rate : 0;
+}
+/** Another run answers here now: what was shown of the one before goes. */
+function receiveRun(newest) {
+  if (run && run.run_id !== newest.run_id) {
+    for (const all of [tasks, views, rates]) all.clear();
+    changed.clear();
+    throughput.length = 0;
+    byId('tasks').replaceChildren();
+  }
+  run = newest;
+  if (run.end_time) connection('ended', endText(run));
+  else if (!live) connection('live', 'Live');
+  drawSoon();
+}
+function endText(run) {
+  const lost = run.counts.failed + run.counts.cancelled + run.counts.skipped;
+  return lost ? `The run has ended: ${lost} of ${run.counts.total} VMs not migrated`
+    : 'The run has ended well';
 }
 
 const changed = new Set();
@@ -203,6 +240,7 @@ function drawSoon() {
 }
 
 function receive(task) {
+  if (run && run.run_id && task.metadata.run_id !== run.run_id) return;  // of an earlier run
   const before = tasks.get(task.task_id);
   tasks.set(task.task_id, task);
   if (before && before.status !== task.status && FINAL.has(task.status))
@@ -222,7 +260,7 @@ setInterval(() => {  // once a second, so that time on the axis is time
   for (const [id, task] of tasks) {
     if (FINAL.has(task.status) || task.status === 'pending') continue;
     const history = rates.get(id) || [];
-    history.push(task.rate);
+    history.push(live ? task.rate : 0);
     if (history.length > 60) history.shift();
     rates.set(id, history);
     changed.add(id);
@@ -231,6 +269,7 @@ setInterval(() => {  // once a second, so that time on the axis is time
 }, 1000);
 
 function connection(state, text) {
+  live = state === 'live';
   byId('connection').dataset.state = state;
   setText(byId('connection'), text);
 }
@@ -246,12 +285,13 @@ function handleEvent(text) {
     else if (line.startsWith('event: ')) type = line.slice(7);
     else if (line.startsWith('id: ')) lastEventId = line.slice(4);
   }
+  if (type === 'run' && data) receiveRun(JSON.parse(data));
   if (type === 'progress' && data) receive(JSON.parse(data));
 }
 
 async function readStream() {
   const extra = lastEventId ? { 'Last-Event-ID': lastEventId } : {};
-  const answer = await fetch('api/v1/stream', { headers: { ...headers(), ...extra }, cache: 'no-store' });
+  const answer = await fetch('api/v1/stream?named', { headers: { ...headers(), ...extra }, cache: 'no-store' });
   if (answer.status === 401) {
     byId('token-form').hidden = false;
     setText(byId('token-error'), token ? 'That token was not accepted.' : '');
@@ -260,7 +300,7 @@ async function readStream() {
   }
   if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   byId('token-form').hidden = true;
-  connection('live', 'Live');
+  if (!run || !run.end_time) connection('live', 'Live');
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let pending = '';
   // Heartbeats come every 15 s; a connection silent for longer is dead.
@@ -278,15 +318,20 @@ async function readStream() {
   }
 }
 
-async function run() {
+async function follow() {
   for (let wait = 1000; ; wait = Math.min(wait * 2, 15e3)) {
     try {
-      if (!(await readStream())) return;  // the token form calls run() again
+      if (!(await readStream())) return;  // the token form calls follow() again
       wait = 500;
     } catch {
       // The server is away; shown below.
     }
-    connection('lost', 'Connection lost, trying again…');
+    // A server goes with its run. One that goes before the run's end was lost.
+    if (run && run.end_time) connection('ended', endText(run));
+    else if (byId('connection').dataset.state !== 'lost')
+      connection('lost', `Connection lost at ${new Date().toLocaleTimeString()}; this is what was known then. Trying again…`);
+    for (const id of tasks.keys()) changed.add(id);
+    drawSoon();
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
@@ -295,6 +340,6 @@ byId('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   token = byId('token').value.trim();
   sessionStorage.setItem('hyperhost-token', token);
-  run();
+  follow();
 });
-run();
+follow();

@@ -26,10 +26,13 @@ struct WebhookConfig {
   std::chrono::milliseconds retry_delay{1'000};  ///< doubles with each attempt, minus up to half
   std::chrono::milliseconds max_delay{60'000};  ///< also bounds what a Retry-After may ask for ×10
   size_t queue_limit = 256;                     ///< the oldest are dropped beyond
+  std::string channel;  ///< Slack: instead of the hook's own, where it may choose
+  /// Email: of the login. Slack and Discord: the name shown; empty: the hook's own, or "hyperhost".
+  std::string username;
   // Email:
   std::string from;
   std::vector<std::string> to;
-  std::string username, password;
+  std::string password;
   bool require_tls = true;  ///< false: STARTTLS only where the server offers it
 
   bool operator==(const WebhookConfig&) const = default;

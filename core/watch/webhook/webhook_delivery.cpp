@@ -131,15 +131,16 @@ void prepare_email(CURL* easy, const WebhookConfig& config, const Notification& 
   curl_easy_setopt(easy, CURLOPT_PASSWORD, config.password.c_str());
 }
 
-std::string http_body(WebhookType type, const Notification& notification) {
-  if (type == WebhookType::kSlack) return slack_payload(notification);
-  if (type == WebhookType::kDiscord) return discord_payload(notification);
+std::string http_body(const WebhookConfig& config, const Notification& notification) {
+  if (config.type == WebhookType::kSlack)
+    return slack_payload(notification, config.username, config.channel);
+  if (config.type == WebhookType::kDiscord) return discord_payload(notification, config.username);
   return generic_payload(notification);
 }
 
 void prepare_http(CURL* easy, const WebhookConfig& config, const Notification& notification,
                   Payload& payload) {
-  payload.body = http_body(config.type, notification);
+  payload.body = http_body(config, notification);
   append(payload.headers, "Content-Type: application/json");
   append(payload.headers, "Expect:");
   if (config.type == WebhookType::kGeneric) {

@@ -64,6 +64,8 @@ class WebhookManager::Hook {
         return config_.on_error;
       case Notification::Kind::kWarning:
         return config_.on_warning;
+      case Notification::Kind::kRunEnd:
+        return config_.on_complete || (config_.on_error && notification.status != "completed");
     }
     return false;
   }

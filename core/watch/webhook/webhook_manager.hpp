@@ -4,7 +4,8 @@
 // delivers, so a dead endpoint delays neither a migration nor another hook. Thread-safe.
 //
 // A generic hook gets POST application/json with
-//   X-Hyperhost-Event      migration_start, migration_complete, migration_failed, warning, error
+//   X-Hyperhost-Event      migration_start, migration_complete, migration_failed,
+//                          migration_skipped, warning, error, run_start, run_complete, run_failed
 //   X-Hyperhost-Delivery   the same UUID over all attempts of one delivery
 //   X-Hyperhost-Timestamp  seconds since 1970 of this attempt
 //   X-Hyperhost-Signature  "sha256=" and HMAC-SHA256 in hex of "<timestamp>.<body>" (with a secret)

@@ -11,6 +11,7 @@
 
 #include "core/base/clock.hpp"
 #include "core/base/timestamp.hpp"
+#include "core/base/units.hpp"
 
 namespace hyperhost {
 namespace {
@@ -30,16 +31,6 @@ std::string clip(const std::string& text, size_t limit) {
   return text.substr(0, end) + "…";
 }
 
-std::string human_bytes(uint64_t bytes) {
-  static constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
-  return text;
-}
-
 std::string human_duration(std::chrono::nanoseconds duration) {
   const auto seconds = std::chrono::round<std::chrono::seconds>(duration).count();
   if (seconds >= 3600)
@@ -57,15 +48,21 @@ std::vector<Field> fields(const Notification& n) {
     result.emplace_back("Target", n.task->converter + " → " + n.task->target_format);
     result.emplace_back("Task", n.task->task_id);
   }
+  if (!n.run_id.empty()) {
+    result.emplace_back("Plan", n.plan);
+    result.emplace_back("Run", n.run_id);
+    if (!n.host.empty()) result.emplace_back("Host", n.host);
+    for (const auto& [name, number] : n.counts) result.emplace_back(name, std::to_string(number));
+  }
   if (n.duration) result.emplace_back("Duration", human_duration(*n.duration));
-  if (n.guest_bytes != 0) result.emplace_back("Guest data", human_bytes(n.guest_bytes));
-  if (n.bytes_converted != 0) result.emplace_back("Converted", human_bytes(n.bytes_converted));
-  if (n.bytes_uploaded != 0) result.emplace_back("Uploaded", human_bytes(n.bytes_uploaded));
+  if (n.guest_bytes != 0) result.emplace_back("Guest data", bytes_text(n.guest_bytes));
+  if (n.bytes_converted != 0) result.emplace_back("Converted", bytes_text(n.bytes_converted));
+  if (n.bytes_uploaded != 0) result.emplace_back("Uploaded", bytes_text(n.bytes_uploaded));
   return result;
 }
 
-unsigned color(Notification::Kind kind) {
-  switch (kind) {
+unsigned color(const Notification& n) {
+  switch (n.kind) {
     case Notification::Kind::kStart:
       return 0x1f6feb;
     case Notification::Kind::kComplete:
@@ -74,6 +71,8 @@ unsigned color(Notification::Kind kind) {
       return 0xcf222e;
     case Notification::Kind::kWarning:
       return 0xbf8700;
+    case Notification::Kind::kRunEnd:
+      return n.status == "completed" ? 0x2da44e : 0xcf222e;
   }
   return 0;
 }
@@ -138,7 +137,59 @@ std::string mail_date(WallClock::time_point time) {
 
 }  // namespace
 
+namespace {
+
+std::string vms(uint64_t number) {
+  return std::to_string(number) + (number == 1 ? " VM" : " VMs");
+}
+
+Notification of_run(const event::RunStarted& run) {
+  Notification n;
+  n.kind = Notification::Kind::kStart;
+  n.event = "run_start";
+  n.status = "started";
+  n.message = "Run of plan \"" + run.plan_name + "\" started: " + vms(run.tasks.size());
+  n.run_id = run.run_id;
+  n.plan = run.plan_name;
+  n.user = run.user;
+  n.host = run.host;
+  n.counts = {{"total", run.tasks.size()}};
+  return n;
+}
+
+Notification of_run(const event::RunFinished& run) {
+  Notification n;
+  n.kind = Notification::Kind::kRunEnd;
+  const uint64_t total = run.succeeded + run.failed + run.cancelled + run.skipped;
+  const bool success = run.succeeded == total;
+  n.event = success ? "run_complete" : "run_failed";
+  n.status = success ? "completed" : run.cancelled != 0 ? "cancelled" : "failed";
+  n.message = "Run of plan \"" + run.plan_name + "\" ended: " + std::to_string(run.succeeded) +
+              " of " + vms(total) + " migrated";
+  n.counts = {{"total", total},
+              {"succeeded", run.succeeded},
+              {"failed", run.failed},
+              {"cancelled", run.cancelled},
+              {"skipped", run.skipped}};
+  for (const auto& [name, number] : n.counts)
+    if (name != "total" && name != "succeeded" && number != 0)
+      n.message += ", " + std::to_string(number) + " " + name;
+  n.run_id = run.run_id;
+  n.plan = run.plan_name;
+  n.user = run.user;
+  n.duration = run.duration;
+  return n;
+}
+
+}  // namespace
+
 std::optional<Notification> make_notification(const Event& event) {
+  const auto stamped = [&](Notification n) {
+    n.time = event.time;
+    return n;
+  };
+  if (const auto* run = std::get_if<event::RunStarted>(&event.body)) return stamped(of_run(*run));
+  if (const auto* run = std::get_if<event::RunFinished>(&event.body)) return stamped(of_run(*run));
   Notification n;
   n.time = event.time;
   n.task = event.task;
@@ -150,10 +201,11 @@ std::optional<Notification> make_notification(const Event& event) {
     n.message = "Migration of " + vm + " started";
     n.guest_bytes = started->guest_bytes;
   } else if (const auto* finished = std::get_if<event::TaskFinished>(&event.body)) {
-    if (finished->outcome == Outcome::kSkipped) return std::nullopt;  // done in an earlier run
     const bool success = finished->outcome == Outcome::kSucceeded;
     n.kind = success ? Notification::Kind::kComplete : Notification::Kind::kError;
-    n.event = success ? "migration_complete" : "migration_failed";
+    n.event = success                                  ? "migration_complete"
+              : finished->outcome == Outcome::kSkipped ? "migration_skipped"
+                                                       : "migration_failed";
     n.status = success ? "completed" : outcome_name(finished->outcome);
     n.message = "Migration of " + vm + " " + n.status;
     if (!success) n.error = to_string(finished->error);
@@ -181,6 +233,30 @@ std::optional<Notification> make_notification(const Event& event) {
   return n;
 }
 
+namespace {
+
+/// The Go hypersdk's word for it.
+const char* event_type(const Notification& n) {
+  if (n.kind == Notification::Kind::kStart) return "start";
+  if (n.kind == Notification::Kind::kWarning) return "warning";
+  return n.status == "completed" ? "complete" : "error";
+}
+
+ordered_json metadata(const Notification& n) {
+  ordered_json out = ordered_json::object();
+  if (n.task) {
+    out = {{"run_id", n.task->run_id},
+           {"provider_name", n.task->provider_name},
+           {"converter", n.task->converter},
+           {"target_format", n.task->target_format},
+           {"user", n.task->user}};
+  }
+  if (!n.manifest_path.empty()) out["manifest_path"] = n.manifest_path;
+  return out;
+}
+
+}  // namespace
+
 std::string generic_payload(const Notification& n) {
   ordered_json object = {{"event", n.event},
                          {"delivery_id", n.delivery_id},
@@ -197,6 +273,13 @@ std::string generic_payload(const Notification& n) {
     object["target_format"] = n.task->target_format;
     object["user"] = n.task->user;
   }
+  if (!n.run_id.empty()) {
+    object["run_id"] = n.run_id;
+    object["plan"] = n.plan;
+    object["user"] = n.user;
+    if (!n.host.empty()) object["host"] = n.host;
+    for (const auto& [name, number] : n.counts) object["counts"][name] = number;
+  }
   if (!n.error.empty()) object["error"] = clip(n.error, 8192);
   if (n.duration) object["duration_seconds"] = seconds(*n.duration);
   if (n.guest_bytes != 0) object["guest_bytes"] = n.guest_bytes;
@@ -205,10 +288,14 @@ std::string generic_payload(const Notification& n) {
                        {"converted", n.bytes_converted},
                        {"uploaded", n.bytes_uploaded}};
   if (!n.manifest_path.empty()) object["manifest_path"] = n.manifest_path;
+  object["event_type"] = event_type(n);
+  if (n.duration) object["duration"] = n.duration->count();
+  object["metadata"] = metadata(n);
   return dump(object);
 }
 
-std::string slack_payload(const Notification& n) {
+std::string slack_payload(const Notification& n, const std::string& username,
+                          const std::string& channel) {
   std::string text = "*" + slack_escape(clip(n.message, 300)) + "*";
   if (!n.error.empty()) text += "\n" + slack_escape(clip(n.error, 400));
   ordered_json blocks = ordered_json::array();
@@ -221,20 +308,23 @@ std::string slack_payload(const Notification& n) {
   }
   if (!list.empty()) blocks.push_back({{"type", "section"}, {"fields", std::move(list)}});
   char hex[8];
-  std::snprintf(hex, sizeof hex, "#%06x", color(n.kind));
-  return dump({{"text", slack_escape(clip(n.message, 300))},
-               {"attachments", {{{"color", hex}, {"blocks", std::move(blocks)}}}}});
+  std::snprintf(hex, sizeof hex, "#%06x", color(n));
+  ordered_json message = {{"text", slack_escape(clip(n.message, 300))},
+                          {"attachments", {{{"color", hex}, {"blocks", std::move(blocks)}}}}};
+  if (!username.empty()) message["username"] = username;
+  if (!channel.empty()) message["channel"] = channel;
+  return dump(message);
 }
 
-std::string discord_payload(const Notification& n) {
+std::string discord_payload(const Notification& n, const std::string& username) {
   ordered_json embed = {{"title", clip(n.message, 256)},
-                        {"color", color(n.kind)},
+                        {"color", color(n)},
                         {"timestamp", format_timestamp(n.time)}};
   if (!n.error.empty()) embed["description"] = clip(n.error, 2000);
   for (const auto& [name, value] : fields(n))
     if (!value.empty())
       embed["fields"].push_back({{"name", name}, {"value", clip(value, 300)}, {"inline", true}});
-  return dump({{"username", "hyperhost"},
+  return dump({{"username", username.empty() ? "hyperhost" : username},
                {"embeds", {std::move(embed)}},
                {"allowed_mentions", {{"parse", ordered_json::array()}}}});
 }

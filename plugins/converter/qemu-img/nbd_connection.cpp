@@ -15,6 +15,7 @@ namespace hyperhost::qemu_img {
 namespace {
 
 constexpr uint64_t kLargestRead = 16u << 20;
+constexpr int kPollMs = 100;
 constexpr uint64_t kLargestStatus = 1u << 30;  // the protocol has 32 bits
 
 hyper::Error nbd_error(const std::string& doing) {
@@ -61,13 +62,15 @@ void NbdConnection::Close::operator()(nbd_handle* handle) const {
   nbd_close(handle);
 }
 
-NbdConnection::NbdConnection(hyper::Op op, const std::string& socket) : handle_(nbd_create()) {
+NbdConnection::NbdConnection(hyper::Op op, const std::string& socket, Instant limit)
+    : handle_(nbd_create()) {
   nbd_handle* nbd = handle_.get();
   if (nbd == nullptr) throw nbd_error("connecting");
   if (nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
       nbd_aio_connect_unix(nbd, socket.c_str()) != 0)
     throw nbd_error("connecting");
-  drive(op, [&] { return nbd_aio_is_ready(nbd) == 1; });
+  drive(
+      op, [&] { return nbd_aio_is_ready(nbd) == 1; }, limit);
   const int64_t block = nbd_get_block_size(nbd, LIBNBD_SIZE_MINIMUM);
   block_ = block > 0 ? static_cast<uint64_t>(block) : 1;
 }
@@ -78,7 +81,7 @@ uint64_t NbdConnection::size() const {
   return static_cast<uint64_t>(size);
 }
 
-void NbdConnection::drive(hyper::Op op, const std::function<bool()>& done) {
+void NbdConnection::drive(hyper::Op op, const std::function<bool()>& done, Instant limit) {
   nbd_handle* nbd = handle_.get();
   while (!done()) {
     op.check_cancelled();
@@ -88,7 +91,10 @@ void NbdConnection::drive(hyper::Op op, const std::function<bool()>& done) {
     pollfd waits[2] = {{nbd_aio_get_fd(nbd), 0, 0}, {op.cancel_fd(), POLLIN, 0}};
     if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0) waits[0].events |= POLLIN;
     if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0) waits[0].events |= POLLOUT;
-    if (::poll(waits, 2, -1) < 0) {
+    const bool limited = limit != Instant::max();
+    if (limited && std::chrono::steady_clock::now() > limit)
+      throw hyper::Error(HYPER_IO, "qemu-nbd did not answer in time").retryable();
+    if (::poll(waits, 2, limited ? kPollMs : -1) < 0) {
       if (errno == EINTR) continue;
       throw hyper::errno_error(errno, "waiting for qemu-nbd failed");
     }

@@ -4,6 +4,7 @@
 #ifndef HYPERHOST_QEMU_IMG_NBD_CONNECTION_HPP
 #define HYPERHOST_QEMU_IMG_NBD_CONNECTION_HPP
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <hyper/op.hpp>
@@ -16,7 +17,9 @@ namespace hyperhost::qemu_img {
 
 class NbdConnection {
  public:
-  NbdConnection(hyper::Op op, const std::string& socket);
+  using Instant = std::chrono::steady_clock::time_point;
+  /// limit: when the server must have answered.
+  NbdConnection(hyper::Op op, const std::string& socket, Instant limit = Instant::max());
 
   uint64_t size() const;
   void read(hyper::Op op, uint64_t offset, void* buf, uint64_t len);
@@ -29,7 +32,7 @@ class NbdConnection {
   struct Close {
     void operator()(nbd_handle* handle) const;
   };
-  void drive(hyper::Op op, const std::function<bool()>& done);
+  void drive(hyper::Op op, const std::function<bool()>& done, Instant limit = Instant::max());
   void finish(hyper::Op op, int64_t cookie, const char* doing);
 
   void read_blocks(hyper::Op op, uint64_t offset, char* to, uint64_t len);

@@ -1,48 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/converter/qemu-img/nbd_server.hpp"
 
-#include <stdlib.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <hyper/draft/listener.h>
 #include <chrono>
-#include <cstring>
-#include <filesystem>
 
 namespace hyperhost::qemu_img {
 namespace {
 
 constexpr std::chrono::seconds kStartLimit{30};
+constexpr int kEndPolls = 200;  // for its end to be seen
 constexpr uint64_t kPollNs = 5'000'000;
-constexpr std::size_t kSocketPathMax = sizeof(sockaddr_un::sun_path) - 1;
-constexpr const char* kPattern = "hyperhost-nbd-XXXXXX";
-constexpr const char* kName = "/nbd.sock";
 
-std::string make_private_directory() {
-  std::error_code error;
-  std::string base = std::filesystem::temp_directory_path(error).string();
-  if (error || base.size() + 1 + std::strlen(kPattern) + std::strlen(kName) > kSocketPathMax)
-    base = "/tmp";
-  std::string path = base + "/" + kPattern;
-  if (::mkdtemp(path.data()) == nullptr)  // mode 0700
-    throw hyper::errno_error(errno, "cannot make a temporary directory in \"" + base + "\"");
-  return path;
+const hyper_listener& starter() {
+  const auto* table = hyper::extension<hyper_listener>(HYPER_EXT_LISTENER);
+  if (table == nullptr)
+    throw hyper::Error(HYPER_UNSUPPORTED,
+                       "this host passes no socket to a program (no " HYPER_EXT_LISTENER ")");
+  return *table;
 }
 
 }  // namespace
 
-NbdServer::NbdServer(hyper::Op op, const Tool& qemu_nbd, const std::string& spec,
-                     const std::string& shown)
-    : directory_(make_private_directory()), socket_(directory_ + kName) {
+NbdServer::NbdServer(hyper::Op op, std::unique_ptr<Listener> listener, const Tool& qemu_nbd,
+                     const std::string& spec, const std::string& shown)
+    : listener_(std::move(listener)) {
+  const char* const argv[] = {qemu_nbd.path().c_str(),
+                              "--read-only",
+                              "--persistent",
+                              "--shared=0",
+                              "--",
+                              spec.c_str(),
+                              nullptr};
+  hyper::check(starter().start(op.raw(), 0, argv, listener_->socket(), &process_));
+  started_ = true;
+  listener_->close_socket();
   try {
-    const std::string socket_option = "--socket=" + socket_;
-    const char* const argv[] = {
-        qemu_nbd.path().c_str(), "--read-only", "--persistent", "--shared=0",
-        socket_option.c_str(),   "--",          spec.c_str(),   nullptr};
-    hyper::check(spawner().start(op.raw(), 0, argv, &process_));
-    started_ = true;
-    wait_for_socket(op, shown);
+    connect(op, shown);
   } catch (...) {
     end();
     throw;
@@ -56,32 +49,23 @@ NbdServer::~NbdServer() {
 void NbdServer::end() noexcept {
   if (started_) spawner().stop(process_);
   started_ = false;
-  ::unlink(socket_.c_str());
-  ::rmdir(directory_.c_str());
 }
 
 bool NbdServer::alive() const {
   return started_ && spawner().alive(process_) != 0;
 }
 
-void NbdServer::wait_for_socket(hyper::Op op, const std::string& shown) {
-  const auto limit = std::chrono::steady_clock::now() + kStartLimit;
-  for (;;) {
-    if (::access(socket_.c_str(), F_OK) == 0) {
-      try {
-        first_ = std::make_unique<NbdConnection>(op, socket_);
-        return;
-      } catch (const hyper::Error&) {
-        // The socket is there a moment before it listens; a server that ended is seen below.
-      }
-    }
-    if (!alive())
-      throw hyper::Error(HYPER_FAIL, "qemu-nbd ended before it served " + shown)
-          .hint("its own words are in the log at level debug");
-    if (std::chrono::steady_clock::now() > limit)
-      throw hyper::Error(HYPER_FAIL, "qemu-nbd did not serve " + shown + " within 30 seconds")
-          .retryable();
-    op.sleep_ns(kPollNs);
+/// The image was examined before, so a server that ends at once was killed, or ran out of memory.
+void NbdServer::connect(hyper::Op op, const std::string& shown) {
+  try {
+    first_ = std::make_unique<NbdConnection>(op, socket(),
+                                             std::chrono::steady_clock::now() + kStartLimit);
+  } catch (const hyper::Error&) {
+    for (int i = 0; alive() && i < kEndPolls; ++i) op.sleep_ns(kPollNs);
+    if (alive()) throw;
+    throw hyper::Error(HYPER_FAIL, "qemu-nbd ended before it served " + shown)
+        .hint("its own words are in the log at level debug")
+        .retryable();
   }
 }
 

@@ -5,9 +5,9 @@
 
 namespace hyperhost::qemu_img {
 
-NbdSource::NbdSource(hyper::Op op, const Tool& qemu_nbd, const std::string& spec,
-                     const std::string& shown, uint64_t virtual_size)
-    : server_(op, qemu_nbd, spec, shown), length_(virtual_size) {
+NbdSource::NbdSource(hyper::Op op, std::unique_ptr<Listener> listener, const Tool& qemu_nbd,
+                     const std::string& spec, const std::string& shown, uint64_t virtual_size)
+    : server_(op, std::move(listener), qemu_nbd, spec, shown), length_(virtual_size) {
   idle_.push_back(server_.take_first());
   with_connection(op, [&](NbdConnection& connection) {
     if (connection.size() != virtual_size)

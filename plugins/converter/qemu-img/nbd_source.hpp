@@ -18,8 +18,8 @@ namespace hyperhost::qemu_img {
 class NbdSource final : public hyper::Source {
  public:
   /// virtual_size: as qemu-img sees it; a server that says otherwise is refused.
-  NbdSource(hyper::Op op, const Tool& qemu_nbd, const std::string& spec, const std::string& shown,
-            uint64_t virtual_size);
+  NbdSource(hyper::Op op, std::unique_ptr<Listener> listener, const Tool& qemu_nbd,
+            const std::string& spec, const std::string& shown, uint64_t virtual_size);
 
   hyper::SourceTraits traits() const override;
   void read_at(hyper::Op op, uint64_t offset, void* buf, uint64_t len) override;

@@ -36,6 +36,7 @@ std::unique_ptr<hyper::Source> QemuImage::open(hyper::Doc config, hyper::Op op,
   const Settings settings = read_settings(config);
   const Tool qemu_img(op, settings.qemu_img, "/qemu_img");
   const Tool qemu_nbd(op, settings.qemu_nbd, "/qemu_nbd");
+  auto listener = std::make_unique<Listener>();
   if (!source.can(HYPER_SOURCE_FILE))
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-nbd reads local files only")
         .hint("let the host stage the image, or read it with the plugin parallel-disk");
@@ -53,7 +54,8 @@ std::unique_ptr<hyper::Source> QemuImage::open(hyper::Doc config, hyper::Op op,
   // qemu-nbd's own words go to the log only, so what it would fail at is found out here.
   const ImageInfo info = query_info(op, qemu_img, spec, image.shown());
   if (facts.check_first && settings.check_source) check_image(op, qemu_img, spec, format, image);
-  return std::make_unique<NbdSource>(op, qemu_nbd, spec, image.shown(), info.virtual_size);
+  return std::make_unique<NbdSource>(op, std::move(listener), qemu_nbd, spec, image.shown(),
+                                     info.virtual_size);
 }
 
 }  // namespace hyperhost::qemu_img

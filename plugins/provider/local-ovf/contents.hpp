@@ -67,6 +67,10 @@ PackageKind kind_of(const std::string& path);
 /// The names a descriptor refers to, as written and with percent-encoding undone.
 std::vector<std::string> references_of(const std::string& ovf_path);
 
+/// Changes whenever a byte of the disk may have changed: which files it lies in, when they were
+/// last changed, and where in them. REQUIRES: !disk.blank.
+std::string content_id(const Disk& disk);
+
 /// The description of sdk/README.md ("hyper.provider/1", describe_vm).
 std::string describe(const Contents& contents, const Vm& vm, const std::string& ref);
 

@@ -10,21 +10,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Another one where any byte may be another: which files, as they were last changed, and where in
-/// them the disk lies.
-std::string content_id(const Disk& disk) {
-  std::string out;
-  for (const Range* range : {&disk.range, &disk.extras})
-    for (const Piece& piece : range->pieces()) {
-      const Stamp& stamp = piece.file->stamp();
-      for (const uint64_t value :
-           {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
-            static_cast<uint64_t>(stamp.ctime_ns), piece.offset, piece.length})
-        out += (out.empty() ? "" : ".") + std::to_string(value);
-    }
-  return out;
-}
-
 Json describe_disk(const Disk& disk) {
   Json out = {{"id", disk.id}, {"label", disk.label}, {"ovf_id", disk.ovf_id}};
   if (!disk.blank) out["file"] = disk.file;
@@ -56,6 +41,19 @@ Json describe_disk(const Disk& disk) {
 
 }  // namespace
 
+std::string content_id(const Disk& disk) {
+  std::string out;
+  for (const Range* range : {&disk.range, &disk.extras})
+    for (const Piece& piece : range->pieces()) {
+      const Stamp& stamp = piece.file->stamp();
+      for (const uint64_t value :
+           {stamp.device, stamp.inode, stamp.size, static_cast<uint64_t>(stamp.mtime_ns),
+            static_cast<uint64_t>(stamp.ctime_ns), piece.offset, piece.length})
+        out += (out.empty() ? "" : ".") + std::to_string(value);
+    }
+  return out;
+}
+
 std::string describe(const Contents& contents, const Vm& vm, const std::string& ref) {
   Json out = {{"ref", ref},
               {"name", vm.ovf.name},
@@ -68,7 +66,14 @@ std::string describe(const Contents& contents, const Vm& vm, const std::string& 
               {"secure_boot", vm.ovf.secure_boot},
               {"cpu", vm.ovf.cpus},
               {"memory_bytes", vm.ovf.memory}};
+  if (vm.ovf.cores_per_socket != 0) out["cores_per_socket"] = vm.ovf.cores_per_socket;
+  if (!vm.ovf.uuid.empty()) out["uuid"] = vm.ovf.uuid;
+  if (!vm.ovf.hardware.empty()) out["hardware"] = vm.ovf.hardware;
+  if (vm.ovf.tpm) out["vtpm"] = true;
   if (!vm.ovf.annotation.empty()) out["annotation"] = vm.ovf.annotation;
+  out["controllers"] = Json::array();
+  for (const OvfController& controller : vm.ovf.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["disks"] = Json::array();
   for (const Disk& disk : vm.disks) out["disks"].push_back(describe_disk(disk));
   out["nics"] = Json::array();

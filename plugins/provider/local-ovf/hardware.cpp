@@ -16,6 +16,7 @@ namespace {
 
 /// CIM_ResourceAllocationSettingData.ResourceType.
 enum Resource : uint64_t {
+  kOther = 1,
   kProcessor = 3,
   kMemory = 4,
   kIde = 5,
@@ -34,7 +35,7 @@ constexpr uint64_t kMaxMemory = uint64_t{1} << 56;
 struct Item {
   uint64_t type = 0;
   std::string instance, parent, address, unit, subtype, label, host_resource, connection;
-  std::string quantity, units, configuration;
+  std::string quantity, units, configuration, cores;
 };
 
 class Hardware {
@@ -74,6 +75,10 @@ class Hardware {
   void section(const pugi::xml_node& node) {
     each_child(node, [&](const pugi::xml_node& inner) {
       const std::string name = kind(inner);
+      if (same(name, "System")) {
+        vm_.hardware = child_text(inner, "VirtualSystemType");
+        return;
+      }
       if (same(name, "Item") || same(name, "StorageItem") || same(name, "EthernetPortItem"))
         item(inner);
       if (same(name, "Config") || same(name, "ExtraConfig"))
@@ -106,6 +111,7 @@ class Hardware {
     out.connection = child_text(node, "Connection");
     out.quantity = child_text(node, "VirtualQuantity");
     out.units = child_text(node, "AllocationUnits");
+    out.cores = child_text(node, "CoresPerSocket");  // VMware
     // An item for the chosen configuration replaces the one of the same id for all of them.
     if (items_.size() == kMaxItems) refuse("an absurd number of hardware items");
     for (Item& other : items_) {
@@ -165,6 +171,10 @@ class Hardware {
       const auto address = parse_number(item.address);
       const uint64_t number = address && *address < 64 ? *address : count;
       controllers_[item.instance] = {bus + std::to_string(number), controllers_.size()};
+      const std::string& id = controllers_[item.instance].first;
+      if (std::none_of(vm_.controllers.begin(), vm_.controllers.end(),
+                       [&](const OvfController& other) { return other.id == id; }))
+        vm_.controllers.push_back({id, item.subtype});
     }
   }
 
@@ -174,8 +184,13 @@ class Hardware {
         const uint64_t cpus = quantity(item, "the number of CPUs");
         if (cpus > 4096) refuse("'" + item.quantity + "' CPUs");
         vm_.cpus += cpus;
+        if (const auto cores = parse_number(item.cores); cores && *cores <= 4096)
+          vm_.cores_per_socket = *cores;
         break;
       }
+      case kOther:
+        vm_.tpm = vm_.tpm || lower(item.subtype).find("vtpm") != std::string::npos;
+        break;
       case kMemory:
         return memory(item);
       case kEthernet:
@@ -251,6 +266,11 @@ class Hardware {
     if (lower(attribute_or(firmware, "type")).rfind("efi", 0) == 0) vm_.firmware = "uefi";
     if (same(attribute_or(descendant(machine, "SecureBoot"), "enabled"), "true"))
       vm_.secure_boot = true;
+    vm_.uuid = attribute_or(machine, "uuid");
+    std::erase_if(vm_.uuid, [](char c) { return c == '{' || c == '}'; });
+    const std::string tpm =
+        lower(attribute_or(descendant(machine, "TrustedPlatformModule"), "type"));
+    vm_.tpm = vm_.tpm || (!tpm.empty() && tpm != "none");
     std::vector<std::string> macs;
     each_child(descendant(machine, "Network"), [&](const pugi::xml_node& adapter) {
       if (same(kind(adapter), "Adapter") && same(attribute_or(adapter, "enabled"), "true"))

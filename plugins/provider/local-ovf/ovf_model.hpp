@@ -41,6 +41,11 @@ struct OvfNic {
   std::string mac, network, model;
 };
 
+struct OvfController {
+  std::string id;    ///< "scsi0"
+  std::string type;  ///< ResourceSubType: "VirtualSCSI", "AHCI"; "" = unknown
+};
+
 struct OvfAttachment {
   std::string kind;  ///< "iso", "nvram", "other"
   std::string file_id;
@@ -50,8 +55,10 @@ struct OvfVm {
   std::string id, name, annotation;
   std::string guest_os, os_hint = "unknown", os_version;
   std::string firmware = "bios";
-  bool secure_boot = false;
-  uint64_t cpus = 0, memory = 0;  ///< 0 = unknown
+  std::string uuid, hardware;  ///< "" = unknown
+  bool secure_boot = false, tpm = false;
+  uint64_t cpus = 0, cores_per_socket = 0, memory = 0;  ///< 0 = unknown
+  std::vector<OvfController> controllers;
   std::vector<OvfDrive> drives;
   std::vector<OvfNic> nics;
   std::vector<OvfAttachment> attachments;

@@ -76,10 +76,23 @@ class Connection final : public ProviderConnection {
 
   std::unique_ptr<ProviderVm> open_vm(Op op, const Doc& request) override {
     auto [contents, found] = catalog_.load(catalog_.find(op, request.need_string("/vm")));
+    check_content(*found, request);
     return std::make_unique<OpenVm>(std::move(contents), *found, catalog_.verify_checksums());
   }
 
  private:
+  /// What was planned, and what an earlier run wrote, is of the content that the request names.
+  static void check_content(const Vm& vm, const Doc& request) {
+    for (const Disk& disk : vm.disks) {
+      const std::string described = request.string("/content_ids/" + disk.id);
+      if (described.empty() || disk.blank || described == content_id(disk)) continue;
+      throw Error(HYPER_BUSY, "'" + disk.file + "' was changed since the VM '" + vm.ovf.name +
+                                  "' was looked at")
+          .hint("The next attempt begins with the disk as it is then.")
+          .retryable();
+    }
+  }
+
   Catalog catalog_;
 };
 

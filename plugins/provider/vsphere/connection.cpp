@@ -8,11 +8,12 @@
 #include "datastore_source.hpp"
 #include "open_vm.hpp"
 #include "preflight.hpp"
+#include "snapshot.hpp"
 
 namespace hyper::vsphere {
 namespace {
 
-/// What describe_vm had said of the disks' contents, by disk.
+/// The content ids that describe_vm reported, by disk.
 std::map<std::string, std::string> contents_in(const Doc& request) {
   std::map<std::string, std::string> out;
   request.each_member("/content_ids", [&](const std::string& disk, const Doc& content) {
@@ -27,8 +28,7 @@ std::string authority_of(const std::string& url) {
   if (begin == std::string::npos) return {};
   const std::size_t end = url.find_first_of("/?#", begin + 3);
   std::string out = url.substr(begin + 3, end == std::string::npos ? end : end - begin - 3);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  out = lower(out);
   const std::size_t colon = out.rfind(':');
   if (colon == std::string::npos || out.find(']', colon) != std::string::npos) out += ":443";
   return out;
@@ -72,13 +72,19 @@ void Connection::list_vms(Op op, const char* pattern, const Emit& emit) {
   vsphere::list_vms(session_, names_, pattern == nullptr ? "" : pattern, op, emit);
 }
 
+VmInfo Connection::read(const Ref& vm, Op op) {
+  VmInfo out = read_vm(session_, names_, vm, op);
+  set_leftovers_apart(session_, out, op);
+  return out;
+}
+
 std::string Connection::describe_vm(Op op, const std::string& vm) {
-  const VmInfo info = read_vm(session_, names_, find_vm(session_, names_, index_, vm, op), op);
-  VmInfo then = info;  // when its disks are read
+  const VmInfo info = read(find_vm(session_, names_, index_, vm, op), op);
+  VmInfo then = info;  // the VM at the time when its disks are read
   if (options_.power == VmOptions::Power::kShutdown) then.power = "off";
   using Transport = VmOptions::Transport;
   const bool ranges = options_.transport == Transport::kDatastore ||
-                      (options_.transport == Transport::kAuto && ranges_pay(then));
+                      (options_.transport == Transport::kAuto && ranges_pay(then, options_));
   const bool all =
       ranges && std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
         return no_flat_file(info, disk).has_value();
@@ -88,14 +94,12 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
 
 void Connection::preflight(Op op, const Doc& request) {
   check_vm(session_, hosts_tried_,
-           read_vm(session_, names_,
-                   described_vm(session_, names_, index_, request.need_string("/vm"), op), op),
+           read(described_vm(session_, names_, index_, request.need_string("/vm"), op), op),
            merged(options_, request), op);
 }
 
 std::unique_ptr<ProviderVm> Connection::open_vm(Op op, const Doc& request) {
-  VmInfo info = read_vm(session_, names_,
-                        described_vm(session_, names_, index_, request.need_string("/vm"), op), op);
+  VmInfo info = read(described_vm(session_, names_, index_, request.need_string("/vm"), op), op);
   std::string task_id = request.string("/task_id");
   if (task_id.empty()) task_id = info.ref.id;
   owe_session(task_id, op);
@@ -122,10 +126,12 @@ void Connection::owe_session(const std::string& task_id, Op op) {
 
 http::Client& Connection::client_for(std::string& url, const std::string& thumbprint,
                                      bool& same_host) {
+  if (const std::size_t scheme = url.find("://"); scheme != std::string::npos)
+    url.replace(0, scheme, lower(url.substr(0, scheme)));
   if (url.rfind("https://", 0) != 0)
     throw Error(HYPER_UNSUPPORTED, "the server offers a download that is not by https");
   const std::string& own = session_.settings().endpoint.authority;
-  // "https://*/…", "https://*:443/…": the address that was connected to, its port included.
+  // "https://*/…", "https://*:443/…": the address of the endpoint, with its port.
   if (const std::size_t host = 8; url.compare(host, 1, "*") == 0) {
     const std::size_t path = url.find('/', host);
     url = session_.settings().endpoint.base() +
@@ -135,7 +141,7 @@ http::Client& Connection::client_for(std::string& url, const std::string& thumbp
   if (same_host && thumbprint.empty()) return session_.client();
   http::Settings settings = session_.settings().http;
   if (!settings.tls.insecure) {
-    // A thumbprint that the plan names is of the endpoint's certificate, not of this host's.
+    // A thumbprint in the plan belongs to the endpoint's certificate, not to this host's.
     if (!same_host) settings.tls.thumbprint.clear();
     if (!thumbprint.empty()) settings.tls.thumbprint = thumbprint;
   }

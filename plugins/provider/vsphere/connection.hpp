@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plugin's connection to one server: what hyper.provider/1 asks for, put together from the
-// session, the inventory and the exports. Any thread.
+// The plugin's connection to one server: implements hyper.provider/1 with the session, the
+// inventory and the exports. Any thread.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_CONNECTION_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_CONNECTION_HPP
 
@@ -34,17 +34,19 @@ class Connection final : public ProviderConnection {
   Session& session() { return session_; }
   Names& names() { return names_; }
   HostSlots& slots() { return slots_; }
-  /// For a lease's url: '*' is the endpoint itself; another host is trusted by the thumbprint told
-  /// for it.
+  /// The client for a lease's url. '*' is the endpoint itself. Another host is trusted by the
+  /// thumbprint that the server reports for it.
   http::Client& client_for(std::string& url, const std::string& thumbprint, bool& same_host);
-  /// Whether that VM's disks could not be read in the datastore: they are exported by lease since.
+  /// Whether the VM's disks are exported by lease because reading in the datastore failed.
   bool by_lease(const Ref& vm);
-  /// false: they were so before.
+  /// Exports the VM's disks by lease from now on. false: they were already.
   bool take_by_lease(const Ref& vm);
-  /// Writes the session into the journal, once: a killed run's leases end with it.
+  /// Writes the session into the journal, once: the leases of a killed run end with its session.
   void owe_session(const std::string& task_id, Op op);
 
  private:
+  VmInfo read(const Ref& vm, Op op);
+
   Session session_;
   Names names_;
   VmIndex index_;

@@ -17,7 +17,8 @@ std::pair<std::string, std::string> split_folder(const std::string& path) {
                                     : std::pair(path.substr(0, end), path.substr(end + 1));
 }
 
-/// Size and time of the flat files in a folder, by name; none where the server tells no time.
+/// Size and time of the flat files in a folder, by name. It leaves out files whose time the server
+/// does not report.
 std::map<std::string, std::string> flat_files(Session& session, const Ref& datastore,
                                               const std::string& folder,
                                               const http::Cancel& cancel) {

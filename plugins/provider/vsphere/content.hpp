@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What says that a disk's bytes cannot have changed, so that another run may go on with it.
+// The content ids of a VM's disks. An equal id proves that a disk's bytes cannot have changed, so
+// that a later run may resume the disk.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_CONTENT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_CONTENT_HPP
 
@@ -10,14 +11,14 @@
 namespace hyper::vsphere {
 
 struct Contents {
-  /// By the disk's id: which file it is, its size, and when it was last written, as the datastore
-  /// tells. Only of a VM that is off (the files of a running one are written all the time, their
-  /// times seldom), and of a disk that lies in one flat file (the VM has no snapshots then).
+  /// By the disk's id: its file, the file's size and the time of the last write, as the datastore
+  /// reports them. Only for a VM that is off: the files of a running VM change all the time, and
+  /// their times seldom. Only for a disk that lies in one flat file (the VM then has no snapshots).
   std::map<std::string, std::string> ids;
-  std::string unknown;  ///< why the server does not tell it of a disk that it could be told of
+  std::string unknown;  ///< why the server does not report it for a disk that could have an id
 };
 
-/// Looks once into each folder that has disks of the VM.
+/// Reads each folder that has disks of the VM once.
 Contents contents_of(Session& session, const VmInfo& vm, const http::Cancel& cancel);
 
 }  // namespace hyper::vsphere

@@ -11,8 +11,9 @@ namespace {
 
 constexpr uint64_t kSector = 512;
 constexpr int kTries = 6;
+constexpr int kWholeRange = 5;  // times the longest stall: a range that trickles ends, too
 constexpr uint64_t kMostWait = 30'000'000'000;
-constexpr std::size_t kMostAreas = 1u << 20;  // 16 MiB of memory; what is beyond is read whole
+constexpr std::size_t kMostAreas = 1u << 20;  // 16 MiB of memory; the rest counts as allocated
 
 std::string percent_encoded(const std::string& text, const char* kept) {
   static constexpr char kDigits[] = "0123456789ABCDEF";
@@ -36,7 +37,7 @@ int64_t ticks() {
   return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// "[store] dir/file" in its parts.
+/// Splits "[store] dir/file".
 std::pair<std::string, std::string> split_path(const std::string& path) {
   const std::size_t end = path.find("] ");
   if (path.empty() || path[0] != '[' || end == std::string::npos) return {};
@@ -47,20 +48,24 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 
 std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk) {
   if (disk.backing != "VirtualDiskFlatVer2BackingInfo") return "its backing is " + disk.backing;
-  if (!vm.snapshots.empty() || disk.has_parent) return "the VM has snapshots";
+  if (!vm.snapshots.empty()) return "the VM has snapshots";
+  if (!vm.leftovers.empty()) return std::nullopt;  // seen once those are removed
+  if (disk.has_parent) return "the VM has snapshots";
   if (!disk.flat_extent) return "its datastore keeps no flat file of it";
-  if (disk.capacity == 0 || disk.capacity % kSector != 0) return "its size is not told";
+  if (disk.capacity == 0 || disk.capacity % kSector != 0)
+    return "the server does not report its size";
   return std::nullopt;
 }
 
-bool ranges_pay(const VmInfo& vm) {
+bool ranges_pay(const VmInfo& vm, const VmOptions& options) {
   if (vm.power != "off") return false;
-  return vm.change_tracking || std::any_of(vm.disks.begin(), vm.disks.end(),
-                                           [](const Disk& disk) { return disk.independent(); });
+  return (vm.change_tracking && options.skip_unallocated) || vm.is_template ||
+         std::any_of(vm.disks.begin(), vm.disks.end(),
+                     [](const Disk& disk) { return disk.independent(); });
 }
 
 DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk,
-                                 const Ref& snapshot, Watch watch, Op op)
+                                 const Ref& snapshot, bool skip_unallocated, Watch watch, Op op)
     : session_(session),
       what_("the disk '" + disk.label + "' of '" + vm.name + "'"),
       datacenter_(vm.datacenter),
@@ -69,10 +74,10 @@ DatastoreSource::DatastoreSource(Session& session, const VmInfo& vm, const Disk&
       watch_(std::move(watch)),
       next_check_(ticks() + session.settings().check_interval.count()) {
   probe(op);
-  find_areas(vm, disk, snapshot, op);
+  if (skip_unallocated) find_areas(vm, disk, snapshot, op);
 }
 
-/// Some vCenters take the names of datacenter and datastore encoded twice.
+/// twice: some vCenters want the names of datacenter and datastore encoded twice.
 std::string DatastoreSource::url(bool twice) const {
   const auto [store, path] = split_path(file_);
   const auto name = [&](const std::string& text) {
@@ -103,6 +108,7 @@ void DatastoreSource::probe(Op op) {
 std::optional<uint64_t> DatastoreSource::read(uint64_t offset, void* buf, uint64_t len, Op op) {
   http::Request request;
   request.url = url_;
+  request.time_limit = kWholeRange * session_.settings().http.stall_timeout;
   uint64_t wait = 250'000'000;
   bool renewed = false;
   for (int tries = 1;; ++tries) {
@@ -112,13 +118,13 @@ std::optional<uint64_t> DatastoreSource::read(uint64_t offset, void* buf, uint64
       received_ += len;
       return total;
     } catch (const Error& error) {
-      if (error.native_code() == 401 && !renewed) {  // the session expired: any call renews it
+      if (error.native_code() == 401 && !renewed) {  // the session expired: a call renews it
         renewed = true;
         session_.call("CurrentTime", {"ServiceInstance", "ServiceInstance"}, {},
                       "cannot renew the session", op);
         continue;
       }
-      // A locked file is told by 500, and is so for long.
+      // The server answers 500 for a locked file, which stays locked for long.
       if (!error.is_retryable() || error.native_code() == 500 || tries == kTries) throw;
       op.debug("range at " + std::to_string(offset) + " again: " + error.what());
       op.sleep_ns(std::min(std::max(wait, error.retry_after_ns()), kMostWait));
@@ -127,8 +133,8 @@ std::optional<uint64_t> DatastoreSource::read(uint64_t offset, void* buf, uint64
   }
 }
 
-// "*" asks for what is allocated; an answer covers [startOffset, startOffset + length), which may
-// end long before the disk does, also without any area in it.
+// "*" asks for the allocated areas. An answer covers [startOffset, startOffset + length). It may
+// end long before the disk ends, also without any area in it.
 void DatastoreSource::find_areas(const VmInfo& vm, const Disk& disk, const Ref& snapshot, Op op) {
   if (!vm.change_tracking || disk.independent()) return;
   const auto add = [this](uint64_t begin, uint64_t end) {
@@ -179,7 +185,7 @@ SourceTraits DatastoreSource::traits() const {
   return out;
 }
 
-/// One of the threads that read asks, when it is time.
+/// When the interval is over, one of the reading threads makes the check.
 void DatastoreSource::check_now_and_then(Op op) {
   int64_t due = next_check_;
   const int64_t now = ticks();
@@ -198,7 +204,7 @@ void DatastoreSource::read_at(Op op, uint64_t offset, void* buf, uint64_t len) {
   } catch (const Reported&) {  // cancelled
     throw;
   } catch (const Error& error) {
-    watch_.check(op, false);  // the reason may be behind it
+    watch_.check(op, false);  // it may find the cause
     throw watch_.failed(error, op);
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A disk as ranges of its flat file in the datastore (/folder), over several connections: readable
-// anywhere, again and again, with the unallocated areas where the server tells them. Only for a
-// file that nothing writes to: a VM that is off, or the frozen base below a snapshot of ours.
+// Reads a disk as ranges of its flat file in the datastore (/folder), over several connections. It
+// can read any range any number of times, and knows the unallocated areas if the server reports
+// them. Only for a file that nothing writes to: a VM that is off, or the frozen base below this
+// plugin's snapshot.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_DATASTORE_SOURCE_HPP
 
@@ -14,33 +15,34 @@
 
 namespace hyper::vsphere {
 
-/// Why a disk cannot be read so; nothing if it can.
+/// Why a disk cannot be read this way; nothing if it can.
 std::optional<std::string> no_flat_file(const VmInfo& vm, const Disk& disk);
 
-/// Whether transport: auto reads the VM's disks so. A lease leaves out what is zero; ranges leave
-/// out what is not allocated, where change tracking tells, and go on where a killed run ended. A
-/// running VM's files are locked on current hosts. Independent disks are in no export.
-bool ranges_pay(const VmInfo& vm);
+/// Whether `transport: auto` reads the VM's disks this way. A lease leaves out zeros. Ranges leave
+/// out unallocated areas, if change tracking reports them, and can resume after a killed run.
+/// Current hosts lock the files of a running VM. No export contains independent disks, and not
+/// every server exports templates.
+bool ranges_pay(const VmInfo& vm, const VmOptions& options);
 
 class DatastoreSource final : public Source {
  public:
   struct Watch {
-    /// Throws where the file is not what it was when the source was opened. at_end: everything that
-    /// can be known is asked for; else only what costs one call.
+    /// Throws if the file has changed since the source was opened. at_end: makes every possible
+    /// check. Otherwise it makes only the check that costs one call.
     std::function<void(Op, bool at_end)> check;
-    /// A range could not be read: what is thrown then.
+    /// Returns the error to throw after a range could not be read.
     std::function<Error(const Error&, Op)> failed;
   };
 
-  /// Reads the first and the last sector: throws where the server does not do ranges, the file is
-  /// locked, not there, or of another size than the disk. watch.check is called now and then (the
-  /// option check_interval), after an error, and in finish(); any thread.
+  /// Reads the first and the last sector. Throws if the server does not serve ranges, or if the
+  /// file is locked, missing, or of another size than the disk. Calls watch.check at every
+  /// check_interval (the option), after an error, and in finish(), on any thread.
   DatastoreSource(Session& session, const VmInfo& vm, const Disk& disk, const Ref& snapshot,
-                  Watch watch, Op op);
-  /// Until finish().
+                  bool skip_unallocated, Watch watch, Op op);
+  /// Keeps the slot until finish().
   void hold(HostSlots::Slot slot) { slot_ = std::move(slot); }
 
-  /// The server said which areas are allocated.
+  /// Whether the server reported the allocated areas.
   bool areas_known() const { return areas_known_; }
 
   SourceTraits traits() const override;

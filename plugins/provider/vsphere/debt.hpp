@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is owed to the server: an entry in the host's journal, written before a change and settled
-// once it is undone. One thread at a time.
+// A change at the server that must be undone: an entry in the host's journal, written before the
+// change and settled when the change is undone. One thread at a time.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_DEBT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_DEBT_HPP
 
@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "session.hpp"
 
@@ -16,13 +17,16 @@ namespace hyper::vsphere {
 
 class Debt {
  public:
-  /// kind: "session", "snapshot", "lease", "power". Throws where the journal cannot be written:
-  /// the change must not be made then.
+  /// kind: "session", "snapshot", "lease", "power". Throws if the journal cannot be written; the
+  /// caller must then not make the change.
   Debt(Session& session, const char* kind, const Ref& vm, const std::string& task_id, Op op,
        const nlohmann::ordered_json& more = {});
-  /// Takes over what killed runs left open of that kind for that VM: the oldest, while the others,
-  /// which say the same, are settled.
+  /// Takes over the oldest entry of that kind that killed runs left open for that VM. Settles the
+  /// others, which name the same change.
   static std::optional<Debt> taken_over(Session& session, const char* kind, const Ref& vm, Op op);
+  /// Every entry of that kind for that VM that killed runs left open, the oldest first: this run's
+  /// from now on.
+  static std::vector<Debt> all_taken_over(Session& session, const char* kind, const Ref& vm, Op op);
   Debt(Debt&& other) noexcept : entry_(other.entry_), json_(std::move(other.json_)) {
     other.entry_ = 0;
   }
@@ -31,14 +35,14 @@ class Debt {
     json_ = std::move(other.json_);
     return *this;
   }
-  /// Left open: for cleanup.
+  /// An entry that is not settled stays open for cleanup.
   ~Debt() = default;
 
   void name(const std::string& ref, Op op) { note("ref", ref, op); }
-  /// Writes one more thing into the entry.
+  /// Adds a member to the entry.
   void note(const char* key, const std::string& value, Op op);
   void settle(Op op) noexcept;
-  /// What it was opened with.
+  /// A member of the entry.
   std::string at(const char* key) const { return json_.value(key, std::string()); }
   bool flag(const char* key) const { return json_.value(key, nlohmann::ordered_json()) == true; }
 
@@ -49,7 +53,11 @@ class Debt {
   nlohmann::ordered_json json_;
 };
 
-/// Whether the journal's entry speaks of this server.
+/// The member `key` of each entry of that kind for that VM that killed runs left open.
+std::vector<std::string> left_open(Session& session, const char* kind, const Ref& vm,
+                                   const char* key, Op op);
+
+/// Whether the journal's entry belongs to this server.
 bool is_of(const Session& session, const nlohmann::ordered_json& entry);
 
 }  // namespace hyper::vsphere

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM's description as the host and people read it (sdk/README.md, "Provider").
+// A VM's description for the host and for people (sdk/README.md, "Provider").
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "content.hpp"
@@ -9,7 +10,22 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std::string& store,
+/// The place of each disk in the order in which the firmware tries them: what the VM's boot options
+/// name comes first.
+std::vector<std::size_t> boot_order(const VmInfo& vm) {
+  std::vector<std::size_t> order, out(vm.disks.size());
+  const auto add = [&](std::size_t i) {
+    if (std::find(order.begin(), order.end(), i) == order.end()) order.push_back(i);
+  };
+  for (const int32_t key : vm.boot_disks)
+    for (std::size_t i = 0; i < vm.disks.size(); ++i)
+      if (vm.disks[i].key == key) add(i);
+  for (std::size_t i = 0; i < vm.disks.size(); ++i) add(i);
+  for (std::size_t place = 0; place < order.size(); ++place) out[order[place]] = place;
+  return out;
+}
+
+Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std::string& store,
                    const Contents& contents) {
   Json out = {{"id", disk.id},
               {"label", disk.label},
@@ -19,9 +35,9 @@ Json describe_disk(const Disk& disk, std::size_t index, bool seekable, const std
               {"subformat", seekable ? "flat" : "streamOptimized"},
               {"capacity_bytes", disk.capacity},
               {"access", seekable ? Json{"seek", "extents"} : Json{"stream"}},
-              {"boot_order", index},
-              {"type", index == 0 ? "boot" : "data"},
-              {"controller", disk.controller},
+              {"boot_order", place},
+              {"type", place == 0 ? "boot" : "data"},
+              {"controller", disk.controller.empty() ? std::string() : disk.place()},
               {"unit", disk.unit},
               {"datastore", store},
               {"mode", disk.mode},
@@ -48,6 +64,7 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
               {"host", vm.host_name},
               {"cluster", vm.cluster},
               {"power_state", vm.power},
+              {"connection_state", vm.connection},
               {"export_method", "vsphere"},
               {"guest_os", vm.guest_id},
               {"os_hint", os_hint(vm.guest_id, vm.guest_family)},
@@ -69,19 +86,24 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
               {"change_tracking", vm.change_tracking},
               {"annotation", vm.annotation}};
   out["disks"] = Json::array();
+  const std::vector<std::size_t> places = boot_order(vm);
   for (std::size_t i = 0; i < vm.disks.size(); ++i)
-    out["disks"].push_back(describe_disk(vm.disks[i], i, seekable,
+    out["disks"].push_back(describe_disk(vm.disks[i], places[i], seekable,
                                          unescaped_name(names.name(vm.disks[i].datastore, cancel)),
                                          contents));
   if (!contents.unknown.empty())
-    out["notes"] = {"if this export of '" + vm.name +
-                    "' is interrupted, the next one begins anew: " + contents.unknown};
+    out["notes"] = {
+        "if this export of '" + vm.name +
+        "' is interrupted, the next one starts from the beginning: " + contents.unknown};
   out["nics"] = Json::array();
   for (std::size_t i = 0; i < vm.nics.size(); ++i)
     out["nics"].push_back({{"id", "nic-" + std::to_string(i)},
                            {"mac", vm.nics[i].mac},
                            {"network", vm.nics[i].network},
                            {"model", vm.nics[i].model}});
+  out["controllers"] = Json::array();
+  for (const Controller& controller : vm.controllers)
+    out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
   out["snapshots"] = Json::array();
   for (const Snapshot& snapshot : vm.snapshots)
     out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the server is, and how it is spoken to: from the plugin's options. Plain values.
+// The server's address and the settings of the connection, from the plugin's options. Plain values.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_ENDPOINT_HPP
 
@@ -17,12 +17,16 @@ struct Endpoint {
   std::string base() const { return "https://" + authority; }
 };
 
+/// ASCII only.
+std::string lower(std::string text);
+
 /// "host", "https://host:port", "https://host/sdk". Throws HYPER_CONFIG for anything else.
 Endpoint parse_endpoint(const std::string& written);
 
 struct Settings {
   Endpoint endpoint;
   std::string username, password;
+  std::string token;  ///< a SAML assertion instead of both
   http::Settings http;
   uint32_t streams_per_host = 4, datastore_connections = 4;
   std::chrono::nanoseconds check_interval = std::chrono::minutes(1);
@@ -30,7 +34,7 @@ struct Settings {
 
 Settings settings_from(const Doc& config);
 
-/// What a plan may say for each VM.
+/// The options that a plan may set for each VM.
 struct VmOptions {
   enum class Transport { kAuto, kLease, kDatastore } transport = Transport::kAuto;
   enum class Power { kAsIs, kShutdown, kRequireOff } power = Power::kAsIs;
@@ -38,10 +42,11 @@ struct VmOptions {
   uint64_t shutdown_timeout_ns = 300'000'000'000;
   bool power_off_at_last = false;
   bool restore_power = false;
+  bool skip_unallocated = true;
 };
 
 VmOptions vm_options_from(const Doc& config);
-/// The provider's, with those of the request ({"vm", "options": {…}}) on top.
+/// The provider's options, overridden by those of the request ({"vm", "options": {…}}).
 VmOptions merged(VmOptions base, const Doc& request);
 
 }  // namespace hyper::vsphere

@@ -18,7 +18,8 @@ constexpr Known kKnown[] = {
     {"InvalidLogin", HYPER_AUTH, false,
      "Check username and password, and that the account is not locked: servers lock one after a "
      "few "
-     "refused logins. The same password is not tried again for five minutes."},
+     "refused logins. The same password is not tried again for five minutes. A token may have "
+     "expired."},
     {"NoPermission", HYPER_AUTH, false,
      "Give the user the privilege named here; the plugin's README lists all that are needed."},
     {"NotAuthenticated", HYPER_IO, true, "The session ended; the next try logs in again."},
@@ -29,7 +30,7 @@ constexpr Known kKnown[] = {
     {"MethodNotFound", HYPER_UNSUPPORTED, false, ""},
     {"ManagedObjectNotFound", HYPER_NOTFOUND, false, "It was removed meanwhile."},
     {"TaskInProgress", HYPER_BUSY, true, "Another task works on this VM; wait for its end."},
-    {"ConcurrentAccess", HYPER_BUSY, true, "Somebody else changes this VM at the moment."},
+    {"ConcurrentAccess", HYPER_BUSY, true, "Another client changes this VM at the moment."},
     {"FileLocked", HYPER_BUSY, true, "Another program (a backup?) has the disk open."},
     {"ResourceInUse", HYPER_BUSY, true, "Another program uses it at the moment."},
     {"InvalidState", HYPER_BUSY, true, "Another operation on this VM has to end first."},
@@ -53,13 +54,13 @@ const Known* known(const std::string& kind) {
 
 std::string detail_of(const std::string& kind, const std::string& message,
                       const std::string& more) {
-  std::string out = kind.empty() ? std::string("unnamed fault") : kind;
-  if (!message.empty()) out += ": " + message.substr(0, 1000);
-  if (!more.empty()) out += " (" + more.substr(0, 300) + ")";
+  std::string out = kind.empty() ? std::string("unnamed fault") : shown_text(kind, 100);
+  if (!message.empty()) out += ": " + shown_text(message, 1000);
+  if (!more.empty()) out += " (" + shown_text(more, 300) + ")";
   return out;
 }
 
-/// What a fault names beside its kind: the privilege, the property.
+/// The details of a fault beside its kind: the privilege, the property.
 std::string particulars(const pugi::xml_node& fault) {
   std::string out;
   for (const char* name : {"privilegeId", "name", "property", "invalidProperty"}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the server calls a fault, as a hyper::Error. The kind (the fault's xsi:type) decides, never
-// its text, which is translated.
+// A fault of the server as a hyper::Error. Code decides by its kind (the fault's xsi:type), never
+// by its text, which is translated.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_FAULT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_FAULT_HPP
 
@@ -18,7 +18,7 @@ class Fault : public Error {
         const std::string& more = {});
   const std::string& kind() const { return kind_; }
   bool is(const char* kind) const { return kind_ == kind; }
-  /// Somebody else holds the object for the moment.
+  /// Whether another client holds the object at the moment.
   bool passing() const;
 
  private:

@@ -69,14 +69,14 @@ std::vector<Ref> by_uuid(Session& session, const std::string& uuid, bool instanc
       if (const Ref ref = ref_in(one); ref.type == "VirtualMachine") out.push_back(ref);
     });
   } catch (const Fault& fault) {
-    if (fault.status() != HYPER_UNSUPPORTED) throw;  // an old host, which has the other method
+    if (fault.status() != HYPER_UNSUPPORTED) throw;  // unsupported: an old host has only FindByUuid
     if (const Ref ref = found_by_search(session, "FindByUuid", args, cancel); !ref.empty())
       out.push_back(ref);
   }
   return out;
 }
 
-/// "/DC/vm/prod/web", or the reference of a VM whose place cannot be read.
+/// "/DC/vm/prod/web", or the VM's reference if its path cannot be read.
 std::string shown(Session& session, Names& names, const Ref& ref, const http::Cancel& cancel) {
   try {
     const Retrieved got = retrieve_one(session, ref, {"name", "parent", "parentVApp"},

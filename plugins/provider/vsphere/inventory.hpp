@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finding VMs: all of them, by pattern, or one by path, name, UUID or reference. Stateless but for
-// the names it shares.
+// Finds VMs: all of them, by pattern, or one by path, name, UUID or reference. Stateless, except
+// for the shared names.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_INVENTORY_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_INVENTORY_HPP
 
@@ -12,12 +12,12 @@ namespace hyper::vsphere {
 /// inventory path, where '*' does not cross a '/'; "" = all.
 void list_vms(Session& session, Names& names, const std::string& pattern, Op op, const Emit& emit);
 
-/// By path, name, UUID or reference. HYPER_NOTFOUND; HYPER_CONFIG with the candidates where several
-/// VMs can be meant.
+/// Finds a VM by path, name, UUID or reference. HYPER_NOTFOUND: no such VM. HYPER_CONFIG with the
+/// candidates: several VMs match.
 Ref find_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted,
             const http::Cancel& cancel);
 
-/// What the host calls a VM that it has described: its reference. Anything else as find_vm.
+/// Finds a VM that the host has described, by its reference. Any other text: as find_vm.
 Ref described_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted,
                  const http::Cancel& cancel);
 

@@ -6,12 +6,18 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kLeaseBusy = std::chrono::seconds(60);
+constexpr auto kLeaseReady = std::chrono::minutes(10);  // of a VM with many disks or a long chain
 constexpr auto kMostBetween = std::chrono::seconds(30);
 
 std::string after_last(const std::string& text, char separator) {
   const std::size_t at = text.rfind(separator);
   return at == std::string::npos ? text : text.substr(at + 1);
+}
+
+/// For the journal: a reference such as "session[KEY]ID" ends with its session, whose key is none
+/// of the journal's business.
+std::string nameable(const Ref& lease) {
+  return lease.id.rfind("session[", 0) == 0 ? std::string() : lease.id;
 }
 
 }  // namespace
@@ -37,19 +43,20 @@ void Lease::start(const char* method, const Ref& self, std::chrono::nanoseconds 
   const std::string what = "cannot export '" + vm_name_ + "'";
   try {
     ref_ = while_busy(patience, op, [&] {
-      // Not cancelled in the middle: an answer that nobody reads would be a lease nobody ends.
+      // Never cancelled: without the answer the lease's reference is unknown and nothing can end
+      // it.
       return ref_in(session_.call(method, self, {}, what, http::Cancel::never()).value());
     });
   } catch (const Fault&) {
     debt_.settle(op);
     throw;
   }
-  debt_.name(ref_.id, op);
+  debt_.name(nameable(ref_), op);
 }
 
 void Lease::wait_until_ready(Op op) {
   const std::string what = "the server gives no lease to export '" + vm_name_ + "'";
-  const auto until = std::chrono::steady_clock::now() + kLeaseBusy;
+  const auto until = std::chrono::steady_clock::now() + kLeaseReady;
   std::chrono::nanoseconds wait = std::chrono::milliseconds(50);
   for (;;) {
     std::optional<Retrieved> got;
@@ -57,7 +64,7 @@ void Lease::wait_until_ready(Op op) {
       got = retrieve_one(session_, ref_, {"state", "error", "info"}, what, op);
     } catch (const Fault& fault) {
       if (!fault.is("ManagedObjectNotFound")) throw;
-      throw Error(HYPER_BUSY, what, "the lease is gone").retryable();  // with its session
+      throw Error(HYPER_BUSY, what, "the lease is gone").retryable();  // its session has ended
     }
     const std::string state = got->object.text("state");
     if (state == "error") throw method_fault(what, got->object.at("error"));
@@ -73,7 +80,8 @@ void Lease::wait_until_ready(Op op) {
       return;
     }
     if (state != "initializing" || std::chrono::steady_clock::now() > until)
-      throw Error(HYPER_BUSY, what, "the lease is " + (state.empty() ? "not told of" : state))
+      throw Error(HYPER_BUSY, what,
+                  state.empty() ? "the server does not report its state" : "the lease is " + state)
           .retryable();
     pause(wait, op);
     wait = std::min<std::chrono::nanoseconds>(wait * 2, std::chrono::seconds(1));
@@ -81,11 +89,11 @@ void Lease::wait_until_ready(Op op) {
 }
 
 Lease::~Lease() {
-  end("HttpNfcLeaseAbort", Op(nullptr));  // nothing to do if it has ended
+  end("HttpNfcLeaseAbort", Op(nullptr));  // does nothing if the lease has ended
 }
 
-// A device's key ends in "<controller type><bus>:<unit>", which names the disk; simulators and
-// unusual controllers need the file's name, and at last the order.
+// A device's key ends in "<controller type><bus>:<unit>", which names the disk. For simulators and
+// unusual controllers the file's name decides, and if that fails the order.
 const DeviceUrl* Lease::url_of(const VmInfo& vm, const Disk& disk) const {
   std::vector<const DeviceUrl*> disks;
   for (const DeviceUrl& one : urls_)
@@ -111,7 +119,7 @@ const DeviceUrl* Lease::url_of(const VmInfo& vm, const Disk& disk) const {
   return nullptr;
 }
 
-/// One sign of life. A Fault means that the lease is lost.
+/// Renews the lease once. A Fault means that the lease is lost.
 void Lease::renew(const http::Cancel& cancel) {
   try {
     Args args;
@@ -126,7 +134,7 @@ void Lease::renew(const http::Cancel& cancel) {
   }
 }
 
-// The first call comes at once: between ready and the first byte some time may have passed.
+// The first renewal comes at once, because some time may pass between ready and the first byte.
 void Lease::keep_alive() {
   const auto every = std::min<std::chrono::milliseconds>(timeout_ / 4, kMostBetween);
   const auto stop = stop_.cancel();
@@ -137,7 +145,7 @@ void Lease::keep_alive() {
         renew(stop);
         if (lost()) return;
         last = std::chrono::steady_clock::now();
-      } catch (const Error& error) {  // the network; tried again while the lease may live
+      } catch (const Error& error) {  // the network failed: try again while the lease may live
         if (std::chrono::steady_clock::now() - last > timeout_) {
           const std::lock_guard lock(mutex_);
           lost_ = error;
@@ -155,7 +163,7 @@ void Lease::probe(const http::Cancel& cancel) {
   if (!lost()) {
     try {
       renew(cancel);
-    } catch (const Error&) {  // not to be found out
+    } catch (const Error&) {  // the server cannot be asked
     }
   }
   check();
@@ -208,12 +216,12 @@ void Lease::end(const char* method, Op op) noexcept {
         session_.call_in_session(method, ref, {}, "cannot end the lease on '" + vm_name_ + "'",
                                  http::Cancel::never());
       } catch (const Fault& fault) {
-        // Gone already, or with its session.
+        // The lease has ended already, or its session has.
         if (!fault.is("ManagedObjectNotFound") && !fault.is("NotAuthenticated")) throw;
       }
       debt_.settle(op);
     }
-  } catch (...) {  // the journal has it; the server lets it expire
+  } catch (...) {  // the journal keeps the entry, and the lease expires at the server
   }
 }
 

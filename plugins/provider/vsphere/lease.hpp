@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An export lease (HttpNfcLease): the right to download a VM's disks, kept alive from a thread of
-// its own until the last of its users has left. Complete if all of them succeeded, else Abort.
+// An export lease (HttpNfcLease): the right to download a VM's disks. A thread of its own keeps it
+// alive until its last user has left. It then ends with Complete if all users succeeded, else with
+// Abort.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_LEASE_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_LEASE_HPP
 
@@ -19,7 +20,7 @@ struct DeviceUrl {
   bool disk = false;
 };
 
-/// What the server says it sent for a device.
+/// What the server reports to have sent for a device.
 struct ManifestEntry {
   std::string sha1, checksum, checksum_type;
   uint64_t size = 0;
@@ -27,8 +28,8 @@ struct ManifestEntry {
 
 class Lease {
  public:
-  /// Of the snapshot if there is one, else of the VM. Waits until it is ready, and for `patience`
-  /// while another operation is in its way.
+  /// Opens a lease of the snapshot if there is one, else of the VM. Waits until the lease is ready,
+  /// and up to `patience` while another operation blocks it.
   static std::shared_ptr<Lease> open(Session& session, const VmInfo& vm, const Ref& snapshot,
                                      const std::string& task_id, std::chrono::nanoseconds patience,
                                      Op op);
@@ -37,21 +38,21 @@ class Lease {
   Lease& operator=(const Lease&) = delete;
 
   const std::vector<DeviceUrl>& urls() const { return urls_; }
-  /// The disk's url, or nullptr. All of the VM's disks are needed to tell them apart.
+  /// The disk's url, or nullptr. It needs all disks of the VM to distinguish them.
   const DeviceUrl* url_of(const VmInfo& vm, const Disk& disk) const;
 
-  /// False: it has ended, or is about to.
+  /// Adds a user. False: the lease has ended or is ending.
   bool join();
   bool joinable() const;
-  /// The last one to leave ends the lease.
+  /// Removes a user. The last user to leave ends the lease.
   void leave(bool success, Op op) noexcept;
-  /// Why it cannot be used any more.
+  /// Why the lease is lost; nothing if it is not.
   std::optional<Error> lost() const;
-  /// Throws if it is known to be lost.
+  /// Throws if the lease is known to be lost.
   void check() const;
-  /// Asks the server: when a transfer has failed, this may be why. Throws if so.
+  /// After a failed transfer: asks the server whether the lease is lost. Throws if it is.
   void probe(const http::Cancel& cancel);
-  /// 0 to 100, for whoever looks at the server.
+  /// 0 to 100, which vCenter shows to its users.
   void progress(int percent) { percent_ = percent; }
 
   std::optional<ManifestEntry> manifest(const std::string& key, const http::Cancel& cancel);

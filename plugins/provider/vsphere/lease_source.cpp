@@ -11,6 +11,15 @@ namespace {
 
 constexpr int kLeaseTries = 5;
 constexpr uint64_t kMostLeaseWait = 30'000'000'000;
+constexpr uint64_t kZerosASecond = 100u << 20;  // how fast a host reads what it does not send
+constexpr uint64_t kProgress = 1u << 20;        // ends a silence
+constexpr uint64_t kMostTail = 16u << 20;       // behind the last grain, of a small disk
+
+/// The address without its path, which is a ticket: whoever has it can download the disk.
+std::string shown_address(const std::string& url) {
+  const std::size_t path = url.find('/', url.find("://") + 3);
+  return path == std::string::npos ? url : url.substr(0, path) + "/…";
+}
 
 bool same_hex(std::string a, std::string b) {
   const auto normalise = [](std::string& text) {
@@ -47,15 +56,16 @@ LeaseSource::~LeaseSource() {
 }
 
 void LeaseSource::close(Op op) {
-  download_.reset();  // the connection ends before its lease
+  download_.reset();  // the connection must end before its lease
   if (const auto lease = std::exchange(lease_, nullptr)) lease->leave(false, op);
 }
 
-/// A host whose buffers are taken answers 503 for a while; that is not yet a failure.
+/// A host whose buffers are in use answers 503 for a while, which is not yet a failure.
 http::Download LeaseSource::ask(http::Client& client, const std::string& url,
                                 const std::string& cookie, Op op) {
   http::Request request;
   request.url = url;
+  request.shown = shown_address(url);
   request.headers = {{"Accept", "application/x-vnd.vmware-streamVmdk, */*"}};
   if (!cookie.empty()) request.headers.emplace_back("Cookie", cookie);
   uint64_t wait = 250'000'000;
@@ -64,7 +74,7 @@ http::Download LeaseSource::ask(http::Client& client, const std::string& url,
     http::Download download = client.open(request, op);
     if (download.status() == 200) return download;
     Error error = http::status_error("cannot download " + what_, download.status(),
-                                     download.headers(), http::shown_url(url).substr(0, 200));
+                                     download.headers(), shown_address(url));
     if (download.status() != 503) lease_->probe(op);
     if (download.status() == 500)
       error.hint("The disk is locked: another lease, a backup or a running VM has it open.");
@@ -84,13 +94,33 @@ SourceTraits LeaseSource::traits() const {
   return out;
 }
 
+/// A host sends nothing while it reads zeros: as long as the lease is alive, silence may last as
+/// long as reading the whole disk takes.
+std::string_view LeaseSource::next_piece(Op op) {
+  for (;;) {
+    try {
+      return download_->next(op);
+    } catch (const Error& error) {
+      if (error.native_code() != http::kStalled || !lease_) throw;
+      const auto now = std::chrono::steady_clock::now();
+      if (!silent_since_ || received_ - received_then_ >= kProgress) {
+        silent_since_ = now;
+        received_then_ = received_;
+      }
+      if (now - *silent_since_ >= std::chrono::seconds(capacity_ / kZerosASecond)) throw;
+      lease_->probe(op);
+      op.debug("nothing comes of " + what_ + "; its lease is alive");
+    }
+  }
+}
+
 std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
   if (ended_) return {nullptr, 0};
   std::string_view piece;
   try {
-    piece = download_->next(op);
+    piece = next_piece(op);
   } catch (const Error& error) {
-    if (lease_) lease_->probe(op);  // the reason behind it
+    if (lease_) lease_->probe(op);  // a lost lease may be the cause
     throw Error(error.status(), "the download of " + what_ + " broke off",
                 "after " + std::to_string(received_) + " bytes; " + error.what())
         .native(error.native_code())
@@ -109,8 +139,13 @@ std::pair<const void*, uint64_t> LeaseSource::next(Op op) {
 }
 
 std::string LeaseSource::finish(Op op) {
-  while (next(op).second != 0) {  // a decoder may stop at the last grain
-  }
+  // A decoder may have stopped at the last grain; tables of 4 bytes a grain may follow it.
+  const uint64_t most = received_ + kMostTail + capacity_ / 4096;
+  while (next(op).second != 0)
+    if (received_ > most)
+      throw Error(HYPER_CORRUPT, what_ + " is delivered without an end",
+                  std::to_string(received_) + " bytes came, the last of them behind its grains")
+          .retryable();
   const StreamCheck::Result sums = check_.finish();
   nlohmann::ordered_json out = {{"bytes", sums.bytes}, {"checksum", "sha256:" + sums.sha256}};
   const std::string verified = verify(sums, op);

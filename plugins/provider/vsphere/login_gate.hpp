@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps a wrong password from locking the account: servers lock one after a few refused
-// logins, and a plan of ten VMs would log in ten times. Of each account one login is under way at a
-// time, and after a refusal the process does not try that password again for five minutes. Any
-// thread.
+// Prevents that a wrong password locks the account: servers lock an account after a few refused
+// logins, and a plan of ten VMs would log in ten times. One login per account runs at a time. After
+// a refusal the process does not try that password again for five minutes. Any thread.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_LOGIN_GATE_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_LOGIN_GATE_HPP
 
@@ -24,17 +23,17 @@ class LoginGate {
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
   explicit LoginGate(Clock clock = std::chrono::steady_clock::now) : clock_(std::move(clock)) {}
 
-  /// The process's own.
+  /// The gate of this process.
   static LoginGate& global();
 
-  /// login(), or the refusal that it met within the last five minutes. account: a hash of server,
-  /// user and password.
+  /// Calls login(), or throws the refusal of the last five minutes. account: a hash of server, user
+  /// and password.
   void pass(const std::string& account, const http::Cancel& cancel,
             const std::function<void()>& login);
 
  private:
   struct Account {
-    std::timed_mutex mutex;  // held while it logs in
+    std::timed_mutex mutex;  // held during a login
     std::optional<Fault> refusal;
     std::chrono::steady_clock::time_point refused;
   };

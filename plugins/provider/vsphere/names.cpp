@@ -27,7 +27,7 @@ std::string unescaped_name(const std::string& name) {
 
 Names::Entry Names::entry_of(const Object& object) {
   Ref parent = ref_in(object.at("parent"));
-  if (parent.empty()) parent = ref_in(object.at("parentFolder"));  // of a vApp
+  if (parent.empty()) parent = ref_in(object.at("parentFolder"));  // a vApp has this property
   return {object.text("name"), parent};
 }
 
@@ -59,7 +59,7 @@ Names::Entry Names::get(const Ref& ref, const http::Cancel& cancel) {
     }
     const Retrieved got = retrieve_one(session_, ref, paths, "cannot read a name", cancel);
     entry = entry_of(got.object);
-  } catch (const Fault&) {  // not to be seen by this user, or gone
+  } catch (const Fault&) {  // this user may not see it, or it is gone
   }
   const std::lock_guard lock(mutex_);
   return entries_[ref.id] = entry;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who is whose parent: names and inventory paths of folders, datacenters, hosts, clusters and
-// datastores, read once a connection. Inventory names escape '/', '\' and '%' (%2f %5c %25): paths
-// are made of names as they are, what people read is unescaped. Thread-safe.
+// Names, parents and inventory paths of folders, datacenters, hosts, clusters and datastores, read
+// once per connection. Inventory names escape '/', '\' and '%' (%2f %5c %25). Paths consist of
+// escaped names; names for people are unescaped. Thread-safe.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_NAMES_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_NAMES_HPP
 
@@ -18,7 +18,7 @@ class Names {
  public:
   explicit Names(Session& session) : session_(session) {}
 
-  /// All of them in one go: before listing thousands of VMs.
+  /// Reads all of them at once, before listing thousands of VMs.
   void load_all(const http::Cancel& cancel);
   /// The name as the inventory has it; "" if it cannot be read.
   std::string name(const Ref& ref, const http::Cancel& cancel);

@@ -20,6 +20,10 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
       options_(options),
       task_id_(std::move(task_id)),
       contents_(std::move(contents)) {
+  if (!vm_.leftovers.empty() && options_.transport == VmOptions::Transport::kDatastore) {
+    remove_leftovers(connection_.session(), vm_, op);  // they hide the files that are to be read
+    vm_ = read_vm(connection_.session(), connection_.names(), vm_.ref, op);
+  }
   check_contents(vm_, op);
   try {
     power_.emplace(connection_.session(), vm_, task_id_, options_, op);
@@ -27,7 +31,7 @@ OpenVm::OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std:
   } catch (...) {
     try {
       undo(false, op);
-    } catch (...) {  // the journal has what is left
+    } catch (...) {  // the journal has what is left to undo
     }
     throw;
   }
@@ -40,7 +44,7 @@ Error OpenVm::changed(const std::string& how) const {
       .retryable();
 }
 
-/// The host may have parts of these disks from an earlier run, which fit no other content.
+/// The host may have parts of these disks from an earlier run. They fit only the same content.
 void OpenVm::check_contents(const VmInfo& now, Op op) {
   if (contents_.empty()) return;
   const Contents found = contents_of(connection_.session(), now, op);
@@ -55,12 +59,12 @@ void OpenVm::check_contents(const VmInfo& now, Op op) {
 
 void OpenVm::check_contents(Op op) {
   const std::lock_guard lock(mutex_);
-  if (contents_.empty() || snapshot_) return;  // a snapshot froze them as they were found
+  if (contents_.empty() || snapshot_) return;  // a snapshot has frozen the content
   check_contents(read_vm(connection_.session(), connection_.names(), vm_.ref, op), op);
 }
 
-/// Ranges are read of a file that nothing locks: it stays as it is only as long as the VM is off,
-/// or our snapshot is there. One call.
+/// Nothing locks a file that is read by ranges. It stays unchanged only while the VM is off or this
+/// plugin's snapshot exists. One call.
 void OpenVm::check_disk(const Disk& disk, Op op) {
   const std::string what = "cannot look at '" + vm_.name + "'";
   const Retrieved got =
@@ -90,7 +94,7 @@ void OpenVm::check_disk(const Disk& disk, Op op) {
 
 void OpenVm::make_snapshot(Op op) {
   snapshot_.emplace(connection_.session(), vm_, task_id_, options_, op);
-  // What is read is the snapshot: its disks, whose files are the frozen ones.
+  // The disks of the snapshot are read, whose files are the frozen ones.
   const Retrieved got = retrieve_one(connection_.session(), snapshot_->ref(),
                                      {"config.hardware.device"}, "cannot read the snapshot", op);
   const std::vector<Disk> frozen =
@@ -98,7 +102,7 @@ void OpenVm::make_snapshot(Op op) {
   for (Disk& disk : vm_.disks) {
     const auto then = std::find_if(frozen.begin(), frozen.end(),
                                    [&](const Disk& one) { return one.key == disk.key; });
-    // Without its frozen file only the one that the VM writes to is known: that one is not read.
+    // Without a frozen file only the file that the VM writes to is known, which must not be read.
     disk.in_snapshot = then != frozen.end();
     if (!disk.in_snapshot) continue;
     disk.file = then->file;
@@ -119,11 +123,11 @@ std::unique_ptr<Source> OpenVm::open_disk(Op op, const std::string& disk_id, uin
   return open_by_lease(*disk, std::move(slot), op);
 }
 
-/// Null where it cannot be read so, or need not. A lease locks the files and the files lock out a
-/// lease, so what one disk of a VM cannot, none of them does.
+/// Null if the disk cannot be read this way, or need not be. A lease locks the files, and reading
+/// the files blocks a lease, so all disks of a VM use the same transport.
 std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::Slot& slot, Op op) {
   const bool must = options_.transport == VmOptions::Transport::kDatastore;
-  if (!must && (!ranges_pay(vm_) || connection_.by_lease(vm_.ref))) return nullptr;
+  if (!must && (!ranges_pay(vm_, options_) || connection_.by_lease(vm_.ref))) return nullptr;
   std::string why;
   for (const Disk& one : vm_.disks)
     if (const auto reason = no_flat_file(vm_, one); reason && (!must || one.id == disk.id))
@@ -137,9 +141,10 @@ std::unique_ptr<Source> OpenVm::open_in_datastore(const Disk& disk, HostSlots::S
   }
   if (why.empty()) {
     try {
-      auto source = std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
-                                                      watch(disk, must), op);
-      if (must || source->areas_known() || disk.independent()) {
+      auto source =
+          std::make_unique<DatastoreSource>(connection_.session(), vm_, disk, snapshot,
+                                            options_.skip_unallocated, watch(disk, must), op);
+      if (must || source->areas_known() || disk.independent() || vm_.is_template) {
         source->hold(std::move(slot));
         return source;
       }
@@ -188,8 +193,8 @@ const std::string& OpenVm::slot_host() const {
   return vm_.host.empty() ? vm_.host_name : vm_.host.id;
 }
 
-/// A lease of its own for each disk, since one stream of a lease is slow; where the server allows
-/// only one at a time, the disks share it.
+/// A lease of its own for each disk, because one stream of a lease is slow. If the server allows
+/// only one lease at a time, the disks share it.
 std::shared_ptr<Lease> OpenVm::lease(Op op) {
   const std::lock_guard lock(mutex_);
   std::shared_ptr<Lease> alive;
@@ -204,8 +209,13 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
   try {
     made = open();
   } catch (const Fault& fault) {
-    if (fault.passing() && alive && alive->join()) return alive;
-    // A server without ExportVm; a template or a suspended VM.
+    // Servers refuse a second lease by many a fault; the first one has all disks.
+    if (alive && alive->join()) return alive;
+    if (vm_.is_template)
+      throw Error(fault.status(), "the template '" + vm_.name + "' cannot be exported",
+                  fault.detail())
+          .hint("Clone it to a VM, or convert it to one.");
+    // The server has no ExportVm, or the VM is suspended.
     const bool another_way = fault.is("NotSupported") || fault.is("MethodNotFound") ||
                              fault.is("InvalidPowerState") || fault.is("InvalidRequest");
     if (!another_way || snapshot_) throw;
@@ -235,7 +245,7 @@ std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, HostSlots::Slot 
     url = device->url;
     bool same_host = false;
     client = &connection_.client_for(url, device->thumbprint, same_host);
-    // The url is a token of its own; the session's cookie is for the server itself only.
+    // The url contains a token of its own. Only the server itself gets the session's cookie.
     if (same_host) cookie = connection_.session().cookie();
   } catch (...) {
     held->leave(false, op);

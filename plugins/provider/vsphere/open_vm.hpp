@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM held ready to be read: its power state as the policy wants it, a snapshot where it runs, and
-// a lease for each disk that is open. Everything is taken back by close(), or by the constructor
-// where it fails half-way. open_disk from several threads.
+// A VM that is ready to be read: in the power state of the policy, with a snapshot if it runs, and
+// a lease for each open disk. close() undoes everything; so does the constructor if it fails
+// half-way. Several threads may call open_disk.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_OPEN_VM_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_OPEN_VM_HPP
 
@@ -15,7 +15,7 @@ namespace hyper::vsphere {
 
 class OpenVm final : public ProviderVm {
  public:
-  /// contents: of disks that must be as they were described (contents_of), by their ids.
+  /// contents: the content ids (contents_of) of disks whose content must not have changed, by disk.
   OpenVm(Connection& connection, VmInfo vm, const VmOptions& options, std::string task_id,
          std::map<std::string, std::string> contents, Op op);
 

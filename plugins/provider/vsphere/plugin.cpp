@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The provider "vsphere": VMs of a vCenter server or an ESXi host. Its table is at the end; what
-// the words mean is in README.md.
+// The provider "vsphere": VMs of a vCenter server or an ESXi host. README.md explains the options.
 #include <hyper/plugin.hpp>
 
 #include "connection.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The power policy of one VM: what is done to it before it is read, and taken back if asked.
+// The power policy of one VM: changes its power state before the VM is read, and restores it on
+// request.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_POWER_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_POWER_HPP
 
@@ -12,11 +13,11 @@ namespace hyper::vsphere {
 
 class PowerChange {
  public:
-  /// Does what the policy says; vm.power is what it is afterwards. What a killed run owes for this
-  /// VM's power is this one's from now on: nothing once it is migrated.
+  /// Applies the policy and sets vm.power to the new state. Takes over the journal entry in which a
+  /// killed run changed this VM's power. The entry is settled once the VM is migrated.
   PowerChange(Session& session, VmInfo& vm, const std::string& task_id, const VmOptions& options,
               Op op);
-  /// The migration is over: on failure the VM is powered on again if that was asked for.
+  /// Call it after the migration. If that failed, it powers the VM on again if the options say so.
   void end(bool success, Op op);
 
  private:
@@ -30,7 +31,7 @@ class PowerChange {
   std::optional<Debt> debt_;
 };
 
-/// Powers the VM on unless it is.
+/// Powers the VM on if it is off.
 void power_on(Session& session, const Ref& vm, const http::Cancel& cancel);
 
 }  // namespace hyper::vsphere

@@ -20,6 +20,11 @@ class Preflight {
   }
 
   bool run() {
+    if (!vm_.connection.empty() && vm_.connection != "connected") {
+      error(Error(HYPER_IO, "'" + vm_.name + "' is " + vm_.connection)
+                .hint("vCenter cannot reach its host or its files: bring it back first."));
+      return failed_;
+    }
     power();
     for (const Disk& disk : vm_.disks) {
       if (const auto why = unfit(vm_, disk, frozen_)) error(*why, "/disk/" + disk.id);
@@ -36,8 +41,10 @@ class Preflight {
              "/disk/" + disk.id);
     }
     machine();
+    refusals();
     tasks();
     privileges();
+    datastore_privileges();
     reach_host();
     return failed_;
   }
@@ -74,6 +81,11 @@ class Preflight {
     }
     warn("'" + vm_.name + "' is running: a snapshot of it is read, what it writes later is not",
          "power: shutdown gives a final copy.");
+    if (options_.transport == VmOptions::Transport::kDatastore)
+      warn("the files of '" + vm_.name +
+               "' may be locked while it runs: current ESXi versions let "
+               "nothing else read them",
+           "transport: lease does not read them by itself.");
   }
 
   void machine() {
@@ -83,7 +95,15 @@ class Preflight {
     if (vm_.tpm)
       warn("'" + vm_.name + "' has a virtual TPM, whose secrets cannot be exported",
            "Have the recovery keys (BitLocker, LUKS) at hand, or suspend the protection first.");
-    if (vm_.is_template) note("'" + vm_.name + "' is a template");
+    if (vm_.firmware == "efi")
+      warn(
+          "'" + vm_.name +
+              "' boots by EFI, and its NVRAM (boot entries, enrolled keys) stays behind",
+          "The target starts \\EFI\\BOOT\\BOOTX64.EFI of the boot disk, or its entry is made again "
+          "there.");
+    if (vm_.is_template)
+      note("'" + vm_.name +
+           "' is a template: not every server exports one; a clone of it is a VM like others");
     if (!vm_.snapshots.empty())
       warn("'" + vm_.name + "' has " + std::to_string(vm_.snapshots.size()) +
                " snapshots; the current state is migrated, without them",
@@ -91,6 +111,28 @@ class Preflight {
     if (vm_.consolidation_needed)
       warn("the disks of '" + vm_.name + "' need consolidation",
            "In vCenter: Snapshots > Consolidate.");
+  }
+
+  /// What vSphere makes no snapshot of, and what somebody else has forbidden.
+  void refusals() {
+    if (frozen_ && !vm_.passthrough.empty())
+      error(Error(HYPER_UNSUPPORTED,
+                  "'" + vm_.name + "' uses a device of its host: no snapshot of it can be made",
+                  vm_.passthrough.front())
+                .hint("Shut the VM down (power: shutdown), or take the device away."));
+    if (vm_.fault_tolerant)
+      warn("'" + vm_.name +
+               "' is protected by Fault Tolerance, which may refuse snapshots and exports",
+           "Turn Fault Tolerance off for the time of the migration.");
+    std::vector<std::string> needed;
+    if (frozen_) needed = {"CreateSnapshot_Task"};
+    if (vm_.power == "off" && options_.transport != VmOptions::Transport::kDatastore)
+      needed = {"ExportVm"};
+    if (changes_power_ && !options_.power_off_at_last) needed.emplace_back("ShutdownGuest");
+    for (const std::string& method : needed)
+      if (std::find(vm_.disabled.begin(), vm_.disabled.end(), method) != vm_.disabled.end())
+        warn("the server refuses " + method + " of '" + vm_.name + "' at the moment",
+             "A backup product disables methods while it works, and sometimes leaves them so.");
   }
 
   void tasks() {
@@ -102,7 +144,7 @@ class Preflight {
         if (state != "running" && state != "queued") continue;
         warn("a task works on '" + vm_.name + "': " + got.object.text("info.descriptionId"),
              "The export waits for a minute, then fails: better begin when it has ended.");
-      } catch (const Fault&) {  // it has gone meanwhile
+      } catch (const Fault&) {  // it was removed meanwhile
       }
     }
   }
@@ -119,32 +161,60 @@ class Preflight {
     return out;
   }
 
-  void privileges() {
+  /// Of those, what the user does not have on the entity: "a, b". "" also where the server does not
+  /// say.
+  std::string missing(const Ref& entity, const std::vector<std::string>& wanted) {
     const Ref& manager = session_.content().authorization_manager;
-    if (manager.empty() || session_.content().is_host() || needed().empty()) return;
+    if (manager.empty() || entity.empty() || session_.content().is_host() || wanted.empty())
+      return {};
     Args args;
-    args.ref("entity", vm_.ref).text("sessionId", session_.key());
-    for (const std::string& privilege : needed()) args.text("privId", privilege);
-    std::string missing;
+    args.ref("entity", entity).text("sessionId", session_.key());
+    for (const std::string& privilege : wanted) args.text("privId", privilege);
+    std::string out;
     try {
       const Answer answer =
           session_.call("HasPrivilegeOnEntities", manager, args, "cannot look up privileges", op_);
       each(answer.value(), "privAvailability", [&](const pugi::xml_node& one) {
-        if (!flag(one, "isGranted")) missing += (missing.empty() ? "" : ", ") + text(one, "privId");
+        if (!flag(one, "isGranted")) out += (out.empty() ? "" : ", ") + text(one, "privId");
       });
     } catch (const Fault& fault) {
       op_.debug("privileges are not checked: " + fault.detail());
-      return;
     }
-    if (!missing.empty())
+    return out;
+  }
+
+  /// A warning: what a server truly asks for on a read of /folder differs between versions.
+  void datastore_privileges() {
+    const bool ranges =
+        options_.transport == VmOptions::Transport::kDatastore ||
+        (options_.transport == VmOptions::Transport::kAuto && ranges_pay(vm_, options_));
+    if (!ranges) return;
+    std::vector<Ref> stores;
+    for (const Disk& disk : vm_.disks)
+      if (std::find(stores.begin(), stores.end(), disk.datastore) == stores.end())
+        stores.push_back(disk.datastore);
+    for (const Ref& store : stores) {
+      const std::string lacking = missing(store, {"Datastore.Browse", "Datastore.FileManagement"});
+      if (lacking.empty()) continue;
+      std::string name;
+      for (const Disk& disk : vm_.disks)
+        if (disk.datastore == store) name = disk.file.substr(0, disk.file.find(']') + 1);
+      warn("reading the disks of '" + vm_.name + "' in the datastore " + name +
+               " may be refused: missing privileges: " + lacking,
+           "Give them on the datastore, or choose transport: lease.");
+    }
+  }
+
+  void privileges() {
+    const std::string lacking = missing(vm_.ref, needed());
+    if (!lacking.empty())
       error(
-          Error(HYPER_AUTH,
-                "'" + session_.settings().username + "' may not export '" + vm_.name + "'",
-                "missing privileges: " + missing)
+          Error(HYPER_AUTH, "'" + session_.user() + "' may not export '" + vm_.name + "'",
+                "missing privileges: " + lacking)
               .hint("Give them on the VM or a folder above it; the plugin's README has the list."));
   }
 
-  /// The data of a lease comes from the ESXi host itself, on port 443.
+  /// Checks the connection to the ESXi host, which sends the data of a lease itself, on port 443.
   void reach_host() {
     if (session_.content().is_host() || vm_.host.empty()) return;
     std::string state, thumbprint, address;
@@ -173,7 +243,7 @@ class Preflight {
   std::string try_host(const std::string& address, const std::string& thumbprint) {
     http::Settings settings = session_.settings().http;
     settings.connect_timeout = kReach;
-    settings.tls.insecure = thumbprint.empty();  // nothing is told to it or believed of it
+    settings.tls.insecure = thumbprint.empty();  // no secret is sent, and no answer is trusted
     settings.tls.thumbprint = thumbprint;
     try {
       http::Client client(settings);
@@ -208,6 +278,12 @@ std::optional<Error> unfit(const VmInfo& vm, const Disk& disk, bool frozen) {
   if (frozen && disk.independent())
     return Error(HYPER_UNSUPPORTED, what + " is independent: snapshots leave it out")
         .hint("Shut the VM down (power: shutdown), make the disk dependent, or exclude it.");
+  if (frozen && disk.bus_sharing)
+    return Error(HYPER_UNSUPPORTED,
+                 what +
+                     " is on a controller that several VMs share (bus sharing): no snapshot of "
+                     "it can be made")
+        .hint("Shut all of them down, or exclude the disk.");
   if (frozen && disk.multi_writer())
     return Error(HYPER_UNSUPPORTED, what + " is shared by several VMs (multi-writer)")
         .hint("Shut all of them down, or exclude the disk.");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be known to be in the way before anything is touched. Reads only.
+// Finds obstacles of an export before anything changes. Only reads.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_PREFLIGHT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_PREFLIGHT_HPP
 
@@ -11,10 +11,10 @@
 
 namespace hyper::vsphere {
 
-/// Which hosts can be reached, so that each is tried once a connection. Thread-safe.
+/// Remembers which hosts can be reached, so that a connection tries each host once. Thread-safe.
 class HostsTried {
  public:
-  /// Why `host` cannot be reached, "" if it can: try_host() tells, the first time.
+  /// Why `host` cannot be reached; "" if it can. The first call for a host runs try_host().
   template <class F>
   std::string why(const std::string& host, F try_host) {
     const std::lock_guard lock(mutex_);
@@ -28,11 +28,11 @@ class HostsTried {
   std::map<std::string, std::string> tried_;
 };
 
-/// Reports every finding; throws Reported when one of them is an error.
+/// Reports every finding. Throws Reported if one of them is an error.
 void check_vm(Session& session, HostsTried& hosts, const VmInfo& vm, const VmOptions& options,
               Op op);
 
-/// Why a disk of a VM cannot be exported, with what to do; nothing if it can. frozen: it is read
+/// Why a disk of a VM cannot be exported, with a hint; nothing if it can. frozen: the disk is read
 /// from a snapshot.
 std::optional<Error> unfit(const VmInfo& vm, const Disk& disk, bool frozen);
 

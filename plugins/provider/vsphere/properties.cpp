@@ -18,7 +18,7 @@ void add_set(Args& args, const PropertySet& set) {
   args.close("propSet");
 }
 
-/// A view of everything below the root folder; gone with this object.
+/// A view of everything below the root folder. The destructor removes it.
 class ContainerView {
  public:
   ContainerView(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
@@ -97,7 +97,7 @@ Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string
       if (!object) throw Fault(what, "ManagedObjectNotFound", "", ref.id);
       return {std::move(answer), Object(object)};
     } catch (const Fault& fault) {
-      // An older server: without the property it does not know.
+      // An older server: ask again without the property that it does not know.
       const std::size_t name = fault.detail().rfind("(name ");
       if (!fault.is("InvalidProperty") || name == std::string::npos) throw;
       const std::string unknown = fault.detail().substr(name + 6, fault.detail().size() - name - 7);
@@ -110,8 +110,8 @@ Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string
 
 namespace {
 
-/// The pages of a view's properties. Both end with their session, so no call is repeated in a new
-/// one. false: the session ended before the last page.
+/// Reads the pages of a view's properties. View and pages end with their session, so no call is
+/// repeated in a new session. false: the session ended before the last page.
 bool read_pages(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
                 const http::Cancel& cancel, std::set<std::string>& seen,
                 const std::function<void(const Object&)>& on_object) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading properties of managed objects through the property collector: of one object, or of all of
-// some types below a folder, page by page so that memory does not grow with the inventory.
+// Reads properties of managed objects through the property collector: of one object, or of all
+// objects of some types below a folder, page by page, so that memory does not grow with the
+// inventory.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_PROPERTIES_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_PROPERTIES_HPP
 
@@ -13,21 +14,21 @@
 
 namespace hyper::vsphere {
 
-/// One object's properties, valid while the answer they are in lives.
+/// One object's properties, valid as long as the answer that contains them.
 class Object {
  public:
   explicit Object(pugi::xml_node node) : node_(node) {}
   Ref ref() const { return ref_in(child(node_, "obj")); }
-  /// The <val> of a property; an empty node where it is not set.
+  /// The <val> of a property; an empty node if the property is not set.
   pugi::xml_node at(std::string_view path) const;
   std::string text(std::string_view path) const { return vsphere::text(at(path)); }
-  /// The property could not be read; its fault's kind, or "". A property that this server does not
-  /// know counts as one that is not set.
+  /// The kind of the fault with which a property could not be read; "" if it could. A property that
+  /// this server does not know counts as not set.
   std::string missing(std::string_view path) const;
-  /// As at(); throws a Fault where the property could not be read: what is not known must not pass
-  /// for what is not there.
+  /// As at(), but throws a Fault if the property could not be read: an unknown value must not count
+  /// as a missing one.
   pugi::xml_node known(std::string_view path, const std::string& what) const;
-  /// The text of a property that every such object has; throws where it did not come.
+  /// The text of a property that every such object has. Throws if the answer does not have it.
   std::string required(std::string_view path, const std::string& what) const;
 
  private:
@@ -39,33 +40,34 @@ struct PropertySet {
   std::vector<std::string> paths;
 };
 
-/// An object with the answer it is in.
+/// An object with the answer that contains it.
 struct Retrieved {
   Answer answer;
   Object object;
 };
 
-/// Throws a Fault: ManagedObjectNotFound … A property that this server does not know is left out.
+/// Throws a Fault (ManagedObjectNotFound …). It leaves out a property that this server does not
+/// know.
 Retrieved retrieve_one(Session& session, const Ref& ref, std::vector<std::string> paths,
                        const std::string& what, const http::Cancel& cancel);
 
-/// Every object of those types below the root folder, each once. Throws HYPER_CORRUPT for a server
-/// whose list does not end.
+/// Calls on_object once for every object of those types below the root folder. Throws HYPER_CORRUPT
+/// if the server's list does not end.
 void retrieve_all(Session& session, const std::vector<PropertySet>& sets, const std::string& what,
                   const http::Cancel& cancel, const std::function<void(const Object&)>& on_object);
 
-/// The error that a task ended with: its work was not done.
+/// The error with which a task ended. The task did not do its work.
 class TaskFailed : public Fault {
  public:
   explicit TaskFailed(Fault fault) : Fault(std::move(fault)) {}
 };
 
-/// Waits for a task's end: its info.result, or throws TaskFailed. Any other Fault says nothing of
-/// the task.
+/// Waits for the end of a task and returns its info.result, or throws TaskFailed. Any other Fault
+/// says nothing about the task.
 Retrieved finished_task(Session& session, const Ref& task, const std::string& what,
                         const http::Cancel& cancel);
 
-/// The same: its result if that is a reference, else none.
+/// As finished_task; returns the result if it is a reference, else an empty one.
 Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
                   const http::Cancel& cancel);
 
@@ -73,7 +75,7 @@ Ref wait_for_task(Session& session, const Ref& task, const std::string& what,
 Ref run_task(Session& session, const char* method, const Ref& self, const Args& args,
              const std::string& what, const http::Cancel& cancel);
 
-/// f() again, with growing pauses, for as long as another operation is in its way.
+/// Calls f() again, with growing pauses, while another operation blocks it.
 template <class F>
 auto while_busy(std::chrono::nanoseconds at_most, const http::Cancel& cancel, F f) {
   const auto until = std::chrono::steady_clock::now() + at_most;

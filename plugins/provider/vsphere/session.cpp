@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "login_gate.hpp"
 #include "plugins/http/errors.hpp"
@@ -14,11 +15,13 @@
 namespace hyper::vsphere {
 namespace {
 
-constexpr auto kGoodbye = std::chrono::seconds(10);   // a session ends by itself, too
+constexpr auto kGoodbye = std::chrono::seconds(10);   // without a logout a session expires
 constexpr auto kKeepAlive = std::chrono::minutes(5);  // sessions end after 30 idle ones
 constexpr int kBusyTries = 5;
 constexpr auto kMostBusyWait = std::chrono::seconds(30);
 constexpr uint64_t kMaxAnswer = 64u << 20;
+constexpr std::ptrdiff_t kMostTags = 1'000'000;  // each costs 20 times the memory of its text
+constexpr int kWholeCall = 5;  // times the longest stall: an answer that trickles ends, too
 
 const Ref kServiceInstance{"ServiceInstance", "ServiceInstance"};
 
@@ -27,8 +30,36 @@ bool is_version(const std::string& text) {
          text.find_first_not_of("0123456789.") == std::string::npos;
 }
 
+std::unique_ptr<pugi::xml_document> parsed(std::string body, const std::string& what) {
+  if (std::count(body.begin(), body.end(), '<') > kMostTags)
+    throw Error(HYPER_CORRUPT, what,
+                "the answer has more than " + std::to_string(kMostTags) + " XML tags");
+  body = valid_utf8(std::move(body));
+  auto out = std::make_unique<pugi::xml_document>();
+  if (!out->load_buffer(body.data(), body.size(), pugi::parse_default, pugi::encoding_utf8))
+    out->reset();
+  return out;
+}
+
+std::string utc(std::time_t time) {
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  char out[32];
+  return {out, std::strftime(out, sizeof out, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+/// WS-Security with a bearer token, which stands there as it was issued and signed.
+std::string security_header(const std::string& assertion) {
+  const std::string base = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-";
+  const std::time_t now = std::time(nullptr);
+  return "<soapenv:Header><wsse:Security xmlns:wsse=\"" + base + "secext-1.0.xsd\" xmlns:wsu=\"" +
+         base + "utility-1.0.xsd\"><wsu:Timestamp wsu:Id=\"_now\"><wsu:Created>" + utc(now) +
+         "</wsu:Created><wsu:Expires>" + utc(now + 300) + "</wsu:Expires></wsu:Timestamp>" +
+         assertion + "</wsse:Security></soapenv:Header>";
+}
+
 /// The first property that was not read because there is no session. Servers do not refuse such a
-/// read: they answer it, with every property missing.
+/// read. They answer it with every property missing.
 pugi::xml_node unauthenticated(const pugi::xml_node& response) {
   pugi::xml_node out;
   each(response, "returnval", [&](const pugi::xml_node& result) {
@@ -126,21 +157,27 @@ uint64_t Session::generation() const {
   return generation_;
 }
 
+std::string Session::user() const {
+  const std::lock_guard lock(mutex_);
+  return user_;
+}
+
 std::string Session::key() const {
   const std::lock_guard lock(mutex_);
   return key_;
 }
 
-/// The newest version the server speaks; without the suffix in SOAPAction leases are not usable.
+/// Finds the newest version that the server speaks. Leases need it as the suffix in SOAPAction.
 void Session::negotiate(const http::Cancel& cancel) {
   http::Request request;
   request.url = settings_.endpoint.sdk + "/vimServiceVersions.xml";
   request.stall_timeout = kControlStall;
+  request.time_limit = kWholeCall * kControlStall;
   request.max_body = 1u << 20;
-  const http::Response response = client_.send(request, cancel);
-  pugi::xml_document document;
-  if (!response.ok() || !document.load_buffer(response.body.data(), response.body.size())) return;
-  each(document.document_element(), "namespace", [&](const pugi::xml_node& space) {
+  http::Response response = client_.send(request, cancel);
+  if (!response.ok()) return;
+  const auto document = parsed(std::move(response.body), "cannot speak to " + request.url);
+  each(document->document_element(), "namespace", [&](const pugi::xml_node& space) {
     const std::string version = text(space, "version");
     if (text(space, "name") == "urn:vim25" && is_version(version)) version_ = version;
   });
@@ -148,15 +185,16 @@ void Session::negotiate(const http::Cancel& cancel) {
 
 Answer Session::post(const char* method, const Ref& self, const std::string& args,
                      const std::string& what, const http::Cancel& cancel,
-                     std::chrono::seconds stall) {
+                     std::chrono::seconds stall, const std::string& header) {
   const std::string body =
       std::string(
           "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
           "<soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\""
           " xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\""
-          " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><soapenv:Body><") +
-      method + " xmlns=\"urn:vim25\"><_this type=\"" + escaped(self.type) + "\">" +
-      escaped(self.id) + "</_this>" + args + "</" + method + "></soapenv:Body></soapenv:Envelope>";
+          " xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">") +
+      header + "<soapenv:Body><" + method + " xmlns=\"urn:vim25\"><_this type=\"" +
+      escaped(self.type) + "\">" + escaped(self.id) + "</_this>" + args + "</" + method +
+      "></soapenv:Body></soapenv:Envelope>";
   http::Request request;
   request.method = "POST";
   request.url = settings_.endpoint.sdk;
@@ -166,20 +204,20 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
     request.headers.emplace_back("Cookie", value);
   request.body = body;
   request.stall_timeout = stall;
+  request.time_limit = kWholeCall * stall;
   request.max_body = kMaxAnswer;
   ++calls_;
-  const http::Response response = client_.send(request, cancel);
+  http::Response response = client_.send(request, cancel);
 
   for (const std::string& set : response.headers.all("Set-Cookie")) {
     if (set.rfind("vmware_soap_session=", 0) != 0) continue;
-    // Its value may be in double quotes; it goes back as it came.
+    // The value may be in double quotes. The client returns it unchanged.
     const std::lock_guard lock(mutex_);
     cookie_ = set.substr(0, set.find(';'));
   }
-  auto document = std::make_unique<pugi::xml_document>();
-  const auto parsed = document->load_buffer(response.body.data(), response.body.size());
+  auto document = parsed(std::move(response.body), what);
   const pugi::xml_node envelope = document->document_element();
-  if (!parsed || local_name(envelope.name()) != "Envelope") {
+  if (local_name(envelope.name()) != "Envelope") {
     if (!response.ok()) throw http::status_error(what, response.status, response.headers);
     throw Error(HYPER_CORRUPT, what, "the answer to " + std::string(method) + " is no SOAP")
         .retryable();
@@ -192,25 +230,31 @@ Answer Session::post(const char* method, const Ref& self, const std::string& arg
   return answer;
 }
 
-/// Once for all that share the account, where it is refused.
+/// Logs in through the LoginGate: if the server refuses one login, all users of the account fail.
 void Session::login(const http::Cancel& cancel) {
-  const std::string account = fingerprint_of(settings_.endpoint.authority + '\n' +
-                                             settings_.username + '\n' + settings_.password);
+  const std::string account =
+      fingerprint_of(settings_.endpoint.authority + '\n' + settings_.username + '\n' +
+                     settings_.password + settings_.token);
   LoginGate::global().pass(account, cancel, [&] { log_in(cancel); });
 }
 
 void Session::log_in(const http::Cancel& cancel) {
+  const bool by_token = !settings_.token.empty();
   Args args;
-  args.text("userName", settings_.username).text("password", settings_.password);
+  if (!by_token) args.text("userName", settings_.username).text("password", settings_.password);
   {
     const std::lock_guard lock(mutex_);
     cookie_.clear();
   }
-  const Answer answer = post(
-      "Login", content_.session_manager, args.str(),
-      "cannot log in to " + settings_.endpoint.authority + " as " + settings_.username, cancel);
+  const Answer answer =
+      post(by_token ? "LoginByToken" : "Login", content_.session_manager, args.str(),
+           "cannot log in to " + settings_.endpoint.authority +
+               (by_token ? " by the token" : " as " + settings_.username),
+           cancel, kControlStall, by_token ? security_header(settings_.token) : std::string());
   const std::lock_guard lock(mutex_);
   key_ = text(answer.value(), "key");
+  user_ = text(answer.value(), "userName");
+  if (user_.empty()) user_ = settings_.username;
   ++generation_;
 }
 
@@ -221,7 +265,7 @@ void Session::logout() noexcept {
   }
 }
 
-/// Again while the server says that it is too busy: it has not begun with the call then.
+/// Repeats the call while the server answers that it is too busy: it has not begun the call then.
 Answer Session::patiently(const char* method, const Ref& self, const std::string& args,
                           const std::string& what, const http::Cancel& cancel) {
   std::chrono::nanoseconds wait = std::chrono::milliseconds(500);
@@ -276,7 +320,7 @@ void Session::keep_alive() {
       if (calls_ != before) continue;
       try {
         post("CurrentTime", kServiceInstance, "", "cannot keep the session", stop);
-      } catch (const Error&) {  // whoever needs the session will say so
+      } catch (const Error&) {  // the next call that needs the session reports it
       }
     }
   } catch (...) {  // stopped

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session with the server: version negotiation, login, calls, keepalive, logout. Shared by all of
-// a connection's threads. A session that expired is renewed by the next call, except by those to a
-// lease: it died with its session, and a new one would only hide that.
+// A session with the server: version negotiation, login, calls, keepalive, logout. All threads of a
+// connection share it. If a session has expired, the next call renews it. A call to a lease does
+// not: the lease ended with its session, and a new session would only hide that.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_SESSION_HPP
 
@@ -20,7 +20,7 @@
 
 namespace hyper::vsphere {
 
-/// How long a call may move nothing: some answers take their time.
+/// A call fails after this time without a byte. Some answers take long.
 constexpr std::chrono::seconds kControlStall{120};
 
 /// An answer; its nodes live as long as this.
@@ -36,10 +36,10 @@ class Answer {
   pugi::xml_node response_;
 };
 
-/// A hash: names a session or an account without giving away its key or password.
+/// A hash that names a session or an account without revealing its key or password.
 std::string fingerprint_of(const std::string& secret);
 
-/// The managers of this server, as it names them.
+/// The references of this server's managers.
 struct ServiceContent {
   Ref root_folder, property_collector, view_manager, search_index, session_manager,
       authorization_manager;
@@ -47,7 +47,7 @@ struct ServiceContent {
   bool is_host() const { return api_type == "HostAgent"; }
 };
 
-/// Sleeps; throws Reported(HYPER_CANCELLED) when cancelled.
+/// Sleeps. Throws Reported(HYPER_CANCELLED) as soon as it is cancelled.
 void pause(std::chrono::nanoseconds time, const http::Cancel& cancel);
 
 /// Ends another thread's waits.
@@ -75,29 +75,33 @@ class Session {
   const ServiceContent& content() const { return content_; }
   const Settings& settings() const { return settings_; }
   http::Client& client() { return client_; }
-  /// "Cookie" for the server itself, and for nobody else.
+  /// The session's "Cookie". Only the server itself may get it.
   std::string cookie() const;
   std::string fingerprint() const;
   std::string key() const;
-  /// f(): after each renewal, before the new session is used. Set before calls are made.
+  /// The logged-in user's name, as the server reports it.
+  std::string user() const;
+  /// Calls f() after each renewal, before any thread uses the new session. Set it before the first
+  /// call.
   void on_renewed(std::function<void()> f) { renewed_ = std::move(f); }
 
-  /// Calls a method. what: "cannot list the VMs", for the error. Throws Fault, or Error for what
-  /// HTTP says.
+  /// Calls a method. what: "cannot list the VMs", for the error. Throws Fault, or Error for an HTTP
+  /// failure.
   Answer call(const char* method, const Ref& self, const Args& args, const std::string& what,
               const http::Cancel& cancel);
-  /// The same, never in a new session: for what ends with its session (a lease, a view, a page's
-  /// token).
+  /// As call(), but never renews the session: for objects that end with it (a lease, a view, a
+  /// page's token).
   Answer call_in_session(const char* method, const Ref& self, const Args& args,
                          const std::string& what, const http::Cancel& cancel) {
     return patiently(method, self, args.str(), what, cancel);
   }
-  /// How often it has logged in: what belongs to an earlier session is gone.
+  /// The number of logins so far. An object of an earlier session has ended.
   uint64_t generation() const;
 
  private:
   Answer post(const char* method, const Ref& self, const std::string& args, const std::string& what,
-              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall);
+              const http::Cancel& cancel, std::chrono::seconds stall = kControlStall,
+              const std::string& header = {});
   Answer patiently(const char* method, const Ref& self, const std::string& args,
                    const std::string& what, const http::Cancel& cancel);
   void negotiate(const http::Cancel& cancel);
@@ -113,7 +117,7 @@ class Session {
   std::atomic<uint64_t> calls_{0};
 
   mutable std::mutex mutex_;  // of what follows
-  std::string cookie_, key_;
+  std::string cookie_, key_, user_;
   uint64_t generation_ = 0;  // logins so far
 
   std::mutex login_mutex_;

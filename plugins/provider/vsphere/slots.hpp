@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many disks are read from one ESXi host at once. Thread-safe.
+// Limits how many disks are read from one ESXi host at once. Thread-safe.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_SLOTS_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_SLOTS_HPP
 
@@ -38,7 +38,7 @@ class HostSlots {
     std::string host_;
   };
 
-  /// Waits until one is free.
+  /// Waits until a slot is free.
   Slot take(const std::string& host, Op op) {
     for (;;) {
       {

@@ -12,7 +12,8 @@ constexpr auto kSettle = std::chrono::seconds(60);       // for a creation that 
 std::vector<Snapshot> snapshots_of(Session& session, const Ref& vm, const http::Cancel& cancel) {
   const std::string what = "cannot read the VM's snapshots";
   const Retrieved got = retrieve_one(session, vm, {"name", "snapshot"}, what, cancel);
-  // A VM without snapshots has no such property; every VM has a name, which shows that it was read.
+  // A VM without snapshots has no such property. Every VM has a name: it shows that the read
+  // worked.
   got.object.required("name", what);
   return read_snapshots(got.object.known("snapshot", what));
 }
@@ -28,7 +29,7 @@ bool is_over(Session& session, const Ref& task, const http::Cancel& cancel) {
     return state == "success" || state == "error" ||
            (!kind.empty() && kind.find("createSnapshot") == std::string::npos);
   } catch (const Fault& fault) {
-    if (!fault.is("ManagedObjectNotSnapshot")) throw;  // servers forget tasks that have ended
+    if (!fault.is("ManagedObjectNotFound")) throw;  // servers forget tasks that have ended
     return true;
   }
 }
@@ -69,15 +70,15 @@ OwnSnapshot::OwnSnapshot(Session& session, const VmInfo& vm, const std::string& 
   } catch (const Fault&) {
     give_up(op);
     throw;
-  } catch (const Reported&) {  // cancelled; the server continues
+  } catch (const Reported&) {  // cancelled, but the server continues
     give_up(op);
     throw;
   }
   debt_.name(ref_.id, op);
 }
 
-/// The creation failed, or nothing waits for it any more. The entry is settled only if the VM's
-/// tree shows that there is no snapshot.
+/// Call it if the creation failed or was given up. It settles the entry only if the VM's tree shows
+/// that the snapshot does not exist.
 void OwnSnapshot::give_up(Op op) noexcept {
   try {
     const auto never = http::Cancel::never();
@@ -97,7 +98,7 @@ Ref OwnSnapshot::create(const VmInfo& vm, const std::string& task_id, bool quies
       .flag("memory", false)
       .flag("quiesce", quiesce);
   task_ = while_busy(kSettle, op, [&] {
-    // Not cancelled in the middle: without the answer the task's reference is unknown.
+    // Never cancelled: without the answer the task's reference is unknown.
     return ref_in(
         session_.call("CreateSnapshot_Task", vm.ref, args, what, http::Cancel::never()).value());
   });
@@ -152,7 +153,7 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
       try {
         run_task(session, "RemoveSnapshot_Task", one.ref, args, what, cancel);
       } catch (const Fault& fault) {
-        if (!fault.is("ManagedObjectNotSnapshot")) throw;
+        if (!fault.is("ManagedObjectNotFound")) throw;
       }
     }
     if (!found) return;
@@ -160,6 +161,29 @@ void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
     if (std::any_of(left.begin(), left.end(), is_it))
       throw Fault(what, "InvalidState", "", "the VM still has it");
   });
+}
+
+void set_leftovers_apart(Session& session, VmInfo& vm, Op op) {
+  if (vm.snapshots.empty()) return;
+  const std::vector<std::string> names = left_open(session, "snapshot", vm.ref, "name", op);
+  const auto ours =
+      std::stable_partition(vm.snapshots.begin(), vm.snapshots.end(), [&](const Snapshot& one) {
+        return std::find(names.begin(), names.end(), one.name) == names.end();
+      });
+  vm.leftovers.assign(ours, vm.snapshots.end());
+  vm.snapshots.erase(ours, vm.snapshots.end());
+}
+
+void remove_leftovers(Session& session, const VmInfo& vm, Op op) {
+  for (Debt& debt : Debt::all_taken_over(session, "snapshot", vm.ref, op)) {
+    const std::string name = debt.at("name");
+    if (name.empty() || name != snapshot_name(debt.at("task_id"))) continue;
+    if (debt.at("ref").empty()) wait_for_creation(session, vm.ref, {"Task", debt.at("task")}, op);
+    remove_snapshot(session, vm.ref, debt.at("ref"), name, op);
+    debt.settle(op);
+    op.note(Error(HYPER_OK, "the snapshot '" + name + "', which a killed run left, is removed")
+                .at("vm/" + vm.name));
+  }
 }
 
 bool needs_consolidation(Session& session, const Ref& vm, const http::Cancel& cancel) {

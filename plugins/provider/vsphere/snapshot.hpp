@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Our own snapshot of a VM: made under a name that says whose it is, removed on every path.
+// A snapshot that this plugin makes of a VM. Its name contains the task id. It is removed on every
+// path.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_SNAPSHOT_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_SNAPSHOT_HPP
 
@@ -13,11 +14,12 @@ std::string snapshot_name(const std::string& task_id);
 
 class OwnSnapshot {
  public:
-  /// Journals, makes it and waits for it. When the wait is cancelled, what came of it is removed.
+  /// Writes the journal entry, makes the snapshot and waits for it. If the wait is cancelled, it
+  /// removes the snapshot.
   OwnSnapshot(Session& session, const VmInfo& vm, const std::string& task_id,
               const VmOptions& options, Op op);
   const Ref& ref() const { return ref_; }
-  /// Throws if it cannot be removed; the journal keeps it then.
+  /// Removes the snapshot. Throws if that fails; the journal then keeps the entry.
   void remove(Op op, const http::Cancel& cancel);
 
  private:
@@ -31,19 +33,25 @@ class OwnSnapshot {
   Ref task_, ref_;
 };
 
-/// Waits for the end, good or bad, of a snapshot's creation: of that task, or, where its reference
-/// is unknown, of all creations that the VM's recent tasks show. Throws HYPER_BUSY where one still
+/// Waits until the creation of a snapshot ends, with or without success: that task or, if its
+/// reference is unknown, all creations among the VM's recent tasks. Throws HYPER_BUSY if one still
 /// runs after a minute.
 void wait_for_creation(Session& session, const Ref& vm, const Ref& task,
                        const http::Cancel& cancel);
 
-/// Removes the VM's snapshot of that name, if there is one; `ref`, where known, must be it. Returns
-/// once the VM's tree was read and does not have it.
+/// Moves the snapshots that killed runs of ours left from vm.snapshots to vm.leftovers.
+void set_leftovers_apart(Session& session, VmInfo& vm, Op op);
+
+/// Removes them. Throws if one cannot be removed; the journal keeps its entry then.
+void remove_leftovers(Session& session, const VmInfo& vm, Op op);
+
+/// Removes the VM's snapshot of that name, if there is one. If `ref` is not empty, the snapshot
+/// must also have that reference. Returns when the VM's snapshot tree does not contain it.
 void remove_snapshot(Session& session, const Ref& vm, const std::string& ref,
                      const std::string& name, const http::Cancel& cancel);
 
-/// Whether disks wait for consolidation: after a snapshot's removal something went wrong then.
-/// Throws where the server does not say.
+/// Whether disks need consolidation, which means that a snapshot's removal went wrong. Throws if
+/// the server does not report it.
 bool needs_consolidation(Session& session, const Ref& vm, const http::Cancel& cancel);
 
 }  // namespace hyper::vsphere

@@ -10,7 +10,8 @@ namespace hyper::vsphere {
 namespace {
 
 constexpr std::size_t kStreamSector = 512;
-constexpr uint64_t kTablesBehind = UINT64_MAX;  // gdOffset: a footer has the real one
+constexpr uint64_t kMostBeside = 64u << 20;     // header, tables, markers of a small disk
+constexpr uint64_t kTablesBehind = UINT64_MAX;  // gdOffset: the footer has the real offset
 
 uint64_t little_endian(const std::string& bytes, std::size_t at, std::size_t length) {
   uint64_t out = 0;
@@ -50,6 +51,10 @@ void StreamCheck::feed(std::string_view bytes) {
   EVP_DigestUpdate(sha1_.get(), bytes.data(), bytes.size());
   EVP_DigestUpdate(sha256_.get(), bytes.data(), bytes.size());
   bytes_ += bytes.size();
+  if (bytes_ > kMostBeside && bytes_ - kMostBeside > capacity_ + capacity_ / 8)
+    throw Error(HYPER_CORRUPT, what_ + " is delivered without an end",
+                std::to_string(bytes_) + " bytes came of a disk of " + std::to_string(capacity_))
+        .retryable();
   if (!header_checked_) {
     head_.append(bytes.substr(0, kStreamSector - std::min(kStreamSector, head_.size())));
     if (head_.size() >= kStreamSector) check_header();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be told of a streamOptimized VMDK without decoding it: its header, whether its end is
-// there, and the checksums of its bytes. Grains are the decoder's business. One thread.
+// Checks a streamOptimized VMDK without decoding it: its header, whether its end is there, and the
+// checksums of its bytes. The decoder checks the grains. One thread.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_STREAM_CHECK_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_STREAM_CHECK_HPP
 
@@ -21,14 +21,15 @@ class StreamCheck {
   StreamCheck(const StreamCheck&) = delete;
   StreamCheck& operator=(const StreamCheck&) = delete;
 
-  /// Throws HYPER_CORRUPT as soon as the header is there and wrong.
+  /// Throws HYPER_CORRUPT as soon as the header is complete and wrong, or more bytes arrived than
+  /// the disk can need.
   void feed(std::string_view bytes);
 
   struct Result {
     std::string sha1, sha256;
     uint64_t bytes = 0;
   };
-  /// At the end of the stream. Throws HYPER_CORRUPT if it is not a VMDK's end.
+  /// Call it at the end of the stream. Throws HYPER_CORRUPT if the stream does not end as a VMDK.
   Result finish();
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cleaning up what a killed run left, as its journal entries say it: sessions (and the leases that
-// die with them), leases, snapshots, power states. Nothing is touched that an entry does not name.
+// Undoes the changes of a killed run that its journal entries name: sessions (and the leases that
+// end with them), leases, snapshots, power states. It touches nothing that an entry does not name.
 #include <nlohmann/json.hpp>
 
 #include "connection.hpp"
@@ -11,14 +11,14 @@
 namespace hyper::vsphere {
 namespace {
 
-/// Ends the session of that fingerprint; HYPER_OK also where it has ended.
+/// Ends the session of that fingerprint. Succeeds also if the session has ended already.
 void end_session(Session& session, const std::string& fingerprint, Op op) {
   const Ref& manager = session.content().session_manager;
   const std::string what = "cannot list the server's sessions";
   Retrieved got = retrieve_one(session, manager, {"sessionList"}, what, op);
   std::string why = got.object.missing("sessionList");
   if (why.empty() && !child(got.object.at("sessionList"), "UserSession")) {
-    // Our own session should be there: some servers send an empty list when it has ended.
+    // The list should contain this session: some servers send an empty list after it has ended.
     session.call("CurrentTime", {"ServiceInstance", "ServiceInstance"}, {}, what, op);
     got = retrieve_one(session, manager, {"sessionList"}, what, op);
     why = got.object.missing("sessionList");
@@ -45,11 +45,11 @@ void end_session(Session& session, const std::string& fingerprint, Op op) {
 }
 
 void end_lease(Session& session, const std::string& ref, Op op) {
-  if (ref.empty()) return;  // was never told; it expires
+  if (ref.empty()) return;  // the run never learned the reference; it ends with its session
   try {
     session.call("HttpNfcLeaseAbort", {"HttpNfcLease", ref}, {}, "cannot end a lease", op);
   } catch (const Fault& fault) {
-    // Gone, another session's (which has ended), or at its end.
+    // The lease is gone, belongs to another session (which has ended), or is complete.
     if (!fault.is("ManagedObjectNotFound") && !fault.is("InvalidState") &&
         !fault.is("NotAuthenticated"))
       throw;
@@ -75,10 +75,11 @@ void Connection::undo(Op op, const Doc& document) {
     } else if (kind == "lease") {
       end_lease(session_, field("ref"), op);
     } else if (kind == "snapshot") {
-      // Only ours: a name that begins as ours do, of that task.
+      // Only a snapshot of this plugin: its name is the one for the entry's task.
       if (field("name").empty() || field("name") != snapshot_name(field("task_id")))
         throw Error(HYPER_CORRUPT, "this journal entry names no snapshot of ours");
-      // A creation goes on after its run was killed: the tree tells the truth once that has ended.
+      // A creation continues after its run was killed. The tree is right when the creation has
+      // ended.
       if (field("ref").empty()) wait_for_creation(session_, vm, {"Task", field("task")}, op);
       remove_snapshot(session_, vm, field("ref"), field("name"), op);
     } else if (kind == "power") {
@@ -88,7 +89,7 @@ void Connection::undo(Op op, const Doc& document) {
       throw Error(HYPER_UNSUPPORTED, "this journal entry is of an unknown kind", kind);
     }
   } catch (const Fault& fault) {
-    if (!fault.is("ManagedObjectNotFound")) throw;  // the VM is gone, and all of it with it
+    if (!fault.is("ManagedObjectNotFound")) throw;  // the VM is gone, and the change with it
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which VMs have a name: the inventory's VMs by name, read in one go and kept for a minute, so that
-// a plan that names fifty VMs reads them once. One a connection; any thread.
+// The inventory's VMs by name, read at once and kept for a minute, so that a plan that names fifty
+// VMs reads them once. One per connection. Any thread.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_VM_INDEX_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_VM_INDEX_HPP
 
@@ -19,12 +19,12 @@ class VmIndex {
  public:
   struct Vm {
     Ref ref, parent;
-    std::string name;  ///< as the inventory has it
+    std::string name;  ///< as in the inventory
   };
 
   explicit VmIndex(Session& session) : session_(session) {}
 
-  /// The VMs of that name, as the inventory writes it or unescaped.
+  /// The VMs of that name, escaped as in the inventory or unescaped.
   std::vector<Vm> named(const std::string& name, const http::Cancel& cancel);
 
  private:
@@ -33,7 +33,7 @@ class VmIndex {
                                  const http::Cancel& cancel);
 
   Session& session_;
-  std::timed_mutex mutex_;  // held while it is read; of what follows
+  std::timed_mutex mutex_;  // held during a read; guards the members below
   std::shared_ptr<const Map> map_;
   std::chrono::steady_clock::time_point read_;
 };

@@ -7,6 +7,7 @@
 namespace hyper::vsphere {
 namespace {
 
+constexpr std::size_t kMaxDisabled = 1000;
 constexpr int kMaxSnapshotDepth = 64;  // vSphere's own limit is 32
 
 bool ends_with(const std::string& text, std::string_view end) {
@@ -17,13 +18,20 @@ bool is_disk(const pugi::xml_node& device) {
   return xsi_type(device) == "VirtualDisk";
 }
 
-Disk read_disk(const pugi::xml_node& device,
-               const std::map<std::string, std::string>& controllers) {
+struct Bus {
+  std::string name;  ///< type and bus
+  bool shared = false;
+};
+
+Disk read_disk(const pugi::xml_node& device, const std::map<std::string, Bus>& controllers) {
   Disk disk;
   disk.key = static_cast<int32_t>(number(device, "key"));
   disk.label = text(device, "deviceInfo/label");
   const auto controller = controllers.find(text(device, "controllerKey"));
-  if (controller != controllers.end()) disk.controller = controller->second;
+  if (controller != controllers.end()) {
+    disk.controller = controller->second.name;
+    disk.bus_sharing = controller->second.shared;
+  }
   disk.unit = number(device, "unitNumber");
   disk.capacity = number(device, "capacityInBytes");
   const uint64_t kib = number(device, "capacityInKB");
@@ -43,6 +51,24 @@ Disk read_disk(const pugi::xml_node& device,
   return disk;
 }
 
+/// The name of an opaque network (NSX): its devices know its id only.
+std::string opaque_network(Session& session, const VmInfo& vm, const std::string& id,
+                           const http::Cancel& cancel) {
+  const std::string what = "cannot read the networks of '" + vm.name + "'";
+  std::string name;
+  try {
+    const Retrieved got = retrieve_one(session, vm.ref, {"network"}, what, cancel);
+    each(got.object.at("network"), "ManagedObjectReference", [&](const pugi::xml_node& one) {
+      const Ref network = ref_in(one);
+      if (!name.empty() || network.type != "OpaqueNetwork") return;
+      const Retrieved read = retrieve_one(session, network, {"name", "summary"}, what, cancel);
+      if (text(read.object.at("summary"), "opaqueNetworkId") == id) name = read.object.text("name");
+    });
+  } catch (const Fault&) {  // not for this user: the id is all there is
+  }
+  return name;
+}
+
 void read_nic(const pugi::xml_node& device, Session& session, Names& names,
               const http::Cancel& cancel, VmInfo& vm) {
   Nic nic;
@@ -53,11 +79,12 @@ void read_nic(const pugi::xml_node& device, Session& session, Names& names,
   if (!portgroup.empty())
     nic.network = names.name({"DistributedVirtualPortgroup", portgroup}, cancel);
   if (nic.network.empty()) nic.network = text(backing, "deviceName");
-  if (nic.network.empty()) nic.network = text(backing, "opaqueNetworkId");
+  const std::string opaque = text(backing, "opaqueNetworkId");
+  if (!opaque.empty()) nic.network = opaque_network(session, vm, opaque, cancel);
+  if (nic.network.empty()) nic.network = opaque;
   if (nic.network.empty()) nic.network = text(device, "deviceInfo/summary");
   nic.network = unescaped_name(nic.network);
   vm.nics.push_back(std::move(nic));
-  static_cast<void>(session);
 }
 
 void collect(const pugi::xml_node& parent, const char* list, int depth,
@@ -69,7 +96,7 @@ void collect(const pugi::xml_node& parent, const char* list, int depth,
   });
 }
 
-/// Which file of the layout holds a disk's bytes flat: the extent beside its descriptor.
+/// Finds each disk's flat file in the layout: the extent beside its descriptor.
 void read_layout(const pugi::xml_node& layout, VmInfo& vm) {
   each(layout, "file", [&](const pugi::xml_node& file) {
     if (text(file, "type") != "diskExtent") return;
@@ -80,6 +107,26 @@ void read_layout(const pugi::xml_node& layout, VmInfo& vm) {
       disk.flat_extent = true;
       disk.flat_file = name;
     }
+  });
+}
+
+/// What the VM has that may be in an export's way, and what it boots from.
+void read_conditions(const Object& object, VmInfo& vm) {
+  const std::string tolerance = object.text("runtime.faultToleranceState");
+  vm.fault_tolerant = !tolerance.empty() && tolerance != "notConfigured";
+  each(object.at("disabledMethod"), "", [&](const pugi::xml_node& method) {
+    if (vm.disabled.size() < kMaxDisabled) vm.disabled.push_back(text(method));
+  });
+  each(object.at("config.bootOptions.bootOrder"), "", [&](const pugi::xml_node& device) {
+    if (child(device, "deviceKey"))
+      vm.boot_disks.push_back(static_cast<int32_t>(number(device, "deviceKey")));
+  });
+  each(object.at("config.hardware.device"), "", [&](const pugi::xml_node& device) {
+    const std::string kind = xsi_type(device);
+    const bool virtual_gpu =
+        xsi_type(child(device, "backing")) == "VirtualPCIPassthroughVmiopBackingInfo";
+    if ((kind == "VirtualPCIPassthrough" && !virtual_gpu) || kind == "VirtualSriovEthernetCard")
+      vm.passthrough.push_back(text(device, "deviceInfo/label"));
   });
 }
 
@@ -108,10 +155,12 @@ std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree) {
 }
 
 std::vector<Disk> read_disks(const pugi::xml_node& devices) {
-  std::map<std::string, std::string> controllers;  // key → type and bus
+  std::map<std::string, Bus> controllers;  // by key
   each(devices, "", [&](const pugi::xml_node& device) {
+    const std::string sharing = text(device, "sharedBus");
     if (child(device, "busNumber"))
-      controllers[text(device, "key")] = xsi_type(device) + text(device, "busNumber");
+      controllers[text(device, "key")] = {xsi_type(device) + text(device, "busNumber"),
+                                          !sharing.empty() && sharing != "noSharing"};
   });
   std::vector<Disk> out;
   each(devices, "", [&](const pugi::xml_node& device) {
@@ -136,6 +185,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "config.firmware",
                                       "config.annotation",
                                       "config.bootOptions.efiSecureBootEnabled",
+                                      "config.bootOptions.bootOrder",
                                       "config.changeTrackingEnabled",
                                       "config.template",
                                       "config.files.vmPathName",
@@ -145,6 +195,9 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "config.hardware.memoryMB",
                                       "config.hardware.device",
                                       "capability.changeTrackingSupported",
+                                      "disabledMethod",
+                                      "runtime.connectionState",
+                                      "runtime.faultToleranceState",
                                       "runtime.powerState",
                                       "runtime.host",
                                       "runtime.consolidationNeeded",
@@ -159,7 +212,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   vm.ref = ref;
   vm.name = unescaped_name(object.required("name", what));
   what = "cannot read the VM '" + vm.name + "'";
-  // Each of these means something where it is not set: no disks, no snapshots, not encrypted.
+  // For each of these "not set" has a meaning: no disks, no snapshots, not encrypted.
   for (const char* path : {"config.hardware.device", "config.keyId", "config.template",
                            "config.changeTrackingEnabled", "snapshot"})
     static_cast<void>(object.known(path, what));
@@ -177,6 +230,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
   }
   vm.power = power_word(object.required("runtime.powerState", what));
+  vm.connection = object.text("runtime.connectionState");
   vm.vm_file = object.text("config.files.vmPathName");
   vm.guest_id = object.text("config.guestId");
   vm.guest_name = object.text("config.guestFullName");
@@ -199,9 +253,15 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   const pugi::xml_node devices = object.at("config.hardware.device");
   vm.disks = read_disks(devices);
   each(devices, "", [&](const pugi::xml_node& device) {
+    const std::string id = xsi_type(device) + text(device, "busNumber");
+    if (child(device, "busNumber") &&
+        std::any_of(vm.disks.begin(), vm.disks.end(),
+                    [&](const Disk& disk) { return disk.controller == id; }))
+      vm.controllers.push_back({id, xsi_type(device)});
     if (child(device, "macAddress")) read_nic(device, session, names, cancel, vm);
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });
+  read_conditions(object, vm);
   vm.snapshots = read_snapshots(object.at("snapshot"));
   read_layout(object.at("layoutEx"), vm);
   each(object.at("recentTask"), "ManagedObjectReference",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A VM as the server describes it: plain values, read in one go.
+// The server's description of a VM: plain values, read at once.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_VM_INFO_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_VM_INFO_HPP
 
@@ -13,8 +13,8 @@
 namespace hyper::vsphere {
 
 struct Disk {
-  std::string id;   ///< "disk-0": ours
-  int32_t key = 0;  ///< theirs
+  std::string id;   ///< "disk-0": for the host
+  int32_t key = 0;  ///< of the server
   std::string label;
   std::string controller;  ///< "ParaVirtualSCSIController0", its type and bus
   uint64_t unit = 0;
@@ -25,7 +25,7 @@ struct Disk {
   std::string mode;     ///< "persistent", "independent_persistent" …
   std::string sharing;  ///< "sharingMultiWriter" …
   bool thin = false, has_parent = false, encrypted = false;
-  bool in_snapshot = false;  ///< of ours, which shows its frozen file
+  bool in_snapshot = false;  ///< this plugin's snapshot has the disk, with its frozen file
   std::string uuid;          ///< of the backing
   std::string change_id;
   bool flat_extent = false;  ///< the server lists a -flat file for it
@@ -34,9 +34,14 @@ struct Disk {
   bool independent() const { return mode.rfind("independent", 0) == 0; }
   bool raw_mapping() const { return backing.find("RawDiskMapping") != std::string::npos; }
   bool physical = false;
+  bool bus_sharing = false;  ///< its controller is shared with other VMs
   bool multi_writer() const { return sharing == "sharingMultiWriter"; }
-  /// "ParaVirtualSCSIController0:1", the end of a lease's key for it.
+  /// "ParaVirtualSCSIController0:1", with which a lease's key for the disk ends.
   std::string place() const { return controller + ":" + std::to_string(unit); }
+};
+
+struct Controller {
+  std::string id, type;  ///< "ParaVirtualSCSIController0", "ParaVirtualSCSIController"
 };
 
 struct Nic {
@@ -53,7 +58,8 @@ struct VmInfo {
   std::string name;  ///< unescaped
   std::string path, folder, datacenter, host_name, cluster, vm_file;
   Ref host, datacenter_ref;
-  std::string power;  ///< "on", "off", "suspended"
+  std::string power;       ///< "on", "off", "suspended"
+  std::string connection;  ///< "connected", "disconnected", "orphaned", "inaccessible", "invalid"
   std::string guest_id, guest_name, guest_family, tools, annotation;
   std::string uuid, instance_uuid, hardware;
   std::string firmware;
@@ -62,7 +68,13 @@ struct VmInfo {
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
   std::vector<Disk> disks;
   std::vector<Nic> nics;
-  std::vector<Snapshot> snapshots;
+  std::vector<Controller> controllers;   ///< those that have disks
+  std::vector<Snapshot> snapshots;       ///< without those in `leftovers`
+  std::vector<Snapshot> leftovers;       ///< ours, of killed runs: set_leftovers_apart
+  std::vector<std::string> passthrough;  ///< labels of devices of the host's own
+  std::vector<std::string> disabled;     ///< methods that the server refuses at the moment
+  std::vector<int32_t> boot_disks;       ///< keys, in the order in which the firmware tries them
+  bool fault_tolerant = false;
   std::vector<Ref> tasks;  ///< recent ones
 
   bool tools_running() const { return tools == "guestToolsRunning"; }
@@ -73,7 +85,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
 /// The disks among an array of devices.
 std::vector<Disk> read_disks(const pugi::xml_node& devices);
 
-/// All in a VM's property "snapshot", depth first.
+/// All snapshots in a VM's property "snapshot", depth first.
 std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree);
 
 /// "poweredOn" as "on".
@@ -81,7 +93,7 @@ std::string power_word(const std::string& state);
 
 struct Contents;
 
-/// hyper.provider/1's description, as JSON. seekable: whether its disks will be.
+/// The description for hyper.provider/1, as JSON. seekable: whether the disks will be seekable.
 std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
                      const http::Cancel& cancel);
 

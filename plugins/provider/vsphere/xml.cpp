@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "xml.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -84,9 +85,63 @@ std::string escaped(std::string_view text) {
       case '"':
         out += "&quot;";
         break;
-      default:  // control characters are no XML at all
+      default:  // XML does not allow control characters
         out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
     }
+  }
+  return out;
+}
+
+std::string shown_text(std::string_view text, std::size_t at_most) {
+  std::string out;
+  while (!text.empty()) {
+    constexpr std::string_view kKey = "session[";
+    if (text.rfind(kKey, 0) == 0) {
+      const std::size_t end = text.find(']');
+      out += "session[…";
+      text.remove_prefix(std::min(end, text.size()));
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(text[0]);
+    out += byte < 0x20 || byte == 0x7f ? ' ' : text[0];
+    text.remove_prefix(1);
+  }
+  if (out.size() <= at_most) return out;
+  while (at_most > 0 && (static_cast<unsigned char>(out[at_most]) & 0xc0) == 0x80) --at_most;
+  return out.substr(0, at_most);
+}
+
+namespace {
+
+/// The length of the UTF-8 character at the front; 0 if there is none (RFC 3629).
+std::size_t character_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  const bool beyond = (first == 0xed && byte(1) > 0x9f) || (first == 0xf4 && byte(1) > 0x8f);
+  return overlong || beyond ? 0 : length;
+}
+
+}  // namespace
+
+std::string valid_utf8(std::string text) {
+  std::size_t good = 0;
+  while (good < text.size()) {
+    const std::size_t length = character_length(std::string_view(text).substr(good));
+    if (length == 0) break;
+    good += length;
+  }
+  if (good == text.size()) return text;
+  std::string out = text.substr(0, good);
+  for (std::string_view rest = std::string_view(text).substr(good); !rest.empty();) {
+    const std::size_t length = character_length(rest);
+    out += length == 0 ? std::string_view("\xEF\xBF\xBD") : rest.substr(0, length);
+    rest.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return out;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading and writing the API's XML. Servers choose prefixes freely and put a plain `type` (of a
-// reference) beside an xsi one (of the value): everything is matched by local name. Stateless.
+// Reads and writes the API's XML. Servers choose prefixes freely and put a plain `type` (of a
+// reference) beside an xsi one (of the value), so everything is matched by local name. Stateless.
 #ifndef HYPERHOST_PLUGINS_VSPHERE_XML_HPP
 #define HYPERHOST_PLUGINS_VSPHERE_XML_HPP
 
@@ -27,7 +27,7 @@ pugi::xml_node descend(const pugi::xml_node& node, std::string_view path);
 std::string text(const pugi::xml_node& node);
 std::string text(const pugi::xml_node& node, std::string_view path);
 bool flag(const pugi::xml_node& node, std::string_view path);
-/// 0 for what is no number or too large a one.
+/// 0 for a text that is not a number or is too large.
 uint64_t number(const pugi::xml_node& node, std::string_view path);
 /// The xsi:type without its prefix; "" if there is none.
 std::string xsi_type(const pugi::xml_node& node);
@@ -41,7 +41,7 @@ void each(const pugi::xml_node& node, std::string_view name, F f) {
       f(inner);
 }
 
-/// A call's arguments, in the order in which the API wants them.
+/// A call's arguments, in the order that the API requires.
 class Args {
  public:
   Args& text(const char* name, std::string_view value);
@@ -57,6 +57,13 @@ class Args {
 };
 
 std::string escaped(std::string_view text);
+
+/// A server's text for a message: one line, no control characters, no session keys (they are part
+/// of some references), at most that many bytes.
+std::string shown_text(std::string_view text, std::size_t at_most);
+
+/// UTF-8: each byte that belongs to no character becomes U+FFFD.
+std::string valid_utf8(std::string text);
 
 }  // namespace hyper::vsphere
 

@@ -222,6 +222,7 @@ void AzureService::read(Op op, const ObjectInfo& object, uint64_t offset, void* 
 void AzureService::list(Op op, const std::string& prefix,
                         const std::function<void(const ObjectInfo&)>& on_object) {
   std::string marker;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"restype", "container"}, {"comp", "list"}, {"prefix", prefix}};
@@ -243,7 +244,7 @@ void AzureService::list(Op op, const std::string& prefix,
       on_object(object);
     }
     const std::string next = root.child("NextMarker").text().get();
-    object::check_progress(marker, next);
+    pages.follow(next);
     marker = next;
   } while (!marker.empty());
 }

@@ -5,11 +5,12 @@
 #include <atomic>
 #include <charconv>
 #include <cstdio>
-#include <ctime>
 #include <mutex>
 #include <thread>
 
 #include "plugins/http/errors.hpp"
+#include "plugins/storage/gcs/gcs_json.hpp"
+#include "plugins/storage/gcs/signed_url.hpp"
 #include "plugins/storage/object/body.hpp"
 #include "plugins/storage/object/digest.hpp"
 
@@ -19,33 +20,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostComposed = 32;  // objects in one compose request
-constexpr int kContinues = 4;              // times an upload goes on in its session
+constexpr int kContinues = 4;              // times that an upload resumes in its session
 constexpr unsigned kRemovers = 8;
-
-std::string text_or_number(const json& document, const char* name) {
-  const auto found = document.find(name);
-  if (found == document.end()) return {};
-  return found->is_string() ? found->get<std::string>() : found->is_number() ? found->dump() : "";
-}
-
-uint64_t number(const std::string& text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty())
-    throw Error(HYPER_CORRUPT, "the server does not say how long an object is").retryable();
-  return value;
-}
-
-ObjectInfo info_of(const json& document) {
-  ObjectInfo out;
-  out.key = text_or_number(document, "name");
-  out.bytes = number(text_or_number(document, "size"));
-  out.modified = text_or_number(document, "updated");
-  out.etag = text_or_number(document, "generation");  // names the version exactly
-  if (const std::string crc = text_or_number(document, "crc32c"); !crc.empty())
-    out.checksum = "crc32c:" + crc;
-  return out;
-}
 
 std::string part_name(const std::string& prefix, uint64_t index) {
   char digits[16];
@@ -64,14 +40,6 @@ std::string whole_crc(const Parts& parts) {
     crc = object::crc32c_combine(crc, one, part.bytes);
   }
   return object::crc32c_base64(crc);
-}
-
-std::string utc(std::time_t time, const char* format) {
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, format, &parts);
-  return text;
 }
 
 std::string prefix_of(const json& upload) {
@@ -182,6 +150,7 @@ void GcsService::read(Op op, const ObjectInfo& object, uint64_t offset, void* bu
 void GcsService::list(Op op, const std::string& prefix,
                       const std::function<void(const ObjectInfo&)>& on_object) {
   std::string next;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"prefix", prefix}};
@@ -190,7 +159,7 @@ void GcsService::list(Op op, const std::string& prefix,
     for (const json& entry : page.value("items", json::array()))
       if (entry.is_object()) on_object(info_of(entry));
     const std::string after = text_or_number(page, "nextPageToken");
-    object::check_progress(next, after);
+    pages.follow(after);
     next = after;
   } while (!next.empty());
 }
@@ -201,26 +170,7 @@ void GcsService::remove(Op op, const std::string& key) {
 }
 
 std::string GcsService::presign(const std::string& key, uint64_t seconds) {
-  if (auth_->key() == nullptr)
-    throw Error(HYPER_CONFIG, "a URL for others can be signed with a service account's key only")
-        .hint("set credentials: {file: KEY.json}, or drop presign");
-  const std::time_t now = std::time(nullptr);
-  const std::string scope = utc(now, "%Y%m%d") + "/auto/storage/goog4_request";
-  const std::size_t host_begin = settings_.endpoint.find("://") + 3;
-  const std::string host = settings_.endpoint.substr(host_begin);
-  const std::string path = "/" + settings_.bucket + "/" + object::uri_encode(key, true);
-  const std::string query = object::encoded_query(  // in the order of their names
-      {{"X-Goog-Algorithm", "GOOG4-RSA-SHA256"},
-       {"X-Goog-Credential", auth_->email() + "/" + scope},
-       {"X-Goog-Date", utc(now, "%Y%m%dT%H%M%SZ")},
-       {"X-Goog-Expires", std::to_string(std::min<uint64_t>(seconds, 604800))},
-       {"X-Goog-SignedHeaders", "host"}});
-  const std::string canonical =
-      "GET\n" + path + "\n" + query + "\nhost:" + host + "\n\nhost\nUNSIGNED-PAYLOAD";
-  const std::string text = "GOOG4-RSA-SHA256\n" + utc(now, "%Y%m%dT%H%M%SZ") + "\n" + scope + "\n" +
-                           object::hex(object::sha256(canonical));
-  return settings_.endpoint + path + "?" + query +
-         "&X-Goog-Signature=" + object::hex(auth_->key()->sign(text));
+  return signed_url(*auth_, settings_.endpoint, settings_.bucket, key, seconds);
 }
 
 json GcsService::resource_of(const PutSpec& spec) const {
@@ -271,7 +221,7 @@ ObjectInfo GcsService::upload(Op op, const std::string& key, const json& resourc
     } catch (const Error& error) {
       if (!error.is_retryable() || error.native_code() == 400 || turn >= kContinues) throw;
       op.sleep_ns(200'000'000);
-      // How much of it has the server?
+      // Ask how many bytes the server has.
       answer = send(
           op, {"PUT", url, {{"Content-Range", "bytes */" + std::to_string(bytes.size())}}, {}});
       if (answer.ok()) break;
@@ -311,6 +261,7 @@ std::optional<Parts> GcsService::parts(Op op, const PutSpec&, const json& upload
   if (prefix.empty()) return std::nullopt;
   Parts out;
   list(op, prefix, [&](const ObjectInfo& object) {
+    if (object.key.rfind(prefix, 0) != 0) return;  // the server was asked for these only
     const std::string name = object.key.substr(prefix.size());
     uint64_t index = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), index);
@@ -408,7 +359,7 @@ bool GcsService::made_of(const ObjectInfo& object, const Parts& parts, uint64_t 
   return object.bytes == length && object.checksum == "crc32c:" + whole_crc(parts);
 }
 
-/// Many small requests: several at once.
+/// Makes several of the many small requests at once.
 void GcsService::remove_all(Op op, const std::string& prefix) {
   std::vector<std::string> names;
   list(op, prefix, [&](const ObjectInfo& object) { names.push_back(object.key); });

@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <hyper/op.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "plugins/http/message.hpp"
 
@@ -30,11 +32,19 @@ inline void set_patience(http::Request& request, Op op, Patience patience) {
     request.stall_timeout = std::chrono::minutes(10);
 }
 
-/// A listing whose server gives the same page again and again would not end.
-inline void check_progress(const std::string& before, const std::string& next) {
-  if (!next.empty() && next == before)
-    throw Error(HYPER_CORRUPT, "the server gives the same page of a list again");
-}
+/// The pages of one listing. A server that names a page again would be asked for ever.
+class Pages {
+ public:
+  /// `next` names the page that follows; "" = there is none. Throws HYPER_CORRUPT where it was
+  /// named before.
+  void follow(const std::string& next) {
+    if (!next.empty() && !named_.insert(std::hash<std::string>()(next)).second)
+      throw Error(HYPER_CORRUPT, "the server gives the same page of a list again");
+  }
+
+ private:
+  std::unordered_set<std::size_t> named_;
+};
 
 /// Gives `request` these bytes as its body; they must live until it is answered.
 inline void set_body(http::Request& request, Op op, std::string_view bytes) {

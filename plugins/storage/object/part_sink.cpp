@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/storage/object/part_sink.hpp"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 namespace hyper::object {
 
 using nlohmann::json;
+
+namespace {
+bool all_zero(std::string_view bytes) {
+  return bytes.front() == '\0' &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+}  // namespace
 
 PartSink::PartSink(std::shared_ptr<Service> service, PutSpec spec, RetryPolicy policy,
                    unsigned parallel, std::optional<UploadRecord> left, uint64_t presign_seconds,
@@ -39,6 +47,7 @@ void PartSink::take_up(Op op) {
   }
   upload_ = record_->upload();
   there_ = std::move(*parts);
+  zeros_made_ = upload_.contains("zeros");
   begun_ = true;
   op.info("resumes an unfinished upload of " + shown() + ": " + std::to_string(there_.size()) +
           " parts are there");
@@ -59,6 +68,9 @@ void PartSink::begin(Op op) {
   if (!record_) record_.emplace(op, *service_, spec_, service_->name_upload(spec_));
   upload_ = with_retries(op, policy_, "beginning the upload of " + shown(),
                          [&](unsigned) { return service_->begin(op, spec_, record_->upload()); });
+  // In the journal before there is such an object.
+  if (const std::string zeros = service_->zeros_key(spec_); !zeros.empty())
+    upload_["zeros"] = zeros;
   record_->set_upload(op, upload_);
   begun_ = true;
 }
@@ -94,12 +106,57 @@ void PartSink::write_at(Op op, uint64_t offset, const void* buf, uint64_t len) {
     parts_[index] = had->second;
     return;
   }
-  Part part =
-      with_retries(op, policy_, "part " + std::to_string(index + 1) + " of " + shown(),
-                   [&](unsigned) { return service_->put_part(op, spec_, upload_, index, bytes); });
-  part.bytes = len;
+  std::optional<Part> part;
+  if (len == spec_.part_size && all_zero(bytes)) part = copy_zeros(op, index, bytes);
+  if (!part)
+    part = with_retries(
+        op, policy_, "part " + std::to_string(index + 1) + " of " + shown(),
+        [&](unsigned) { return service_->put_part(op, spec_, upload_, index, bytes); });
+  part->bytes = len;
   const std::lock_guard lock(mutex_);
-  parts_[index] = std::move(part);
+  parts_[index] = std::move(*part);
+}
+
+/// REQUIRES: zeros_mutex_ is held. False where there can be no such object.
+bool PartSink::put_zeros(Op op, const std::string& key, std::string_view zeros) {
+  PutSpec spec;
+  spec.key = key;
+  spec.overwrite = true;
+  spec.content_type = spec_.content_type;
+  zeros_made_ = true;
+  try {
+    with_retries(op, policy_, "writing " + service_->location(key),
+                 [&](unsigned) { return service_->put(op, spec, zeros); });
+  } catch (const Error& error) {
+    op.debug(std::string("zeros are sent, since no object of them can be made: ") + error.what());
+    no_copies_ = true;
+    return false;
+  }
+  zeros_ = service_->describe(zeros);
+  return true;
+}
+
+/// A sparse disk's zeros are sent once: the store copies them from then on. Nothing for the first
+/// part of zeros, which may be the only one, and where the store does not copy.
+std::optional<Part> PartSink::copy_zeros(Op op, uint64_t index, std::string_view zeros) {
+  const auto key = upload_.find("zeros");
+  if (key == upload_.end() || !key->is_string()) return std::nullopt;
+  std::optional<Part> content;
+  {
+    const std::lock_guard lock(zeros_mutex_);
+    if (no_copies_ || ++zero_parts_ == 1) return std::nullopt;
+    if (!zeros_ && !put_zeros(op, key->get<std::string>(), zeros)) return std::nullopt;
+    content = zeros_;
+  }
+  const auto part = with_retries(
+      op, policy_, "part " + std::to_string(index + 1) + " of " + shown(), [&](unsigned) {
+        return service_->copy_part(op, spec_, upload_, index, key->get<std::string>(), *content);
+      });
+  if (part) return part;
+  const std::lock_guard lock(zeros_mutex_);
+  if (!std::exchange(no_copies_, true))
+    op.debug(service_->where() + " does not copy parts: zeros are sent");
+  return std::nullopt;
 }
 
 void PartSink::check_parts(uint64_t length) const {
@@ -212,7 +269,7 @@ std::string PartSink::commit(Op op, uint64_t length) {
 /// The object is there: what remains to remove is temporary objects, where the store has such.
 void PartSink::settle(Op op) {
   try {
-    if (service_->leaves_parts())
+    if (service_->leaves_parts() || zeros_made_)
       with_retries(op, policy_, "removing the parts of " + shown(),
                    [&](unsigned) { service_->abort(op, spec_.key, upload_, record_->began()); });
     record_->close(op);

@@ -43,6 +43,8 @@ class PartSink final : public Sink {
   ObjectInfo put_whole(Op op, std::string_view bytes);
   void check_parts(uint64_t length) const;
   ObjectInfo adopt(Op op, uint64_t length);
+  bool put_zeros(Op op, const std::string& key, std::string_view zeros);
+  std::optional<Part> copy_zeros(Op op, uint64_t index, std::string_view zeros);
   void settle(Op op);
   void abandon(Op op) noexcept;
   std::string shown() const { return service_->location(spec_.key); }
@@ -61,6 +63,12 @@ class PartSink final : public Sink {
   Parts there_;                       // what an earlier run sent; constant once begun_
   std::optional<std::string> whole_;  // all of a small object
   bool committed_ = false;
+
+  std::mutex zeros_mutex_;     // of the next four
+  std::optional<Part> zeros_;  // what the object of zeros holds, once it is there
+  bool zeros_made_ = false;    // it may be there
+  bool no_copies_ = false;     // the store does not copy
+  uint64_t zero_parts_ = 0;
 
   std::mutex mutex_;  // of what follows
   Parts parts_;

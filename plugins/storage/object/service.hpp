@@ -85,6 +85,15 @@ class Service {
   virtual std::optional<Parts> parts(Op op, const PutSpec& spec, const nlohmann::json& upload) = 0;
   virtual Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                         std::string_view bytes) = 0;
+  /// The key of an object of zeros, as long as a part, that copy_part() copies; "" = the store
+  /// copies no parts. abort() removes it where upload has it as "zeros".
+  virtual std::string zeros_key(const PutSpec&) const { return {}; }
+  /// Makes a part of the object `from`, which holds what `content` describes, inside the store.
+  /// Nothing where the store refuses, or does not prove what it copied.
+  virtual std::optional<Part> copy_part(Op, const PutSpec&, const nlohmann::json&, uint64_t,
+                                        const std::string&, const Part&) {
+    return std::nullopt;
+  }
   /// What put_part() would return for these bytes, without sending them.
   virtual Part describe(std::string_view bytes) = 0;
   /// Whether a part that the server has holds these bytes.

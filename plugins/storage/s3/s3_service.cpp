@@ -5,9 +5,10 @@
 #include <charconv>
 #include <ctime>
 
-#include "plugins/http/errors.hpp"
 #include "plugins/storage/object/body.hpp"
 #include "plugins/storage/object/digest.hpp"
+#include "plugins/storage/s3/s3_checksums.hpp"
+#include "plugins/storage/s3/s3_error.hpp"
 #include "plugins/storage/s3/s3_xml.hpp"
 
 namespace hyper::s3 {
@@ -16,49 +17,7 @@ namespace {
 using nlohmann::json;
 using object::Fields;
 
-constexpr const char* kPartSize = "hyperhost-part-size";  // metadata: by it a rerun knows its own
-constexpr std::time_t kClockSkew = 15 * 60;  // what S3 itself allows between two clocks
 const std::string kEmptySha256 = object::hex(object::sha256(""));
-
-std::string without_quotes(std::string etag) {
-  etag.erase(std::remove(etag.begin(), etag.end(), '"'), etag.end());
-  return etag;
-}
-
-/// The MD5 that an ETag of a part is, where it is one.
-std::optional<std::string> md5_of(const std::string& etag) {
-  const std::string plain = without_quotes(etag);
-  return plain.size() == 32 ? object::from_hex(plain) : std::nullopt;
-}
-
-/// S3's checksum of an object made of parts; nothing where a part has none.
-std::optional<std::string> composite_sha256(const Parts& parts) {
-  std::string all;
-  for (const auto& [index, part] : parts) {
-    const auto raw = object::from_base64(part.digest);
-    if (!raw || raw->size() != 32) return std::nullopt;
-    all += *raw;
-  }
-  return object::base64(object::sha256(all)) + "-" + std::to_string(parts.size());
-}
-
-std::optional<std::string> composite_etag(const Parts& parts) {
-  std::string all;
-  for (const auto& [index, part] : parts) {
-    const auto raw = md5_of(part.etag);
-    if (!raw) return std::nullopt;
-    all += *raw;
-  }
-  return object::hex(object::md5(all)) + "-" + std::to_string(parts.size());
-}
-
-/// "sha256:<hex>" of a whole object's checksum, "sha256-parts:<base64>-N" of a composite one.
-std::string shown_checksum(const std::string& sha256) {
-  if (sha256.empty()) return {};
-  if (sha256.find('-') != std::string::npos) return "sha256-parts:" + sha256;
-  const auto raw = object::from_base64(sha256);
-  return raw && raw->size() == 32 ? "sha256:" + object::hex(*raw) : std::string();
-}
 
 uint64_t length_of(const http::Headers& headers) {
   const std::string text = headers.get("Content-Length");
@@ -67,19 +26,6 @@ uint64_t length_of(const http::Headers& headers) {
   if (error != std::errc() || end != text.data() + text.size() || text.empty())
     throw Error(HYPER_CORRUPT, "the server does not say how long an object is").retryable();
   return value;
-}
-
-std::string text_member(const json& upload, const char* name) {
-  const auto found = upload.find(name);
-  return found != upload.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-std::string utc(std::time_t time) {
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  return text;
 }
 
 }  // namespace
@@ -159,49 +105,9 @@ http::Response S3Service::send(Op op, const Call& call, const std::string& paylo
 }
 
 Error S3Service::failure(const std::string& what, const http::Response& answer) const {
-  const S3Error said = parse_error(answer.body);
-  std::string detail = said.code;
-  if (!said.message.empty()) detail += (detail.empty() ? "" : ": ") + said.message.substr(0, 500);
-  Error error = http::status_error(what, answer.status, answer.headers, detail);
-  const std::string& code = said.code;
-  const auto is = [&](std::initializer_list<const char*> codes) {
-    return std::find(codes.begin(), codes.end(), code) != codes.end();
-  };
-  // The body changed or broke off on its way, the server is busy with this key, or an answer of
-  // 200 turned out to be a failure.
-  if (is({"RequestTimeout", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody",
-          "ConditionalRequestConflict", "OperationAborted", "InternalError", "SlowDown",
-          "ServiceUnavailable"}) ||
-      (answer.status == 409 && code.empty()))
-    return Error(HYPER_BUSY, what, detail)
-        .native(answer.status)
-        .retryable(http::retry_after_ns(answer.headers));
-  if (is({"ExpiredToken", "TokenRefreshRequired", "ExpiredTokenException"})) {
-    credentials_->renew();
-    return Error(HYPER_AUTH, what, detail).native(answer.status).retryable();
-  }
-  if (is({"NoSuchUpload"})) return Error(HYPER_NOTFOUND, what, detail).native(answer.status);
-  const std::string region =
-      !said.region.empty() ? said.region : answer.headers.get("x-amz-bucket-region");
-  if ((answer.status == 301 || answer.status == 307 || code == "AuthorizationHeaderMalformed") &&
-      !region.empty() && region != settings_.region)
-    return Error(HYPER_CONFIG, what, "the bucket is in the region " + region)
-        .hint("set region: " + region)
-        .at("/region")
-        .native(answer.status);
-  if (answer.status >= 300 && answer.status < 400)
-    return Error(HYPER_CONFIG, what,
-                 "the server redirects to " + http::shown_url(answer.headers.get("Location")))
-        .hint("check endpoint, region and path_style")
-        .at("/endpoint")
-        .native(answer.status);
-  if (is({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}))
-    return Error(HYPER_NOSPACE, what, detail).native(answer.status);
-  if (is({"InvalidAccessKeyId", "SignatureDoesNotMatch"}))
-    error.hint("check the access key and its secret").at("/access_key_id");
-  if (is({"RequestTimeTooSkewed"})) error.hint("set this machine's clock");
-  if (is({"NoSuchBucket"})) error.hint("make the bucket first").at("/bucket");
-  return error;
+  const Failure found = failure_of(what, answer, settings_.region);
+  if (found.credentials_expired) credentials_->renew();
+  return found.error;
 }
 
 http::Response S3Service::ask(Op op, const Call& call, const std::string& what,
@@ -234,9 +140,14 @@ std::optional<ObjectInfo> S3Service::head(Op op, const std::string& key) {
   out.bytes = length_of(answer.headers);
   out.modified = answer.headers.get("Last-Modified");
   out.etag = answer.headers.get("ETag");
-  out.checksum = shown_checksum(answer.headers.get("x-amz-checksum-sha256"));
   const std::string part_size = answer.headers.get(std::string("x-amz-meta-") + kPartSize);
   std::from_chars(part_size.data(), part_size.data() + part_size.size(), out.part_size);
+  const std::string sha256 = answer.headers.get("x-amz-checksum-sha256");
+  if (out.part_size == 0)
+    out.checksum = shown_checksum(sha256);
+  else if (answer.headers.get("x-amz-checksum-type") != "FULL_OBJECT")
+    out.checksum =
+        shown_checksum(with_part_count(sha256, (out.bytes + out.part_size - 1) / out.part_size));
   return out;
 }
 
@@ -257,6 +168,7 @@ void S3Service::read(Op op, const ObjectInfo& object, uint64_t offset, void* buf
 void S3Service::list(Op op, const std::string& prefix,
                      const std::function<void(const ObjectInfo&)>& on_object) {
   std::string next;
+  object::Pages pages;
   do {
     op.check_cancelled();
     Fields query = {{"list-type", "2"}, {"prefix", prefix}};
@@ -264,7 +176,7 @@ void S3Service::list(Op op, const std::string& prefix,
     const ObjectPage page =
         parse_objects(ask(op, {"GET", "", query, {}, {}}, "cannot list " + shown(prefix)).body);
     for (const ObjectInfo& object : page.objects) on_object(object);
-    object::check_progress(next, page.next);
+    pages.follow(page.next);
     next = page.next;
   } while (!next.empty());
 }
@@ -273,6 +185,15 @@ void S3Service::remove(Op op, const std::string& key) {
   // A DELETE says the same whether there was an object or not.
   if (!head(op, key)) throw Error(HYPER_NOTFOUND, "there is no object " + shown(key));
   ask(op, {"DELETE", key, {}, {}, {}}, "cannot remove " + shown(key));
+}
+
+/// Removes what a request has just made: that version of it, where the bucket keeps versions. What
+/// was there before comes to the front again.
+void S3Service::remove_made(Op op, const std::string& key, const http::Response& answer) {
+  Call call{"DELETE", key, {}, {}, {}};
+  const std::string version = answer.headers.get("x-amz-version-id");
+  if (!version.empty() && version != "null") call.query = {{"versionId", version}};
+  ask(op, call, "cannot remove " + shown(key));
 }
 
 std::string S3Service::presign(const std::string& key, uint64_t seconds) {
@@ -311,165 +232,10 @@ ObjectInfo S3Service::put(Op op, const PutSpec& spec, std::string_view bytes) {
   out.checksum = "sha256:" + object::hex(sha256);
   const std::string kept = answer.headers.get("x-amz-checksum-sha256");
   if (!kept.empty() && kept != object::base64(sha256)) {
-    ask(op, {"DELETE", spec.key, {}, {}, {}}, "cannot remove " + shown(spec.key));
+    remove_made(op, spec.key, answer);
     throw Error(HYPER_CORRUPT, shown(spec.key) + " is not at the server what was sent").retryable();
   }
   return out;
-}
-
-json S3Service::begin(Op op, const PutSpec& spec, const json&) {
-  Call call{"POST", spec.key, {{"uploads", ""}}, object_headers(spec), {}};
-  call.headers.emplace_back(std::string("x-amz-meta-") + kPartSize, std::to_string(spec.part_size));
-  if (settings_.checksums) call.headers.emplace_back("x-amz-checksum-algorithm", "SHA256");
-  const http::Response answer = ask(op, call, "cannot begin the upload of " + shown(spec.key));
-  return {{"id", parse_upload_id(answer.body)}};
-}
-
-std::optional<Parts> S3Service::parts(Op op, const PutSpec& spec, const json& upload) {
-  Parts all;
-  std::string next;
-  if (text_member(upload, "id").empty()) return std::nullopt;
-  do {
-    Fields query = {{"uploadId", text_member(upload, "id")}};
-    if (!next.empty()) query.emplace_back("part-number-marker", next);
-    const http::Response answer = send(op, {"GET", spec.key, query, {}, {}});
-    if (answer.status == 404 && parse_error(answer.body).code == "NoSuchUpload")
-      return std::nullopt;
-    if (!answer.ok()) throw failure("cannot list the parts of " + shown(spec.key), answer);
-    PartPage page = parse_parts(answer.body);
-    all.merge(page.parts);
-    object::check_progress(next, page.next);
-    next = page.next;
-  } while (!next.empty());
-  return all;
-}
-
-Part S3Service::put_part(Op op, const PutSpec& spec, const json& upload, uint64_t index,
-                         std::string_view bytes) {
-  const std::string sha256 = object::sha256(bytes);
-  Call call{"PUT",
-            spec.key,
-            {{"partNumber", std::to_string(index + 1)}, {"uploadId", text_member(upload, "id")}},
-            {},
-            bytes,
-            true};
-  if (settings_.checksums)
-    call.headers.emplace_back("x-amz-checksum-sha256", object::base64(sha256));
-  const http::Response answer =
-      ask(op, call, "cannot write part " + std::to_string(index + 1) + " of " + shown(spec.key),
-          object::hex(sha256));
-  Part part;
-  part.bytes = bytes.size();
-  part.etag = answer.headers.get("ETag");
-  part.digest = settings_.checksums ? object::base64(sha256) : "";
-  if (part.etag.empty())
-    throw Error(HYPER_CORRUPT, "the server gives a part of " + shown(spec.key) + " no ETag")
-        .retryable();
-  const std::string kept = answer.headers.get("x-amz-checksum-sha256");
-  if (!kept.empty() && kept != part.digest)
-    throw Error(HYPER_CORRUPT,
-                "a part of " + shown(spec.key) + " is not at the server what was sent")
-        .retryable();
-  return part;
-}
-
-Part S3Service::describe(std::string_view bytes) {
-  Part part;
-  part.bytes = bytes.size();
-  if (settings_.checksums)
-    part.digest = object::base64(object::sha256(bytes));
-  else
-    part.etag = object::hex(object::md5(bytes));
-  return part;
-}
-
-bool S3Service::same(const Part& part, std::string_view bytes) {
-  if (!part.digest.empty()) return part.digest == object::base64(object::sha256(bytes));
-  const auto md5 = md5_of(part.etag);
-  return md5 && *md5 == object::md5(bytes);
-}
-
-bool S3Service::made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) {
-  if (object.bytes != length) return false;
-  const auto sha256 = composite_sha256(parts);
-  if (sha256 && !object.checksum.empty()) return object.checksum == "sha256-parts:" + *sha256;
-  const auto etag = composite_etag(parts);
-  return etag && without_quotes(object.etag) == *etag;
-}
-
-ObjectInfo S3Service::finish(Op op, const PutSpec& spec, const json& upload, const Parts& parts,
-                             uint64_t length) {
-  const std::string body = complete_request(parts, settings_.checksums);
-  Call call{"POST", spec.key, {{"uploadId", text_member(upload, "id")}}, {}, body};
-  call.slow = true;
-  call.headers.emplace_back("Content-Type", "application/xml");
-  const bool conditional = !spec.overwrite && conditional_;
-  if (conditional) call.headers.emplace_back("If-None-Match", "*");
-  const std::string what = "cannot complete " + shown(spec.key);
-  const http::Response answer = send(op, call);
-  if (answer.status == 501 && conditional) {
-    conditional_ = false;
-    return finish(op, spec, upload, parts, length);
-  }
-  if (answer.status == 412) throw Error(HYPER_EXISTS, shown(spec.key) + " exists").native(412);
-  // The answer begins before the work is done: a 200 may end as an error.
-  if (!answer.ok() || !parse_error(answer.body).code.empty()) throw failure(what, answer);
-  const auto [etag, sha256] = parse_completed(answer.body);
-  ObjectInfo out;
-  out.key = spec.key;
-  out.bytes = length;
-  out.etag = etag;
-  out.checksum = shown_checksum(sha256);
-  const auto want_sha256 = composite_sha256(parts);
-  const auto want_etag = composite_etag(parts);
-  const bool encrypted_otherwise = !answer.headers.get("x-amz-server-side-encryption").empty();
-  const bool wrong_sha256 = !sha256.empty() && want_sha256 && sha256 != *want_sha256;
-  const bool wrong_etag = sha256.empty() && !encrypted_otherwise && want_etag &&
-                          without_quotes(etag).find('-') != std::string::npos &&
-                          without_quotes(etag) != *want_etag;
-  if (wrong_sha256 || wrong_etag) {
-    ask(op, {"DELETE", spec.key, {}, {}, {}}, "cannot remove " + shown(spec.key));
-    throw Error(HYPER_CORRUPT, shown(spec.key) + " is not at the server what was sent",
-                "its checksum is " + (wrong_sha256 ? sha256 : etag) + " instead of " +
-                    (wrong_sha256 ? *want_sha256 : *want_etag));
-  }
-  if (out.checksum.empty() && settings_.checksums && want_sha256)
-    out.checksum = "sha256-parts:" + *want_sha256;
-  return out;
-}
-
-void S3Service::abort_unnamed(Op op, const std::string& key, const std::string& began) {
-  std::tm parts{};
-  if (::strptime(began.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts) == nullptr) return;
-  const std::string earliest = utc(::timegm(&parts) - kClockSkew);
-  std::string next_key, next_id;
-  do {
-    Fields query = {{"uploads", ""}, {"prefix", key}};
-    if (!next_key.empty()) {
-      query.emplace_back("key-marker", next_key);
-      query.emplace_back("upload-id-marker", next_id);
-    }
-    const UploadPage page = parse_uploads(
-        ask(op, {"GET", "", query, {}, {}}, "cannot list the unfinished uploads of " + shown(key))
-            .body);
-    for (const auto& upload : page.uploads)
-      if (upload.key == key && upload.initiated.substr(0, earliest.size()) >= earliest)
-        abort(op, key, {{"id", upload.id}}, began);
-    if (!page.next_key.empty())
-      object::check_progress(next_key + "\n" + next_id, page.next_key + "\n" + page.next_id);
-    next_key = page.next_key;
-    next_id = page.next_id;
-  } while (!next_key.empty());
-}
-
-void S3Service::abort(Op op, const std::string& key, const json& upload, const std::string& began) {
-  const std::string id = upload.is_object() ? text_member(upload, "id") : std::string();
-  if (id.empty()) return abort_unnamed(op, key, began);
-  const http::Response answer = send(op, {"DELETE", key, {{"uploadId", id}}, {}, {}});
-  if (answer.ok()) return;
-  const Error error = failure("cannot abort the upload of " + shown(key), answer);
-  if (error.status() != HYPER_NOTFOUND || parse_error(answer.body).code == "NoSuchBucket")
-    throw error;
 }
 
 }  // namespace hyper::s3

@@ -51,6 +51,10 @@ class S3Service final : public object::Service {
   std::optional<Parts> parts(Op op, const PutSpec& spec, const nlohmann::json& upload) override;
   Part put_part(Op op, const PutSpec& spec, const nlohmann::json& upload, uint64_t index,
                 std::string_view bytes) override;
+  std::string zeros_key(const PutSpec& spec) const override;
+  std::optional<Part> copy_part(Op op, const PutSpec& spec, const nlohmann::json& upload,
+                                uint64_t index, const std::string& from,
+                                const Part& content) override;
   Part describe(std::string_view bytes) override;
   bool same(const Part& part, std::string_view bytes) override;
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
@@ -75,6 +79,8 @@ class S3Service final : public object::Service {
                      const std::string& payload_sha256 = {});
   Error failure(const std::string& what, const http::Response& answer) const;
   object::Fields object_headers(const PutSpec& spec) const;
+  void remove_made(Op op, const std::string& key, const http::Response& answer);
+  void remove_all_versions(Op op, const std::string& key);
   void abort_unnamed(Op op, const std::string& key, const std::string& began);
   std::string shown(const std::string& key) const;
 

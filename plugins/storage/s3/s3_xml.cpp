@@ -11,7 +11,8 @@ namespace {
 using object::Part;
 
 Error no_answer(const std::string& what) {
-  return Error(HYPER_CORRUPT, "the server's answer is not what S3 says", what).retryable();
+  return Error(HYPER_CORRUPT, "the server's answer is not what S3 says", what)
+      .hint("check that the endpoint is an S3 server's");
 }
 
 /// The document's root, which must be called `name`.
@@ -99,10 +100,18 @@ UploadPage parse_uploads(const std::string& text) {
 }
 
 std::string parse_upload_id(const std::string& text) {
+  // By its id alone, as other clients do: some servers call the root by another name.
   pugi::xml_document document;
-  std::string id = text_of(root_of(document, text, "InitiateMultipartUploadResult"), "UploadId");
+  const auto parsed = document.load_buffer(text.data(), text.size());
+  std::string id = parsed ? text_of(document.document_element(), "UploadId") : std::string();
   if (id.empty()) throw no_answer("an upload without an id");
   return id;
+}
+
+PartCopy parse_part_copy(const std::string& text) {
+  pugi::xml_document document;
+  const pugi::xml_node root = root_of(document, text, "CopyPartResult");
+  return {text_of(root, "ETag"), text_of(root, "ChecksumSHA256")};
 }
 
 std::pair<std::string, std::string> parse_completed(const std::string& text) {

@@ -32,11 +32,17 @@ struct UploadPage {
   std::string next_key, next_id;  ///< "" = the end
 };
 
-// Each throws HYPER_CORRUPT, retryable, for a text that is no such answer.
+/// A part that the server made of another object.
+struct PartCopy {
+  std::string etag, sha256;
+};
+
+// Each throws HYPER_CORRUPT for a text that is no such answer. Asking again would bring the same.
 ObjectPage parse_objects(const std::string& text);
 PartPage parse_parts(const std::string& text);
 UploadPage parse_uploads(const std::string& text);
 std::string parse_upload_id(const std::string& text);
+PartCopy parse_part_copy(const std::string& text);
 /// The ETag and, where the server has one, the SHA-256 checksum of a completed upload.
 std::pair<std::string, std::string> parse_completed(const std::string& text);
 

@@ -5,9 +5,9 @@
  *   {"source": {"format": "vmdk", "length": N|null, "access": ["seek","stream","file",...]},
  *    "target": {"format": "qcow2", "compression": "none|zlib|zstd|keep", "compression_level"?: N,
  *               "cluster_size"?: N, "deterministic"?: true, "durability": "none|file"},
- *    "virtual_size"?: N      (what the source's owner says; a different size is HYPER_CORRUPT)
- *    "digest": true|false}   (compute the content digest in the pass, if it can)
- * and for convert() where the host can resume after an interruption ("hyper.checkpoint/1"):
+ *    "virtual_size"?: N      (the size that the source's owner reports; HYPER_CORRUPT if it
+ * differs) "digest": true|false}   (compute the content digest in the pass, if the converter can)
+ * If the host can resume after an interruption ("hyper.checkpoint/1"), convert() also gets:
  *   "checkpoint"?: {"interval_bytes": N, "interval_ms": N, "state"?: {..., as last saved}}
  *
  * Progress is in guest-visible bytes of the whole disk. */
@@ -26,27 +26,27 @@ typedef struct hyper_converter {
   uint32_t size;
   uint32_t flags; /* 0 */
 
-  /* One instance per run of the host: what its conversions share (threads, memory) lives in it.
-   * The options live until close(). */
+  /* Opens an instance. It owns what its conversions share (threads, memory); all disks of a run
+   * with equal options use the same instance. The options live until close(). */
   hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
                    void** self) HYPER_NOEXCEPT;
-  /* Ends the instance, whatever happens. */
+  /* Ends the instance, also if an error occurs meanwhile. */
   void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
 
-  /* No I/O. Emits {"source": "stream|seek|file" (the least it needs of the source),
-   * "sink": ["parts","random","path", ...] (what it can write, best first), "digest": true|false,
-   * "scratch_bytes"?: N, "passes": 1, "notes"?: [...]}. HYPER_UNSUPPORTED with the reason
-   * reported if it cannot do this. */
+  /* Says how the converter would do the request. No I/O. Emits {"source": "stream|seek|file" (the
+   * least access it needs), "sink": ["parts","random","path", ...] (the sinks it can write, best
+   * first), "digest": true|false, "scratch_bytes"?: N, "passes": 1, "notes"?: [...]}.
+   * HYPER_UNSUPPORTED (reported, with the reason): it cannot do the request. */
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Reads the source, writes the sink; neither finishes, commits nor closes them. Emits
+  /* Reads the source and writes the sink. It does not finish, commit or close them. Emits
    * {"virtual_size": N, "bytes_written": N (the length to commit), "bytes_read"?: N,
-   *  "digest"?: "hyper-tree-sha256:<hex>", "resumed_bytes"?: N (guest bytes that a "state" spared
-   * it), "notes"?: [...]}. Calls for different disks may run at once. With a "state" the source
-   * has the same content as then and the sink what was durable when it was saved; a state that it
-   * does not understand is HYPER_UNSUPPORTED, before anything is written: the host starts the
-   * disk again from its beginning. */
+   *  "digest"?: "hyper-tree-sha256:<hex>", "resumed_bytes"?: N (guest bytes that it skipped because
+   * of a "state"), "notes"?: [...]}. Calls for different disks may run at once. With a "state", the
+   * source has the same content as when the state was saved, and the sink has the bytes that were
+   * durable then. A converter that does not understand the state returns HYPER_UNSUPPORTED before
+   * it writes anything; the host then starts the disk again from its beginning. */
   hyper_st (*convert)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                       const hyper_source* source, const hyper_sink* sink, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The content digest of a disk, "hyper-tree-sha256": a hash tree over its guest-visible bytes, the
-// same for every image format. Exact definition: core/disk/digest.md. Order-independent and
-// bounded: whole runs of 1024 leaves fold into one hash as soon as they are complete, and zero
-// blocks cost nothing. Not thread-safe; give each tree a mutex (adding a leaf is cheap, hashing
-// the block is not and happens outside).
+// same for every image format. core/disk/digest.md has the exact definition. Leaves may arrive in
+// any order. Memory is bounded: a complete run of 1024 leaves folds into one hash, and zero blocks
+// cost nothing. Not thread-safe: give each tree a mutex. Adding a leaf is cheap; hash the block,
+// which is not, outside the mutex.
 #ifndef HYPER_DIGEST_HPP
 #define HYPER_DIGEST_HPP
 
@@ -20,7 +20,7 @@
 namespace hyper {
 
 using Hash256 = std::array<uint8_t, 32>;
-constexpr uint64_t kDigestBlock = 1u << 20;  ///< bytes a leaf covers; the last may be shorter
+constexpr uint64_t kDigestBlock = 1u << 20;  ///< bytes per leaf; the last leaf may be shorter
 constexpr const char* kDigestName = "hyper-tree-sha256";
 
 /// Sha256 is a type with
@@ -41,15 +41,16 @@ class DigestTree {
     return Sha256::hash({{&prefix, 1}, {data, len}});
   }
 
-  /// REQUIRES: index < leaves(); each leaf is added, or told to be zero, at most once.
+  /// REQUIRES: index < leaves(). For each leaf, the caller makes at most one of add() and
+  /// add_zero().
   void add(uint64_t index, const Hash256& hash) {
     Chunk& chunk = chunks_[index / kChunk];
     chunk.leaves.emplace_back(static_cast<uint16_t>(index % kChunk), hash);
     account(index / kChunk, 1);
   }
 
-  /// Blocks [first, first+count) are zero. Never told, never added: zero as well; telling only
-  /// frees memory earlier.
+  /// Blocks [first, first+count) are zero. A block that is never added counts as zero in any case;
+  /// this call only frees memory earlier.
   void add_zero(uint64_t first, uint64_t count) {
     while (count != 0) {
       const uint64_t chunk = first / kChunk;
@@ -60,9 +61,10 @@ class DigestTree {
     }
   }
 
-  /// What is known of the blocks before `first`, so that restore() brings it into a fresh tree and
-  /// the other blocks are added there. Nothing where it cannot be told apart any more: a run of
-  /// leaves that holds `first` is folded; it can be a few blocks later.
+  /// Appends to `out` the hashes of the blocks before `first`. restore() puts them into a new tree,
+  /// and the caller adds the other blocks there. Returns false, and saves nothing, if the run of
+  /// leaves that contains `first` is folded already: its blocks can no longer be separated. A call
+  /// with a `first` behind that run works.
   bool save(uint64_t first, std::vector<uint8_t>& out) {
     for (auto& [index, chunk] : chunks_) {
       if (index * kChunk >= first) break;
@@ -98,7 +100,7 @@ class DigestTree {
     return true;
   }
 
-  /// False: `saved` is not of save(), or of another tree.
+  /// False: `saved` does not come from save(), or comes from another tree.
   bool restore(const std::vector<uint8_t>& saved) {
     constexpr std::size_t kEntry = 8 + 1 + 32;
     if (saved.size() % kEntry != 0) return false;
@@ -154,7 +156,7 @@ class DigestTree {
     return Sha256::hash({{&prefix, 1}, {left.data(), 32}, {right.data(), 32}});
   }
 
-  /// The root of 2^level zero blocks of full length.
+  /// The root over 2^level zero blocks of full length.
   static const Hash256& zero_root(unsigned level) {
     static const std::array<Hash256, 64> roots = [] {
       std::array<Hash256, 64> out{};
@@ -175,7 +177,7 @@ class DigestTree {
     chunk.leaves = {};
   }
 
-  /// The root of a chunk of kChunk blocks, all of full length.
+  /// The root over a chunk of kChunk blocks, all of full length.
   static Hash256 fold(const Chunk& chunk) {
     std::vector<Hash256> level(kChunk, zero_root(0));
     for (const auto& [at, hash] : chunk.leaves) level[at] = hash;

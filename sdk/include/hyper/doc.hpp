@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of the C++17 face: JSON documents without a JSON library. Doc reads one that somebody else
-// owns (options, a request) or a part of it; DocBuilder owns one and writes it. Both work through
-// the host's table. A Doc is valid for the call that received it; one thread writes a DocBuilder.
+// Part of the C++17 face: JSON documents without a JSON library. Doc reads a document that another
+// side owns (options, a request), or a part of it. DocBuilder owns a document and writes it. Both
+// work through the host's table. A Doc is valid for the call that received it. Only one thread may
+// write a DocBuilder.
 #ifndef HYPER_DOC_HPP
 #define HYPER_DOC_HPP
 
@@ -32,20 +33,20 @@ hyper_st emit_to(void* arg, const char* json, uint64_t len) noexcept {
 }  // namespace detail
 
 /// A document, or the part of one at a pointer. Pointers are JSON Pointers (RFC 6901), e.g.
-/// "/tls/ca_file", and count from that part. What has another type reads as if it were missing.
+/// "/tls/ca_file", relative to that part. A value of another type reads as if it were missing.
 class Doc {
  public:
   Doc() = default;
   explicit Doc(const hyper_doc* doc, std::string at = {}) : doc_(doc), at_(std::move(at)) {}
   const hyper_doc* raw() const { return doc_; }
-  /// Where this part lies in its document: for Error::at().
+  /// The place of this part in its document, for Error::at().
   const std::string& pointer() const { return at_; }
 
   bool has(const std::string& pointer) const {
     hyper_val value = make();
     return get(pointer, value);
   }
-  /// There and null.
+  /// True if the value exists and is null.
   bool is_null(const std::string& pointer = {}) const { return is(pointer, HYPER_VAL_NULL); }
   bool is_string(const std::string& pointer = {}) const { return is(pointer, HYPER_VAL_STRING); }
   bool is_integer(const std::string& pointer = {}) const { return is(pointer, HYPER_VAL_INT); }
@@ -71,14 +72,14 @@ class Doc {
     hyper_val value = make();
     return get(pointer, value) && value.type == HYPER_VAL_BOOL ? value.i64 != 0 : otherwise;
   }
-  /// The number of elements or members; 0 for anything else.
+  /// The number of elements of an array or members of an object; 0 for any other value.
   uint64_t size(const std::string& pointer = {}) const {
     hyper_val value = make();
     if (!get(pointer, value)) return 0;
     return value.type == HYPER_VAL_ARRAY || value.type == HYPER_VAL_OBJECT ? value.len : 0;
   }
-  /// What must be there, as a text or as a number that is not negative: throws HYPER_CONFIG with
-  /// the pointer where it is not.
+  /// A required member: a string, or an integer that is not negative. Throws HYPER_CONFIG with the
+  /// pointer if it is missing or of another type.
   std::string need_string(const std::string& pointer) const {
     if (!is_string(pointer)) throw missing(pointer, "a string");
     return string(pointer);
@@ -89,7 +90,7 @@ class Doc {
     return static_cast<uint64_t>(value);
   }
 
-  /// The part at a pointer, there or not.
+  /// The part at a pointer, which need not exist.
   Doc at(const std::string& pointer) const { return Doc(doc_, at_ + pointer); }
   /// f(Doc element) for each element of the array at a pointer.
   template <class F>
@@ -109,7 +110,7 @@ class Doc {
       key = make();
     }
   }
-  /// As JSON text; "" where there is nothing. Options contain resolved secrets.
+  /// The value as JSON text; "" if there is none. Options contain resolved secrets.
   std::string json(const std::string& pointer = {}) const {
     std::string text;
     auto take = [&](std::string part) { text = std::move(part); };
@@ -119,7 +120,7 @@ class Doc {
     return text;
   }
 
-  /// A key as a part of a pointer.
+  /// A key, escaped for use in a pointer.
   static std::string escaped(const std::string& key) {
     std::string out;
     for (const char c : key) out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
@@ -148,13 +149,14 @@ class Doc {
   std::string at_;
 };
 
-/// A document of one's own: `DocBuilder().set("/format", "acme").set("/virtual_size", n).json()`.
+/// A document that this object owns:
+/// `DocBuilder().set("/format", "acme").set("/virtual_size", n).json()`.
 class DocBuilder {
  public:
   DocBuilder() : doc_(host().doc_new()) {
     if (doc_ == nullptr) throw std::bad_alloc();
   }
-  /// Throws HYPER_CORRUPT where the text is no JSON document.
+  /// Throws HYPER_CORRUPT if the text is not a JSON document.
   static DocBuilder parse(const std::string& text) {
     hyper_doc* parsed = nullptr;
     if (host().doc_parse(text.data(), text.size(), &parsed) != HYPER_OK)
@@ -169,8 +171,8 @@ class DocBuilder {
   DocBuilder(const DocBuilder&) = delete;
   DocBuilder& operator=(const DocBuilder&) = delete;
 
-  /// Writes a text, a number, a truth value or (nullptr) null. A last part "-" appends to an
-  /// array; what is missing on the way is made.
+  /// Writes a string, a number, a boolean or (nullptr) null. A last part "-" appends to an array.
+  /// Missing parts of the pointer are made.
   DocBuilder& set(const std::string& pointer, const std::string& text) {
     hyper_val value = of(HYPER_VAL_STRING);
     value.str = text.data();
@@ -211,7 +213,7 @@ class DocBuilder {
   DocBuilder& append(const std::string& pointer, const T& value) {
     return set(pointer + "/-", value);
   }
-  /// An empty one.
+  /// Writes an empty array or object.
   DocBuilder& array(const std::string& pointer) { return put(pointer, of(HYPER_VAL_ARRAY)); }
   DocBuilder& object(const std::string& pointer) { return put(pointer, of(HYPER_VAL_OBJECT)); }
 
@@ -240,7 +242,8 @@ class DocBuilder {
 };
 
 namespace detail {
-/// Whether `pointer` is one of these or leads to one; "/a/*" stands for all that is beneath /a.
+/// Whether `pointer` is in the list or leads to an entry of it. "/a/*" stands for everything
+/// beneath /a.
 inline bool is_known(const std::string& pointer, std::initializer_list<const char*> known) {
   for (const std::string one : known) {
     if (one == pointer || one.compare(0, pointer.size() + 1, pointer + "/") == 0) return true;
@@ -251,8 +254,8 @@ inline bool is_known(const std::string& pointer, std::initializer_list<const cha
   return false;
 }
 
-/// Throws HYPER_UNSUPPORTED where the request says that a member must be understood which is
-/// neither one of these nor known to the plugin: `more(pointer)`.
+/// Throws HYPER_UNSUPPORTED if the request's must_understand names a member that is neither in the
+/// list `known` nor known to the plugin, `more(pointer)`.
 template <class F>
 void check_understood(const Doc& request, std::initializer_list<const char*> known, F&& more) {
   const std::string list = "/must_understand";

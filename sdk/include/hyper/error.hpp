@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of the C++17 face of the plugin ABI: failures as exceptions inside a plugin, diagnostics
-// and status codes at its boundary. Nothing thrown ever crosses the ABI.
+// Part of the C++17 face of the plugin ABI: failures are exceptions inside a plugin, and
+// diagnostics and status codes at its boundary. No exception ever crosses the ABI.
 #ifndef HYPER_ERROR_HPP
 #define HYPER_ERROR_HPP
 
@@ -16,8 +16,8 @@
 
 namespace hyper {
 
-/// Ends a call: becomes a diagnostic with this text and this status. Set the optional members
-/// with the chained setters: `throw Error(HYPER_CONFIG, "no such file").at("/path");`
+/// Ends a call. The boundary turns it into a diagnostic with this text and this status. Chained
+/// setters set the optional members: `throw Error(HYPER_CONFIG, "no such file").at("/path");`
 class Error : public std::runtime_error {
  public:
   Error(hyper_st status, std::string summary, std::string detail = {})
@@ -64,7 +64,7 @@ class Error : public std::runtime_error {
   bool retryable_ = false;
 };
 
-/// A call of somebody else's table failed and that side has reported why: passes its status on
+/// A call of another side's table failed, and that side has reported why. Passes its status on
 /// without a second report.
 class Reported : public std::exception {
  public:
@@ -113,8 +113,8 @@ inline Error errno_error(int error_number, std::string what_failed) {
 }
 
 namespace detail {
-/// The host's table, set by start(). Hidden: each plugin has its own, also where the static of an
-/// inline function would be made unique in the whole process (STB_GNU_UNIQUE).
+/// The host's table, set by start(). Hidden visibility gives each plugin its own. Otherwise the
+/// linker could make the static of this inline function unique in the process (STB_GNU_UNIQUE).
 #if defined(__GNUC__)
 __attribute__((visibility("hidden")))
 #endif
@@ -131,7 +131,7 @@ inline hyper_st report(hyper_op* op, const Error& error) noexcept {
   return error.status() < 0 ? error.status() : HYPER_FAIL;
 }
 
-/// Runs f at the boundary: whatever it throws becomes a reported diagnostic and a status.
+/// Runs f at the boundary and turns every exception into a reported diagnostic and a status.
 template <class F>
 hyper_st guard(hyper_op* op, F&& f) noexcept {
   try {
@@ -149,12 +149,12 @@ hyper_st guard(hyper_op* op, F&& f) noexcept {
     } catch (...) {
       return report(op, Error(HYPER_FAIL, "internal error of the plugin: unknown exception"));
     }
-  } catch (...) {  // out of memory while saying so
+  } catch (...) {  // out of memory while making the report
     return HYPER_FAIL;
   }
 }
 
-/// The same for a call with flags: a bit that is not `known` ends it before it begins.
+/// As above for a call with flags: a bit that is not in `known` fails the call before f runs.
 template <class F>
 hyper_st guard(hyper_op* op, uint32_t flags, uint32_t known, F&& f) noexcept {
   return guard(op, [&] {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of the C++17 face: a source or a sink over another one (nbdkit calls this next_ops). A
-// filter names the calls that it changes; every other call goes to the table below, and a slot
-// that is null below stays null. Abilities (get_ext) are hidden. The user's close() closes the
-// table below and ends the filter. Thread-safe as the table below is.
+// filter names the calls that it changes. Every other call goes to the table below. A slot that is
+// null below stays null. The filter hides abilities (get_ext). The user's close() closes the table
+// below and ends the filter. A filter is as thread-safe as the table below.
 //
 //   struct Counted : hyper::Filter<Counted, hyper_sink> {
 //     std::atomic<uint64_t> bytes{0};
@@ -30,8 +30,9 @@ template <auto... kSlots>
 struct SlotList {
   static constexpr std::size_t kBytes = sizeof...(kSlots) * sizeof(void (*)());
 };
-/// Every function of a table but close and get_ext, and where its functions begin. A slot that is
-/// missing here would be called with the filter's ctx: Filter does not compile then.
+/// Every function of a table except close and get_ext, and the offset of the first function. If a
+/// slot were missing here, the filter's ctx would reach the table below. Filter's static_assert
+/// prevents that.
 template <class Table>
 struct SlotsOf;
 template <>
@@ -49,7 +50,7 @@ struct SlotsOf<hyper_sink> {
   static constexpr std::size_t kBegin = offsetof(hyper_sink, write_at);
 };
 
-/// The same call of the table below, with whatever arguments the slot has.
+/// Calls the same slot of the table below with the same arguments.
 template <class Self, auto kSlot>
 struct Forward;
 template <class Self, class Table, class Result, class... Args,
@@ -71,7 +72,7 @@ hyper_op* op_of(First first, Rest...) {
   return nullptr;
 }
 
-/// A member function as a slot; what it throws is reported.
+/// A member function as a slot. Its exceptions are reported.
 template <auto kMethod>
 struct MethodSlot;
 template <class Self, class... Args, hyper_st (Self::*kMethod)(Args...)>
@@ -100,8 +101,8 @@ class Filter {
                 "SlotsOf names every function of the table");
 
  public:
-  /// The table to use instead of `below`, which it owns from now on. Throws what the constructor
-  /// of Self throws; `below` is the caller's then.
+  /// Returns the table to use instead of `below`. It owns `below` from now on. If the constructor
+  /// of Self throws, `below` still belongs to the caller.
   template <class... Args>
   static Table over(const Table& below, Args&&... args) {
     return over(below, std::make_unique<Self>(std::forward<Args>(args)...));
@@ -112,13 +113,13 @@ class Filter {
     detail::forward_all<Self>(table, typename Slots::List());
     table.size = sizeof table;
     table.close = close;
-    table.get_ext = nullptr;  // an ability would go past a filter that does not know it
+    table.get_ext = nullptr;  // a call of an ability would bypass the filter
     self->change(table);
     table.ctx = self.release();
     return table;
   }
 
-  /// The same over a table that stays somebody else's and open until this one is closed.
+  /// As over(), but does not close `borrowed`. Its owner keeps it open until this table is closed.
   template <class... Args>
   static Table over_borrowed(const Table* borrowed, Args&&... args) {
     Table below{};
@@ -129,7 +130,7 @@ class Filter {
     return over(below, std::forward<Args>(args)...);
   }
 
-  /// Fills *out with a Self over what open(Table*) opens. Returns what it returns.
+  /// Fills *out with a Self over the table that open(Table*) opens. Returns the status of open.
   template <class Open, class... Args>
   static hyper_st open_over(Table* out, Open open, Args&&... args) {
     Table below{};
@@ -147,10 +148,11 @@ class Filter {
 
   const Table& below() const { return below_; }
 
-  /// What is held around each forwarded call and around the end of the table below.
+  /// Self may hide enter() to hold something (a lock) during each forwarded call and during the
+  /// close of the table below.
   struct Nothing {};
   Nothing enter() { return {}; }
-  /// Replaces slots and facts of the table that the user sees.
+  /// Self may hide change() to replace slots and facts of the table that the user sees.
   void change(Table&) {}
 
  protected:
@@ -159,7 +161,7 @@ class Filter {
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
-  /// The slot calls a member function of Self; a null slot stays null.
+  /// Makes the slot call a member function of Self. A null slot stays null.
   template <auto kMethod, class Slot>
   static void replace(Slot& slot) {
     if (slot != nullptr) slot = &detail::MethodSlot<kMethod>::call;

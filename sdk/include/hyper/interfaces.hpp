@@ -16,20 +16,20 @@
 
 namespace hyper {
 
-/// A VM held ready to be read.
+/// A VM that is ready to be read.
 class ProviderVm {
  public:
   virtual ~ProviderVm() = default;
   virtual std::unique_ptr<Source> open_disk(Op, const std::string& disk_id, uint32_t flags) = 0;
-  /// Undoes what opening did. Called once, before the destructor.
+  /// Undoes what open_vm() did. The host calls it once, before the destructor.
   virtual void close(Op, hyper_st /*outcome*/) {}
   /// As Source::get_ext().
   virtual const void* get_ext(const char* /*id*/, void** /*self*/) noexcept { return nullptr; }
 };
 
 /// A connection to a provider. T for Provider<T> also has
-/// `static std::unique_ptr<T> connect(const Doc& options, Op)`. disconnect() ends it, at once
-/// followed by the destructor.
+/// `static std::unique_ptr<T> connect(const Doc& options, Op)`. The connection ends with
+/// disconnect(), followed at once by the destructor.
 class ProviderConnection {
  public:
   virtual ~ProviderConnection() = default;
@@ -37,11 +37,12 @@ class ProviderConnection {
   virtual std::string describe_vm(Op, const std::string& vm) = 0;
   virtual void preflight(Op, const Doc& /*request*/) {}
   virtual std::unique_ptr<ProviderVm> open_vm(Op, const Doc& request) = 0;
-  /// Undoes a journal entry; throws Reported(HYPER_UNSUPPORTED) where it belongs to another place.
+  /// Undoes the change that a journal entry names. Throws Reported(HYPER_UNSUPPORTED) if the entry
+  /// belongs to another place.
   virtual void undo(Op, const Doc& /*entry*/) { throw Reported(HYPER_UNSUPPORTED); }
-  /// For what needs an operation to end. Failures are only reported.
+  /// Override it if the connection needs an operation to end. A failure is only reported.
   virtual void disconnect(Op) {}
-  /// Whether a member of a request is known that this version of the headers does not name.
+  /// Returns true if the plugin knows this member of a request, which these headers do not name.
   virtual bool understands(const std::string& /*pointer*/) { return false; }
   virtual const void* get_ext(const char* /*id*/, void** /*self*/) noexcept { return nullptr; }
 };
@@ -114,8 +115,9 @@ struct Provider {
   static ProviderConnection& of(void* self) { return *static_cast<ProviderConnection*>(self); }
 };
 
-/// T has `static std::string probe(const Doc& options, Op, SourceRef)` ("" = none of ours) and
-/// `static std::unique_ptr<Source> open(const Doc& options, Op, SourceRef, const Doc& request)`.
+/// T has `static std::string probe(const Doc& options, Op, SourceRef)` ("" = T does not read such
+/// an image) and `static std::unique_ptr<Source> open(const Doc& options, Op, SourceRef, const Doc&
+/// request)`.
 template <class T>
 struct Image {
   static constexpr const char* kId = HYPER_IFACE_IMAGE;
@@ -149,7 +151,7 @@ class ConverterInstance {
  public:
   virtual ~ConverterInstance() = default;
   virtual std::string plan(Op, const Doc& request) = 0;
-  /// May be called for several disks at once.
+  /// The host may call it for several disks at once.
   virtual std::string convert(Op, const Doc& request, SourceRef, SinkRef) = 0;
   /// As ProviderConnection has them.
   virtual void close(Op) {}
@@ -214,7 +216,7 @@ class StorageConnection {
   virtual std::string info(Op) = 0;
   virtual std::unique_ptr<Sink> put(Op, const Doc& request) = 0;
   virtual std::unique_ptr<Source> get(Op, const std::string& key) = 0;
-  /// "" = not there.
+  /// "" = no such object.
   virtual std::string stat(Op, const std::string& key) = 0;
   virtual void list(Op, const std::string& prefix, const Emit&) = 0;
   virtual void remove(Op, const std::string& key) = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of the C++17 face: the operation a call belongs to, the host's extensions, and where results
-// go. Op is a thin handle, valid for the call that received it.
+// Part of the C++17 face: the operation that a call belongs to, the host's extensions, and Emit,
+// which returns results. Op is a thin handle, valid for the call that received it.
 #ifndef HYPER_OP_HPP
 #define HYPER_OP_HPP
 
@@ -11,7 +11,7 @@
 
 namespace hyper {
 
-/// An extension's table, or nullptr where this host has none.
+/// An extension's table, or nullptr if this host does not have the extension.
 template <class Table>
 const Table* extension(const char* id) {
   const hyper_host* table = detail::host_slot();
@@ -26,12 +26,12 @@ class Op {
   hyper_op* raw() const { return op_; }
 
   bool cancelled() const { return host().cancelled(op_) != 0; }
-  /// Throws when the operation was cancelled: call it in every loop.
+  /// Throws if the operation is cancelled. Call it in every loop.
   void check_cancelled() const {
     if (cancelled()) throw Reported(HYPER_CANCELLED);
   }
   int cancel_fd() const { return host().cancel_fd(op_); }
-  /// Waits; throws when cancelled.
+  /// Waits. Throws as soon as the operation is cancelled.
   void sleep_ns(uint64_t ns) const { check(host().sleep(op_, ns)); }
 
   void progress(uint64_t done, uint64_t total, const char* phase = "") const {
@@ -55,11 +55,11 @@ class Op {
   hyper_op* op_;
 };
 
-/// Changes outside the host that must be undone or confirmed, in the host's journal. Every call
-/// throws where this host has none: a change that cannot be written down is not to be made.
+/// The host's journal of changes outside the host that must be undone or confirmed. Every call
+/// throws if the host keeps no journal: a plugin must not make a change that it cannot record.
 class Journal {
  public:
-  /// False: the host keeps none for this operation.
+  /// False: the host keeps no journal for this operation.
   static bool kept(Op op) {
     const auto* table = extension<hyper_journal>(HYPER_EXT_JOURNAL);
     const hyper_emit ignore = [](void*, const char*, uint64_t) noexcept -> hyper_st {
@@ -104,7 +104,7 @@ class Journal {
   }
 };
 
-/// What a converter needs to resume in the middle of a disk.
+/// Saves the state that a converter needs to resume in the middle of a disk.
 class Checkpoint {
  public:
   /// False: the host keeps no state of this operation.
@@ -121,7 +121,7 @@ class Checkpoint {
   }
 };
 
-/// Where a call's results go.
+/// Emits a call's results.
 class Emit {
  public:
   Emit(hyper_emit emit, void* arg) : emit_(emit), arg_(arg) {}

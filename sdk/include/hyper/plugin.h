@@ -18,7 +18,7 @@ HYPER_EXTERN_C_BEGIN
 
 typedef struct hyper_plugin {
   uint32_t size;
-  uint16_t abi_minor;        /* of the headers it was built from */
+  uint16_t abi_minor;        /* minor version of the headers that the plugin was built from */
   uint16_t need_minor;       /* the lowest host minor it works with */
   int32_t threads;           /* HYPER_THREADS_… */
   uint32_t flags;            /* 0 */
@@ -26,26 +26,27 @@ typedef struct hyper_plugin {
   const char* version;       /* semantic version */
   const char* manifest_json; /* the same bytes as the ELF section */
 
-  /* Before anything else, after the host chose this plugin. Again only after stop(). */
+  /* The host calls it first, after it chose this plugin. A second call comes only after stop(). */
   hyper_st (*start)(const hyper_host* host, hyper_op* op) HYPER_NOEXCEPT;
-  /* Last, for each start(); nothing of the plugin is in use. Joins every thread it made. The
-   * library stays loaded. */
+  /* The host calls it last, once for each start(), when it uses nothing of the plugin any more. The
+   * plugin joins every thread it made. The library stays loaded. */
   void (*stop)(void) HYPER_NOEXCEPT;
-  /* Optional (NULL): checks of options that a schema cannot say. Offline; any number of
-   * report()s; returns the worst. */
+  /* Optional (NULL): checks options for what a schema cannot express. It works offline, reports any
+   * number of findings and returns the worst status. */
   hyper_st (*validate)(hyper_op* op, uint32_t flags, const char* iface_id,
                        const hyper_doc* options) HYPER_NOEXCEPT;
-  /* The interface's table, or NULL if this plugin has none of that id. Constant. */
+  /* Returns the interface's table, or NULL if this plugin does not have it. The answer never
+   * changes. */
   const void* (*get)(const char* iface_id)HYPER_NOEXCEPT;
 } hyper_plugin;
 
-/* The host's greeting, read by the entry up to its size. */
+/* What the host says of itself. The entry reads it up to its size. */
 typedef struct hyper_hello {
   uint32_t size;
-  uint16_t host_minor;   /* what the host offers */
-  uint16_t oldest_minor; /* the oldest plugin minor it still runs */
+  uint16_t host_minor;   /* the ABI minor of the host */
+  uint16_t oldest_minor; /* the oldest plugin minor that the host still runs */
   char* refusal;         /* a plugin that returns NULL writes its reason here, NUL-terminated */
-  uint64_t refusal_cap;  /* bytes at refusal */
+  uint64_t refusal_cap;  /* the room at refusal, in bytes */
 } hyper_hello;
 
 typedef const hyper_plugin* (*hyper_plugin_entry)(const hyper_hello* hello)HYPER_NOEXCEPT;
@@ -56,9 +57,9 @@ typedef const hyper_plugin* (*hyper_plugin_entry)(const hyper_hello* hello)HYPER
 #define HYPER_EXPORT
 #endif
 
-/* The only exported symbol. Pure: no I/O, threads or allocation; callable from any thread, any
- * number of times. NULL = refused, with the reason in hello->refusal. ABI 2 would be a symbol of
- * its own, and a plugin may export both. */
+/* The only exported symbol. It does no I/O, starts no thread and allocates nothing. Any thread may
+ * call it any number of times. NULL = the plugin refuses this host; the reason is in
+ * hello->refusal. ABI 2 would have another symbol, and a plugin may export both. */
 HYPER_EXPORT const hyper_plugin* hyper_plugin_entry_v1(const hyper_hello* hello) HYPER_NOEXCEPT;
 
 HYPER_EXTERN_C_END

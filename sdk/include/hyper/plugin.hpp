@@ -7,9 +7,9 @@
 //   };
 //   HYPER_PLUGIN(Acme)
 //
-// It may also have the static functions start(Op), stop() and
-// validate(const std::string& iface, const Doc& options, Op). Its id, version and options come from
-// the manifest that hyperhost_add_plugin() (CMake) compiles in.
+// The class may also have the static functions start(Op), stop() and
+// validate(const std::string& iface, const Doc& options, Op). The plugin's id, version and options
+// come from the manifest that hyperhost_add_plugin() (CMake) compiles in.
 #ifndef HYPER_PLUGIN_HPP
 #define HYPER_PLUGIN_HPP
 
@@ -87,7 +87,7 @@ const hyper_plugin* plugin_entry(const hyper_hello* hello) noexcept {
       ValidateHook<P>::kCall,
       [](const char* iface) noexcept -> const void* { return P::Interfaces::get(iface); },
   };
-  // This face uses nothing newer than minor 0, so any host of this major will do.
+  // This face uses nothing newer than minor 0, so it works with any host of this major.
   static_cast<void>(hello);
   return &plugin;
 }

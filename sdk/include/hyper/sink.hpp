@@ -18,21 +18,21 @@ struct SinkTraits {
   uint32_t max_parallel = 1;
 };
 
-/// Base of a storage plugin's sinks. It ends with close(), at once followed by the destructor:
-/// without a commit before them they abort and leave nothing behind.
+/// Base of a storage plugin's sinks. A sink ends with close(), followed at once by the destructor.
+/// Without a commit before them, they abort and leave nothing behind.
 class Sink {
  public:
   virtual ~Sink() = default;
   virtual SinkTraits traits() const = 0;
   virtual void write_at(Op, uint64_t offset, const void* buf, uint64_t len) = 0;
   virtual void zero_at(Op, uint64_t /*offset*/, uint64_t /*len*/) { unsupported(); }
-  /// Valid as long as the sink.
+  /// The temporary file. The text is valid as long as the sink.
   virtual const char* path() { return nullptr; }
   virtual void sync(Op) {}
   virtual std::unique_ptr<Source> reopen(Op, uint64_t /*length*/) { unsupported(); }
-  /// Durable and visible when it returns. A JSON object as sink.h says.
+  /// Makes the object durable and visible. Returns the JSON object that sink.h describes.
   virtual std::string commit(Op, uint64_t length) = 0;
-  /// The token where `on`, as sink.h says.
+  /// Returns the token that sink.h describes if `on`, else "".
   virtual std::string keep(Op, bool /*on*/) { unsupported(); }
   /// As Source::close() and Source::get_ext().
   virtual void close(Op) {}
@@ -44,7 +44,7 @@ class Sink {
   }
 };
 
-/// Hands a Sink over the ABI: the receiver's close() deletes it.
+/// Passes a Sink over the ABI. The receiver's close() deletes it.
 inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
   const SinkTraits traits = sink->traits();
   hyper_sink table{};
@@ -98,7 +98,7 @@ inline void export_sink(std::unique_ptr<Sink> sink, hyper_sink* out) {
   static_cast<void>(sink.release());
 }
 
-/// Writes to a sink that somebody else owns.
+/// Writes to a sink that another side owns.
 class SinkRef {
  public:
   explicit SinkRef(const hyper_sink* sink) : sink_(sink) {}
@@ -116,7 +116,7 @@ class SinkRef {
     const char* text = sink_->path(sink_->ctx);
     return text == nullptr ? std::string() : std::string(text);
   }
-  /// Nothing where the sink cannot.
+  /// Does nothing if the sink has no sync.
   void sync(Op op) const {
     if (sink_->sync != nullptr) check(sink_->sync(sink_->ctx, op.raw(), 0));
   }

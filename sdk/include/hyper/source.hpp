@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Part of the C++17 face: sources. Derive from Source to offer bytes; use SourceRef to read bytes
-// that somebody else offers. Errors are exceptions (error.hpp) on both sides.
+// Part of the C++17 face: sources. Derive from Source to offer bytes. Use SourceRef to read bytes
+// that another side offers. Errors are exceptions (error.hpp) on both sides.
 #ifndef HYPER_SOURCE_HPP
 #define HYPER_SOURCE_HPP
 
@@ -24,7 +24,7 @@ struct SourceTraits {
   std::string format;  ///< at most 15 bytes
 };
 
-/// What a function that lists extents calls for each of them.
+/// A function that lists extents calls it for each of them.
 class EmitExtent {
  public:
   EmitExtent(hyper_emit_extent emit, void* arg) : emit_(emit), arg_(arg) {}
@@ -43,17 +43,17 @@ struct FileRange {
   uint64_t offset = 0, length = 0;
 };
 
-/// Base of a plugin's sources. Override what traits().flags promises. It ends with close(), at once
-/// followed by the destructor.
+/// Base of a plugin's sources. Override the functions that traits().flags promises. A source ends
+/// with close(), followed at once by the destructor.
 class Source {
  public:
   virtual ~Source() = default;
   virtual SourceTraits traits() const = 0;
   /// Fills all of buf or throws. The range lies within length.
   virtual void read_at(Op, uint64_t /*offset*/, void* /*buf*/, uint64_t /*len*/) { unsupported(); }
-  /// The next bytes; {nullptr, 0} at the end. Valid until the next call or release().
+  /// Returns the next bytes; {nullptr, 0} at the end. Valid until the next call or release().
   virtual std::pair<const void*, uint64_t> next(Op) { unsupported(); }
-  /// Lends bytes; `token` comes back in release().
+  /// Lends bytes. release() gets `token` back.
   virtual const void* borrow(Op, uint64_t /*offset*/, uint64_t /*len*/, void** /*token*/) {
     unsupported();
   }
@@ -63,11 +63,12 @@ class Source {
   }
   virtual FileRange locate(Op) { unsupported(); }
   virtual std::unique_ptr<Source> sibling(Op, const std::string& /*name*/) { unsupported(); }
-  /// Completes integrity checks; a JSON object as source.h says, or "".
+  /// Completes integrity checks. Returns the JSON object that source.h describes, or "".
   virtual std::string finish(Op) { return {}; }
-  /// For what needs an operation to end: its log, its time limit. Failures are only reported.
+  /// Override it if the source needs an operation to end (its log, its time limit). A failure is
+  /// only reported.
   virtual void close(Op) {}
-  /// An ability by its id, as source.h says; *self goes to the functions of the table.
+  /// Returns an ability by its id (source.h). The table's functions get *self.
   virtual const void* get_ext(const char* /*id*/, void** /*self*/) noexcept { return nullptr; }
 
  protected:
@@ -94,7 +95,7 @@ void fill_table(Table& out, Table table) {
 }
 }  // namespace detail
 
-/// Hands a Source over the ABI: the receiver's close() deletes it.
+/// Passes a Source over the ABI. The receiver's close() deletes it.
 inline void export_source(std::unique_ptr<Source> source, hyper_source* out) {
   auto box = std::make_unique<detail::SourceBox>();
   box->source = std::move(source);
@@ -200,12 +201,13 @@ class Span {
   hyper_span span_{};
 };
 
-/// Reads a source that somebody else owns (SourceRef) or that this object closes (OwnedSource).
+/// Reads a source that another side owns (SourceRef) or that this object closes (OwnedSource).
 class SourceRef {
  public:
   explicit SourceRef(const hyper_source* source) : source_(source) {}
   const hyper_source* raw() const { return source_; }
-  /// An ability of the source: its table, and the object for the table's functions; null = none.
+  /// An ability of the source: its table and the object for the table's functions. A null table:
+  /// the source does not have the ability.
   template <class Table>
   std::pair<const Table*, void*> ext(const char* id) const {
     void* self = nullptr;
@@ -234,7 +236,8 @@ class SourceRef {
     check(source_->borrow(source_->ctx, op.raw(), 0, offset, len, &span));
     return Span(source_, span);
   }
-  /// f(const hyper_extent&) for each extent; what f throws ends the listing and is rethrown.
+  /// Calls f(const hyper_extent&) for each extent. An exception of f ends the listing and is
+  /// rethrown.
   template <class F>
   void extents(Op op, uint64_t offset, uint64_t len, F f) const {
     struct Call {
@@ -282,9 +285,9 @@ class OwnedSource : public SourceRef {
   OwnedSource(const OwnedSource&) = delete;
   OwnedSource& operator=(const OwnedSource&) = delete;
   ~OwnedSource() { end(nullptr); }
-  /// With the operation's log and time limit; the destructor has none.
+  /// Closes with the operation's log and time limit. The destructor closes without an operation.
   void close(Op op) { end(op.raw()); }
-  /// To be filled by an opener.
+  /// An opener fills it.
   hyper_source* out() { return &table_; }
 
  private:

@@ -18,11 +18,11 @@ typedef struct hyper_storage {
 
   hyper_st (*connect)(hyper_op* op, uint32_t flags, const hyper_doc* options,
                       void** connection) HYPER_NOEXCEPT;
-  /* Ends the connection, whatever happens. */
+  /* Ends the connection, also if an error occurs meanwhile. */
   void (*disconnect)(void* connection, hyper_op* op) HYPER_NOEXCEPT;
 
   /* Emits {"location": …, "sink": ["random","path","readback", …], "free_bytes"?: N,
-   * "max_object_bytes"?: N}. Changes nothing; fails if the place cannot be written to. */
+   * "max_object_bytes"?: N}. Changes nothing. Fails if the plugin cannot write to the place. */
   hyper_st (*info)(void* connection, hyper_op* op, uint32_t flags, hyper_emit emit,
                    void* arg) HYPER_NOEXCEPT;
 
@@ -30,12 +30,13 @@ typedef struct hyper_storage {
    * checks and part sizes), "overwrite": false, "durability": "none|file",
    * "content_type"?: …, "metadata"?: {…}, "resume"?: {…}, "resume_length"?: N,
    * "adopt"?: true, "presign_seconds"?: N}. HYPER_EXISTS, HYPER_NOSPACE.
-   * resume: not a new object but the unfinished one of that token (hyper_sink.keep), kept as it
-   * was; what lies beyond resume_length bytes is dropped. HYPER_NOTFOUND (reported) if there is
-   * none any more; a storage whose sinks have no RESUME is never asked.
-   * adopt: what is there will do if it turns out to be the same; commit() emits "adopted": true
-   * then. A store may refuse at once instead.
-   * presign_seconds: commit() emits "url", which gives anybody the object for so long. */
+   * resume: opens the unfinished object of that token (hyper_sink.keep) with its data instead of a
+   * new object, and drops what lies beyond resume_length bytes. HYPER_NOTFOUND (reported): that
+   * object no longer exists. Only a storage whose sinks have RESUME gets this member.
+   * adopt: an existing object with the same content counts as the result; commit() then emits
+   * "adopted": true. The storage may return HYPER_EXISTS from put() instead.
+   * presign_seconds: commit() emits "url". Anyone who has the URL can read the object for that
+   * time. */
   hyper_st (*put)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                   hyper_sink* out) HYPER_NOEXCEPT;
   hyper_st (*get)(void* connection, hyper_op* op, uint32_t flags, const char* key,
@@ -43,16 +44,17 @@ typedef struct hyper_storage {
   /* Emits {"key", "bytes", "location", "checksum"?, "modified"?}. HYPER_NOTFOUND (not reported). */
   hyper_st (*stat)(void* connection, hyper_op* op, uint32_t flags, const char* key, hyper_emit emit,
                    void* arg) HYPER_NOEXCEPT;
-  /* Emits one such object for each key that begins with prefix. */
+  /* Emits one object as stat() does for each key that begins with prefix. */
   hyper_st (*list)(void* connection, hyper_op* op, uint32_t flags, const char* prefix,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
   hyper_st (*remove)(void* connection, hyper_op* op, uint32_t flags,
                      const char* key) HYPER_NOEXCEPT;
 
-  /* Optional (NULL): undoes what a journal entry of this plugin says ("hyper.journal/1"; the entry
-   * as listed). HYPER_OK: nothing of it is left, whoever removed it; the host closes the entry.
-   * HYPER_UNSUPPORTED: the entry belongs to another place than this connection. Never touches
-   * what the entry does not name. */
+  /* Optional (NULL): undoes the change that a journal entry of this plugin names
+   * ("hyper.journal/1"; the entry as list() emits it). HYPER_OK: nothing of the change is left,
+   * also if someone else removed it; the host then closes the entry. HYPER_UNSUPPORTED: the entry
+   * belongs to another place than this connection. Never touches anything that the entry does not
+   * name. */
   hyper_st (*undo)(void* connection, hyper_op* op, uint32_t flags,
                    const hyper_doc* entry) HYPER_NOEXCEPT;
 

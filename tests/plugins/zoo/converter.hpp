@@ -51,7 +51,7 @@ class Converter : public hyper::ConverterInstance {
         if (!bad("keep-spans")) from.raw()->release(from.raw()->ctx, &span);
       }
     } else {
-      std::vector<unsigned char> buffer(100'000);
+      std::vector<unsigned char> buffer(64 * 1024);
       while (done < from.length()) {
         const uint64_t size = std::min<uint64_t>(buffer.size(), from.length() - done);
         from.read_at(op, done, buffer.data(), size);

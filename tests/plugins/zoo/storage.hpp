@@ -62,7 +62,9 @@ class Sink : public hyper::Sink {
     write_at(op, offset, zeros.data(), len);
   }
   std::unique_ptr<hyper::Source> reopen(hyper::Op, uint64_t length) override {
-    return std::make_unique<Object>(bytes_.substr(0, length));
+    std::string bytes = bytes_;
+    bytes.resize(length, '\0');
+    return std::make_unique<Object>(std::move(bytes));
   }
   std::string commit(hyper::Op op, uint64_t length) override {
     op.check_cancelled();
@@ -73,7 +75,7 @@ class Sink : public hyper::Sink {
     bytes_.resize(bad("lose-a-byte") && length != 0 ? length - 1 : length, '\0');
     Objects::all().byname[key_] = bytes_;
     committed_ = true;
-    return R"({"location": "memory:)" + key_ + "\"}";
+    return R"({"location": "memory:)" + key_ + R"(", "bytes": )" + std::to_string(length) + "}";
   }
 
  private:
@@ -90,10 +92,10 @@ class Store : public hyper::StorageConnection {
   std::string info(hyper::Op) override { return R"({"location": "memory", "sink": ["random"]})"; }
   std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
     const std::string key = request.string("/key");
-    if (!bad("any-key") &&
-        (key.empty() || key[0] == '/' || key.find("..") != std::string::npos ||
-         key.find("//") != std::string::npos || key.find("./") != std::string::npos))
-      throw hyper::Error(HYPER_CONFIG, "'" + key + "' is no key");
+    const std::string parts = "/" + key + "/";
+    for (const char* wrong : {"//", "/./", "/../"})
+      if (!bad("any-key") && parts.find(wrong) != std::string::npos)
+        throw hyper::Error(HYPER_CONFIG, "'" + key + "' is no key");
     return std::make_unique<Sink>(key, request.boolean("/overwrite"));
   }
   std::unique_ptr<hyper::Source> get(hyper::Op, const std::string& key) override {
@@ -115,7 +117,8 @@ class Store : public hyper::StorageConnection {
   }
   void remove(hyper::Op, const std::string& key) override {
     const std::lock_guard lock(Objects::all().mutex);
-    if (!bad("remove-nothing")) Objects::all().byname.erase(key);
+    if (!bad("remove-nothing") && Objects::all().byname.erase(key) == 0)
+      throw hyper::Error(HYPER_NOTFOUND, "there is no " + key);
   }
 
  private:

@@ -100,6 +100,30 @@ TEST_F(Audit, AMigrationLeavesItsTrail) {
   EXPECT_EQ(first_fault(), "");
 }
 
+TEST_F(Audit, ARunIsClosedAndASkippedVmIsNoSuccess) {
+  const auto log = AuditLogger::open(options());
+  const auto at = WallClock::time_point{std::chrono::seconds(1767323045)};
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  skipped.error = Error(Code::kCancelled, "not begun: 'db' did not succeed").diagnostic();
+  log->on_event({at, make_task("t1"), skipped});
+  event::RunFinished end{"run-1", 3, 0, 0, 1, "night", "ops", std::chrono::seconds(90)};
+  log->on_event({at, nullptr, end});
+  const auto first = nlohmann::json::parse(lines().at(0)),
+             last = nlohmann::json::parse(lines().at(1));
+  EXPECT_EQ(first["event_type"], "migration_skipped");
+  EXPECT_EQ(first["status"], "skipped");
+  EXPECT_EQ(first["success"], false);
+  EXPECT_EQ(first["error"], "not begun: 'db' did not succeed");
+  EXPECT_EQ(last["action"], "run_end");
+  EXPECT_EQ(last["status"], "failed");
+  EXPECT_EQ(last["success"], false);
+  EXPECT_EQ(last["user"], "ops");
+  EXPECT_EQ(last["duration"], 90.0);
+  EXPECT_EQ(last["details"]["succeeded"], "3");
+  EXPECT_EQ(last["details"]["skipped"], "1");
+}
+
 TEST_F(Audit, FilesArePrivate) {
   const mode_t before = umask(0);
   write(1);
@@ -257,7 +281,7 @@ TEST_F(Audit, ThreadsAndProcessesShareOneLog) {
 
 TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
   AuditOptions bad = options();
-  bad.path = directory_ / "missing" / "audit.log";
+  bad.path = directory_ / "missing" / "too" / "audit.log";  // the last directory would be made
   EXPECT_THROW(AuditLogger::open(bad), Error);
   bad.path = "/dev/full";
   EXPECT_THROW(AuditLogger::open(bad), Error);
@@ -266,7 +290,7 @@ TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
 TEST_F(Audit, AnOptionalLogWarnsOnceAndComesBack) {
   AuditOptions optional = options();
   optional.required = false;
-  optional.path = directory_ / "later" / "audit.log";
+  optional.path = directory_ / "later" / "still" / "audit.log";
   std::vector<Diagnostic> warnings;
   optional.on_failure = [&](const Diagnostic& diagnostic) { warnings.push_back(diagnostic); };
   const auto log = AuditLogger::open(optional);

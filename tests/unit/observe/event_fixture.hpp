@@ -13,6 +13,8 @@
 
 namespace hyperhost {
 
+inline constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+
 /// Moves wall and steady time together, by hand.
 class ManualClock {
  public:

@@ -48,8 +48,35 @@ TEST_F(Metrics, HasTheSeedsNames) {
         "hypersdk_bytes_exported_total 400\n", "hypersdk_bytes_converted_total 1000\n",
         "hypersdk_bytes_uploaded_total 0\n",
         "hypersdk_migrations_by_provider{provider=\"local-ovf\"} 1\n",
+        "hypersdk_avg_export_duration_seconds 4\n", "hypersdk_avg_conversion_duration_seconds 6\n",
+        "hypersdk_avg_upload_duration_seconds 0\n", "hypersdk_avg_migration_duration_seconds 7\n",
         "hypersdk_uptime_seconds 10\n", "hypersdk_success_rate_percent 100\n", "version=\"1.2.3\""})
     EXPECT_THAT(text, HasSubstr(line));
+}
+
+TEST_F(Metrics, EveryOutcomeBeginsAtZero) {
+  publish(nullptr, event::RunStarted{"run-1", "night", "ops", {task_}});
+  for (const char* outcome : {"succeeded", "failed", "cancelled", "skipped"})
+    EXPECT_THAT(
+        collector_.metrics_text(),
+        HasSubstr("hypersdk_migrations_finished_total{converter=\"parallel-disk\",outcome=\"" +
+                  std::string(outcome) + "\",provider=\"local-ovf\"} 0\n"));
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_run_active 1\n"));
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  publish(skipped);
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_skipped 1\n"));
+  publish(nullptr, event::RunFinished{"run-1"});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_run_active 0\n"));
+}
+
+TEST_F(Metrics, AVmThatWaitsForItsNextAttemptIsNotActive) {
+  publish(event::TaskStarted{});
+  publish(event::TaskWaiting{"retry", "attempt 2 at 12:00", {}});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_active 0\n"));
+  publish(event::TaskStarted{});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_active 1\n"));
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_migrations_total 1\n"));
 }
 
 TEST_F(Metrics, BytesMoveDuringADiskAndOnlyOnce) {

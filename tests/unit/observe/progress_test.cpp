@@ -11,8 +11,6 @@
 namespace hyperhost {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class Progress : public testing::Test {
  protected:
   void publish(EventBody body, int advance_ms = 0) { publish(task_, std::move(body), advance_ms); }

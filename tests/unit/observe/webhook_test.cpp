@@ -47,6 +47,16 @@ TEST(WebhookPayload, DiscordIsGolden) {
   expect_golden(discord_payload(notification(Outcome::kFailed)), "discord_failed.json");
 }
 
+TEST(WebhookPayload, HooksMayHaveANameAndSlackAChannel) {
+  const Notification done = notification(Outcome::kSucceeded);
+  const json slack = json::parse(slack_payload(done, "Moves", "#night"));
+  EXPECT_EQ(slack["username"], "Moves");
+  EXPECT_EQ(slack["channel"], "#night");
+  EXPECT_FALSE(json::parse(slack_payload(done)).contains("channel"));
+  EXPECT_EQ(json::parse(discord_payload(done, "Moves"))["username"], "Moves");
+  EXPECT_EQ(json::parse(discord_payload(done))["username"], "hyperhost");
+}
+
 TEST(WebhookPayload, GenericIsGolden) {
   expect_golden(generic_payload(notification(Outcome::kSucceeded)), "generic_complete.json");
   expect_golden(generic_payload(notification(Outcome::kFailed)), "generic_failed.json");
@@ -110,12 +120,42 @@ TEST(WebhookPayload, WhatIsNotNews) {
   const auto at = WallClock::now();
   EXPECT_FALSE(make_notification({at, task, event::DiskProgress{Stage::kExport, "d", 1, 2}}));
   EXPECT_FALSE(make_notification({at, task, event::StageStarted{Stage::kExport, 1, ""}}));
-  event::TaskFinished skipped;
-  skipped.outcome = Outcome::kSkipped;
-  EXPECT_FALSE(make_notification({at, task, skipped}));
   Diagnostic note;
   note.severity = Severity::kInfo;
   EXPECT_FALSE(make_notification({at, task, event::Notice{note, ""}}));
+}
+
+TEST(Notifications, ASkippedVmIsNewsOfItsOwn) {
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  skipped.error = Error(Code::kCancelled, "not begun: 'db' did not succeed").diagnostic();
+  const auto news = make_notification({WallClock::now(), make_task("t1"), skipped});
+  ASSERT_TRUE(news);
+  EXPECT_EQ(news->event, "migration_skipped");
+  EXPECT_EQ(news->status, "skipped");
+  EXPECT_EQ(news->kind, Notification::Kind::kError);
+  EXPECT_THAT(generic_payload(*news), testing::HasSubstr("did not succeed"));
+}
+
+TEST(Notifications, ARunHasAStartAndAnEndWithCounts) {
+  const auto at = WallClock::now();
+  const auto start = make_notification(
+      {at, nullptr, event::RunStarted{"run-1", "night", "ops", {make_task("t1")}, "builder"}});
+  ASSERT_TRUE(start);
+  EXPECT_EQ(start->event, "run_start");
+  EXPECT_EQ(start->time, at);
+  const auto sent = nlohmann::json::parse(generic_payload(*start));
+  EXPECT_EQ(sent["plan"], "night");
+  EXPECT_EQ(sent["host"], "builder");
+  EXPECT_EQ(sent["counts"]["total"], 1);
+  const auto end =
+      make_notification({at, nullptr, event::RunFinished{"run-1", 3, 1, 0, 2, "night"}});
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->event, "run_failed");
+  EXPECT_EQ(end->message, "Run of plan \"night\" ended: 3 of 6 VMs migrated, 1 failed, 2 skipped");
+  EXPECT_EQ(nlohmann::json::parse(generic_payload(*end))["counts"]["skipped"], 2);
+  EXPECT_EQ(make_notification({at, nullptr, event::RunFinished{"run-1", 3}})->event,
+            "run_complete");
 }
 
 WebhookConfig valid() {

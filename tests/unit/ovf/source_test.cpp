@@ -94,6 +94,21 @@ TEST_F(Provider, ImagesOfEveryFormatAreKnownByContent) {
   }
 }
 
+TEST_F(Provider, AVmWhoseDiskIsNotAsDescribedIsNotOpened) {
+  write("disk.raw", noise(1 << 20));
+  Session session(at("disk.raw"));
+  const Json ids = {{"disk-0", session.describe("disk.raw")["disks"][0]["content_id"]}};
+  ASSERT_EQ(session.open_vm("disk.raw", ids), HYPER_OK) << session.op.error();
+  const auto modified = fs::last_write_time(directory_ / "disk.raw");
+  write("disk.raw", std::string(1 << 20, 'x'));  // in place, of the same length
+  fs::last_write_time(directory_ / "disk.raw", modified);
+  Session later(at("disk.raw"));
+  EXPECT_EQ(later.open_vm("disk.raw", ids), HYPER_BUSY);
+  EXPECT_THAT(later.op.error(), HasSubstr("was changed since the VM 'disk' was looked at"));
+  EXPECT_TRUE(later.op.diagnostics().back().retryable);
+  EXPECT_EQ(later.open_vm("disk.raw"), HYPER_OK) << "who names no content gets what is there";
+}
+
 TEST_F(Provider, ImagesThatLeanOnOtherFilesAreRefused) {
   image("base.qcow2", "qcow2");
   image("over.qcow2", "qcow2", "-b base.qcow2 -F qcow2");

@@ -86,8 +86,10 @@ hyper_st shelf_open_file(hyper_op* op, const char* path, uint64_t length, hyper_
 typedef struct object {
   int fd;
   int overwrite;
-  char* part;   /* the file's name while it is written */
-  char* target; /* and afterwards */
+  int durable;
+  uint64_t entry; /* of the journal; 0 = none */
+  char* part;     /* the file's name while it is written */
+  char* target;   /* and afterwards */
 } object;
 
 static void object_free(object* self) {
@@ -150,15 +152,27 @@ static hyper_st object_reopen(void* ctx, hyper_op* op, uint32_t flags, uint64_t 
   return shelf_open_file(op, self->part, length, out);
 }
 
+/* Makes the names in the directory that `path` lies in durable; 0, or an errno. */
+static int sync_parent(char* path) {
+  char* slash = strrchr(path, '/');
+  int fd, error = 0;
+  *slash = '\0';
+  fd = open(path[0] == '\0' ? "/" : path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  *slash = '/';
+  if (fd < 0 || fsync(fd) != 0) error = errno;
+  if (fd >= 0) close(fd);
+  return error;
+}
+
 /* Makes the directories that `path` lies in; 0, or an errno. */
-static int make_parents(char* path) {
+static int make_parents(char* path, int durable) {
   char* slash;
   for (slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-    int done;
+    int error;
     *slash = '\0';
-    done = mkdir(path, 0777);
+    error = mkdir(path, 0777) == 0 ? (durable ? sync_parent(path) : 0) : errno;
     *slash = '/';
-    if (done != 0 && errno != EEXIST) return errno;
+    if (error != 0 && error != EEXIST) return error;
   }
   return 0;
 }
@@ -171,9 +185,9 @@ static hyper_st object_commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t 
   hyper_st status = shelf_flags(op, flags);
   if (status != HYPER_OK) return status;
   if (shelf_host->cancelled(op)) return HYPER_CANCELLED;
-  if (ftruncate(self->fd, (off_t)length) != 0 || fsync(self->fd) != 0)
+  if (ftruncate(self->fd, (off_t)length) != 0 || (self->durable && fsync(self->fd) != 0))
     return shelf_fail(op, HYPER_IO, "cannot complete", self->part, errno);
-  done = make_parents(self->target);
+  done = make_parents(self->target, self->durable);
   if (done != 0)
     return shelf_fail(op, HYPER_IO, "cannot make the directory of", self->target, done);
   /* link() fails where the name is taken, rename() replaces it: both at once or not at all. */
@@ -181,6 +195,12 @@ static hyper_st object_commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t 
   if (done != 0)
     return shelf_fail(op, errno == EEXIST ? HYPER_EXISTS : HYPER_IO, "cannot give its name to",
                       self->target, errno);
+  unlink(self->part);
+  done = self->durable ? sync_parent(self->target) : 0;
+  if (done != 0)
+    return shelf_fail(op, HYPER_IO, "cannot make the name durable of", self->target, done);
+  shelf_journal_close(op, self->entry);
+  self->entry = 0;
   answer = shelf_host->doc_new();
   if (answer != NULL) {
     shelf_set_text(answer, "/location", self->target);
@@ -191,37 +211,58 @@ static hyper_st object_commit(void* ctx, hyper_op* op, uint32_t flags, uint64_t 
 
 static void object_close(void* ctx, hyper_op* op) {
   object* self = ctx;
-  (void)op;
   close(self->fd);
   unlink(self->part); /* without a commit: nothing stays behind */
+  shelf_journal_close(op, self->entry);
   object_free(self);
 }
 
+char* shelf_part(const char* root, const char* name) {
+  char* parts = shelf_join(root, SHELF_PARTS);
+  char* out = parts == NULL ? NULL : shelf_join(parts, name);
+  free(parts);
+  return out;
+}
+
+/* A name that no other process makes: a process id is the same each time in a container. */
+static int random_name(char name[33]) {
+  unsigned char bytes[16];
+  size_t i;
+  if (getentropy(bytes, sizeof bytes) != 0) return errno;
+  for (i = 0; i < sizeof bytes; ++i) snprintf(name + 2 * i, 3, "%02x", bytes[i]);
+  return 0;
+}
+
 hyper_st shelf_new_object(hyper_op* op, const char* root, const char* target, int overwrite,
-                          hyper_sink* out) {
+                          int durable, hyper_sink* out) {
   hyper_sink table;
-  int error;
-  char* parts = shelf_join(root, ".parts");
+  char name[33];
+  int error = random_name(name);
+  hyper_st status = HYPER_OK;
   object* self = calloc(1, sizeof *self);
   if (self != NULL) {
+    self->fd = -1;
     self->overwrite = overwrite;
-    self->part = parts == NULL ? NULL : shelf_join(parts, "XXXXXX");
+    self->durable = durable;
+    self->part = shelf_part(root, name);
     self->target = malloc(strlen(target) + 1);
   }
   if (self == NULL || self->part == NULL || self->target == NULL) {
-    free(parts);
     object_free(self);
     return shelf_fail(op, HYPER_FAIL, "out of memory", NULL, 0);
   }
   strcpy(self->target, target);
-  error = make_parents(self->part);
-  if (error == 0 && (self->fd = mkstemp(self->part)) < 0) error = errno;
-  free(parts);
-  if (error != 0) {
+  if (error == 0) error = make_parents(self->part, durable);
+  if (error == 0) status = shelf_journal_open(op, root, name, &self->entry);
+  if (error == 0 && status == HYPER_OK &&
+      (self->fd = open(self->part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
+    error = errno;
+  if (error != 0) status = shelf_fail(op, HYPER_IO, "cannot make a file below", root, error);
+  if (status != HYPER_OK) {
+    shelf_journal_close(op, self->entry);
     object_free(self);
-    return shelf_fail(op, HYPER_IO, "cannot make a file below", root, error);
+    return status;
   }
-  fcntl(self->fd, F_SETFD, FD_CLOEXEC);
   memset(&table, 0, sizeof table);
   table.size = out->size < sizeof table ? out->size : (uint32_t)sizeof table;
   table.flags = HYPER_SINK_RANDOM | HYPER_SINK_APPEND | HYPER_SINK_READBACK;

@@ -46,25 +46,48 @@ static void disconnect_shelf(void* connection, hyper_op* op) {
   free(self);
 }
 
+static int is_name(const char* part, size_t length, const char* name) {
+  return strlen(name) == length && strncmp(part, name, length) == 0;
+}
+
 /* The path of a key as new memory. Keys come from outside: none leads out of the directory. */
 static hyper_st path_of(hyper_op* op, const shelf* self, const char* key, char** path) {
   const char* part = key;
   for (;;) {
-    if (*part == '\0' || *part == '/' || *part == '.')
-      return shelf_fail(op, HYPER_CONFIG, "a key with empty or hidden parts:", key, 0);
-    part = strchr(part, '/');
-    if (part == NULL) break;
-    ++part;
+    const size_t length = strcspn(part, "/");
+    if (length == 0 || is_name(part, length, ".") || is_name(part, length, "..") ||
+        (part == key && is_name(part, length, SHELF_PARTS)))
+      return shelf_fail(op, HYPER_CONFIG, "a key with empty or reserved parts:", key, 0);
+    if (part[length] == '\0') break;
+    part += length + 1;
   }
   *path = shelf_join(self->root, key);
   return *path != NULL ? HYPER_OK : shelf_fail(op, HYPER_FAIL, "out of memory", NULL, 0);
+}
+
+/* The root, or the nearest directory above it that is there, can be written to. */
+static hyper_st writable(hyper_op* op, const char* root) {
+  char* place = malloc(strlen(root) + 2);
+  hyper_st status = HYPER_OK;
+  struct stat found;
+  if (place == NULL) return shelf_fail(op, HYPER_FAIL, "out of memory", NULL, 0);
+  strcpy(place, root);
+  while (stat(place, &found) != 0 && errno == ENOENT && strrchr(place, '/') > place)
+    *strrchr(place, '/') = '\0';
+  if (stat(place, &found) == 0 && !S_ISDIR(found.st_mode))
+    status = shelf_fail(op, HYPER_CONFIG, "cannot write to", place, ENOTDIR);
+  else if (access(place, W_OK | X_OK) != 0)
+    status = shelf_fail(op, HYPER_CONFIG, "cannot write to", place, errno);
+  free(place);
+  return status;
 }
 
 static hyper_st info(void* connection, hyper_op* op, uint32_t flags, hyper_emit emit, void* arg) {
   const shelf* self = connection;
   struct statvfs space;
   hyper_doc* answer;
-  const hyper_st status = shelf_flags(op, flags);
+  hyper_st status = shelf_flags(op, flags);
+  if (status == HYPER_OK) status = writable(op, self->root);
   if (status != HYPER_OK) return status;
   answer = shelf_host->doc_new();
   if (answer != NULL) {
@@ -86,6 +109,7 @@ static hyper_st put(void* connection, hyper_op* op, uint32_t flags, const hyper_
                                       "/metadata",  "/adopt",      NULL};
   const shelf* self = connection;
   const char* key = shelf_text(request, "/key");
+  const char* durability = shelf_text(request, "/durability");
   const int overwrite = shelf_true(request, "/overwrite");
   struct stat found;
   char* path = NULL;
@@ -96,7 +120,9 @@ static hyper_st put(void* connection, hyper_op* op, uint32_t flags, const hyper_
   status = path_of(op, self, key, &path);
   if (status == HYPER_OK && !overwrite && lstat(path, &found) == 0)
     status = shelf_fail(op, HYPER_EXISTS, "there is an object", key, 0);
-  if (status == HYPER_OK) status = shelf_new_object(op, self->root, path, overwrite, out);
+  if (status == HYPER_OK)
+    status = shelf_new_object(op, self->root, path, overwrite,
+                              durability != NULL && strcmp(durability, "file") == 0, out);
   free(path);
   return status;
 }
@@ -153,7 +179,8 @@ static hyper_st list_below(hyper_op* op, const char* directory, const char* key,
   while (status == HYPER_OK && (entry = readdir(open)) != NULL) {
     struct stat found;
     char *path, *name;
-    if (entry->d_name[0] == '.') continue;
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (key[0] == '\0' && strcmp(entry->d_name, SHELF_PARTS) == 0) continue;
     if (shelf_host->cancelled(op)) {
       status = HYPER_CANCELLED;
       break;
@@ -192,9 +219,15 @@ static hyper_st remove_object(void* connection, hyper_op* op, uint32_t flags, co
   return status;
 }
 
+static hyper_st undo(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* entry) {
+  const shelf* self = connection;
+  const hyper_st status = shelf_flags(op, flags);
+  return status == HYPER_OK ? shelf_undo(op, self->root, entry) : status;
+}
+
 static const hyper_storage storage = {
     sizeof storage, 0,    connect_shelf, disconnect_shelf, info, put, get, stat_object, list,
-    remove_object,  NULL, NULL};
+    remove_object,  undo, NULL};
 
 static hyper_st start(const hyper_host* host, hyper_op* op) {
   (void)op;

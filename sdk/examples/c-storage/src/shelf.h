@@ -31,12 +31,27 @@ hyper_st shelf_emit(hyper_op* op, hyper_doc* doc, hyper_emit emit, void* arg);
 
 /* --- object.c --- */
 
+/* Below the root: files that have not their names yet. */
+#define SHELF_PARTS ".parts"
+
 /* a/b as new memory; NULL: no memory. */
 char* shelf_join(const char* a, const char* b);
 /* A file as a source of `length` bytes. */
 hyper_st shelf_open_file(hyper_op* op, const char* path, uint64_t length, hyper_source* out);
-/* A new object: written beside its place, named by commit(). */
+/* The file of an object without its name yet, as new memory; NULL: no memory. */
+char* shelf_part(const char* root, const char* name);
+/* A new object: written beside its place, named by commit(). durable: it survives a power cut then.
+ */
 hyper_st shelf_new_object(hyper_op* op, const char* root, const char* target, int overwrite,
-                          hyper_sink* out);
+                          int durable, hyper_sink* out);
+
+/* --- journal.c --- */
+
+/* Writes down that the part `name` is about to be made. *entry 0: the host keeps no journal. */
+hyper_st shelf_journal_open(hyper_op* op, const char* root, const char* name, uint64_t* entry);
+/* There is nothing left to undo. */
+void shelf_journal_close(hyper_op* op, uint64_t entry);
+/* Removes what an entry names; HYPER_UNSUPPORTED, not reported, where it is of another place. */
+hyper_st shelf_undo(hyper_op* op, const char* root, const hyper_doc* entry);
 
 #endif

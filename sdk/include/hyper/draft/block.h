@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * DRAFT, not part of ABI 1.0: it may change or go until the kinds that use it lose "/draft-1".
- * A disk as its guest sees it, to be read in any order and, with WRITE, written. Owned by the host,
- * valid for the call it was passed to. What is written is seen by later reads and reaches the
- * delivered disk only if the call returns HYPER_OK and the host keeps it. */
+ * A disk as its guest sees it. A plugin may read it in any order and, with WRITE, write to it. The
+ * host owns it; it is valid for the call that received it. Later reads see earlier writes. Writes
+ * reach the delivered disk only if the call returns HYPER_OK and the host keeps them. */
 #ifndef HYPER_DRAFT_BLOCK_H
 #define HYPER_DRAFT_BLOCK_H
 
@@ -15,8 +15,8 @@ HYPER_EXTERN_C_BEGIN
 #define HYPER_BLOCK_ATTACH 4u
 
 /* NBD_UNIX emits {"uri", "socket", "export"}. NBD_TCP emits {"host", "port"} on loopback, for
- * programs without sockets. QCOW2 emits {"path"}, a file over the base; no other slot is used until
- * detach. */
+ * programs that cannot use Unix sockets. QCOW2 emits {"path"}, a file over the base; the plugin
+ * uses no other slot until detach. */
 #define HYPER_ATTACH_NBD_UNIX 1
 #define HYPER_ATTACH_NBD_TCP 2
 #define HYPER_ATTACH_QCOW2 3
@@ -43,7 +43,7 @@ typedef struct hyper_block {
   hyper_st (*attach)(void* ctx, hyper_op* op, uint32_t flags, int32_t how, hyper_emit emit,
                      void* arg) HYPER_NOEXCEPT;
   hyper_st (*detach)(void* ctx, hyper_op* op,
-                     uint32_t flags) HYPER_NOEXCEPT; /* the call's end does it */
+                     uint32_t flags) HYPER_NOEXCEPT; /* the end of the call detaches too */
   const void* (*get_ext)(void* ctx, const char* id, void** self)HYPER_NOEXCEPT;
 } hyper_block;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * DRAFT, not part of ABI 1.0: it may change or go until its id loses "/draft-1".
- * Interface "hyper.boot/draft-1": starts a machine and says how far it came. */
+ * Interface "hyper.boot/draft-1": starts a machine and reports how far its boot got. */
 #ifndef HYPER_DRAFT_BOOT_H
 #define HYPER_DRAFT_BOOT_H
 
@@ -20,12 +20,12 @@ typedef struct hyper_boot {
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Starts "machine" (guest.h) with the disks, whose writes are always thrown away, until "require"
-   * is reached or "timeout_ms" is over; leaves nothing running. Emits {"grade", "failed"?:
-   * "no-boot-device|efi-shell|grub-rescue|panic|emergency|bsod|reboot-loop", "reached": [{"grade",
-   * "ms","evidence"}], "stopped": "guest|off", "accel", "console_tail", "screens": [path],
-   * "resets"}. A guest that does not boot is a result (HYPER_OK), judged by the host.
-   * HYPER_UNSUPPORTED where nothing can be started here. */
+  /* Starts "machine" (guest.h) with the disks. Writes to the disks are always dropped. The machine
+   * runs until it reaches "require" or "timeout_ms" is over; nothing runs afterwards. Emits
+   * {"grade", "failed"?: "no-boot-device|efi-shell|grub-rescue|panic|emergency|bsod|reboot-loop",
+   * "reached": [{"grade", "ms","evidence"}], "stopped": "guest|off", "accel", "console_tail",
+   * "screens": [path], "resets"}. A guest that does not boot is a result (HYPER_OK), which the host
+   * judges. HYPER_UNSUPPORTED: this machine cannot start guests. */
   hyper_st (*check)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                     const hyper_block* disks, uint32_t count, hyper_emit emit,
                     void* arg) HYPER_NOEXCEPT;

@@ -19,27 +19,29 @@ typedef struct hyper_guest {
   uint32_t size;
   uint32_t flags; /* 0 */
 
-  /* One instance per run of the host: an appliance, drivers. */
+  /* Opens one instance per run of the host. It owns what VMs share: an appliance, drivers. */
   hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
                    void** self) HYPER_NOEXCEPT;
   void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
 
-  /* No disk is touched. {"vm": {...}, "target"?: {...}}. Emits {"families": ["linux"], "steps":
-   * [...], "programs": [{"name","version"}], "scratch_bytes", "memory_bytes", "notes"}.
-   * HYPER_UNSUPPORTED with the reason. */
+  /* Touches no disk. The request: {"vm": {...}, "target"?: {...}}. Emits {"families": ["linux"],
+   * "steps": [...], "programs": [{"name","version"}], "scratch_bytes", "memory_bytes", "notes"}.
+   * HYPER_UNSUPPORTED (reported, with the reason). */
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Reads only. + "depth": "structures|files|deep", "max_bytes": N, "keys"?. Findings by report()
-   * with their rule. Emits {"roots": [{"os","distro","version","arch","firmware","boot_disk",
-   * "caps": {...},"nics": [...],"mounts": [...]}], "traces"?: {...}, "bytes_read"}. */
+  /* Only reads. The request is that of plan with "depth": "structures|files|deep", "max_bytes": N,
+   * "keys"?. It reports findings with their rule. Emits {"roots":
+   * [{"os","distro","version","arch","firmware","boot_disk", "caps": {...},"nics": [...],"mounts":
+   * [...]}], "traces"?: {...}, "bytes_read"}. */
   hyper_st (*inspect)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                       const hyper_block* disks, uint32_t count, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;
 
-  /* Makes the guest fit for "machine". All disks of the VM, in source order. Emits {"actions":
+  /* Optional (NULL): changes the guest so that it boots on "machine". NULL: the plugin only
+   * inspects. disks: all disks of the VM, in source order. Emits {"actions":
    * [{"rule","what","path"?,"before"?,"after"?}], "caps": {...}, "firstboot": N, "root"}. After a
-   * failure the host drops what was written. NULL: it only inspects. */
+   * failure the host drops the writes. */
   hyper_st (*prepare)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                       const hyper_block* disks, uint32_t count, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;

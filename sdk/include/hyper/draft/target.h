@@ -26,18 +26,19 @@ typedef struct hyper_target {
    * "free_bytes"}], "max_disks", "can": ["start","readback","agent","tpm","nvram"]}. */
   hyper_st (*info)(void* connection, hyper_op* op, uint32_t flags, hyper_emit emit,
                    void* arg) HYPER_NOEXCEPT;
-  /* Changes nothing: findings, and emits {"machine": {... as it would be}, "definition":
+  /* Changes nothing. Reports findings. Emits {"machine": {... as it would be}, "definition":
    * "<xml...>", "disks": [{"id","format","storage"}]}. */
   hyper_st (*plan)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* One of the two: as hyper_storage.put, commit() emits "ref" too; or by name: {"url"|"path",
-   * "format", "bytes", "checksum"}, emits {"ref"}. */
+  /* A plugin has at least one of these two. put_disk: as hyper_storage.put; commit() also emits
+   * "ref". import_disk: the platform fetches the disk by itself. Its request: {"url"|"path",
+   * "format", "bytes", "checksum"}. It emits {"ref"}. */
   hyper_st (*put_disk)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                        hyper_sink* out) HYPER_NOEXCEPT;
   hyper_st (*import_disk)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                           hyper_emit emit, void* arg) HYPER_NOEXCEPT;
-  /* NULL: a disk cannot be read back. */
+  /* Optional (NULL): reads a disk back. */
   hyper_st (*get_disk)(void* connection, hyper_op* op, uint32_t flags, const char* ref,
                        hyper_source* out) HYPER_NOEXCEPT;
 
@@ -45,7 +46,7 @@ typedef struct hyper_target {
    * Emits {"ref","name","definition"}. The machine is stopped. HYPER_EXISTS. */
   hyper_st (*define)(void* connection, hyper_op* op, uint32_t flags, const hyper_doc* request,
                      hyper_emit emit, void* arg) HYPER_NOEXCEPT;
-  /* NULL, or {"ref", "network": "none|as-defined"}. */
+  /* Optional (NULL). The request: {"ref", "network": "none|as-defined"}. */
   hyper_st (*start)(void* connection, hyper_op* op, uint32_t flags,
                     const hyper_doc* request) HYPER_NOEXCEPT;
   /* Emits {"power", "agent", "addresses", "screen"?}. */
@@ -58,7 +59,7 @@ typedef struct hyper_target {
   hyper_st (*remove)(void* connection, hyper_op* op, uint32_t flags,
                      const hyper_doc* request) HYPER_NOEXCEPT;
 
-  /* NULL, or as hyper_storage.undo. */
+  /* Optional (NULL): as hyper_storage.undo. */
   hyper_st (*undo)(void* connection, hyper_op* op, uint32_t flags,
                    const hyper_doc* entry) HYPER_NOEXCEPT;
   const void* (*get_ext)(void* connection, const char* id, void** self)HYPER_NOEXCEPT;

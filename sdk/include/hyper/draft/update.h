@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * DRAFT, not part of ABI 1.0: it may change or go until its id loses "/draft-1".
- * Abilities of a storage's connection and of its sinks: writing into an object that is there
- * already, and reading a sink while it is written. */
+ * Abilities of a storage's connection and of its sinks: writing into an existing object, and
+ * reading a sink while it is written. */
 #ifndef HYPER_DRAFT_UPDATE_H
 #define HYPER_DRAFT_UPDATE_H
 
@@ -17,8 +17,8 @@ typedef struct hyper_update {
   uint32_t size;
   uint32_t reserved;
   /* Opens an object to change it in place. The request: {"key": ..., "durability": "none|file"}.
-   * The sink has RANDOM and READBACK. What is written is visible under the object's name at once;
-   * close() without commit() leaves it as it is then. HYPER_NOTFOUND. */
+   * The sink has RANDOM and READBACK. Writes are visible under the object's name at once. A close()
+   * without commit() leaves the object as it is at that moment. HYPER_NOTFOUND: no such object. */
   hyper_st (*open)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_sink* out) HYPER_NOEXCEPT;
 } hyper_update;
@@ -29,8 +29,8 @@ typedef struct hyper_update {
 typedef struct hyper_sink_read {
   uint32_t size;
   uint32_t reserved;
-  /* What was written so far; what was never written reads as zeros. Beside write_at of other
-   * ranges, and within the same max_parallel. */
+  /* Reads the data written so far. Ranges that were never written read as zeros. A call may run
+   * beside write_at of other ranges, within the same max_parallel. */
   hyper_st (*read_at)(void* self, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                       uint64_t len) HYPER_NOEXCEPT;
   hyper_st (*extents)(void* self, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,

@@ -48,7 +48,10 @@ class Converter final : public hyper::ConverterInstance {
         span = source.next(op);
       }
     } else {
-      std::vector<unsigned char> buffer(buffer_);
+      // Whole blocks of the source, and no more of them than it reads at once.
+      const uint64_t block = source.raw()->block_min, most = source.raw()->block_max;
+      const uint64_t at_once = most == 0 ? buffer_ : std::min<uint64_t>(buffer_, most);
+      std::vector<unsigned char> buffer(std::max(block, at_once / block * block));
       while (done < source.length()) {
         op.check_cancelled();
         const uint64_t size = std::min<uint64_t>(buffer.size(), source.length() - done);

@@ -98,18 +98,37 @@ class Connection final : public hyper::ProviderConnection {
   }
 
   std::string describe_vm(hyper::Op, const std::string& vm) override {
-    const uint64_t size = fs::file_size(disk_of(vm));
+    const fs::path file = disk_of(vm);
+    const uint64_t size = fs::file_size(file);
     hyper::DocBuilder disk;
     disk.set("/id", "disk-0").set("/format", "raw").set("/access", {"seek"});
-    disk.set("/capacity_bytes", size).set("/bytes", size);
+    disk.set("/capacity_bytes", size).set("/bytes", size).set("/content_id", content_id(file));
     return hyper::DocBuilder().set("/ref", vm).set("/name", vm).append("/disks", disk).json();
   }
 
   std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc& request) override {
-    return std::make_unique<Vm>(disk_of(request.need_string("/vm")));
+    const fs::path file = disk_of(request.need_string("/vm"));
+    // What an interrupted run has of the disk is of no use once its content is another.
+    const std::string now = content_id(file);
+    if (request.string("/content_ids/disk-0", now) != now)
+      throw hyper::Error(HYPER_BUSY, file.string() + " was changed since it was described")
+          .retryable();
+    return std::make_unique<Vm>(file);
   }
 
  private:
+  /// Another text whenever a byte of the disk may have changed. The time of the last change of the
+  /// file's status belongs to it: programs set back the time of its content (`cp -p`).
+  static std::string content_id(const fs::path& file) {
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0)
+      throw hyper::errno_error(errno, "look at " + file.string());
+    std::string id = std::to_string(status.st_dev) + " " + std::to_string(status.st_ino) + " " +
+                     std::to_string(status.st_size);
+    for (const timespec& time : {status.st_mtim, status.st_ctim})
+      id += " " + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
+    return id;
+  }
   fs::path disk_of(const std::string& vm) const {
     const fs::path file = path_ / (vm + ".raw");
     // A name is one part of a path: nothing outside the directory is ever opened.

@@ -6,15 +6,43 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <hyper/plugin.hpp>
+#include <random>
 #include <vector>
 
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kParts = ".parts";  // below the root: files without their names yet
+constexpr const char* kEntryKind = "unfinished object";
+
+/// Makes a directory's names durable.
+void sync_directory(const fs::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool done = fd >= 0 && ::fsync(fd) == 0;
+  const int error = errno;
+  if (fd >= 0) ::close(fd);
+  if (!done) throw hyper::errno_error(error, "make durable " + path.string());
+}
+
+void make_directories(const fs::path& path, bool durable) {
+  if (path.empty() || fs::is_directory(path)) return;
+  make_directories(path.parent_path(), durable);
+  fs::create_directory(path);  // another thread may have made it
+  if (durable) sync_directory(path.parent_path());
+}
+
+/// A name that no other process makes. A process id is none: in a container it is the same each
+/// time.
+std::string random_name() {
+  std::random_device random;
+  std::string out;
+  for (int i = 0; i < 32; ++i) out += "0123456789abcdef"[random() % 16];
+  return out;
+}
 
 /// A file: what get() and reopen() read.
 class File final : public hyper::Source {
@@ -49,22 +77,42 @@ class File final : public hyper::Source {
   uint64_t length_;
 };
 
+/// How put() is to write an object.
+struct Wanted {
+  std::string key;
+  bool overwrite = false;
+  bool durable = false;  ///< after commit() it survives a power cut
+};
+
 /// An object being written, under a name of its own until commit() gives it the one it is to have.
+/// While it is there a journal entry names it: what a killed process leaves is found by undo().
 class Sink final : public hyper::Sink {
  public:
-  Sink(const fs::path& root, fs::path target, bool overwrite)
-      : target_(std::move(target)), overwrite_(overwrite) {
-    static std::atomic<uint64_t> count{0};
-    const fs::path parts = root / ".parts";
-    fs::create_directories(parts);
-    part_ = parts / (std::to_string(::getpid()) + "-" + std::to_string(++count));
-    fd_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd_ < 0) throw hyper::errno_error(errno, "create " + part_.string());
+  Sink(hyper::Op op, fs::path root, Wanted wanted)
+      : root_(std::move(root)), wanted_(std::move(wanted)), name_(random_name()) {
+    make_directories(part().parent_path(), wanted_.durable);
+    if (hyper::Journal::kept(op))  // before there is anything to undo
+      entry_ = hyper::Journal::open(op, hyper::DocBuilder()
+                                            .set("/plugin", "acme")
+                                            .set("/kind", kEntryKind)
+                                            .set("/where", root_.string())
+                                            .set("/ref", name_));
+    fd_ = ::open(part().c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ >= 0) return;
+    const int error = errno;
+    settle(op);
+    throw hyper::errno_error(error, "create " + part().string());
   }
-  ~Sink() override {  // without a commit: nothing stays behind
-    ::close(fd_);
-    ::unlink(part_.c_str());
+  Sink(const Sink&) = delete;
+  Sink& operator=(const Sink&) = delete;
+  ~Sink() override {
+    if (fd_ >= 0) ::close(fd_);
   }
+  void close(hyper::Op op) override {
+    ::unlink(part().c_str());  // without a commit: nothing stays behind
+    settle(op);
+  }
+
   hyper::SinkTraits traits() const override {
     hyper::SinkTraits traits;
     traits.flags = HYPER_SINK_RANDOM | HYPER_SINK_APPEND | HYPER_SINK_READBACK;
@@ -87,31 +135,44 @@ class Sink final : public hyper::Sink {
     for (uint64_t done = 0; done < len; done += std::min<uint64_t>(zeros.size(), len - done))
       write_at(op, offset + done, zeros.data(), std::min<uint64_t>(zeros.size(), len - done));
   }
+  void sync(hyper::Op) override {
+    if (::fsync(fd_) != 0) throw hyper::errno_error(errno, "make an object durable");
+  }
   std::unique_ptr<hyper::Source> reopen(hyper::Op, uint64_t length) override {
     set_length(length);
-    return std::make_unique<File>(part_, length);
+    return std::make_unique<File>(part(), length);
   }
   std::string commit(hyper::Op op, uint64_t length) override {
     op.check_cancelled();
     set_length(length);
-    if (::fsync(fd_) != 0) throw hyper::errno_error(errno, "make an object durable");
-    fs::create_directories(target_.parent_path());
+    if (wanted_.durable) sync(op);
+    const fs::path target = root_ / wanted_.key;
+    make_directories(target.parent_path(), wanted_.durable);
     // link() fails where the name is taken, rename() replaces it: both at once or not at all.
-    const int done = overwrite_ ? ::rename(part_.c_str(), target_.c_str())
-                                : ::link(part_.c_str(), target_.c_str());
-    if (done != 0) throw hyper::errno_error(errno, "name " + target_.string());
-    return hyper::DocBuilder().set("/location", target_.string()).set("/bytes", length).json();
+    const int done = wanted_.overwrite ? ::rename(part().c_str(), target.c_str())
+                                       : ::link(part().c_str(), target.c_str());
+    if (done != 0) throw hyper::errno_error(errno, "name " + target.string());
+    ::unlink(part().c_str());
+    if (wanted_.durable) sync_directory(target.parent_path());
+    settle(op);
+    return hyper::DocBuilder().set("/location", target.string()).set("/bytes", length).json();
   }
 
  private:
+  fs::path part() const { return root_ / kParts / name_; }
   void set_length(uint64_t length) const {
     if (::ftruncate(fd_, static_cast<off_t>(length)) != 0)
       throw hyper::errno_error(errno, "set the length of an object");
   }
-  const fs::path target_;
-  const bool overwrite_;
-  fs::path part_;
+  /// There is nothing left to undo.
+  void settle(hyper::Op op) {
+    if (const uint64_t entry = std::exchange(entry_, 0)) hyper::Journal::close(op, entry);
+  }
+  const fs::path root_;
+  const Wanted wanted_;
+  const std::string name_;
   int fd_ = -1;
+  uint64_t entry_ = 0;  // of the journal; 0 = none
 };
 
 class Store final : public hyper::StorageConnection {
@@ -121,20 +182,29 @@ class Store final : public hyper::StorageConnection {
   }
   explicit Store(fs::path root) : root_(std::move(root)) {}
 
+  /// Makes nothing; fails where put() would.
   std::string info(hyper::Op) override {
+    fs::path place = root_;  // or what there is of it
     std::error_code error;
-    const fs::space_info space = fs::space(root_, error);
+    while (!fs::exists(place, error) && place.has_relative_path()) place = place.parent_path();
+    if (!fs::is_directory(place))
+      throw hyper::Error(HYPER_CONFIG, place.string() + " is no directory").at("/path");
+    if (::access(place.c_str(), W_OK | X_OK) != 0)
+      throw hyper::errno_error(errno, "write to " + place.string())
+          .at("/path")
+          .hint("change its permissions or choose another directory");
+    const fs::space_info space = fs::space(place, error);
     hyper::DocBuilder answer;
     answer.set("/location", root_.string()).set("/sink", {"random", "append", "readback"});
     if (!error) answer.set("/free_bytes", space.available);
     return answer.json();
   }
-  std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
-    const std::string key = request.need_string("/key");
-    const bool overwrite = request.boolean("/overwrite");
-    if (!overwrite && fs::exists(path_of(key)))
-      throw hyper::Error(HYPER_EXISTS, "there is an object '" + key + "'");
-    return std::make_unique<Sink>(root_, path_of(key), overwrite);
+  std::unique_ptr<hyper::Sink> put(hyper::Op op, const hyper::Doc& request) override {
+    Wanted wanted{request.need_string("/key"), request.boolean("/overwrite"),
+                  request.string("/durability") == "file"};
+    if (fs::exists(path_of(wanted.key)) && !wanted.overwrite)
+      throw hyper::Error(HYPER_EXISTS, "there is an object '" + wanted.key + "'");
+    return std::make_unique<Sink>(op, root_, std::move(wanted));
   }
   std::unique_ptr<hyper::Source> get(hyper::Op, const std::string& key) override {
     const fs::path path = path_of(key);
@@ -151,13 +221,22 @@ class Store final : public hyper::StorageConnection {
     for (auto it = fs::recursive_directory_iterator(root_); it != fs::end(it); ++it) {
       op.check_cancelled();
       const std::string key = it->path().lexically_relative(root_).generic_string();
-      if (key == ".parts") it.disable_recursion_pending();
+      if (key == kParts) it.disable_recursion_pending();
       if (it->is_regular_file() && key.rfind(prefix, 0) == 0) emit(document(key, it->path()));
     }
   }
   void remove(hyper::Op, const std::string& key) override {
     if (!fs::remove(path_of(key)))
       throw hyper::Error(HYPER_NOTFOUND, "there is no object '" + key + "'");
+  }
+  /// Removes what a Sink's journal entry names. The host closes the entry then.
+  void undo(hyper::Op, const hyper::Doc& entry) override {
+    if (entry.string("/kind") != kEntryKind || entry.string("/where") != root_.string())
+      throw hyper::Reported(HYPER_UNSUPPORTED);  // of another place: the entry stays
+    const std::string name = entry.string("/ref");
+    if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
+      throw hyper::Error(HYPER_CORRUPT, "the journal entry names no unfinished object");
+    fs::remove(root_ / kParts / name);  // gone already is as good
   }
 
  private:
@@ -167,8 +246,8 @@ class Store final : public hyper::StorageConnection {
     while (begin <= key.size()) {
       const std::size_t end = std::min(key.find('/', begin), key.size());
       const std::string part = key.substr(begin, end - begin);
-      if (part.empty() || part[0] == '.')
-        throw hyper::Error(HYPER_CONFIG, "'" + key + "' is no key: it has empty or hidden parts");
+      if (part.empty() || part == "." || part == ".." || (begin == 0 && part == kParts))
+        throw hyper::Error(HYPER_CONFIG, "'" + key + "' is no key: a part is empty or reserved");
       begin = end + 1;
     }
     return root_ / key;

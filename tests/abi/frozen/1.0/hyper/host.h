@@ -110,7 +110,8 @@ typedef struct hyper_spawn {
  * A plugin that changes something outside (a snapshot, a lease, a power state, an unfinished
  * upload) writes an entry before the change and closes it once the change is undone or is meant
  * to stay. What a killed run leaves open is handed to the plugin's undo() by `hyperhost cleanup`.
- * A host that keeps no journal right now (`hyperhost list`) has no such extension.
+ * An operation whose host keeps no journal (`hyperhost list`) gets HYPER_UNSUPPORTED from every
+ * call, without a report.
  * An entry is an object of at most 64 KiB without secrets: {"plugin": "<own id>", "kind":
  * "snapshot", "where": "<endpoint, bucket …>", "ref": "<name there>", "task_id": …} and whatever
  * else the plugin needs to find it again. */

@@ -59,11 +59,20 @@ class Op {
 /// throws where this host has none: a change that cannot be written down is not to be made.
 class Journal {
  public:
-  /// False: this run keeps none.
-  static bool kept() { return extension<hyper_journal>(HYPER_EXT_JOURNAL) != nullptr; }
+  /// False: the host keeps none for this operation.
+  static bool kept(Op op) {
+    const auto* table = extension<hyper_journal>(HYPER_EXT_JOURNAL);
+    const hyper_emit ignore = [](void*, const char*, uint64_t) noexcept -> hyper_st {
+      return HYPER_OK;
+    };
+    // No plugin has this id: the answer is empty and says only whether there is a journal.
+    return table != nullptr && table->list(op.raw(), 0, "-", ignore, nullptr) != HYPER_UNSUPPORTED;
+  }
   static uint64_t open(Op op, const Doc& entry) {
     uint64_t id = 0;
-    check(table().open(op.raw(), 0, entry.raw(), &id));
+    const hyper_st status = table().open(op.raw(), 0, entry.raw(), &id);
+    if (status == HYPER_UNSUPPORTED) throw none();
+    check(status);
     return id;
   }
   static void update(Op op, uint64_t id, const Doc& entry) {
@@ -87,8 +96,11 @@ class Journal {
  private:
   static const hyper_journal& table() {
     const auto* table = extension<hyper_journal>(HYPER_EXT_JOURNAL);
-    if (table == nullptr) throw Error(HYPER_UNSUPPORTED, "this host keeps no journal");
+    if (table == nullptr) throw none();
     return *table;
+  }
+  static Error none() {
+    return Error(HYPER_UNSUPPORTED, "this host keeps no journal: nothing may be changed");
   }
 };
 

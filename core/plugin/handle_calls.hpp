@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all handles do around a call into a plugin. Used by handles.cpp and object_handles.cpp only.
+#pragma once
+
+#include <spdlog/spdlog.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/plugin/plugin.hpp"
+
+namespace hyperhost {
+
+/// "plugin 'acme': open_disk()".
+std::string label(const Plugin& plugin, const char* call);
+
+/// Returns the answer. Throws Error(kUnsupported) if its must_understand names a member that this
+/// host does not know.
+nlohmann::json understood(nlohmann::json answer, std::string_view document,
+                          const std::string& what);
+
+/// emitted_object() for a document of sdk/schema.
+template <class F>
+nlohmann::json answered(Operation& op, std::string_view document, const std::string& what, F&& f) {
+  return understood(emitted_object(op, what, std::forward<F>(f)), document, what);
+}
+
+/// Calls end(op) with a closing operation, or end(nullptr) if the operation cannot be made (no
+/// descriptors left).
+template <class F>
+void with_closing_operation(const Opener& opener, F&& end) noexcept {
+  std::optional<ClosingOperation> op;
+  try {
+    op.emplace(opener.name, ClosingOperation::kLimit, opener.services);
+  } catch (const std::exception& error) {
+    spdlog::warn("{}: it is closed without a time limit: {}", opener.name, error.what());
+  }
+  end(op ? &*op : nullptr);
+}
+
+}  // namespace hyperhost
