@@ -12,8 +12,8 @@ namespace {
 
 constexpr uint64_t kSectorBytes = 512;
 constexpr uint64_t kMiB = 1u << 20;
-constexpr uint64_t kLargestVhd = 2040ull
-                                 << 30;  // of a dynamic one; readers hold fixed ones to it too
+// Of a dynamic one; readers hold fixed ones to it too.
+constexpr uint64_t kLargestVhd = 2040ull << 30;
 constexpr uint64_t kHeaderAt = 512, kTableAt = 1536;
 constexpr uint32_t kFixed = 2, kDynamic = 3;
 constexpr uint32_t kUnused = 0xffffffff;
