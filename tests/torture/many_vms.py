@@ -254,12 +254,9 @@ class ManyVms(CliTest):
         self.screen = Screen(self, 180, OPTIONS.vms + 40)
         self.screen.type(f"{PROGRAM} run {plan}; echo ended with $?")
         self.pid = self.wait(self.host_pid, "the program")
-        self.wait(self.answers, "the API")
+        self.wait(self.sample, "the run in the API")
         held = 0
-        while True:
-            shown = self.sample()
-            if shown is None:
-                break
+        while shown := self.sample():
             ended = sum(shown.still["counts"][state] for state in ENDED)
             if held < OPTIONS.moments and ended >= OPTIONS.vms * (held + 0.5) / OPTIONS.moments and shown.still["counts"]["running"]:
                 self.hold()
@@ -270,23 +267,20 @@ class ManyVms(CliTest):
         self.check_end()
         self.check_time_left()
 
-    def wait(self, what, name, seconds=60):
+    def wait(self, what, name, seconds=120):
         end = time.monotonic() + seconds
         while not (value := what()):
             self.assertLess(time.monotonic(), end, name)
             time.sleep(0.05)
         return value
 
-    def answers(self):
+    def sample(self):
+        """Nothing before the run has begun, once every VM has ended, or when the host is gone."""
         try:
-            return self.of_api()
+            shown = self.of_api()
         except OSError:
             return None
-
-    def sample(self):
-        """Nothing once every VM has ended, or the host is gone."""
-        shown = self.answers()
-        if shown is None or shown.still["counts"]["waiting"] + shown.still["counts"]["running"] == 0:
+        if shown.still["counts"]["waiting"] + shown.still["counts"]["running"] == 0:
             return None
         self.samples.append((time.time(), shown))
         return shown
