@@ -65,9 +65,15 @@ void PartSink::begin(Op op) {
   if (begun_) return;
   const std::lock_guard lock(begin_mutex_);
   if (begun_) return;
+  if (refused_) throw *refused_;  // other writers wait for the same answer
   if (!record_) record_.emplace(op, *service_, spec_, service_->name_upload(spec_));
-  upload_ = with_retries(op, policy_, "beginning the upload of " + shown(),
-                         [&](unsigned) { return service_->begin(op, spec_, record_->upload()); });
+  try {
+    upload_ = with_retries(op, policy_, "beginning the upload of " + shown(),
+                           [&](unsigned) { return service_->begin(op, spec_, record_->upload()); });
+  } catch (const Error& error) {
+    refused_ = error;
+    throw;
+  }
   // In the journal before there is such an object.
   if (const std::string zeros = service_->zeros_key(spec_); !zeros.empty())
     upload_["zeros"] = zeros;

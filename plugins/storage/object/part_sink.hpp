@@ -58,6 +58,7 @@ class PartSink final : public Sink {
 
   std::mutex begin_mutex_;
   std::atomic<bool> begun_{false};
+  std::optional<Error> refused_;  // why begin() failed
   std::optional<UploadRecord> record_;
   nlohmann::json upload_;
   Parts there_;                       // what an earlier run sent; constant once begun_
