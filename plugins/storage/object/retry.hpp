@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdint>
 #include <hyper/op.hpp>
-#include <random>
 #include <string>
 #include <thread>
 
@@ -30,10 +29,7 @@ struct RetryPolicy {
   }
 };
 
-inline double random_fraction() {
-  thread_local std::minstd_rand engine{std::random_device{}()};
-  return std::uniform_real_distribution<double>(0, 1)(engine);
-}
+double random_fraction();  ///< from 0 to below 1
 
 /// f(attempt), attempt from 1, until it returns. Throws what f threw last.
 template <class F>
