@@ -281,7 +281,8 @@ TEST_F(Audit, ThreadsAndProcessesShareOneLog) {
 
 TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
   AuditOptions bad = options();
-  bad.path = directory_ / "missing" / "too" / "audit.log";  // the last directory alone would be made
+  bad.path =
+      directory_ / "missing" / "too" / "audit.log";  // the last directory alone would be made
   EXPECT_THROW(AuditLogger::open(bad), Error);
   bad.path = "/dev/full";
   EXPECT_THROW(AuditLogger::open(bad), Error);
