@@ -170,6 +170,11 @@ void Overlay::extents(hyper::Op op, uint64_t offset, uint64_t length, const OnEx
   }
 }
 
+void Overlay::read_base(hyper::Op op, uint64_t offset, void* buffer, uint64_t length) {
+  check_range(offset, length, this->length());
+  if (length != 0) base_.read(op, offset, buffer, length);
+}
+
 void Overlay::each_held(const std::function<void(uint64_t, uint64_t)>& on_run) const {
   const uint64_t all = clusters();
   for (uint64_t cluster = 0; cluster < all;) {

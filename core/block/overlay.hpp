@@ -40,6 +40,9 @@ class Overlay final : public BlockDevice {
   void flush(hyper::Op op) override;
   void extents(hyper::Op op, uint64_t offset, uint64_t length, const OnExtent& on_extent) override;
 
+  /// The same range of the disk below, whatever was written.
+  void read_base(hyper::Op op, uint64_t offset, void* buffer, uint64_t length);
+
   /// Calls on_run(offset, length) for each run of bytes that the overlay holds, ascending.
   void each_held(const std::function<void(uint64_t offset, uint64_t length)>& on_run) const;
 

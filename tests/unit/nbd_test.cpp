@@ -11,8 +11,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <nlohmann/json.hpp>
 #include <thread>
 
+#include "core/block/block_table.hpp"
 #include "core/block/nbd_protocol.hpp"
 #include "core/block/nbd_server.hpp"
 #include "core/block/nbd_socket.hpp"
@@ -403,6 +405,57 @@ TEST_F(NbdTest, OnceEndsWithTheLastClient) {
   ended = std::async(std::launch::async, [&] { server_->wait(false); });
   cancel_->cancel();
   ended.get();
+}
+
+TEST_F(NbdTest, APluginLendsItsDiskToAProgram) {
+  const std::string original = pattern(3 * kCluster);
+  const auto overlay = Overlay::scratch(source_of(bytes_of(original)), directory_);
+  Operation op("plugin", cancel_);
+  std::string socket;
+  {
+    BlockTable lent("disk-0", overlay, op);
+    const hyper_block block = lent.table();
+    EXPECT_STREQ(block.id, "disk-0");
+    EXPECT_EQ(block.length, original.size());
+    EXPECT_EQ(block.flags, HYPER_BLOCK_WRITE | HYPER_BLOCK_EXTENTS | HYPER_BLOCK_ATTACH);
+    ASSERT_EQ(block.write_at(block.ctx, &op, 0, 5, "direct", 6), HYPER_OK);
+    ASSERT_EQ(block.zero_at(block.ctx, &op, 0, 100, 10), HYPER_OK);
+    ASSERT_EQ(block.flush(block.ctx, &op, 0), HYPER_OK);
+    EXPECT_EQ(block.write_at(block.ctx, &op, 0, original.size(), "x", 1), HYPER_FAIL);
+    EXPECT_EQ(block.write_at(block.ctx, &op, 8, 0, "x", 1), HYPER_UNSUPPORTED);
+    nlohmann::json answer;
+    const hyper_emit take = [](void* out, const char* json, uint64_t length) noexcept -> hyper_st {
+      *static_cast<nlohmann::json*>(out) = nlohmann::json::parse(std::string(json, length));
+      return HYPER_OK;
+    };
+    const auto attach = [&](int32_t how) {
+      return block.attach(block.ctx, &op, 0, how, take, &answer);
+    };
+    EXPECT_EQ(attach(HYPER_ATTACH_QCOW2), HYPER_UNSUPPORTED);
+    EXPECT_EQ(attach(HYPER_ATTACH_NBD_TCP), HYPER_UNSUPPORTED);
+    ASSERT_EQ(attach(HYPER_ATTACH_NBD_UNIX), HYPER_OK);
+    EXPECT_EQ(attach(HYPER_ATTACH_NBD_UNIX), HYPER_BUSY);
+    socket = answer.at("socket");
+    const Client client;
+    ASSERT_EQ(nbd_connect_uri(*client, answer.at("uri").get<std::string>().c_str()), 0);
+    char bytes[6] = "";
+    ASSERT_EQ(nbd_pread(*client, bytes, 6, 5, 0), 0);
+    EXPECT_EQ(std::string(bytes, 6), "direct");
+    ASSERT_EQ(nbd_pwrite(*client, "served", 6, kCluster, 0), 0);
+    ASSERT_EQ(block.read_at(block.ctx, &op, 0, kCluster, bytes, 6), HYPER_OK);
+    EXPECT_EQ(std::string(bytes, 6), "served");
+    ASSERT_EQ(block.detach(block.ctx, &op, 0), HYPER_OK);
+    EXPECT_FALSE(std::filesystem::exists(socket));
+    EXPECT_EQ(nbd_pread(*client, bytes, 6, 5, 0), -1);
+    ASSERT_EQ(attach(HYPER_ATTACH_NBD_UNIX), HYPER_OK);
+    socket = answer.at("socket");
+    EXPECT_TRUE(std::filesystem::exists(socket));
+  }
+  EXPECT_FALSE(std::filesystem::exists(socket));  // the end of the call detaches
+  BlockTable frozen("disk-1", read_only_device(source_of(bytes_of(original))), op);
+  const hyper_block block = frozen.table();
+  EXPECT_EQ(block.flags & HYPER_BLOCK_WRITE, 0u);
+  EXPECT_EQ(block.write_at(block.ctx, &op, 0, 0, "x", 1), HYPER_AUTH);
 }
 
 TEST_F(NbdTest, SocketsAreOwnedAndGo) {
