@@ -159,8 +159,9 @@ std::shared_ptr<BlockDevice> view_of(OpenedDisk& opened, const ServeOptions& opt
   std::shared_ptr<SourceHandle> disk = opened.disk();
   if (!options.overlay.empty()) return Overlay::kept(std::move(disk), options.overlay, opened.op());
   if (!options.writable) return read_only_device(std::move(disk));
-  return Overlay::scratch(std::move(disk),
-                          options.scratch.empty() ? default_state_dir() : options.scratch);
+  return Overlay::scratch(std::move(disk), options.scratch.empty()
+                                               ? default_state_dir()
+                                               : std::filesystem::path(options.scratch));
 }
 
 void announce(Context& context, const std::string& uri, const OpenedDisk& opened,

@@ -153,8 +153,9 @@ TEST_F(NbdTest, ListsItsExports) {
 }
 
 TEST_F(NbdTest, ReadsAndWritesOfAnySize) {
-  const auto state = bytes_of(pattern((33 << 20) + 17));
-  std::string truth = state->bytes;
+  const std::string original = pattern((33 << 20) + 17);
+  const auto state = bytes_of(original);
+  std::string truth = original;
   serve(state);
   const Client client;
   connect(client);
@@ -173,7 +174,7 @@ TEST_F(NbdTest, ReadsAndWritesOfAnySize) {
   ASSERT_EQ(nbd_pread(*client, all.data() + half, all.size() - half, half, 0), 0);
   EXPECT_TRUE(all == truth);
   EXPECT_EQ(nbd_shutdown(*client, 0), 0);
-  EXPECT_TRUE(state->bytes == pattern((33 << 20) + 17));
+  EXPECT_TRUE(state->bytes == original);
 }
 
 TEST_F(NbdTest, SimpleRepliesAreForOldClients) {
