@@ -50,7 +50,7 @@ class OpenApi(unittest.TestCase):
         demo.wait_finished()  # the servers stay
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "--config-file", "config.toml", "run", demo.progress + "/api/v1/openapi.json",
-             "--no-color", "--continue-on-failure", "--max-examples", "15", "--generation-deterministic", "--request-timeout", "30", "--suppress-health-check", "all", *arguments],
+             "--no-color", "--continue-on-failure", "--max-examples", "10", "--generation-deterministic", "--request-timeout", "30", "--suppress-health-check", "all", *arguments],
             cwd=self.work, env={**os.environ, "PYTHONPATH": str(self.modules)}, capture_output=True, text=True, timeout=600)
         self.assertEqual(done.returncode, 0, done.stdout[-12000:] + done.stderr[-2000:])
         self.assertRegex(done.stdout, r"Tested: 13\b")

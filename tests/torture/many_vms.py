@@ -302,7 +302,7 @@ class ManyVms(CliTest):
             checked += 1
             if left is None or abs(left - truth) > max(SHARE * truth, FLOOR):
                 wrong.append((round(truth), left))
-            elif truth >= FLOOR / SHARE:
+            if left is not None and truth >= FLOOR / SHARE:
                 worst = max(worst, abs(left - truth) / truth)
         print(f"  {checked} estimates from the tenth VM on; the worst with more than a minute left was {100 * worst:.0f} % off; "
               f"the run took {self.end - self.samples[0][0]:.0f} s", flush=True)
