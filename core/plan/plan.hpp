@@ -86,6 +86,12 @@ struct ConvertOptions {
   bool deterministic = false;
 };
 
+/// How a VM's guest is prepared for the machine that the VM is for.
+struct GuestSettings {
+  bool wanted = false;
+  std::string machine = "pc", bus = "virtio", nic = "virtio";
+};
+
 /// What a plan says of a VM and its migration takes as it is. A new key of the plan that a stage
 /// looks at is a member here.
 struct MigrationSettings {
@@ -109,6 +115,7 @@ struct MigrationSettings {
   std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
   std::vector<std::string> depends_on;  ///< all of them must have succeeded
   StartWindow window;
+  GuestSettings guest;
 };
 
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
@@ -116,7 +123,8 @@ struct MigrationSpec : MigrationSettings {
   bool vm_is_pattern = false;        ///< vm_name has *, ? or [ that do not stand for themselves
   std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
-  PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
+  PluginSpec guest_plugin;  ///< without a plugin where the plan names none: the preferred one
+  PluginSpec converter;     ///< the same
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

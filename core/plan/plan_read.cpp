@@ -166,6 +166,18 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("deterministic"), spec.convert_options.deterministic);
 }
 
+/// false, or {plugin, isolation, options, machine}.
+void read_guest(const Setting& from, MigrationSpec& spec) {
+  if (from.value == nullptr || from.value->members() == nullptr) return;
+  spec.guest.wanted = true;
+  spec.guest_plugin = read_converter(*from.value, from.pointer);
+  const ConfigValue* machine = from.value->find("machine");
+  if (machine == nullptr) return;
+  read(machine->find("type"), spec.guest.machine);
+  read(machine->find("bus"), spec.guest.bus);
+  read(machine->find("nic"), spec.guest.nic);
+}
+
 MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
   const ConfigValue& own = (*document.find("migrations")->sequence())[index];
   const auto at = [&](const char* name) {
@@ -193,6 +205,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
+  read_guest(plan_rules::setting(document, index, "guest"), spec);
   read(at("export_manifest"), spec.export_manifest);
   read(at("parallel_disks"), spec.parallel_disks);
   read(at("max_parallel_disks"), spec.max_parallel_disks);

@@ -82,7 +82,8 @@ json with_options(const std::string& id, const json& options, const char* member
 json plan_schema_with(const PluginRegistry& registry) {
   static constexpr Slot kSlots[] = {{HYPER_IFACE_PROVIDER, "provider", "", ""},
                                     {HYPER_IFACE_STORAGE, "storage", "", ""},
-                                    {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"}};
+                                    {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_GUEST, "guest", "/anyOf/1", "options"}};
   json schema = plan_schema();
   for (const Slot& slot : kSlots) {
     const auto at = json::json_pointer(std::string("/$defs/") + slot.definition + slot.branch);
