@@ -160,9 +160,9 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   op.check(table.start(host, &op), "plugin '" + plugin->id_ + "': start");
   plugin->started_ = true;
 
-  take_interfaces(table, plugin->id_,
-                  {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_,
-                   plugin->guest_});
+  take_interfaces(
+      table, plugin->id_,
+      {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_, plugin->guest_});
   return plugin;
 }
 
