@@ -13,7 +13,9 @@ namespace hyperhost::guestfs {
 namespace {
 
 constexpr std::size_t kPiece = 1u << 20;  // a message of libguestfs has at most 4 MiB
-constexpr std::chrono::seconds kKvmStall{20}, kBuildStall{300};
+constexpr std::size_t kMostMessages = 4096;
+// Of a boot. Emulation on a busy machine is slow.
+constexpr std::chrono::seconds kKvmStall{20}, kTcgStall{300};
 
 struct FreeList {
   void operator()(char** list) const {
@@ -71,9 +73,10 @@ Appliance::Appliance(hyper::Op op, const Settings& settings, const std::vector<S
       make(disks, true);
       return;
     } catch (const hyper::Error& error) {
-      // On some virtual machines KVM opens and then does not get a guest going.
-      if (settings.accel == "kvm" || watchdog_.reason() != Watchdog::Reason::kStalled) throw;
+      // On some virtual machines KVM opens, and then fails or does not get a guest going.
+      if (settings.accel == "kvm" || watchdog_.reason() == Watchdog::Reason::kTimeout) throw;
       op.info("KVM does not get the appliance going here; emulation takes over");
+      op.debug(error.what());
     }
     watchdog_.reset();
   }
@@ -99,7 +102,7 @@ void Appliance::make(const std::vector<ServedDisk>& disks, bool kvm) {
   need(guestfs_set_network(g, 0) == 0);
   need(guestfs_set_autosync(g, 1) == 0);
   need(guestfs_set_pgroup(g, 1) == 0);
-  // The appliance's messages show that it gets on. They are no one's to read.
+  // The appliance's messages show that it gets on, and why it does not.
   need(guestfs_set_verbose(g, 1) == 0);
   guestfs_set_event_callback(
       g,
@@ -107,8 +110,7 @@ void Appliance::make(const std::vector<ServedDisk>& disks, bool kvm) {
          const uint64_t*, size_t) {
         auto& appliance = *static_cast<Appliance*>(self);
         if (event == GUESTFS_EVENT_APPLIANCE) appliance.watchdog_.alive();
-        static_cast<void>(text);
-        static_cast<void>(length);
+        appliance.keep_message(text, length);
       },
       GUESTFS_EVENT_APPLIANCE | GUESTFS_EVENT_LIBRARY, 0, this);
   for (const ServedDisk& disk : disks) add(disk);
@@ -132,13 +134,24 @@ void Appliance::add(const ServedDisk& disk) {
 }
 
 void Appliance::launch(const std::vector<ServedDisk>& disks) {
-  // Building the appliance, once after each update of packages, is silent for minutes.
-  watchdog_.expect_life(accel_ == "kvm" ? kKvmStall : kBuildStall);
+  watchdog_.expect_life(accel_ == "kvm" ? kKvmStall : kTcgStall);
   const bool started = guestfs_launch(g_.get()) == 0;
   watchdog_.expect_life(std::chrono::seconds(0));
+  if (!started && watchdog_.reason() == Watchdog::Reason::kNone)
+    throw hyper::Error(HYPER_FAIL, "libguestfs' appliance does not start with " + accel_,
+                       last_error() + "; its last messages: " + messages_)
+        .hint("libguestfs-test-tool shows what it needs and lacks.");
   need(started);
   guestfs_set_verbose(g_.get(), 0);
   need(words(guestfs_list_devices(g_.get())).size() == disks.size());
+}
+
+void Appliance::keep_message(const char* text, std::size_t length) {
+  for (std::size_t i = 0; i < length; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    messages_ += c == '\n' || (c >= 0x20 && c < 0x7f) ? text[i] : '?';
+  }
+  if (messages_.size() > kMostMessages) messages_.erase(0, messages_.size() - kMostMessages);
 }
 
 void Appliance::finish() {

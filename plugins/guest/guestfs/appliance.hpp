@@ -77,12 +77,13 @@ class Appliance final : public GuestFiles {
   void make(const std::vector<ServedDisk>& disks, bool kvm);
   void launch(const std::vector<ServedDisk>& disks);
   void add(const ServedDisk& disk);
+  void keep_message(const char* text, std::size_t length);
 
   hyper::Op op_;
   const Settings settings_;
   Scratch scratch_;
   Watchdog watchdog_;
-  std::string accel_;
+  std::string accel_, messages_;  ///< of its start, the last ones
   std::unique_ptr<guestfs_h, Close> g_;
 };
 

@@ -2,22 +2,28 @@
 #include "plugins/guest/guestfs/watchdog.hpp"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 namespace hyperhost::guestfs {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// "" where the process has ended meanwhile.
 std::string file_text(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  std::string text;
+  char block[4096];
+  for (ssize_t length = 0; (length = ::read(fd, block, sizeof block)) > 0;)
+    text.append(block, static_cast<std::size_t>(length));
+  ::close(fd);
+  return text;
 }
 
 /// "PID (NAME) S PPID …": the name may hold anything.
@@ -28,22 +34,28 @@ pid_t parent_of(const std::string& stat) {
              : static_cast<pid_t>(std::strtol(stat.c_str() + close + 4, nullptr, 10));
 }
 
-/// Kills our children whose command line has one of the marks.
-void kill_marked(const std::vector<std::string>& marks) {
+/// Sends a signal to our children whose command line has one of the marks; 0 = none. Returns
+/// whether there is one.
+bool signal_marked(const std::vector<std::string>& marks, int signal) {
+  bool found = false;
   DIR* directory = ::opendir("/proc");
-  if (directory == nullptr) return;
+  if (directory == nullptr) return false;
   while (const dirent* entry = ::readdir(directory)) {
     const pid_t pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
     if (pid <= 1) continue;
     const std::string place = "/proc/" + std::string(entry->d_name);
     if (parent_of(file_text(place + "/stat")) != ::getpid()) continue;
     const std::string command = file_text(place + "/cmdline");
+    if (command.find("org.libguestfs.channel") == std::string::npos) continue;  // not an appliance
     if (std::any_of(marks.begin(), marks.end(), [&](const std::string& mark) {
           return command.find(mark) != std::string::npos;
-        }))
-      ::kill(pid, SIGKILL);
+        })) {
+      found = true;
+      ::kill(pid, signal);
+    }
   }
   ::closedir(directory);
+  return found;
 }
 
 }  // namespace
@@ -79,12 +91,14 @@ Watchdog::Reason Watchdog::due() const {
 
 void Watchdog::watch() {
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopping_.wait_for(lock, std::chrono::milliseconds(200), [&] { return stop_; })) {
+  while (!stopping_.wait_for(lock, std::chrono::milliseconds(500), [&] { return stop_; })) {
+    // Before QEMU starts, the appliance is built, which may take minutes without a word.
+    if (limit_ > 0 && !signal_marked(marks_, 0)) alive();
     const Reason reason = due();
     if (reason == Reason::kNone) continue;
     reason_ = reason;
     if (reason == Reason::kStalled) limit_ = 0;  // once: the next start has its own limit
-    kill_marked(marks_);                         // again each time: a start may be on its way
+    signal_marked(marks_, SIGKILL);              // again each time: a start may be on its way
   }
 }
 
