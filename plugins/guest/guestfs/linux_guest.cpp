@@ -258,10 +258,9 @@ void LinuxGuest::mount_others(Bench& bench) {
          "A file system cannot be mounted",
          one.device + " at " + one.place + (node.empty() ? "" : ": " + appliance_.last_error()),
          {}});
-    // Without these the wrong files would be changed.
-    if (bench.writes() && mount_option(one.options + ",", "nofail").empty() &&
-        one.options.find("noauto") == std::string::npos &&
-        one.options.find("nofail") == std::string::npos)
+    // Without it the wrong files would be changed.
+    if (bench.writes() && one.options.find("nofail") == std::string::npos &&
+        one.options.find("noauto") == std::string::npos)
       throw hyper::Error(HYPER_FAIL, "a file system of the guest cannot be mounted",
                          one.device + " at " + one.place)
           .rule("linux.mount");
