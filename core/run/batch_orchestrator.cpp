@@ -5,6 +5,7 @@
 #include <numeric>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "core/base/timestamp.hpp"
 #include "core/os/process_identity.hpp"
@@ -170,10 +171,14 @@ std::optional<std::size_t> BatchOrchestrator::pick(std::unique_lock<std::mutex>&
 }
 
 void BatchOrchestrator::report_waits() {
+  const auto busy = std::count_if(entries_.begin(), entries_.end(), [](const Entry& entry) {
+    return entry.state == State::kRunning || entry.state == State::kLooking;
+  });
   for (const std::size_t index : order_) {
     Entry& entry = entries_[index];
     if (entry.state != State::kWaiting) continue;
     auto waits = waits_for(index);
+    if (!waits && std::cmp_less(busy, workers_)) continue;  // a worker is about to take it
     if (!waits)
       waits = event::TaskWaiting{
           "limit", "max_parallel: " + std::to_string(workers_) + " at once of this run", {}};

@@ -104,7 +104,7 @@ event::TaskMeasured size_of(const VmRoute& route) {
     const uint64_t guest = disk.disk.capacity_bytes;
     size.guest_bytes += guest;
     if (!disk.disk.blank && !route.finished)
-      size.move_bytes += disk.disk.source_bytes.value_or(guest);
+      size.move_bytes += disk.disk.bytes_to_read().value_or(guest);
     size.disk_ids.push_back(disk.disk.id);
   }
   return size;

@@ -35,10 +35,6 @@ std::optional<uint64_t> free_at(const fs::path& directory) {
   return static_cast<uint64_t>(info.available);
 }
 
-uint64_t to_read(const DiskDescription& disk) {
-  return disk.allocated_bytes.value_or(disk.source_bytes.value_or(disk.capacity_bytes));
-}
-
 std::chrono::nanoseconds time_for(uint64_t bytes, double bytes_per_second) {
   constexpr double kLongest = 1e9;  // seconds
   return std::chrono::nanoseconds(static_cast<int64_t>(
@@ -111,11 +107,12 @@ void PlanEstimator::add(const MigrationConfig& job, const VmRoute& route) {
     ++sum_.disks;
     sum_.todo_bytes += disk.disk.capacity_bytes;
     if (disk.disk.blank) continue;
-    sum_.move_bytes += to_read(disk.disk);
-    sum_.at_most |= !disk.disk.allocated_bytes && !disk.disk.source_bytes;
+    const uint64_t to_read = disk.disk.bytes_to_read().value_or(disk.disk.capacity_bytes);
+    sum_.move_bytes += to_read;
+    sum_.at_most |= !disk.disk.bytes_to_read();
     const DiskSpace space = disk_space(disk, job.convert_options.compression);
     sum_.at_least |= !space.known;
-    if (disk.staged) staged += to_read(disk.disk);
+    if (disk.staged) staged += to_read;
     if (job.upload_to_cloud) upload_bytes_ += space.least;
     if (disk.direct_upload) continue;
     const bool begun = route.resume && !job.fresh && route.resume->disk(disk.disk.id);

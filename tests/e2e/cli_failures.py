@@ -346,6 +346,7 @@ class Failures(CliTest):
 
     def test_a_signal_stops_a_single_conversion_too(self):
         source = sparse_raw(self.work / "big.raw", GIB, 160 * MIB)
+        (self.work / "out").mkdir()  # of a single conversion the user makes it
         for converter in CONVERTERS:
             with self.subTest(converter=converter):
                 running = self.start("convert", source, "out/big.qcow2", "--compression", "zlib",

@@ -91,11 +91,11 @@ exec '{shutil.which("qemu-img")}' "$@"
         view = self.view_of(screen.wait(r"^  disk-0 +convert"))
         self.assertRegex(view[0], r"^e2e: 0 of 3 VMs done  \d+% of 9\d\.\d MiB ")
         self.assertRegex(view[1], r"^VM +stage +done/total +now +average +left$")
-        self.assertRegex(view[2], r"^alpha\.raw +convert [━─]{8} +\d+% ")
+        self.assertRegex(view[2], r"^alpha +convert [━─]{8} +\d+% ")
         self.assertRegex(view[3], r"^  disk-0 +convert [━─]{8} +\d+% ")
-        self.assertRegex(view[4], r"^beta\.raw +waiting: max_parallel: 1 at once")
+        self.assertRegex(view[4], r"^beta +waiting: max_parallel: 1 at once")
         self.assertEqual(len(view), 6)
-        for columns, rows in ((132, 30), (60, 20), (41, 12), (80, 24)):
+        for columns, rows in ((132, 30), (60, 20), (80, 24)):
             screen.call("resize-window", "-x", str(columns), "-y", str(rows))
             with self.subTest(columns=columns, rows=rows):
                 end = time.monotonic() + 30
@@ -105,7 +105,7 @@ exec '{shutil.which("qemu-img")}' "$@"
                         view = self.view_of(screen.lines())
                         self.assertLessEqual(len(view), min(6, rows - 1))
                         self.assertTrue(view[1].startswith("VM "))
-                        self.assertTrue(view[2].startswith("alpha.raw "))
+                        self.assertTrue(view[2].startswith("alpha "))
                         self.assertTrue(all(len(line) < columns for line in view))
                         self.assertEqual("average" in view[1], columns >= 80)
                         break
@@ -119,7 +119,19 @@ exec '{shutil.which("qemu-img")}' "$@"
         # What scrolled by is there, each line once and whole.
         said = "\n".join(screen.lines("-S", "-1000", "-J"))
         for name in ("alpha", "beta", "gamma"):
-            self.assertEqual(len(re.findall(rf"info +{name}\.raw: migrated in", said)), 1, said)
+            self.assertEqual(len(re.findall(rf"info +{name}: migrated in", said)), 1, said)
+
+    def test_a_live_view_on_a_small_terminal(self):
+        hold, path = self.held_qemu_img()
+        screen = Screen(self, 41, 12, PATH=path)
+        screen.type(f"{PROGRAM} run {self.made}")
+        view = self.view_of(screen.wait(r"^  disk-0 +convert"))
+        self.assertLessEqual(len(view), 6)
+        self.assertRegex(view[1], r"^VM +stage +now +left$")
+        self.assertTrue(view[2].startswith("alpha "))
+        self.assertTrue(all(len(line) < 41 for line in view))
+        hold.unlink()
+        screen.wait(r"^3 of 3 VMs migrated", 60)
 
     def on_pty(self, *arguments, **env):
         """Everything written to a terminal of 80x24 until the program ends, by read(), and its status."""
@@ -162,19 +174,19 @@ exec '{shutil.which("qemu-img")}' "$@"
         chunks, status = self.on_pty("run", self.made, TERM="dumb")
         self.assertEqual(status, OK)
         self.assertNotIn(b"\x1b", b"".join(chunks))
-        done = self.host("run", self.made)
+        done = self.host("run", self.made, "--fresh")
         self.assertTrue(done.err)
         self.assertNotIn("\x1b", done.err + done.out)
         for line in done.err.splitlines():
             self.assertRegex(line, DATED)
-        self.assertIn("alpha.raw: convert (qemu-img)", done.err)
+        self.assertIn("alpha: convert (qemu-img)", done.err)
 
     def test_events_for_programs(self):
         done = self.host("run", self.made, "--progress", "json")
         events = [json.loads(line) for line in done.err.splitlines()]
         names = [e["event"] for e in events]
         self.assertEqual((names[0], names[-1]), ("run_started", "run_finished"))
-        self.assertEqual([t["vm_name"] for t in events[0]["tasks"]], ["alpha.raw", "beta.raw", "gamma.raw"])
+        self.assertEqual([t["vm_name"] for t in events[0]["tasks"]], ["alpha", "beta", "gamma"])
         for e in events:
             self.assertRegex(e["time"], r"^\d{4}-\d\d-\d\dT[\d:.]+Z$")
         for task in events[0]["tasks"]:
@@ -202,7 +214,7 @@ exec '{shutil.which("qemu-img")}' "$@"
             os.execve(PROGRAM, [str(PROGRAM), "run", str(self.made), "--progress", "live"],
                       {**CLEAN, "TERM": "xterm", "HYPERHOST_STATE_DIR": str(self.work / ".state")})
         seen = b""
-        while b"alpha.raw" not in seen:
+        while b"alpha" not in seen:
             seen += os.read(master, 65536)
         os.write(master, b"\x13")
         manifests = self.work / "out"

@@ -31,6 +31,7 @@ MIB, GIB = 1 << 20, 1 << 30
 OK, FAILED, USAGE, PREFLIGHT, INTERRUPTED, DIFFERS = 0, 1, 2, 3, 4, 5
 CONVERTERS = ("parallel-disk", "qemu-img")
 SANITIZED = BUILD.name in ("asan", "tsan")  # memory and time limits mean nothing there
+PATIENCE = 4 if SANITIZED else 1  # a limit of time here ends what hangs; it says nothing about speed
 
 
 def content_digest(path):
@@ -100,6 +101,7 @@ class Running:
             env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, ".state"), **(env or {}), name: value}, start_new_session=True)
 
     def finish(self, timeout=150):
+        timeout *= PATIENCE
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -138,6 +140,7 @@ class Running:
 
     def wait_for(self, condition, what, timeout=60):
         """Until `condition()` is true; the value it returned."""
+        timeout *= PATIENCE
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if value := condition():

@@ -81,9 +81,11 @@ std::string call_text(const Frame& request) {
   }
 }
 
-/// in: the call that got no answer; "" where the worker was gone before.
-Error gone_error(Peer& peer, const std::string& in = {}) {
+/// in: the caller's own call that got no answer. "": the worker was gone before it, perhaps during
+/// another thread's call.
+Error gone_error(Peer& peer, std::string in = {}) {
   peer.set_gone();
+  if (const auto other = peer.unanswered(); in.empty() && other) in = call_text(*other);
   Diagnostic diagnostic;
   diagnostic.retryable = true;
   diagnostic.summary = "the plugin's process is gone";

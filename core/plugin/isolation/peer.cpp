@@ -241,7 +241,10 @@ void Peer::serve_loop(std::unique_ptr<Lane> lane) {
       lane->send(answer);
     }
   } catch (const PeerGone&) {
-  } catch (const std::exception&) {  // out of memory: the other side sees the end of the lane
+  } catch (const std::exception&) {
+    // A plugin threw across the C ABI, or memory ran out: a worker ends here, with the reason.
+    if (!host_) throw;
+    // The worker sees the end of the lane.
   }
   // Closed only with the peer: serving_ lists the descriptor's number, which must stay its own.
   const std::lock_guard lock(threads_mutex_);
@@ -272,12 +275,33 @@ Frame Peer::serve_one(const Frame& request, Lane& lane) {
 }
 
 Frame Peer::call(Lane& lane, const Frame& request, Operation* op) {
+  if (!host_) {
+    lane.send(request);
+    return lane.receive();
+  }
+  std::list<Frame>::iterator asked;
+  {
+    const std::lock_guard lock(mutex_);
+    asked = unanswered_.insert(unanswered_.end(), request);
+  }
+  Frame answer = wait_for_answer(lane, request, op);
+  const std::lock_guard lock(mutex_);
+  unanswered_.erase(asked);
+  return answer;
+}
+
+std::optional<Frame> Peer::unanswered() {
+  const std::lock_guard lock(mutex_);
+  return unanswered_.empty() ? std::nullopt : std::optional(unanswered_.front());
+}
+
+Frame Peer::wait_for_answer(Lane& lane, const Frame& request, Operation* op) {
   lane.send(request);
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> cancelled_at;
   uint64_t heard = heard_;
   Clock::time_point quiet_since = Clock::now();
-  while (host_) {
+  for (;;) {
     const bool cancelled = op != nullptr && op->cancel().cancelled();
     pollfd wait_for[2] = {{lane.socket(), POLLIN, 0},
                           {op != nullptr && !cancelled ? op->cancel().fd() : -1, POLLIN, 0}};

@@ -8,9 +8,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <typeindex>
@@ -59,6 +61,8 @@ class Peer {
   /// to the worker. A worker that does not answer 3 s after a cancel, or makes no call for `stall`,
   /// is killed through on_hang. Throws PeerGone.
   Frame call(Lane& lane, const Frame& request, Operation* op);
+  /// At the host: the oldest call that has no answer, also after the worker's end.
+  std::optional<Frame> unanswered();
 
   bool is_host() const { return host_; }
 
@@ -127,6 +131,7 @@ class Peer {
   void add_serving(std::unique_ptr<Lane> lane);
   void make_lane(bool incoming);
   Frame serve_one(const Frame& request, Lane& lane);
+  Frame wait_for_answer(Lane& lane, const Frame& request, Operation* op);
 
   const Fd control_;
   const bool host_;
@@ -143,6 +148,7 @@ class Peer {
   uint64_t add(std::shared_ptr<void> object, std::type_index type);
   std::map<uint64_t, std::pair<std::shared_ptr<void>, std::type_index>> objects_;
   std::multimap<uint64_t, Operation*> operations_;
+  std::list<Frame> unanswered_;  // calls to the worker, the oldest first
   uint64_t next_id_ = 1;
   std::atomic<bool> gone_{false};
   std::atomic<uint64_t> heard_{0};  // the number of calls from the other side: signs of life

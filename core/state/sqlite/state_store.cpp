@@ -104,8 +104,11 @@ std::shared_ptr<StateStore> StateStore::open(const std::filesystem::path& direct
   store->migrate();
   store->remember_file();
   if (check) {
-    Statement statement(db, "PRAGMA quick_check(1)");
-    const std::string found = statement.step() ? statement.text(0) : "no answer";
+    const auto quick_check = [db] {  // it reads until its end, which would hold up the checkpoint
+      Statement statement(db, "PRAGMA quick_check(1)");
+      return statement.step() ? statement.text(0) : "no answer";
+    };
+    const std::string found = quick_check();
     if (found != "ok")
       throw Error(Code::kCorrupt, "the state database " + file.string() + " is damaged", found,
                   "move it away; finished files are not affected, unfinished ones start from the "

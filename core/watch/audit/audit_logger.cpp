@@ -35,6 +35,7 @@ struct AuditLogger::State {
   void write(const AuditRecord& record) {
     const bool sync = options.sync == AuditSync::kAlways ||
                       (options.sync == AuditSync::kMilestones && record.milestone);
+    if (!healthy) make_directory(options.path.parent_path());
     const std::string line = file.append(audit_json(record), sync);
     ++written;
     for (AuditCopy& copy : copies) copy.send(line);

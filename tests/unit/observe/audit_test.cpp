@@ -281,7 +281,8 @@ TEST_F(Audit, ThreadsAndProcessesShareOneLog) {
 
 TEST_F(Audit, ARequiredLogThatCannotBeOpenedThrows) {
   AuditOptions bad = options();
-  bad.path = directory_ / "missing" / "too" / "audit.log";  // the last directory would be made
+  bad.path =
+      directory_ / "missing" / "too" / "audit.log";  // the last directory alone would be made
   EXPECT_THROW(AuditLogger::open(bad), Error);
   bad.path = "/dev/full";
   EXPECT_THROW(AuditLogger::open(bad), Error);
@@ -299,7 +300,7 @@ TEST_F(Audit, AnOptionalLogWarnsOnceAndComesBack) {
   EXPECT_FALSE(log->healthy());
   ASSERT_EQ(warnings.size(), 1u);
   EXPECT_EQ(warnings[0].severity, Severity::kWarning);
-  EXPECT_THAT(to_string(warnings[0]), HasSubstr("cannot open the audit log"));
+  EXPECT_THAT(to_string(warnings[0]), HasSubstr("cannot make the directory of the audit log"));
 
   std::filesystem::create_directory(directory_ / "later");
   EXPECT_TRUE(log->log(entry("warning")));
