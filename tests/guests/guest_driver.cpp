@@ -4,7 +4,8 @@
 //   guest_driver plan|inspect|prepare OPTIONS.json REQUEST.json DISK…
 //
 // The plugin comes from the core's registry. qemu-nbd serves each disk on a Unix socket. The answer
-// goes to standard output, what was reported to standard error. prepare writes to the disks.
+// is the last line of standard output; what was reported goes to standard error. prepare writes to
+// the disks.
 #include <dlfcn.h>
 #include <hyper/draft/guest.h>
 #include <signal.h>

@@ -96,7 +96,9 @@ class Driver:
                     json.dump(value, out)
             done = subprocess.run([self.program, verb, paths["options"], paths["request"], *disks], timeout=timeout,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
-        return done.returncode, json.loads(done.stdout) if done.returncode == 0 else None, done.stderr
+        # The core's log may have written lines before the answer, which is the last one.
+        answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+        return done.returncode, answer, done.stderr
 
 
 def request_of(guest):
