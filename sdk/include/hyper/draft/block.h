@@ -15,7 +15,8 @@ HYPER_EXTERN_C_BEGIN
 #define HYPER_BLOCK_ATTACH 4u
 
 /* NBD_UNIX emits {"uri", "socket", "export"}. NBD_TCP emits {"host", "port"} on loopback, for
- * programs that cannot use Unix sockets. QCOW2 emits {"path"}, a file over the base; the plugin
+ * programs that cannot use Unix sockets. QCOW2 emits {"path", "format"?: "qcow2"}: a file over the
+ * base, or, of a block without WRITE, the image itself, which the plugin only reads; the plugin
  * uses no other slot until detach. */
 #define HYPER_ATTACH_NBD_UNIX 1
 #define HYPER_ATTACH_NBD_TCP 2

@@ -17,15 +17,21 @@ typedef struct hyper_boot {
   hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
                    void** self) HYPER_NOEXCEPT;
   void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
+  /* Touches no disk. The request is that of check. Emits {"programs": [{"name","version"}],
+   * "memory_bytes", "notes"}. HYPER_UNSUPPORTED (reported): it cannot start this machine. */
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Starts "machine" (guest.h) with the disks. Writes to the disks are always dropped. The machine
-   * runs until it reaches "require" or "timeout_ms" is over; nothing runs afterwards. Emits
-   * {"grade", "failed"?: "no-boot-device|efi-shell|grub-rescue|panic|emergency|bsod|reboot-loop",
-   * "reached": [{"grade", "ms","evidence"}], "stopped": "guest|off", "accel", "console_tail",
-   * "screens": [path], "resets"}. A guest that does not boot is a result (HYPER_OK), which the host
-   * judges. HYPER_UNSUPPORTED: this machine cannot start guests. */
+  /* The request: {"vm", "machine", "require": "loader|kernel|login|agent|traces", "timeout_ms",
+   * "network": "none|isolated", "picture"?: the path of the screen's picture without its extension,
+   * "scratch_dir"?: where what the guest writes may lie}. Starts "machine" (guest.h) with the
+   * disks. Writes to the disks are always dropped. The machine runs until it reaches "require" or
+   * "timeout_ms" is over; nothing runs afterwards. Emits {"grade": "none|firmware" or one of
+   * "require", "failed"?: "no-boot-device|efi-shell|grub-rescue|initramfs|panic|emergency|bsod|
+   * reboot-loop", "failure"?: its evidence, "reached": [{"grade", "ms","evidence"}], "stopped":
+   * "guest|off", "accel", "console_tail", "screens": [path], "resets", "notes"}. A guest that does
+   * not boot is a result (HYPER_OK), which the host judges. HYPER_UNSUPPORTED: this machine cannot
+   * start guests. */
   hyper_st (*check)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                     const hyper_block* disks, uint32_t count, hyper_emit emit,
                     void* arg) HYPER_NOEXCEPT;
