@@ -14,7 +14,7 @@ import boot_check
 import requirement
 
 OUT = ROOT / "out/sample"
-LIMIT = "5m"  # a busy machine without KVM is slow
+LIMIT, PATIENCE = "12m", 900  # a busy machine without KVM takes minutes
 
 
 def looping_disk(path):
@@ -69,7 +69,7 @@ class Boot(CliTest):
     def failing(self, source, vm, boot=None, failed=None):
         """Runs a plan whose VM does not boot; returns its result."""
         before = pathlib.Path(source).read_bytes() if pathlib.Path(source).stat().st_size <= MIB else b""
-        result = self.report(self.boot_plan(source, vm, boot), status=FAILED)
+        result = self.report(self.boot_plan(source, vm, boot), status=FAILED, timeout=PATIENCE)
         self.assertFalse(result["success"])
         self.assertIn("does not boot", result["diagnostic"]["summary"])
         self.assertEqual(result["boot"].get("failed"), failed, result["boot"])
@@ -83,7 +83,7 @@ class Boot(CliTest):
     def test_the_sample_boots_to_its_banner(self):
         plan = self.boot_plan(self.sample(), "hyperhost-sample", {
             "options": {"expect": [boot_check.BANNER]}, "network": "isolated"})
-        result = self.report(plan)
+        result = self.report(plan, timeout=PATIENCE)
         boot = result["boot"]
         self.assertTrue(result["success"] and boot["booted"], boot)
         self.assertEqual(boot["grade"], "login")
@@ -103,7 +103,8 @@ class Boot(CliTest):
 
     def test_a_text_screen_is_read_where_the_serial_console_is_silent(self):
         disk = self.changed_sample((b"console=ttyS0", b"cons0le=ttyS0"))
-        result = self.report(self.boot_plan(disk, "disk", {"options": {"expect": [boot_check.BANNER]}}))
+        plan = self.boot_plan(disk, "disk", {"options": {"expect": [boot_check.BANNER]}})
+        result = self.report(plan, timeout=PATIENCE)
         login = [one["evidence"] for one in result["boot"]["reached"] if one["grade"] == "login"]
         self.assertEqual(len(login), 1)
         self.assertIn("screen: " + boot_check.BANNER, login[0])
@@ -114,7 +115,7 @@ class Boot(CliTest):
         self.assertIn("VFS", result["boot"]["console_tail"])
         # The disks stay for the next run, which may ask for less.
         plan = self.boot_plan(disk, "disk", {"require": "loader"})
-        again = self.report(plan)
+        again = self.report(plan, timeout=PATIENCE)
         self.assertTrue(again["success"])
         self.assertTrue(again["disks"][0]["adopted"])
 
@@ -123,7 +124,7 @@ class Boot(CliTest):
         disk.write_bytes(bytes(MIB))
         result = self.failing(disk, "zeros", failed="no-boot-device")
         self.assertEqual(result["boot"]["grade"], "firmware")
-        self.assertLess(result["boot_seconds"], 240)  # long before the time limit
+        self.assertLess(result["boot_seconds"], 600)  # not by the time limit
         done = self.host("run", self.boot_plan(disk, "zeros", {"on_failure": "warn"}))
         self.assertIn("finds nothing to boot", done.out + done.err)
         self.assertTrue((self.work / "out/zeros/manifest.json").exists())

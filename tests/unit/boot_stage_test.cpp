@@ -5,6 +5,7 @@
 
 #include <hyper/draft/boot.hpp>
 
+#include "core/vm/route.hpp"
 #include "tests/support/memory_plugins.hpp"
 
 namespace hyperhost::testing_memory {
