@@ -3,11 +3,17 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace hyperhost::qemu_boot {
 namespace {
 
-constexpr int kLookMs = 500;
+// A look stops the guest's processors for a moment. On a busy machine that moment is long, and the
+// looks become rare, so that the guest gets most of the time.
+constexpr auto kLookEvery = std::chrono::milliseconds(500),
+               kLookLongest = std::chrono::milliseconds(5000);
 constexpr auto kScreenEvery = std::chrono::seconds(2);
+constexpr int kLookShare = 5, kScreenShare = 20;  // of the time, at most one part of so many
 constexpr auto kAgentEvery = std::chrono::seconds(3);
 
 bool by_guest(const nlohmann::json& event) {
@@ -48,9 +54,11 @@ void BootCheck::look_at_events(int wait_ms) {
 }
 
 void BootCheck::look_at_screen() {
+  const auto began = Clock::now();
   evidence_.screen(guest_.screen(op_), ms());
   evidence_.registers(guest_.qmp().human(op_, "info registers"), ms());
   screen_at_ = Clock::now();
+  screen_took_ = screen_at_ - began;
 }
 
 /// Of an agent that does not run yet, the port keeps the question.
@@ -78,13 +86,19 @@ void BootCheck::ask_agent() {
 }
 
 void BootCheck::look() {
-  look_at_events(kLookMs);
+  const auto wait = std::clamp<Clock::duration>(kLookShare * look_took_, kLookEvery, kLookLongest);
+  look_at_events(
+      static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()));
+  const auto began = Clock::now();
   evidence_.feed(Channel::kFirmware, guest_.console(op_, "firmware"), ms());
   evidence_.feed(Channel::kSerial, guest_.console(op_, "serial"), ms());
-  if (Clock::now() - screen_at_ > kScreenEvery) look_at_screen();
+  if (Clock::now() - screen_at_ >
+      std::max<Clock::duration>(kScreenEvery, kScreenShare * screen_took_))
+    look_at_screen();
   if (evidence_.grade() >= Grade::kKernel) ask_agent();
   const auto [read, written] = guest_.moved(op_);
   op_.progress(read, 0, "boot");
+  look_took_ = Clock::now() - began;
   if (settings_.max_written != 0 && written > settings_.max_written)
     throw hyper::Error(HYPER_NOSPACE, "the guest has written more than max_written allows",
                        std::to_string(written) + " bytes")

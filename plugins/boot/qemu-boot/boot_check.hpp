@@ -48,6 +48,7 @@ class BootCheck {
   Descriptor agent_;
   std::string agent_text_;
   Clock::time_point begin_, screen_at_, agent_at_;
+  Clock::duration look_took_{}, screen_took_{};
   bool off_ = false;    ///< the guest has powered off
   bool ended_ = false;  ///< QEMU has
   std::string picture_;
