@@ -25,9 +25,9 @@ std::string Session::provider_plugin(const std::string& name) const {
   return found == choices_.end() ? std::string() : found->second.plugin;
 }
 
-void Session::add_provider(const std::string& name, PluginChoice choice) {
+void Session::add_provider(const std::string& name, const PluginChoice& choice) {
   const std::lock_guard lock(mutex_);
-  choices_.try_emplace(name, std::move(choice));
+  choices_.try_emplace(name, choice);
 }
 
 template <class Handle>

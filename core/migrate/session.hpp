@@ -54,7 +54,7 @@ class Session {
   /// The plugin behind a provider's name; "" if there is none of that name.
   std::string provider_plugin(const std::string& name) const;
   /// One more name for MigrationConfig::provider; a name that is known stays what it is.
-  void add_provider(const std::string& name, PluginChoice choice);
+  void add_provider(const std::string& name, const PluginChoice& choice);
 
   ProviderHandle& provider(const std::string& name, Operation& op);
   ConverterHandle& converter(const PluginChoice& choice, Operation& op);

@@ -87,6 +87,7 @@ void RunLog::on_event(const Event& event) noexcept {
                            human_duration(retry.delay), to_string(retry.diagnostic));
             },
             [&](const event::TaskFinished& finished) {
+              if (finished.already_done) return;  // a notice has said it, and nothing was migrated
               if (finished.outcome == Outcome::kSucceeded)
                 spdlog::info("{}: migrated in {}", vm, human_duration(finished.duration));
               else if (finished.outcome == Outcome::kCancelled && !begun(event.task->task_id))

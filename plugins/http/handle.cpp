@@ -30,22 +30,20 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-Handle::Handle(const Settings& settings) : settings_(settings) {
+Handle::Handle(const Settings& settings) : settings_(settings), check_(settings_.tls) {
   init_once();
   multi_ = curl_multi_init();
+  if (multi_ == nullptr) throw Error(HYPER_FAIL, "out of memory");
+}
+
+/// One for each transfer; the multi handle keeps the connections. libcurl before 8.1 keeps a
+/// pointer to the last header field of an easy handle's earlier answer, whose memory it has freed,
+/// and appends to it the first field of the next answer if that begins with a blank: a server
+/// could make a process write to freed memory.
+void Handle::make_easy() {
   easy_ = curl_easy_init();
-  if (multi_ == nullptr || easy_ == nullptr) {
-    curl_easy_cleanup(easy_);
-    curl_multi_cleanup(multi_);
-    throw Error(HYPER_FAIL, "out of memory");
-  }
-  try {
-    check_ = std::make_unique<CertificateCheck>(settings_.tls, easy_);
-  } catch (...) {
-    curl_easy_cleanup(easy_);
-    curl_multi_cleanup(multi_);
-    throw;
-  }
+  if (easy_ == nullptr) throw Error(HYPER_FAIL, "out of memory");
+  check_.install_in(easy_);
   curl_easy_setopt(easy_, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy_, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy_, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
@@ -81,16 +79,12 @@ std::string Handle::place() const {
 
 Handle::~Handle() {
   stop();
-  curl_easy_cleanup(easy_);
   curl_multi_cleanup(multi_);
 }
 
 void Handle::set_body(const Request& request) {
   const bool from_function = static_cast<bool>(request.read_body);
   const bool has_body = from_function || !request.body.empty();
-  curl_easy_setopt(easy_, CURLOPT_UPLOAD, 0L);
-  curl_easy_setopt(easy_, CURLOPT_NOBODY, 0L);
-  curl_easy_setopt(easy_, CURLOPT_HTTPGET, 1L);
   if (request.method == "HEAD") {
     curl_easy_setopt(easy_, CURLOPT_NOBODY, 1L);
   } else if (has_body || request.method == "PUT") {
@@ -104,10 +98,9 @@ void Handle::set_body(const Request& request) {
     curl_easy_setopt(easy_, CURLOPT_POSTFIELDS, "");
     curl_easy_setopt(easy_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(0));
   }
-  // nullptr: the verb that the options above imply
+  // Else the options above imply the verb.
   const bool implied = request.method == "GET" || request.method == "HEAD";
-  curl_easy_setopt(easy_, CURLOPT_CUSTOMREQUEST,
-                   implied && !has_body ? nullptr : request.method.c_str());
+  if (!implied || has_body) curl_easy_setopt(easy_, CURLOPT_CUSTOMREQUEST, request.method.c_str());
 }
 
 void Handle::start(const Request& request, const Cancel& cancel, std::size_t window) {
@@ -123,8 +116,9 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
   headers_.clear();
   header_done_ = done_ = paused_ = body_read_ = false;
   text_[0] = '\0';
-  check_->reset();
+  check_.reset();
 
+  make_easy();
   curl_easy_setopt(easy_, CURLOPT_URL, request.url.c_str());
   set_body(request);
   bool has_expect = false;
@@ -141,16 +135,15 @@ void Handle::start(const Request& request, const Cancel& cancel, std::size_t win
   }
   if (!has_expect) append("Expect:");
   curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, sent_headers_);
-  const std::string range = request.range ? std::to_string(request.range->first) + "-" +
-                                                std::to_string(request.range->second)
-                                          : std::string();
-  curl_easy_setopt(easy_, CURLOPT_RANGE, request.range ? range.c_str() : nullptr);
+  if (request.range) {
+    const auto& [first, last] = *request.range;
+    curl_easy_setopt(easy_, CURLOPT_RANGE,
+                     (std::to_string(first) + "-" + std::to_string(last)).c_str());
+  }
   // After a failure the connections kept beside it are not to be trusted either.
   curl_easy_setopt(easy_, CURLOPT_FRESH_CONNECT, std::exchange(broken_, false) ? 1L : 0L);
-  if (curl_multi_add_handle(multi_, easy_) != CURLM_OK) {
-    request_ = nullptr;
+  if (curl_multi_add_handle(multi_, easy_) != CURLM_OK)
     throw Error(HYPER_FAIL, "libcurl takes no transfer");
-  }
   drive(cancel, [this] { return header_done_; });
 }
 
@@ -164,10 +157,12 @@ bool Handle::more(const Cancel& cancel) {
 }
 
 void Handle::stop() noexcept {
-  if (request_ != nullptr) curl_multi_remove_handle(multi_, easy_);
+  if (easy_ != nullptr) {
+    curl_multi_remove_handle(multi_, easy_);  // does nothing where start() did not add it
+    curl_easy_cleanup(std::exchange(easy_, nullptr));
+  }
   request_ = nullptr;
   failure_ = nullptr;  // only its catcher keeps it: the next user may be another thread
-  curl_easy_setopt(easy_, CURLOPT_HTTPHEADER, nullptr);
   curl_slist_free_all(sent_headers_);
   sent_headers_ = nullptr;
 }
@@ -225,7 +220,7 @@ void Handle::finished(CURLcode code) {
   if (failure_) return;
   if (code == CURLE_OK) {
     header_done_ = true;
-  } else if (const auto refusal = check_->refusal(place())) {
+  } else if (const auto refusal = check_.refusal(place())) {
     failure_ = std::make_exception_ptr(*refusal);
   } else {
     failure_ = std::make_exception_ptr(transfer_error(place(), code, text_));

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// One transfer at a time over connections that stay open in between: a libcurl easy handle driven
-// by a multi handle of its own, so that a wait ends on cancel and a download is pulled, not pushed.
-// Owned by a Client's pool; used by one thread at a time. No threads.
+// One transfer at a time over connections that stay open in between: a libcurl multi handle, which
+// keeps them, drives an easy handle for each transfer, so that a wait ends on cancel and a download
+// is pulled, not pushed. Owned by a Client's pool; used by one thread at a time. No threads.
 #ifndef HYPERHOST_PLUGINS_HTTP_HANDLE_HPP
 #define HYPERHOST_PLUGINS_HTTP_HANDLE_HPP
 
 #include <curl/curl.h>
 
 #include <exception>
-#include <memory>
 #include <string>
 
 #include "message.hpp"
@@ -43,6 +42,7 @@ class Handle {
   static int before_request(void* self, char* primary_ip, char* local_ip, int primary_port,
                             int local_port);
 
+  void make_easy();
   void set_body(const Request& request);
   template <class Until>
   void drive(const Cancel& cancel, Until until);
@@ -52,10 +52,10 @@ class Handle {
 
   const Settings settings_;
   CURLM* multi_ = nullptr;
-  CURL* easy_ = nullptr;
-  std::unique_ptr<CertificateCheck> check_;
+  CertificateCheck check_;  // the kept connections point to it
 
   // of the running transfer
+  CURL* easy_ = nullptr;
   const Request* request_ = nullptr;
   curl_slist* sent_headers_ = nullptr;
   std::size_t window_ = 0, body_sent_ = 0, header_bytes_ = 0;

@@ -50,28 +50,30 @@ std::string normal_thumbprint(const std::string& text) {
   return out;
 }
 
-CertificateCheck::CertificateCheck(const Tls& tls, CURL* easy)
-    : pin_(tls.thumbprint.empty() ? std::string() : normal_thumbprint(tls.thumbprint)) {
+CertificateCheck::CertificateCheck(const Tls& tls)
+    : tls_(tls), pin_(tls.thumbprint.empty() ? std::string() : normal_thumbprint(tls.thumbprint)) {}
+
+void CertificateCheck::install_in(CURL* easy) {
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  const bool chain = !tls.insecure && pin_.empty();
+  const bool chain = !tls_.insecure && pin_.empty();
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, chain ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, chain ? 2L : 0L);
-  if (chain && !tls.ca_file.empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, tls.ca_file.c_str());
+  if (chain && !tls_.ca_file.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, tls_.ca_file.c_str());
     curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
   }
-  if (pin_.empty() && tls.insecure) return;
+  if (pin_.empty() && tls_.insecure) return;
   // A resumed session would not show its certificate again.
   curl_easy_setopt(easy, CURLOPT_SSL_SESSIONID_CACHE, pin_.empty() ? 1L : 0L);
   curl_easy_setopt(
       easy, CURLOPT_SSL_CTX_FUNCTION,
       static_cast<curl_ssl_ctx_callback>([](CURL* handle, void* context, void* self) -> CURLcode {
-        return install(handle, context, self) == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR;
+        return set_verify(handle, context, self) == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR;
       }));
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, this);
 }
 
-int CertificateCheck::install(CURL*, void* ssl_context, void* self) {
+int CertificateCheck::set_verify(CURL*, void* ssl_context, void* self) {
   auto* context = static_cast<SSL_CTX*>(ssl_context);
   // libcurl switched the check off because it cannot do this one.
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);

@@ -18,19 +18,22 @@ namespace hyper::http {
 
 class CertificateCheck {
  public:
-  /// Sets the TLS options of `easy`, which must not outlive this.
-  CertificateCheck(const Tls& tls, CURL* easy);
+  /// Throws HYPER_CONFIG for a thumbprint that is none. tls: lives as long as this.
+  explicit CertificateCheck(const Tls& tls);
   CertificateCheck(const CertificateCheck&) = delete;
   CertificateCheck& operator=(const CertificateCheck&) = delete;
 
+  /// Sets the TLS options of `easy`. Its connections must not outlive this.
+  void install_in(CURL* easy);
   void reset() { refused_.clear(); }
   /// Why the last handshake was refused, with what to do; nothing if it was not by this check.
   std::optional<Error> refusal(const std::string& url) const;
 
  private:
-  static int install(CURL* easy, void* ssl_context, void* self);
+  static int set_verify(CURL* easy, void* ssl_context, void* self);
   static int verify(x509_store_ctx_st* store, void* self);
 
+  const Tls& tls_;
   const std::string pin_;   // normal form; "" = chain of trust
   std::string refused_;     // the SHA-256 of the certificate that was refused
   std::string refused_as_;  // its digest in the pin's kind

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's memory stays under 128 MiB, however large the disk and whoever converts it."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
 import time
 
-from hyperhost_cli import CONVERTERS, GIB, MIB, PROGRAM, SANITIZED, CliTest, sparse_raw
+from hyperhost_cli import CONVERTERS, GIB, INTERRUPTED, MIB, PROGRAM, SANITIZED, CliTest, interrupt, sparse_raw
+from observe_support import connect
 import requirement
 
 LIMIT = 128 * MIB
@@ -68,6 +70,35 @@ class Memory(CliTest):
         self.assertEqual(status, 0)
         self.assertLess(max(own, everyone), LIMIT)
         self.assertEqual(len(list(self.work.glob("out/*/manifest.json"))), 4)
+
+    def test_10000_requests_to_a_run_that_is_watched(self):
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for number in range(20):
+            sparse_raw(shelf / f"vm{number:02}.raw", 64 * MIB, 32 * MIB, seed=number)
+        running = self.start("run", self.plan(shelf, vm="vm*", batch={"max_parallel": 20, "source_bandwidth_limit": "1MiB"},
+                                              observability={"progress_api": "127.0.0.1:0"}))
+        url = running.wait_for(lambda: re.search(r"dashboard: (http://\S+)", running.text(running.err)), "the address", 150)[1]
+
+        def hammer(worker):
+            answered, connection = 0, connect(url)
+            for i in range(1250):
+                connection.request("GET" if i % 10 else "PUT", ("/api/v1/progress", "/nowhere/%41", "/", "/api/v1/run")[i % 4])
+                answer = connection.getresponse()
+                answer.read()
+                answered += answer.status in (200, 404, 405)
+                if i % 50 == worker:
+                    connection.close()
+            connection.close()
+            return answered
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            self.assertEqual(sum(pool.map(hammer, range(8))), 10_000)
+        self.assertIsNone(running.process.poll(), "the run ended before the requests did")
+        own = int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{running.process.pid}/status").read_text())[1]) * 1024
+        done, _ = interrupt(running)
+        self.assertEqual(done.status, INTERRUPTED, done)
+        print(f"\n  10,000 requests: {own / MIB:.0f} MiB", end=" ", flush=True)
+        self.assertLess(own, LIMIT)
 
     def test_a_limit_for_all_converters_of_a_batch(self):
         shelf = self.work / "shelf"

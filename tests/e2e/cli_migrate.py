@@ -103,6 +103,10 @@ class Migrate(CliTest):
         self.assertEqual((manifest["output"]["directory"], manifest["output"]["format"]), (str(path.parent), target))
         own = manifest["hyperhost"]
         self.assertEqual(own["converter"], converter)
+        # What the target has to build.
+        self.assertEqual((vm["memory_bytes"], own["vm"]["memory_bytes"], own["vm"]["tpm"]), (1 << 30, 1 << 30, False))
+        self.assertEqual(own["vm"]["controllers"], [{"id": "scsi0", "type": "lsilogic"}])
+        self.assertEqual([disk["controller"] for disk in own["disks"]], ["scsi0:0", "scsi0:1"])
         for disk, expected, member in zip(own["disks"], self.disks, self.sources, strict=True):
             self.assertEqual(disk["virtual_size"], expected["capacity"])
             self.assertRegex(disk["content_digest"], r"^hyper-tree-sha256:[0-9a-f]{64}$")

@@ -95,7 +95,7 @@ exec '{shutil.which("qemu-img")}' "$@"
         self.assertRegex(view[3], r"^  disk-0 +convert [━─]{8} +\d+% ")
         self.assertRegex(view[4], r"^beta +waiting: max_parallel: 1 at once")
         self.assertEqual(len(view), 6)
-        for columns, rows in ((132, 30), (60, 20), (41, 12), (80, 24)):
+        for columns, rows in ((132, 30), (60, 20), (80, 24)):
             screen.call("resize-window", "-x", str(columns), "-y", str(rows))
             with self.subTest(columns=columns, rows=rows):
                 end = time.monotonic() + 30
@@ -119,7 +119,19 @@ exec '{shutil.which("qemu-img")}' "$@"
         # What scrolled by is there, each line once and whole.
         said = "\n".join(screen.lines("-S", "-1000", "-J"))
         for name in ("alpha", "beta", "gamma"):
-            self.assertEqual(len(re.findall(rf"info +{name}\.raw: migrated in", said)), 1, said)
+            self.assertEqual(len(re.findall(rf"info +{name}: migrated in", said)), 1, said)
+
+    def test_a_live_view_on_a_small_terminal(self):
+        hold, path = self.held_qemu_img()
+        screen = Screen(self, 41, 12, PATH=path)
+        screen.type(f"{PROGRAM} run {self.made}")
+        view = self.view_of(screen.wait(r"^  disk-0 +convert"))
+        self.assertLessEqual(len(view), 6)
+        self.assertRegex(view[1], r"^VM +stage +now +left$")
+        self.assertTrue(view[2].startswith("alpha "))
+        self.assertTrue(all(len(line) < 41 for line in view))
+        hold.unlink()
+        screen.wait(r"^3 of 3 VMs migrated", 60)
 
     def on_pty(self, *arguments, **env):
         """Everything written to a terminal of 80x24 until the program ends, by read(), and its status."""

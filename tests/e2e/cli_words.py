@@ -170,6 +170,9 @@ class Plans(CliTest):
         again = self.plan(package, name="again.yaml", output_dir="again")
         self.assertRegex(self.host("validate", again).out, r"time +about .*, by 1 earlier run on this host")
         self.assertIn("done before", self.host("validate", plan).out)
+        rerun = self.host("run", plan)
+        self.assertIn("already done by an earlier run", rerun.err)
+        self.assertNotIn("migrated in", rerun.err)
 
     def test_a_pattern_its_exceptions_and_names_with_its_signs(self):
         shelf = self.shelf(web1="1M", web2="1M", webtest="1M")

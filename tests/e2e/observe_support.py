@@ -11,7 +11,8 @@ import unittest
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("HYPERHOST_BIN", ROOT / "build/dev/bin"))
+BUILD = pathlib.Path(os.environ.get("HYPERHOST_BUILD_DIR", ROOT / "build/dev"))
+BIN = pathlib.Path(os.environ.get("HYPERHOST_BIN", BUILD / "bin"))
 
 
 def need(condition, reason):

@@ -89,6 +89,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "headers": {name.lower(): value for name, value in self.headers.items()}}
         self.answer(200, json.dumps(told).encode(), [("X-Twice", "one"), ("x-twice", "two")])
 
+    def serve_folded(self, _body, _query):
+        """The first header field begins with a blank, as if it went on with the one before."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n X-Folded: " + b"y" * 300 + b"\r\nContent-Length: 2\r\nX-Last: z\r\n\r\nok")
+
     def serve_data(self, _body, _query):
         wanted = self.headers.get("Range")
         if wanted is None:

@@ -15,9 +15,10 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/support"))
+import product  # noqa: E402
 import requirement  # noqa: E402
 
-BUILD = pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"])
+BUILD = product.UNDER_TEST
 EXAMPLE = ROOT / "core/examples"
 VMS = ("web-01", "db-01")
 
@@ -30,9 +31,9 @@ def run(*command, cwd=None, **environment):
     return done.stdout
 
 
-def sanitizers():
-    """The library under test may need the same in the program that loads it."""
-    found = re.search(r"^HYPERHOST_SANITIZE:STRING=(.+)$", (BUILD / "CMakeCache.txt").read_text(), re.M)
+def sanitizers(build):
+    """A library or plugin of this build may need the same in the program that loads it."""
+    found = re.search(r"^HYPERHOST_SANITIZE:STRING=(.+)$", (build / "CMakeCache.txt").read_text(), re.M)
     return [f"-fsanitize={found[1]}"] if found else []
 
 
@@ -62,8 +63,9 @@ class Library(unittest.TestCase):
         for number, name in enumerate(VMS):
             (cls.vms / f"{name}.raw").write_bytes(bytes((i * 7 + number) % 256 for i in range(4096)) * 256)
 
-    def built(self, project, *options):
-        flags = " ".join(["-Wall", "-Wextra", "-Werror", *sanitizers()])
+    def built(self, project, *options, beside=BUILD):
+        """beside: the build whose library or plugins it loads."""
+        flags = " ".join(["-Wall", "-Wextra", "-Werror", *sanitizers(beside)])
         run("cmake", "-S", project, "-B", project / "build", "-G", "Ninja", f"-DCMAKE_CXX_FLAGS={flags}", *options)
         run("cmake", "--build", project / "build", "--target", "migrate")
         return project / "build/migrate"
@@ -118,7 +120,7 @@ class Installed(Library):
         path = {"PKG_CONFIG_PATH": f"{self.prefix}/lib/pkgconfig"}
         flags = run("sh", "-c", 'eval "printf \'%s\\n\' $(pkg-config --cflags --libs hyperhost)"', **path).splitlines()
         program = self.place / "by-pkg-config"
-        run("g++", "-std=c++20", *sanitizers(), EXAMPLE / "migrate.cpp", "-o", program, *flags, "-pthread",
+        run("g++", "-std=c++20", *sanitizers(BUILD), EXAMPLE / "migrate.cpp", "-o", program, *flags, "-pthread",
             f"-Wl,-rpath,{self.prefix}/lib")
         self.check(program)
         self.assertRegex(run("pkg-config", "--modversion", "hyperhost", **path), r"^\d+\.\d+\.\d+\n$")
@@ -153,11 +155,12 @@ class Subdirectory(Library):
         (project / "CMakeLists.txt").write_text(
             (EXAMPLE / "CMakeLists.txt").read_text()
             .replace("find_package(hyperhost 1.0 REQUIRED)", f'add_subdirectory("{ROOT}" hyperhost)'))
-        # The plugins are those of the build under test: built from the same tree, they would only cost time.
+        # The plugins are those of a build that is there: built from the same tree, they would only cost time.
+        others = product.shipped()
         plugins = project / "build/hyperhost/lib/hyperhost"
         plugins.mkdir(parents=True)
-        (plugins / "plugins").symlink_to(BUILD / "lib/hyperhost/plugins")
-        program = self.built(project, "-DCMAKE_BUILD_TYPE=None")
+        (plugins / "plugins").symlink_to(others / "lib/hyperhost/plugins")
+        program = self.built(project, "-DCMAKE_BUILD_TYPE=None", "-DHYPERHOST_UNITY=ON", beside=others)
         self.check(program)
         # The outer project's own things are left alone.
         listed = run("cmake", "--build", project / "build", "--target", "help")

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The hardening that the build promises, looked for in the programs and plugins that users run: the optimised build's."""
-import os
 import pathlib
 import re
 import struct
@@ -10,20 +9,11 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import product  # noqa: E402
 import requirement  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 EM_X86_64 = 62
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
-
-
-def optimised_build():
-    """The build under test where it is optimised, else the one of the benchmark; the sanitizers' have other protections."""
-    for build in (pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"]), ROOT / "build/release"):
-        cache = build / "CMakeCache.txt"
-        if (build / "bin/hyperhost").exists() and "CMAKE_BUILD_TYPE:STRING=RelWithDebInfo" in cache.read_text():
-            return build
-    raise unittest.SkipTest("there is no optimised build")
 
 
 def readelf(*arguments):
@@ -43,7 +33,9 @@ class Hardening(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         requirement.tool("readelf", package="binutils")
-        build = optimised_build()
+        build = product.optimised()  # the sanitizers' have other protections
+        if build is None:
+            raise unittest.SkipTest("there is no optimised build")
         cls.programs = [build / "bin/hyperhost", build / "bin/hyperexport"]
         cls.libraries = sorted((build / "lib/hyperhost/plugins").glob("*.so")) + list((build / "lib").glob("libhyperhost.so.*.*.*"))
         cls.all = cls.programs + cls.libraries

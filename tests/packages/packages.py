@@ -12,10 +12,11 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import dead_links  # noqa: E402
+import product  # noqa: E402
 import requirement  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"])
+BUILD = product.shipped()
 ENV = {**os.environ, "HYPERHOST_CONFIG": "", "LC_ALL": "C.UTF-8"}
 
 

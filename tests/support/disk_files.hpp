@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -54,12 +56,18 @@ inline bool qemu(const std::string& arguments) {
   } while (false)
 
 inline std::string slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  std::string bytes(file ? static_cast<std::size_t>(file.tellg()) : 0, '\0');
+  file.seekg(0);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
 }
 inline void spew(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
+
+inline constexpr const char* kWords[] = {"the     ", "quick   ", "brown   ", "fox\n    ",
+                                         "jumps   ", "over    ", "lazy    ", "dog\n    "};
 
 /// A raw disk: runs of noise, text and single bytes, of `fill` bytes in all, spread over its size.
 inline void make_disk(const std::string& path, uint64_t size, uint64_t fill, unsigned seed) {
@@ -76,11 +84,15 @@ inline void make_disk(const std::string& path, uint64_t size, uint64_t fill, uns
     std::string run(1 + random() % 300000, '\0');
     switch (random() % 3) {
       case 0:
-        for (char& c : run) c = static_cast<char>(random());
+        for (std::size_t at = 0; at < run.size(); at += 8) {
+          const uint64_t noise = random();
+          std::memcpy(run.data() + at, &noise, std::min<std::size_t>(8, run.size() - at));
+        }
         break;
-      case 1:
-        for (std::size_t i = 0; i < run.size(); ++i)
-          run[i] = "the quick brown fox\n"[(i + random() % 2) % 20];
+      case 1:  // words in an order that repeats nowhere
+        for (std::size_t at = 0; at < run.size(); at += 8)
+          std::memcpy(run.data() + at, kWords[random() % 8],
+                      std::min<std::size_t>(8, run.size() - at));
         break;
       default:
         run.back() = 1;

@@ -247,6 +247,8 @@ int demo(const Arguments& arguments) {
   http.address = arguments.progress_api;
   ProgressApiServer::Options api;
   api.http = http;
+  api.bandwidth = std::make_shared<Bandwidth>();
+  const auto upload = api.bandwidth->of_task("demo-0", 0);
   ProgressApiServer progress_server(tracker, std::move(api));
   http.address = arguments.metrics_api;
   MetricsServer metrics_server(metrics, http);

@@ -4,7 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <hyper/plugin.hpp>
+#include <ios>
+#include <system_error>
 #include <thread>
 
 #include "core/plugin/documents.hpp"
@@ -244,6 +248,43 @@ TEST_F(Abi, AnAnswerIsRefusedWhoseMembersMustBeUnderstoodAndAreNot) {
     EXPECT_EQ(error.diagnostic().path, "/locked");
     EXPECT_THAT(error.what(), HasSubstr("plugin 'store': stat()"));
   }
+}
+
+/// What a call of the C++ face reports when its code throws `failure`.
+template <class Failure>
+Diagnostic reported(const Failure& failure) {
+  Operation op("web-01", CancelSource::create());
+  const hyper_st status = hyper::detail::guard(&op, [&] { throw failure; });
+  const auto all = op.diagnostics();
+  EXPECT_EQ(all.size(), 1u);
+  EXPECT_EQ(status, all.empty() ? HYPER_OK : static_cast<hyper_st>(all.back().code));
+  return all.empty() ? Diagnostic{} : all.back();
+}
+
+TEST_F(Abi, WhatTheStandardLibraryThrowsKeepsItsErrno) {
+  const std::pair<int, Code> statuses[] = {{ENOSPC, Code::kNoSpace},  {EACCES, Code::kAuth},
+                                           {ENOENT, Code::kNotFound}, {EEXIST, Code::kExists},
+                                           {EAGAIN, Code::kBusy},     {EIO, Code::kIo}};
+  for (const auto& [number, code] : statuses) {
+    for (const std::error_category* category :
+         {&std::system_category(), &std::generic_category()}) {
+      const Diagnostic found = reported(std::system_error(number, *category, "write"));
+      EXPECT_EQ(found.code, code) << number;
+      EXPECT_EQ(found.native_code, number);
+      EXPECT_THAT(found.summary, testing::StartsWith("write: "));
+    }
+  }
+  try {
+    static_cast<void>(std::filesystem::file_size("/dev/null/no"));
+    FAIL() << "/dev/null is a directory";
+  } catch (const std::filesystem::filesystem_error& failure) {
+    EXPECT_EQ(reported(failure).code, Code::kNotFound);
+    EXPECT_THAT(reported(failure).summary, HasSubstr("/dev/null/no"));
+  }
+  const Diagnostic stream = reported(std::ios_base::failure("read"));
+  EXPECT_EQ(stream.code, Code::kFail) << "1 is no errno there";
+  EXPECT_EQ(stream.native_code, 0);
+  EXPECT_EQ(stream.summary, "internal error of the plugin");
 }
 
 TEST_F(Abi, AFindingKeepsItsRule) {

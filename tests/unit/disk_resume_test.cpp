@@ -29,7 +29,10 @@ class Platter {
     for (uint64_t at = 0; at < size; at += kPage) {
       const std::vector<uint8_t>& from = random() % 2 == 0 ? durable : now;
       const uint64_t length = std::min(kPage, size - at);
-      for (uint64_t i = 0; i < length; ++i) left[at + i] = at + i < from.size() ? from[at + i] : 0;
+      const uint64_t begin = std::min<uint64_t>(at, from.size());
+      const uint64_t there = std::min<uint64_t>(length, from.size() - begin);
+      std::copy_n(from.data() + begin, there, left.data() + at);
+      std::fill_n(left.data() + at + there, length - there, uint8_t{0});
     }
     now = durable = std::move(left);
   }

@@ -30,6 +30,20 @@ std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+/// The value of a query's parameter, as it was sent; nothing without it, or where it comes twice.
+std::optional<std::string_view> parameter(std::string_view query, std::string_view name) {
+  std::optional<std::string_view> found;
+  while (!query.empty()) {
+    const std::string_view part = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), part.size() + 1));
+    const size_t sign = std::min(part.size(), part.find('='));
+    if (part.substr(0, sign) != name) continue;
+    if (found) return std::nullopt;
+    found = part.substr(std::min(part.size(), sign + 1));
+  }
+  return found;
+}
+
 HttpResponse json_response(const json& value) {
   HttpResponse response;
   response.body = dump(value) + "\n";
@@ -239,8 +253,8 @@ HttpResponse ProgressApiServer::open_stream(const HttpRequest& request,
   }
   HttpResponse response;
   response.headers = {{"X-Accel-Buffering", "no"}};
-  response.stream =
-      std::make_unique<Stream>(frames_, task_id, after, request.query.starts_with("named"));
+  response.stream = std::make_unique<Stream>(frames_, task_id, after,
+                                             parameter(request.query, "named").has_value());
   return response;
 }
 
@@ -257,10 +271,8 @@ HttpResponse ProgressApiServer::bandwidth(const HttpRequest& request, const std:
   if (!task_id.empty() && !own) return http_problem(404, "no such upload: " + task_id);
   RateLimit& limit = own ? *own : limits.whole();
   if (request.method == "PUT") {
-    constexpr std::string_view kName = "limit=";
-    const auto size = request.query.starts_with(kName)
-                          ? parse_size(std::string_view(request.query).substr(kName.size()))
-                          : std::nullopt;
+    const auto given = parameter(request.query, "limit");
+    const auto size = given ? parse_size(*given) : std::nullopt;
     if (!size)
       return http_problem(400, "write ?limit=BYTES, e.g. ?limit=50MB, or ?limit=0 for no limit");
     const uint64_t before = limit.rate();

@@ -95,11 +95,19 @@ void RunProgress::pass(Instant now, std::size_t running) {
   const double seconds = passed_ ? std::max(0.0, Seconds(now - *passed_).count()) : 0;
   passed_ = now;
   if (running == 0) return;
-  running_ = running;
-  by_running_[running].seconds += seconds;
   now_.seconds += seconds;
   now_.vm_seconds += seconds * static_cast<double>(running);
-  if (!samples_.empty() && now_.seconds - samples_.back().seconds < kBetweenSamples) return;
+  const double step = now_.seconds - sampled_.seconds;
+  if (!samples_.empty() && step < kBetweenSamples) return;
+  // A report of bytes comes after they were moved, and often at the moment at which another VM
+  // ends. So they count for the number of VMs that ran in that half second, not at that moment.
+  if (step > 0) {
+    const double ran = (now_.vm_seconds - sampled_.vm_seconds) / step;
+    Sample& share = by_running_[static_cast<std::size_t>(std::lround(ran))];
+    share.seconds += step;
+    share.bytes += now_.bytes - sampled_.bytes;
+  }
+  sampled_ = now_;
   samples_.push_back(now_);
   if (samples_.size() <= kSamplesKept) return;
   // A long run needs no sample of every half second: each second one goes.
@@ -110,7 +118,6 @@ void RunProgress::pass(Instant now, std::size_t running) {
 
 void RunProgress::moved(double bytes) {
   now_.bytes += std::max(0.0, bytes);
-  by_running_[running_].bytes += std::max(0.0, bytes);
 }
 
 /// How much more VMs move together when more of them run, by what was seen so far: the exponent of

@@ -78,9 +78,8 @@ class RunProgress {
 
   RunFrame about_;
   std::optional<Instant> began_, ended_, passed_;
-  Sample now_;
+  Sample now_, sampled_;  ///< sampled_: the newest of samples_
   std::deque<Sample> samples_;
-  std::size_t running_ = 0;
   std::map<std::size_t, Sample> by_running_;  ///< by the number of VMs that ran
 };
 

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <new>
 
 namespace hyperhost {
 namespace {
@@ -86,26 +88,18 @@ void check_webhook(const WebhookConfig& config) {
       refuse("write mail addresses bare, as in ops@example.org");
 }
 
-struct WebhookDelivery::Curl {
-  Curl() : easy(curl_easy_init()) {
-    if (!easy) throw std::bad_alloc();
-  }
-  ~Curl() { curl_easy_cleanup(easy); }
-  Curl(const Curl&) = delete;
-  Curl& operator=(const Curl&) = delete;
-  CURL* easy;
-};
-
 WebhookDelivery::WebhookDelivery(const WebhookConfig& config, std::string user_agent,
                                  const std::atomic<bool>& abort)
     : config_(config), user_agent_(std::move(user_agent)), abort_(abort) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  curl_ = std::make_unique<Curl>();
 }
-WebhookDelivery::~WebhookDelivery() = default;
 
 namespace {
+
+struct EasyFree {
+  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+};
 
 /// What a request points into while it is on its way.
 struct Payload {
@@ -190,8 +184,11 @@ DeliveryResult result_of(CURL* easy, CURLcode code, bool email) {
 
 DeliveryResult WebhookDelivery::attempt(const Notification& notification,
                                         std::chrono::milliseconds timeout) {
-  CURL* easy = curl_->easy;
-  curl_easy_reset(easy);  // keeps the connection
+  // One for each attempt: libcurl before 8.1 does not forget the header of the answer before it,
+  // and a receiver that folds its first header field would write to memory that is free.
+  const std::unique_ptr<CURL, EasyFree> owner(curl_easy_init());
+  CURL* easy = owner.get();
+  if (easy == nullptr) throw std::bad_alloc();
   size_t seen = 0;
   curl_easy_setopt(easy, CURLOPT_URL, config_.url.c_str());
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);

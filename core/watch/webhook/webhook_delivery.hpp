@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -29,16 +28,13 @@ class WebhookDelivery {
   /// `config` must outlive this. `abort`: set from outside, ends a transfer within a second.
   WebhookDelivery(const WebhookConfig& config, std::string user_agent,
                   const std::atomic<bool>& abort);
-  ~WebhookDelivery();
 
   DeliveryResult attempt(const Notification& notification, std::chrono::milliseconds timeout);
 
  private:
-  struct Curl;
   const WebhookConfig& config_;
   const std::string user_agent_;
   const std::atomic<bool>& abort_;
-  std::unique_ptr<Curl> curl_;
 };
 
 }  // namespace hyperhost

@@ -200,17 +200,22 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
   std::shared_ptr<Lease> alive;
   for (const std::weak_ptr<Lease>& one : leases_)
     if (auto held = one.lock(); held && held->joinable()) alive = held;
-  const auto patience = alive ? std::chrono::nanoseconds(0) : kPatience;
-  const auto open = [&] {
+  const auto open = [&](std::chrono::nanoseconds patience) {
     return Lease::open(connection_.session(), vm_, snapshot_ ? snapshot_->ref() : Ref(), task_id_,
                        patience, op);
   };
+  const auto joined = [&](const std::shared_ptr<Lease>& made) {
+    made->join();
+    leases_.push_back(made);
+    return made;
+  };
   std::shared_ptr<Lease> made;
   try {
-    made = open();
+    made = open(alive ? std::chrono::nanoseconds(0) : kPatience);
   } catch (const Fault& fault) {
     // Servers refuse a second lease by many a fault; the first one has all disks.
     if (alive && alive->join()) return alive;
+    if (alive) return joined(open(kPatience));  // it ended meanwhile, and is no obstacle any more
     if (vm_.is_template)
       throw Error(fault.status(), "the template '" + vm_.name + "' cannot be exported",
                   fault.detail())
@@ -222,11 +227,9 @@ std::shared_ptr<Lease> OpenVm::lease(Op op) {
     op.debug("'" + vm_.name + "' cannot be exported as it is (" + fault.kind() +
              "): a snapshot of it is");
     make_snapshot(op);
-    made = open();
+    made = open(kPatience);
   }
-  made->join();
-  leases_.push_back(made);
-  return made;
+  return joined(made);
 }
 
 std::unique_ptr<Source> OpenVm::open_by_lease(const Disk& disk, HostSlots::Slot slot, Op op) {

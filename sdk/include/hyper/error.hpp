@@ -131,6 +131,17 @@ inline hyper_st report(hyper_op* op, const Error& error) noexcept {
   return error.status() < 0 ? error.status() : HYPER_FAIL;
 }
 
+/// What a function of the standard library threw: of a file system, a thread, a lock. A failure
+/// that no errno stands for is an internal error.
+inline Error error_of(const std::system_error& failure) {
+  const std::error_condition condition = failure.code().default_error_condition();
+  if (condition.category() != std::generic_category() || condition.value() == 0)
+    return Error(HYPER_FAIL, "internal error of the plugin", failure.what());
+  Error error(status_of_errno(condition.value()), failure.what());
+  error.native(condition.value());
+  return error;
+}
+
 /// Runs f at the boundary and turns every exception into a reported diagnostic and a status.
 template <class F>
 hyper_st guard(hyper_op* op, F&& f) noexcept {
@@ -144,6 +155,8 @@ hyper_st guard(hyper_op* op, F&& f) noexcept {
       return report(op, error);
     } catch (const std::bad_alloc&) {
       return report(op, Error(HYPER_FAIL, "out of memory"));
+    } catch (const std::system_error& error) {
+      return report(op, error_of(error));
     } catch (const std::exception& error) {
       return report(op, Error(HYPER_FAIL, "internal error of the plugin", error.what()));
     } catch (...) {

@@ -14,6 +14,7 @@
 #include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/imported.hpp"
 #include "core/plugin/isolation/offered.hpp"
+#include "core/plugin/operation.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
 namespace {
@@ -140,6 +141,7 @@ void exchange(Peer& peer, Lane& worker, Lane& host, Bytes& input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
+  hyperhost::host_table();  // an error is reported to it
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) fuzz::fail("socketpair");
   const hyperhost::Fd worker_end(ends[1]);
