@@ -63,9 +63,9 @@ void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_
 
 nlohmann::json SourceHandle::finish(Operation& op) const {
   if (table_.finish == nullptr) return nlohmann::json::object();
-  return answered(op, "source.finish", "finish of the source", [&](hyper_emit emit, void* arg) {
-    return table_.finish(table_.ctx, &op, 0, emit, arg);
-  });
+  return answered(
+      op, "source.finish", op.name() + ": finish() of the source",
+      [&](hyper_emit emit, void* arg) { return table_.finish(table_.ctx, &op, 0, emit, arg); });
 }
 
 SinkHandle::~SinkHandle() {
@@ -125,7 +125,7 @@ nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {
-  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+  return answered(op, "sink.token", label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
     return table_.keep(table_.ctx, &op, 0, 1, emit, arg);
   });
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/os/process_identity.hpp"
+#include "core/plugin/document_schema.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/journal.hpp"
 
@@ -69,11 +70,9 @@ hyper_st with_journal(hyper_op* op, uint32_t flags, const std::shared_ptr<Journa
 }
 
 const nlohmann::json& checked(const hyper_doc* entry) {
-  if (entry == nullptr || !entry->json.is_object() || entry->json.dump().size() > kMaxEntryBytes)
-    throw Error(Code::kFail, "a journal entry is no object or longer than 64 KiB");
-  const auto plugin = entry->json.find("plugin");
-  if (plugin == entry->json.end() || !plugin->is_string())
-    throw Error(Code::kFail, "a journal entry does not name its plugin");
+  if (entry == nullptr || entry->json.dump().size() > kMaxEntryBytes)
+    throw Error(Code::kFail, "a journal entry is empty or longer than 64 KiB");
+  check_form("journal.entry", entry->json, HYPER_EXT_JOURNAL ": the plugin");
   return entry->json;
 }
 
