@@ -15,7 +15,6 @@ namespace hyperhost::check {
 namespace {
 
 constexpr std::size_t kCluster = 64 * 1024;
-constexpr uint64_t kMaxSink = 256u << 20;  // no test writes as much as this
 
 void put_be(Bytes& out, std::size_t at, uint64_t value, std::size_t size) {
   for (std::size_t i = 0; i < size; ++i)
@@ -319,6 +318,11 @@ TestSink::TestSink(Run& run, const Plugin& plugin, SinkSetup setup, std::string 
 
 TestSink::~TestSink() {
   if (state_->closes != 0) state_->run.fail("it closes a sink that it does not own");
+}
+
+Bytes TestSink::written() {
+  const std::lock_guard lock(state_->mutex);
+  return state_->bytes;
 }
 
 Bytes TestSink::durable() {

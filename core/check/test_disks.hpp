@@ -59,6 +59,8 @@ struct SinkSetup {
   uint64_t fails_at = UINT64_MAX;  ///< writing this byte fails with HYPER_NOSPACE
 };
 
+constexpr uint64_t kMaxSink = 256u << 20;  ///< no test writes as much as this
+
 /// A sink in memory, or a file for "path".
 class TestSink {
  public:
@@ -68,6 +70,7 @@ class TestSink {
   TestSink& operator=(const TestSink&) = delete;
   const SinkHandle& handle() const { return handle_; }
   /// What was written before the last sync(). Not for "path".
+  Bytes written();  ///< all that reached it
   Bytes durable();
   /// What an earlier sink left: for a converter that continues. Before the first write.
   void begin_with(Bytes bytes);
