@@ -106,7 +106,8 @@ FOUND = {
     "converter-leak-open": ("converter-again", r"open\(\) and close\(\) leaks memory"),
     "converter-leak-failure": ("converter-again", r"convert\(\) that fails leaks \d+ descriptors"),
     "converter-saves-unsynced": ("converter-resume", r"convert\(\) .* saves a state that relies on \d+ bytes, and 0 were written and synced"),
-    "converter-saves-too-much": ("converter-resume", r"convert\(\) .* saves a state that relies on \d+ bytes, and \d+ were written and synced"),
+    # To a RANDOM sink it is the disk made from the state that shows it.
+    "converter-saves-too-much": ("converter-resume", r"convert\(\) .* (saves a state that relies on \d+ bytes, and \d+ were written and synced|what was written is not what was read)"),
     "converter-resumes-late": ("converter-resume", r"convert\(\) from raw .*: what was written is not what was read"),
     "converter-any-state": ("converter-resume", r"convert\(\) .* from a state that it never saved succeeds"),
     "converter-wrong-beyond-4-gib": ("converter-large", r"convert\(\) of a disk of more than 4 GiB to raw: byte \d+ is not what was read"),
