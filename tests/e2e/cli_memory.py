@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host's memory stays under 128 MiB, however large the disk and whoever converts it."""
 
-import concurrent.futures
 import os
 import pathlib
 import re
 import time
 
 from hyperhost_cli import CONVERTERS, GIB, INTERRUPTED, MIB, PROGRAM, SANITIZED, CliTest, interrupt, sparse_raw
-from observe_support import connect
+from observe_support import answered
 import requirement
 
 LIMIT = 128 * MIB
@@ -79,20 +78,7 @@ class Memory(CliTest):
         running = self.start("run", self.plan(shelf, vm="vm*", batch={"max_parallel": 20, "source_bandwidth_limit": "1MiB"},
                                               observability={"progress_api": "127.0.0.1:0"}))
         url = running.wait_for(lambda: re.search(r"dashboard: (http://\S+)", running.text(running.err)), "the address", 150)[1]
-
-        def hammer(worker):
-            answered, connection = 0, connect(url)
-            for i in range(1250):
-                connection.request("GET" if i % 10 else "PUT", ("/api/v1/progress", "/nowhere/%41", "/", "/api/v1/run")[i % 4])
-                answer = connection.getresponse()
-                answer.read()
-                answered += answer.status in (200, 404, 405)
-                if i % 50 == worker:
-                    connection.close()
-            connection.close()
-            return answered
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            self.assertEqual(sum(pool.map(hammer, range(8))), 10_000)
+        self.assertEqual(answered(url, 10_000, ("/api/v1/progress", "/nowhere/%41", "/", "/api/v1/run")), 10_000)
         self.assertIsNone(running.process.poll(), "the run ended before the requests did")
         own = int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{running.process.pid}/status").read_text())[1]) * 1024
         done, _ = interrupt(running)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress API, event streams and metrics server over real sockets, with a simulated run."""
 import os
-import concurrent.futures
 import json
 import pathlib
 import shutil
@@ -14,7 +13,7 @@ import time
 import unittest
 import urllib.request
 
-from observe_support import Demo, connect, exchange, get, need, raw_socket, read_events
+from observe_support import Demo, answered, connect, exchange, get, need, raw_socket, read_events
 
 
 SANITIZED = os.path.basename(os.path.dirname(os.environ.get("HYPERHOST_BIN", "").rstrip("/"))) in ("asan", "tsan")
@@ -297,24 +296,8 @@ class Abuse(unittest.TestCase):
             time.sleep(0.3)
             get(demo.progress, "/api/v1/progress")
             before = demo.memory_kib()
-
-            def hammer(worker):
-                answered = 0
-                connection = connect(demo.progress)
-                for i in range(requests // 8):
-                    path = ("/api/v1/progress", "/nowhere/%41", "/", "/api/v1/progress/demo-1")[i % 4]
-                    method = "GET" if i % 10 else "PUT"
-                    connection.request(method, path)
-                    answer = connection.getresponse()
-                    answer.read()
-                    answered += answer.status in (200, 404, 405)
-                    if i % 50 == worker:
-                        connection.close()
-                connection.close()
-                return answered
-
-            with concurrent.futures.ThreadPoolExecutor(8) as pool:
-                self.assertEqual(sum(pool.map(hammer, range(8))), requests)
+            paths = ("/api/v1/progress", "/nowhere/%41", "/", "/api/v1/progress/demo-1")
+            self.assertEqual(answered(demo.progress, requests, paths), requests)
             self.assertLess(demo.memory_kib("VmHWM") - before, limit_kib)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts observe_demo for the end-to-end tests of what the observers serve and send."""
+import concurrent.futures
 import http.client
 import json
 import os
@@ -78,6 +79,23 @@ class Demo:
 def connect(url, timeout=20):
     parts = urllib.parse.urlsplit(url)
     return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+
+
+def answered(url, requests, paths):
+    """How many of `requests`, made by eight clients of `paths` in turn, got an answer that is in order."""
+    def client(number):
+        count, connection = 0, connect(url)
+        for i in range(requests // 8):
+            connection.request("GET" if i % 10 else "PUT", paths[i % len(paths)])
+            answer = connection.getresponse()
+            answer.read()
+            count += answer.status in (200, 404, 405)
+            if i % 50 == number:
+                connection.close()
+        connection.close()
+        return count
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(client, range(8)))
 
 
 def get(url, path, headers=None, method="GET", body=None):
