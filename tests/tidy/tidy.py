@@ -102,9 +102,8 @@ def main():
             if done is None:
                 left.append(name)
             else:
+                print(f"{name}: {done[1]:.0f} s", *sorted(set(done[0]) - findings), sep="\n", flush=True)
                 findings.update(done[0])
-                print(f"{name}: {done[1]:.0f} s")
-    print("\n".join(sorted(findings)[:100]))
     print(f"{len(names) - len(left)} of {len(files)} folders read, {len(findings)} findings")
     sys.exit(1 if findings else 0)
 
