@@ -154,6 +154,8 @@ class Plans(CliTest):
         done = self.host("validate", plan)
         self.assertIn("may run full: 2 VMs take up to", done.err)
         self.assertRegex(done.out, r"VMs +2; 2 disks to migrate, ")
+        table = done.out.split("\n\n")[0].splitlines()  # one line a VM
+        self.assertEqual([line.split()[0] for line in table], ["VM", "one", "two"])
         self.assertRegex(done.out, r"space +up to .* in .*/out \(.* free\)")
         self.assertRegex(done.out, r"warnings +[1-9]\d*, above")
         found = self.host("--output", "json", "validate", plan).json
