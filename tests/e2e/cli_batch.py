@@ -98,6 +98,9 @@ class Batch(CliTest):
         done = self.host("--output", "json", "run", plan, status=FAILED)
         self.assertEqual(self.outcomes(done), {"db.ova": "failed", "web": "skipped", "free": "succeeded"})
         self.assertIn("'db', which it depends on, did not succeed", json.dumps(done.json))
+        tasks = {task["vm_name"]: task for task in self.host("--output", "json", "status").json["runs"][0]["tasks"]}
+        self.assertEqual({vm: (task["status"], task["attempts"], task["start_time"] is None) for vm, task in tasks.items()},
+                         {"db.ova": ("failed", 1, False), "web": ("skipped", 0, True), "free": ("succeeded", 1, False)})
 
     def test_continue_on_error_false_begins_nothing_more(self):
         shelf = self.shelf(["one", "two"])
