@@ -84,6 +84,7 @@ struct ConvertOptions {
   std::optional<int> compression_level;  ///< fits `compression`
   std::optional<uint64_t> cluster_size;  ///< bytes; qcow2 only
   bool deterministic = false;
+  bool enable_parallel = true;  ///< false: as parallel_disks: false
 };
 
 /// What a plan says of a VM and its migration takes as it is. A new key of the plan that a stage
@@ -175,6 +176,7 @@ struct ObservabilitySpec {
 
 struct Plan {
   std::string name, user;
+  std::string ip_address;          ///< of the user, for the audit log; "" = this machine
   std::string source;              ///< the file's name, for messages
   std::filesystem::path base_dir;  ///< of relative paths; absolute
   std::vector<std::filesystem::path> plugin_dirs;

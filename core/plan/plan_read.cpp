@@ -320,6 +320,7 @@ PluginSpec read_converter(const ConfigValue& value, const std::string& pointer) 
 void read_plan(const ConfigValue& document, Plan& plan) {
   read(document.find("name"), plan.name);
   read(document.find("user"), plan.user);
+  read(document.find("ip_address"), plan.ip_address);
   std::vector<std::string> plugin_dirs;
   read(document.find("plugin_dirs"), plugin_dirs);
   plan.plugin_dirs.assign(plugin_dirs.begin(), plugin_dirs.end());

@@ -194,6 +194,7 @@ MigrationConfig config_of(const MigrationSpec& spec, const Plan& plan) {
   config.checkpoint_bytes = plan.batch.checkpoint_bytes;
   config.checkpoint_interval = plan.batch.checkpoint_interval;
   config.user = plan.user;
+  config.ip_address = plan.ip_address;
   return config;
 }
 

@@ -7,11 +7,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "core/base/exception.hpp"
 #include "core/base/file_name.hpp"
 #include "core/base/redactor.hpp"
+#include "core/base/units.hpp"
 #include "core/migrate/session.hpp"
 #include "core/migrate/vm_migration.hpp"
 #include "core/run/batch_orchestrator.hpp"
@@ -41,15 +41,6 @@ std::string now_compact() {
   return text;
 }
 
-std::string rate_text(double bytes) {
-  static const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  std::size_t unit = 0;
-  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1024;
-  char text[48];
-  std::snprintf(text, sizeof text, bytes < 10 ? "%.2f %s/s" : "%.1f %s/s", bytes, units[unit]);
-  return text;
-}
-
 double stage_rate(const TaskProgress& task, Stage stage) {
   double rate = 0;
   for (const StepProgress& step : task.stages)
@@ -63,7 +54,7 @@ std::vector<std::string> limits_reached(Bandwidth& bandwidth, const ProgressFram
   std::vector<std::string> out;
   const auto look = [&](const char* key, uint64_t limit, double rate) {
     const bool reached = limit != 0 && rate >= kClose * static_cast<double>(limit);
-    if (reached) out.push_back(std::string(key) + " of " + rate_text(static_cast<double>(limit)));
+    if (reached) out.push_back(std::string(key) + " of " + bytes_text(limit) + "/s");
     return reached;
   };
   const auto own = bandwidth.tasks();
@@ -195,6 +186,9 @@ MigrationConfig MigrationOrchestrator::completed(const MigrationConfig& original
   config.output_dir = std::filesystem::absolute(config.output_dir);
   if (config.enable_conversion && config.converter.plugin.empty())
     config.converter = default_converter(registry_);
+  config.target_format = config.convert_options.output_format = target_format_of(config);
+  if (config.upload_to_cloud && config_.enable_cloud_storage && config.storage.plugin.empty())
+    config.storage = default_storage(registry_, config.cloud_destination);
   if (session_->provider_plugin(config.provider).empty() &&
       registry_.find(config.provider) != nullptr)
     session_->add_provider(config.provider,
@@ -256,7 +250,8 @@ MigrationResult MigrationOrchestrator::attempt(const MigrationConfig& original,
   MigrationConfig config = original;
   config.task_id = task->task_id;
   config.enable_conversion = config.enable_conversion && config_.enable_conversion;
-  config.parallel_disks = config.parallel_disks && config_.enable_parallel_conversion;
+  config.parallel_disks = config.parallel_disks && config.convert_options.enable_parallel &&
+                          config_.enable_parallel_conversion;
   config.upload_to_cloud = config.upload_to_cloud && config_.enable_cloud_storage;
 
   MigrationResult result;

@@ -6,6 +6,8 @@
 
 #include "core/config/schema.hpp"
 #include "core/config/secret.hpp"
+#include "core/plan/destination_url.hpp"
+#include "core/run/bind_destination.hpp"
 
 namespace hyperhost {
 namespace {
@@ -39,6 +41,33 @@ PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
 
 PluginChoice default_converter(PluginRegistry& registry) {
   return default_choice(registry, registry.default_for(HYPER_IFACE_CONVERTER));
+}
+
+PluginChoice default_storage(PluginRegistry& registry, const std::string& destination) {
+  if (scheme_of(destination).empty())
+    throw Error(Code::kConfig, "'" + destination + "' is no destination of an upload", "",
+                "write it as a URL, e.g. s3://BUCKET/PREFIX or file:///DIRECTORY");
+  UploadSpec upload;
+  upload.destination = destination;
+  PluginSpec storage;
+  storage.options = ConfigValue::mapping();
+  place_storage(upload, registry, storage);
+  const ConfigValue environment = environment_options(registry, storage.plugin);
+  for (const auto& member : *environment.members())
+    if (storage.options.find(member.key) == nullptr) storage.options.set(member.key, member.value);
+  return default_choice(registry, storage.plugin, storage.options);
+}
+
+std::string target_format_of(const MigrationConfig& config) {
+  const std::string unset = ConvertOptions().output_format;
+  const std::string& one = config.target_format;
+  const std::string& other = config.convert_options.output_format;
+  if (one != other && one != unset && other != unset)
+    throw Error(
+        Code::kConfig,
+        "target_format '" + one + "' and output_format '" + other + "' contradict each other", "",
+        "set one of them");
+  return one == unset ? other : one;
 }
 
 ConfigValue environment_options(const PluginRegistry& registry, const std::string& plugin) {

@@ -19,6 +19,14 @@ PluginChoice default_choice(PluginRegistry& registry, const std::string& plugin,
 /// The converter of a migration that names none.
 PluginChoice default_converter(PluginRegistry& registry);
 
+/// The storage of an upload that names none: the plugin that takes the destination's scheme, with
+/// the destination's parts and what the environment sets. Throws Error as place_storage does.
+PluginChoice default_storage(PluginRegistry& registry, const std::string& destination);
+
+/// Of target_format and convert_options.output_format the one that was set. Throws Error where both
+/// were, and differ.
+std::string target_format_of(const MigrationConfig& config);
+
 /// Those texts among the plugin's options that the environment sets: option `ca_file` of plugin
 /// local-ovf is HYPERHOST_LOCAL_OVF_CA_FILE. Secrets become references to the variable.
 ConfigValue environment_options(const PluginRegistry& registry, const std::string& plugin);

@@ -144,23 +144,6 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
 
 namespace {
 
-constexpr const char* kMissing = "the key '";
-
-/// "the key 'endpoint' is missing" of the source: the flag that gives it.
-void name_missing_flag(Diagnostic& diagnostic) {
-  const std::size_t begin = std::string_view(kMissing).size();
-  const std::size_t end = diagnostic.summary.find("' is missing");
-  if (diagnostic.summary.rfind(kMissing, 0) != 0 || end == std::string::npos) return;
-  const std::string key = diagnostic.summary.substr(begin, end - begin);
-  const bool own = key == "path" || key == "endpoint" || key == "username" || key == "password";
-  diagnostic.summary = (own ? "--" + key : "--provider-option " + key + "=…") + " is missing";
-  if (key == "endpoint")
-    diagnostic.hint = "e.g. --endpoint https://vc.example/sdk, or set GOVC_URL";
-  if (key == "username") diagnostic.hint = "or set GOVC_USERNAME";
-  if (key == "password") diagnostic.hint = "--password env:NAME or file:PATH, or set GOVC_PASSWORD";
-  diagnostic.where.clear();
-}
-
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
   for (std::size_t at = text.find(from); at != std::string::npos;
        at = text.find(from, at + to.size()))
@@ -170,7 +153,7 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 }  // namespace
 
 void in_flags(Diagnostic& diagnostic) {
-  if (diagnostic.path.rfind("/providers/source", 0) == 0) name_missing_flag(diagnostic);
+  name_missing_flag(diagnostic);
   if (diagnostic.path.rfind("/", 0) == 0) diagnostic.path.clear();
   // Longer ones first: they hold the shorter.
   static const std::pair<const char*, const char*> kWords[] = {

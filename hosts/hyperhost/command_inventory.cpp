@@ -52,7 +52,10 @@ class Inventory {
     wanted.only_sources = true;
     wanted.overrides = options.overrides;
     wanted.host_defaults = context.host_config().defaults;
-    if (options.plan.empty()) add_source(options.source, wanted.flags);
+    if (options.plan.empty()) {
+      add_source(options.source, wanted.flags);
+      context.reword = name_missing_flag;
+    }
     const PlanResult loaded = options.plan.empty() ? parse_plan("version: 1\n", "hyperhost", wanted)
                                                    : load_plan(options.plan, wanted);
     context.print(loaded.diagnostics);

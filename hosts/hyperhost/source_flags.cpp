@@ -2,6 +2,7 @@
 #include "hosts/hyperhost/source_flags.hpp"
 
 #include <cstdlib>
+#include <string_view>
 
 namespace hyperhost {
 namespace {
@@ -116,6 +117,24 @@ void add_source(const SourceFlags& flags, std::vector<PlanFlag>& plan) {
     plan.push_back({"GOVC_INSECURE", "providers.source.tls.insecure", "true"});
   for (const std::string& option : flags.options)
     plan.push_back(option_flag("--provider-option", "providers.source.", option));
+}
+
+void name_missing_flag(Diagnostic& diagnostic) {
+  constexpr std::string_view kBegin = "the key '", kEnd = "' is missing";
+  const std::string& said = diagnostic.summary;
+  const std::size_t end = said.find(kEnd);
+  if (diagnostic.path.rfind("/providers/source", 0) != 0 || said.rfind(kBegin, 0) != 0 ||
+      end == std::string::npos)
+    return;
+  const std::string key = said.substr(kBegin.size(), end - kBegin.size());
+  const bool own = key == "path" || key == "endpoint" || key == "username" || key == "password";
+  diagnostic.summary = (own ? "--" + key : "--provider-option " + key + "=…") + " is missing";
+  if (key == "endpoint")
+    diagnostic.hint = "e.g. --endpoint https://vc.example/sdk, or set GOVC_URL";
+  if (key == "username") diagnostic.hint = "or set GOVC_USERNAME";
+  if (key == "password") diagnostic.hint = "--password env:NAME or file:PATH, or set GOVC_PASSWORD";
+  diagnostic.where.clear();
+  diagnostic.path.clear();
 }
 
 }  // namespace hyperhost

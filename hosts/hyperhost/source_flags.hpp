@@ -27,6 +27,9 @@ void add_source_flags(CLI::App& app, SourceFlags& flags);
 /// in for what a vSphere source leaves out. Throws Error for flags that contradict.
 void add_source(const SourceFlags& flags, std::vector<PlanFlag>& plan);
 
+/// "the key 'endpoint' is missing" of that provider: becomes the flag that gives it.
+void name_missing_flag(Diagnostic& diagnostic);
+
 /// KEY=VALUE under `prefix`; VALUE is YAML, and env:NAME or file:PATH is a secret.
 PlanFlag option_flag(const std::string& flag, const std::string& prefix,
                      const std::string& argument);

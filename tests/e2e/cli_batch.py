@@ -71,11 +71,16 @@ class Batch(CliTest):
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         hook = {"type": "generic", "url": {"env": "HOOK_URL"}, "on_start": True}
-        plan = self.batch_plan([{"vm": "web", "webhooks": [hook]}, {"vm": "db"}, {"vm": "app", "webhooks": [hook]}])
-        done = self.host("--output", "json", "run", plan, env={"HOOK_URL": f"http://127.0.0.1:{server.server_port}/secret-path"})
-        self.assertEqual(sorted((one["event"], one["vm_name"]) for one in news),
-                         [("migration_complete", "app"), ("migration_complete", "web"), ("migration_start", "app"), ("migration_start", "web")])
-        self.assertEqual([hook["delivered"] for hook in done.json["webhooks"]], [4])
+        slack = {"type": "slack", "url": {"env": "HOOK_URL"}, "slack_channel": "#moves", "username": "Moves"}
+        plan = self.batch_plan([{"vm": "web", "webhooks": [hook]}, {"vm": "db", "webhooks": [slack]}, {"vm": "app", "webhooks": [hook]},
+                                {"vm": "late", "webhooks": [hook], "not_after": "2026-01-01T00:00:00Z"}])
+        done = self.host("--output", "json", "run", plan, status=FAILED, env={"HOOK_URL": f"http://127.0.0.1:{server.server_port}/secret-path"})
+        self.assertEqual(sorted((one["event"], one["vm_name"]) for one in news if "event" in one),
+                         [("migration_complete", "app"), ("migration_complete", "web"), ("migration_skipped", "late"),
+                          ("migration_start", "app"), ("migration_start", "web")])
+        self.assertEqual([(one["channel"], one["username"], '"db"' in one["text"]) for one in news if "event" not in one],
+                         [("#moves", "Moves", True)])
+        self.assertEqual({hook["type"]: hook["delivered"] for hook in done.json["webhooks"]}, {"generic": 5, "slack": 1})
         self.assertNotIn("secret-path", done.out + done.err)
         done = self.host("validate", plan, status=USAGE)
         self.assertIn("/migrations/0/webhooks/0/url", done.err)
@@ -93,6 +98,9 @@ class Batch(CliTest):
         done = self.host("--output", "json", "run", plan, status=FAILED)
         self.assertEqual(self.outcomes(done), {"db.ova": "failed", "web": "skipped", "free": "succeeded"})
         self.assertIn("'db', which it depends on, did not succeed", json.dumps(done.json))
+        tasks = {task["vm_name"]: task for task in self.host("--output", "json", "status").json["runs"][0]["tasks"]}
+        self.assertEqual({vm: (task["status"], task["attempts"], task["start_time"] is None) for vm, task in tasks.items()},
+                         {"db.ova": ("failed", 1, False), "web": ("skipped", 0, True), "free": ("succeeded", 1, False)})
 
     def test_continue_on_error_false_begins_nothing_more(self):
         shelf = self.shelf(["one", "two"])
@@ -150,6 +158,23 @@ class Batch(CliTest):
                     self.assertEqual(next((self.work / name / vm).glob("*.raw")).read_bytes(),
                                      (shelf / f"{vm}.raw").read_bytes())
 
+    def test_a_limit_that_slows_a_run_is_named_and_zeros_are_no_speed(self):
+        limit = 4_000_000
+        shelf = self.shelf(["sparse"], 1 << 30, 16 * MIB)  # 1 GiB as the guest sees it, 4 s of data
+        plan = self.plan(shelf, vm="sparse", batch={"max_retries": 0, "source_bandwidth_limit": f"{limit // 1_000_000}MB"},
+                         defaults={"verify": "none"})
+        running = self.start("run", plan)
+        runs, texts = [], []
+        while running.process.poll() is None:
+            runs += [run["progress"] for run in self.host("--output", "json", "status").json["runs"] if "progress" in run]
+            texts.append(self.host("status").out)
+        self.assertEqual(running.finish().status, OK)
+        named = "source_bandwidth_limit of 3.81 MiB/s"
+        self.assertTrue(any(named in run["limits"] for run in runs), runs)
+        self.assertTrue(any(f"slowed down by {named}\n" in text for text in texts), texts)
+        self.assertGreater(max(run["rate"] for run in runs), 0)
+        self.assertLess(max(run["rate"] for run in runs), 1.5 * limit)
+
     def test_a_run_that_waits_for_its_sources_is_cancelled_and_gone_on_with(self):
         shelf = self.shelf(["slow"], 64 * MIB, 64 * MIB)  # 18 hours
         plan = self.plan(shelf, vm="slow", batch={"max_retries": 0, "source_bandwidth_limit": "1KB"})
@@ -158,6 +183,16 @@ class Batch(CliTest):
         done, _ = interrupt(running)
         self.assertEqual(done.status, INTERRUPTED, done)
         self.host("run", plan, "--set", "batch.source_bandwidth_limit=0")
+
+    def test_a_stopped_run_of_many_says_little(self):
+        names = [f"vm{i:02}" for i in range(60)]
+        plan = self.batch_plan([{"vm": name} for name in names], batch={"source_bandwidth_limit": "1KB"})
+        running = self.start("run", plan)
+        running.wait_for(lambda: next((self.work / "out").rglob("*.part"), None), "a disk that is begun")
+        done, _ = interrupt(running)
+        self.assertEqual(done.status, INTERRUPTED, done)
+        self.assertLess(len((done.out + done.err).splitlines()), 30, done)
+        self.assertIn("59 VMs cancelled, not begun: the run was cancelled", done.out)
 
     def test_a_memory_limit_that_is_too_small_is_an_error_of_the_plan(self):
         strict = {"plugin": "parallel-disk", "options": {"strict_deflate": True}}

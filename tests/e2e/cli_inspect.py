@@ -100,6 +100,29 @@ class Inspect(CliTest):
         manifest = json.loads(pathlib.Path(self.report(self.plan(package))["manifest_path"]).read_text())
         self.assertEqual((manifest["vm"]["firmware"], manifest["vm"]["secureboot"]), ("uefi", True))
 
+    def test_the_hardware_that_a_target_has_to_build_is_in_the_manifest(self):
+        package, _ = self.ova()
+        shelf = self.work / "members"
+        for name in ("sample-vm.ovf", "sample-vm-disk1.vmdk", "sample-vm-disk2.vmdk"):
+            self.member(package, name)
+        descriptor = shelf / "sample-vm.ovf"
+        machine = "2d2a1f2e-4a0b-4c7d-9a3c-6f1f0f8f5a11"
+        text = descriptor.read_text()
+        for old, new in (("<rasd:VirtualQuantity>2</rasd:VirtualQuantity>",
+                          "<rasd:VirtualQuantity>2</rasd:VirtualQuantity>\n<vmw:CoresPerSocket>2</vmw:CoresPerSocket>"),
+                         ("<rasd:VirtualQuantity>1024<", "<rasd:VirtualQuantity>512<"),
+                         ("</VirtualHardwareSection>", "<Item><rasd:InstanceID>99</rasd:InstanceID><rasd:ResourceSubType>vmware.vtpm"
+                          "</rasd:ResourceSubType><rasd:ResourceType>1</rasd:ResourceType></Item></VirtualHardwareSection>"
+                          f'<vbox:Machine uuid="{{{machine}}}"/>')):
+            self.assertEqual(text.count(old), 1, old)
+            text = text.replace(old, new)
+        descriptor.write_text(text)
+        manifest = json.loads(pathlib.Path(self.report(self.plan(descriptor))["manifest_path"]).read_text())
+        own = manifest["hyperhost"]["vm"]
+        self.assertEqual((own["uuid"], own["cores_per_socket"], own["tpm"], own["hardware"]), (machine, 2, True, "vmx-13"))
+        # Whole gigabytes are what its other readers expect: what is exact stands beside.
+        self.assertEqual((manifest["vm"]["mem_gb"], manifest["vm"]["memory_bytes"], own["memory_bytes"]), (1, 512 * MIB, 512 * MIB))
+
     def test_plugins_and_version(self):
         out = self.host("plugins", "list").out
         found = self.host("--output", "json", "plugins", "list").json["plugins"]

@@ -138,7 +138,7 @@ class Migrate(CliTest):
                 self.assertEqual([d["staged"] for d in result["disks"]], [False, False])
 
     def test_the_audit_log_tells_the_whole_story_in_a_chain(self):
-        plan = self.plan(self.package, user="auditor")
+        plan = self.plan(self.package, user="auditor", ip_address="192.0.2.7")
         self.host("run", plan)
         entries = self.audit()
         types = [e["event_type"] for e in entries]
@@ -149,6 +149,7 @@ class Migrate(CliTest):
         self.assertEqual(types[-2], "migration_complete")
         self.assertEqual((entries[0]["action"], entries[-1]["action"]), ("run_start", "run_end"))
         self.assertEqual({e["user"] for e in entries}, {"auditor"})
+        self.assertEqual({e["ip_address"] for e in entries[:-1]}, {"192.0.2.7"})
         self.assertEqual(len({e["event_id"] for e in entries}), len(entries))
         self.assertTrue(all(e["success"] for e in entries))
         self.assertTrue(all(re.match(TIME, e["timestamp"]) for e in entries))

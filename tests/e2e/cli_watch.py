@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 
-from hyperhost_cli import DIFFERS, FAILED, MIB, OK, PROGRAM, CliTest, sparse_raw
+from hyperhost_cli import DIFFERS, FAILED, MIB, OK, PROGRAM, CliTest, interrupt, sparse_raw
 from observe_dashboard import Browser
 from observe_support import connect, exchange, get, raw_socket, read_events
 from observe_webhooks import Receiver
@@ -151,6 +151,7 @@ class Everything(CliTest):
         self.assertEqual(get(self.progress, "/api/v1/manifest/" + second["task_id"])[0], 404)
         document = json.loads(get(self.progress, "/api/v1/openapi.json")[2])
         self.assertEqual(document["openapi"][:3], "3.1")
+        self.assertIn("PUT changes", document["info"]["description"])
         schema = document["components"]["schemas"]["Task"]
         for task in tasks.values():
             self.assertEqual(set(task) - set(schema["properties"]), set())
@@ -279,6 +280,38 @@ class Everything(CliTest):
             done = self.host("run", plan, env={"URL": url})
         self.assertRegex(done.out, r"webhook discord-0: 2 of 2 not delivered: .")
         self.assertNotIn("geheim", done.out + done.err)
+
+
+class NextRun(CliTest):
+    def test_the_page_shows_the_next_run_alone_and_a_skipped_vm_as_skipped(self):
+        shelf = self.work / "shelf"
+        shelf.mkdir()
+        for name in ("first", "second", "late"):
+            sparse_raw(shelf / f"{name}.raw", MIB, MIB)
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+
+        def run(name, *migrations):
+            """The VM "first" or "second" moves until the run is stopped."""
+            return self.start("run", self.plan(
+                shelf, name=f"{name}.yaml", migrations=[{"provider": "shelf", **one} for one in migrations],
+                batch={"max_retries": 0, "source_bandwidth_limit": "1KB"},
+                observability={"progress_api": f"127.0.0.1:{port}"}))
+        shown = "return [...document.querySelectorAll('.task .name')].map(e => e.textContent).join()"
+        running = run("one", {"vm": "first"})
+        running.wait_for(lambda: "dashboard:" in running.text(running.err), "the page")
+        with Browser() as browser:
+            browser.open(f"http://127.0.0.1:{port}")
+            browser.wait(shown + " === 'first'", "the first run's VM")
+            interrupt(running)
+            browser.wait("return document.getElementById('connection').dataset.state === 'ended'", "the end")
+            running = run("two", {"vm": "second"}, {"vm": "late", "not_after": "2026-01-01T00:00:00Z"})
+            browser.wait("return document.querySelector('[data-status=skipped] .name')?.textContent === 'late'", "the skipped VM", 40)
+            self.assertEqual(browser.run(shown), "late,second")
+            self.assertEqual(browser.run("return document.querySelector('[data-status=skipped] .percent').textContent"), "0.0 %")
+            browser.wait("return ['completed', 'skipped', 'running'].map(e => "
+                         "document.getElementById('total-' + e).textContent).join() === '0,1,1'", "the totals")
+            interrupt(running)
 
 
 RECEIVE = r"""

@@ -111,6 +111,14 @@ class Inventory(CliTest):
                          env={"PW": "geheim99"}, status=FAILED)
         self.assertIn("127.0.0.1", done.err)
         self.assertNotIn("geheim99", done.out + done.err)
+        nothing = {"GOVC_URL": "", "GOVC_USERNAME": "", "GOVC_PASSWORD": "", "PW": "geheim99"}
+        for command in (("list",), ("describe", "web")):
+            done = self.host(*command, "--username", "ops", "--password", "env:PW", env=nothing, status=USAGE)
+            self.assertIn("error: --endpoint is missing (e.g. --endpoint https://", done.err)
+            done = self.host(*command, "--endpoint", "vc.example", env=nothing, status=USAGE)
+            for flag in ("error: --username is missing", "error: --password is missing"):
+                self.assertIn(flag, done.err)
+            self.assertNotIn("/providers", done.err)
 
     def test_the_schema_has_the_plugins_options(self):
         schema = json.loads(self.host("schema").out)
@@ -154,6 +162,8 @@ class Plans(CliTest):
         done = self.host("validate", plan)
         self.assertIn("may run full: 2 VMs take up to", done.err)
         self.assertRegex(done.out, r"VMs +2; 2 disks to migrate, ")
+        table = done.out.split("\n\n")[0].splitlines()  # one line a VM
+        self.assertEqual([line.split()[0] for line in table], ["VM", "one", "two"])
         self.assertRegex(done.out, r"space +up to .* in .*/out \(.* free\)")
         self.assertRegex(done.out, r"warnings +[1-9]\d*, above")
         found = self.host("--output", "json", "validate", plan).json

@@ -219,6 +219,12 @@ class Dashboard(unittest.TestCase):
             self.assertEqual(browser.run("return getComputedStyle(document.body).backgroundColor"),
                              "rgb(13, 17, 23)")
             browser.screenshot("dashboard-phone-dark")
+            # Three digits of a size, as the programs print it.
+            self.assertEqual(browser.run("return [999, 1000, 104857600, 1342177280].map(bytes)"),
+                             ["999 B", "0.98 KiB", "100 MiB", "1.25 GiB"])
+            # The time left is the run's own, and not that of one of its VMs.
+            self.assertEqual(browser.run("run = {...run, eta: 3000, eta_low: 3000, eta_high: 3000, end_time: null}; live = true; "
+                                         "drawTotals(); return document.getElementById('total-eta').textContent"), "50 min 0 s")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,13 @@ class Endpoints(unittest.TestCase):
 
     def test_a_name_pointed_at_loopback_is_refused(self):
         with Demo() as demo:
-            self.assertEqual(get(demo.progress, "/", {"Host": "evil.example"})[0], 403)
+            status, _, body = get(demo.progress, "/", {"Host": "evil.example"})
+            self.assertEqual(status, 403)
+            self.assertIn("behind a proxy, send that as Host, or give the server a token", json.loads(body)["detail"])
+            self.assertIn("behind a reverse proxy", json.loads(get(demo.progress, "/api/v1/openapi.json")[2])["info"]["description"])
+        with Demo("--token", "t") as demo:  # what a proxy sends that keeps the name it was asked by
+            headers = {"Host": "moves.example", "Authorization": "Bearer t"}
+            self.assertEqual(get(demo.progress, "/api/v1/progress", headers)[0], 200)
 
 
 class Streams(unittest.TestCase):

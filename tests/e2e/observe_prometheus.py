@@ -48,6 +48,12 @@ class Prometheus(unittest.TestCase):
             for name in re.findall(r"\b(?:hypersdk|process)_[a-z_]+", text):
                 self.assertIn(name, families, file.name)
 
+    def test_every_outcome_has_a_tile_on_the_board(self):
+        board = json.loads((CONFIGS / "grafana/hyperhost.json").read_text())
+        tiles = "\n".join(t["expr"] for panel in board["panels"] if panel["type"] == "stat" for t in panel["targets"])
+        for outcome in ("succeeded", "failed", "skipped"):
+            self.assertIn(f"hypersdk_migrations_{outcome}{{", tiles)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -142,6 +142,33 @@ TEST_F(Batch, SoManyRunAtOnce) {
   EXPECT_EQ(together.most, 2);
 }
 
+TEST_F(Batch, WhatIsSwitchedOffRunsOneAtATime) {
+  OrchestratorConfig one_vm, one_disk;
+  one_vm.enable_batch_orchestration = one_disk.enable_parallel_conversion = false;
+  add_vm("pair", {"pppp", "qqqq"});
+  MigrationConfig pair = config("pair"), own = pair, own_options = pair;
+  pair.max_parallel_disks = own.max_parallel_disks = own_options.max_parallel_disks = 2;
+  own.parallel_disks = own_options.convert_options.enable_parallel = false;
+  batch_.max_parallel = 3;
+  const auto most = [&](OrchestratorConfig config, const std::vector<MigrationConfig>& vms) {
+    Together together;
+    world_.on_call = [&](const std::string& call) {
+      if (call.rfind("half ", 0) == 0) together.meet(2);
+    };
+    config.providers = providers();
+    MigrationOrchestrator orchestrator(config, registry_, services());
+    for (const auto& result : orchestrator.migrate_batch(vms, batch_, cancel_))
+      EXPECT_TRUE(result.success) << result.error;
+    std::filesystem::remove_all(directory_ / "pair");
+    return together.most;
+  };
+  EXPECT_EQ(most(one_vm, configs_), 1);
+  EXPECT_EQ(most({}, {pair}), 2);
+  EXPECT_EQ(most(one_disk, {pair}), 1);
+  EXPECT_EQ(most({}, {own}), 1);
+  EXPECT_EQ(most({}, {own_options}), 1);
+}
+
 TEST_F(Batch, AProvidersLimitHolds) {
   Together together;
   batch_.max_parallel = 3;

@@ -26,6 +26,7 @@ using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
@@ -204,6 +205,11 @@ TEST_F(MigrationOrchestratorTest, MetricsCollection) {
   EXPECT_EQ(stats["migrations"]["failed"], 1);
   EXPECT_EQ(stats["bytes"]["converted"], kDisk);
   EXPECT_THAT(collector->metrics_text(), HasSubstr("hypersdk_migrations_total"));
+  // A migration may keep itself out.
+  MigrationConfig quiet = migration("db-01");
+  quiet.enable_metrics = false;
+  EXPECT_TRUE(orchestrator.migrate(quiet).success);
+  EXPECT_EQ(collector->get_stats()["migrations"], stats["migrations"]);
 }
 
 TEST_F(MigrationOrchestratorTest, AuditLogging) {
@@ -211,7 +217,11 @@ TEST_F(MigrationOrchestratorTest, AuditLogging) {
   {
     MigrationOrchestrator orchestrator(config(), registry_);
     result = orchestrator.migrate(migration("web-01"));
+    MigrationConfig quiet = migration("db-01");
+    quiet.enable_audit_logging = false;
+    EXPECT_TRUE(orchestrator.migrate(quiet).success);
   }
+  EXPECT_THAT(hyper::test::slurp(place_ / "audit.log"), Not(HasSubstr("db-01")));
   EXPECT_TRUE(audit_verify(place_ / "audit.log").intact());
   std::vector<std::string> types;
   AuditFilter filter;
@@ -289,6 +299,29 @@ TEST_F(MigrationOrchestratorTest, ComponentIntegration) {
   EXPECT_EQ(orchestrator.get_audit_logger()->lost(), 0u);
   orchestrator.close();
   EXPECT_THAT(hooks.events(), ElementsAre("migration_complete web-01"));
+  // The destination decides which storage an upload goes to.
+  std::filesystem::create_directory(place_ / "store");
+  MigrationConfig sent = migration("db-01");
+  sent.upload_to_cloud = true;
+  sent.cloud_destination = "file://" + (place_ / "store");
+  MigrationOrchestrator uploads(config(), registry_);
+  const MigrationResult stored = uploads.migrate(sent);
+  ASSERT_TRUE(stored.success) << stored.error;
+  EXPECT_EQ(stored.cloud_destination, sent.cloud_destination);
+  EXPECT_THAT(stored.uploaded_files, SizeIs(2));  // the disk and the manifest
+  EXPECT_EQ(hyper::test::slurp(place_ / "store/db-01/db-01-disk-0.qcow2"),
+            hyper::test::slurp(stored.converted_files.at(0)));
+  sent.vm_name = "cache-01";
+  sent.cloud_destination = "somewhere";
+  EXPECT_THAT(uploads.migrate(sent).error, HasSubstr("'somewhere' is no destination"));
+  sent.cloud_destination = "nowhere://bucket";
+  EXPECT_THAT(uploads.migrate(sent).error, HasSubstr("nowhere"));
+  OrchestratorConfig here = config();
+  here.enable_cloud_storage = false;
+  MigrationOrchestrator local(here, registry_);
+  const MigrationResult kept = local.migrate(sent);
+  EXPECT_TRUE(kept.success) << kept.error;
+  EXPECT_THAT(kept.uploaded_files, IsEmpty());
   // What is switched off is not there.
   OrchestratorConfig bare;
   bare.enable_progress = bare.enable_metrics = false;
@@ -334,6 +367,16 @@ TEST_F(MigrationOrchestratorTest, ConversionOptions) {
     EXPECT_EQ(result.disks[0].target_format, format);
     EXPECT_EQ(result.disks[0].virtual_size, kDisk);
   }
+  // Either of the two names says it; both together must say the same.
+  MigrationConfig named = migration("db-01");
+  named.output_dir = place_ / "named";
+  named.convert_options.output_format = "raw";
+  named.convert_options.enable_parallel = false;
+  const MigrationResult raw = orchestrator.migrate(named);
+  ASSERT_TRUE(raw.success) << raw.error;
+  expect_same(raw.converted_files.at(0), "db-01");
+  named.target_format = "vmdk";
+  EXPECT_THAT(orchestrator.migrate(named).error, HasSubstr("contradict each other"));
   MigrationConfig packed = migration("web-01");
   packed.convert_options.compression = Compression::kZlib;
   EXPECT_TRUE(orchestrator.migrate(packed).success);

@@ -116,6 +116,7 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   const PlanResult result = load_plan(kExamples / "complete.yaml");
   ASSERT_TRUE(result.plan) << messages(result);
   const Plan& plan = *result.plan;
+  EXPECT_EQ(plan.ip_address, "192.0.2.7");
   const MigrationSpec &web = plan.migrations.at(0), &db = plan.migrations.at(1),
                       &billing = plan.migrations.at(2), &scratch = plan.migrations.at(3);
   EXPECT_EQ(web.convert_options.compression, Compression::kZstd);

@@ -231,6 +231,9 @@ class Details(FaultTest):
         self.assertEqual([how for _, how in self.server.model.ended_leases], ["done"])
         self.assertEqual(calls[-1], "Logout")
         self.assertIn("sha1 as in the lease's manifest", json.dumps(manifest))
+        own = manifest["hyperhost"]["vm"]
+        self.assertEqual((own["uuid"], own["instance_uuid"], own["cores_per_socket"], own["hardware"]),
+                         (vm.uuid, vm.instance_uuid, 1, "vmx-19"))
 
     def test_the_cookie_goes_to_nobody_else_and_no_range_is_asked(self):
         self.add_vm()

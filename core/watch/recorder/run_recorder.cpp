@@ -89,8 +89,6 @@ void RunRecorder::on_event(const Event& event) noexcept {
       if (task.record.task_id.empty()) {
         task.record.task_id = event.task->task_id;
         task.record.status = "running";
-        task.record.started = millis(event.time);
-        task.record.attempts = 1;
       }
       note(task, event);
     }
@@ -110,6 +108,10 @@ void RunRecorder::note(Task& task, const Event& event) {
   std::visit(
       Cases{[&](const event::TaskStarted& started) {
               task.changed = true;
+              if (task.record.attempts == 0) {  // a skipped VM never began
+                task.record.started = millis(event.time);
+                task.record.attempts = 1;
+              }
               task.record.disks = started.disks;
               task.record.guest_bytes = started.guest_bytes;
             },

@@ -54,6 +54,15 @@ TEST_F(Metrics, HasTheSeedsNames) {
     EXPECT_THAT(text, HasSubstr(line));
 }
 
+TEST_F(Metrics, NothingHasSucceededOrFailedBeforeTheFirstEnd) {
+  publish(event::TaskStarted{});
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_success_rate_percent Nan\n"));
+  event::TaskFinished skipped;
+  skipped.outcome = Outcome::kSkipped;
+  publish(skipped);
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_success_rate_percent Nan\n"));
+}
+
 TEST_F(Metrics, EveryOutcomeBeginsAtZero) {
   publish(nullptr, event::RunStarted{"run-1", "night", "ops", {task_}});
   for (const char* outcome : {"succeeded", "failed", "cancelled", "skipped"})
