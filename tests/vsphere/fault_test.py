@@ -520,6 +520,14 @@ class Details(FaultTest):
             self.server.model.vms.pop(other.ref[1])
 
     def test_an_unfit_vm_of_a_pattern_does_not_stop_the_others(self):
+    def test_a_vm_whose_name_cannot_be_read_is_listed_by_its_reference(self):
+        self.add_vm()
+        hidden = self.add_vm("hidden")
+        self.server.faults["missing"] = {f"{hidden.ref[1]} name": "NoPermission"}
+        listed = self.host("--output", "json", "list", "--plan", self.plan()).json["vms"]
+        self.assertEqual({vm["name"]: vm["path"] for vm in listed},
+                         {"web": "/DC 1/vm/web", hidden.ref[1]: f"/DC 1/vm/{hidden.ref[1]}"})
+
         good, _ = self.add_vm("web-1"), self.add_vm("web-2", encrypted=True)
         plan = self.plan("web-*")
         self.assertIn("is encrypted", self.host("validate", plan, status=PREFLIGHT).err)

@@ -40,7 +40,7 @@ FAULTS = {
     "expire_before": "the session has expired when this method is called for the first time",
     "expire_after": "the session ends once this method was answered for the first time",
     "session_fault": "without a session, reading properties is a NotAuthenticated fault instead of an answer without any",
-    "missing": "property → fault kind: it cannot be read, for as long as this is set",
+    "missing": "property, or reference and property → fault kind: it cannot be read, for as long as this is set",
     "missing_after": "(method, {property: kind}): the same, once that method was called",
     "silent_before": "this method is never answered",
     "hold_answer": "method: what it does is done, but its answer does not come",
@@ -529,7 +529,7 @@ class FaultVCenter:
         except KeyError:
             raise SoapFault("ManagedObjectNotFound", f"{ref[1]} has already been deleted") from None
         for path, value in values:
-            kind = missing.get(path) if key else "NotAuthenticated"
+            kind = missing.get(path, missing.get(f"{ref[1]} {path}")) if key else "NotAuthenticated"
             if kind:
                 out += f"<missingSet><path>{path}</path>{self.dialect.fault('fault', kind, 'as asked for')}</missingSet>"
             elif value is not None:
