@@ -34,6 +34,7 @@ FAULTS = {
     "no_export_vm": "ExportVm is not supported",
     "one_lease_a_vm": "a second lease on a VM is an InvalidState, or the fault of this kind",
     "wrong_thumbprint": "the host's thumbprint is another than the vCenter tells",
+    "lease_initializing": "looks at a lease's state before it is ready",
     "lease_timeout": "seconds that a lease lives without progress (default 300)",
     "refuse_progress": "HttpNfcLeaseProgress is ManagedObjectNotFound: the lease was taken away",
     "session_loss": "all sessions end after so many bytes of the first disk",
@@ -675,6 +676,7 @@ class FaultVCenter:
             raise SoapFault(self.faults["one_lease_a_vm"] if self.faults["one_lease_a_vm"] is not True else "InvalidState")
         ref = ("HttpNfcLease", f"session[{key}]{secrets.token_hex(4)}")
         lease = Lease(ref, vm, key, self.faults.get("lease_timeout", 300))
+        lease.initializing = self.faults.get("lease_initializing", 0)
         lease.offered = [d for d in vm.disks if not d.mode.startswith("independent")]
         host = "*" if self.faults.get("star_urls") else f"127.0.0.1:{self.host.server_port}"
         lease.url = lambda disk: f"https://{host}/nfc/{ref[1]}/disk-{disk.unit}.vmdk"
