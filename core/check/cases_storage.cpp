@@ -4,7 +4,6 @@
 #include <chrono>
 
 #include "core/check/checked_store.hpp"
-#include "core/check/documents.hpp"
 #include "core/check/resources.hpp"
 #include "core/check/source_suite.hpp"
 

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "core/check/checked_store.hpp"
-#include "core/check/documents.hpp"
 
 namespace hyperhost::check {
 namespace {
@@ -35,7 +34,6 @@ void case_storage_place(Run& run) {
   Operation op = operation("info");
   run.at("info()");
   const nlohmann::json info = (*store).info(op);
-  expect_document(run, "storage.info", info, "info()");
   const std::string key = CheckedStore::prefix() + "/info";
   {
     const auto sink = store.put(key, 4096);

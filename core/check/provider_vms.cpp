@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <set>
 
-#include "core/check/documents.hpp"
-
 namespace hyperhost::check {
 namespace {
 
@@ -23,10 +21,7 @@ std::vector<ListedVm> list_vms(Run& run, ProviderHandle& provider, const std::st
   Operation op = operation("list");
   run.at("list_vms()");
   provider.list_vms(op, pattern, [&](const nlohmann::json& vm) {
-    const std::string name = text_of(vm, "name");
-    run.expect(!name.empty(), "list_vms() emits a VM without a name: " + vm.dump());
-    if (!name.empty()) expect_document(run, "vm.summary", vm, "list_vms()");
-    out.push_back({text_of(vm, "ref").empty() ? name : text_of(vm, "ref"), name, vm});
+    out.push_back({text_of(vm, "ref"), text_of(vm, "name"), vm});
   });
   return out;
 }
@@ -35,9 +30,7 @@ std::vector<OpenedDisk> disks_of(Run& run, const nlohmann::json& vm, const std::
   std::vector<OpenedDisk> out;
   std::set<std::string> seen;
   const std::string what = "the description of '" + name + "' (describe_vm())";
-  const auto disks = vm.value("disks", nlohmann::json::array());
-  run.require(disks.is_array(), what + ": disks is no array");
-  for (const auto& disk : disks) {
+  for (const auto& disk : vm.value("disks", nlohmann::json::array())) {
     const std::string id = text_of(disk, "id");
     run.expect(seen.insert(id).second, what + ": the disk id '" + id + "' is there twice");
     const bool blank = disk.value("blank", nlohmann::json(false)) == true;
@@ -51,9 +44,7 @@ std::vector<OpenedDisk> disks_of(Run& run, const nlohmann::json& vm, const std::
 nlohmann::json describe_vm(Run& run, ProviderHandle& provider, const std::string& ref) {
   Operation op = operation(ref);
   run.at("describe_vm(\"" + ref + "\")");
-  nlohmann::json description = provider.describe_vm(op, ref);
-  expect_document(run, "vm.description", description, "describe_vm(\"" + ref + "\")");
-  return description;
+  return provider.describe_vm(op, ref);
 }
 
 nlohmann::json vm_request(const std::string& ref) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/check/test_disks.hpp"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -85,6 +88,18 @@ Bytes qcow2_of(const Bytes& guest) {
     out.resize((out.size() + kCluster - 1) / kCluster * kCluster, 0);
   }
   for (std::size_t i = 0; i < out.size() / kCluster; ++i) put_be(out, 2 * kCluster + 2 * i, 1, 2);
+  return out;
+}
+
+std::string sha256_of(const Bytes& bytes) {
+  std::array<unsigned char, 32> sum{};
+  if (EVP_Digest(bytes.data(), bytes.size(), sum.data(), nullptr, EVP_sha256(), nullptr) != 1)
+    throw Error(Code::kFail, "SHA-256 cannot be computed");
+  std::string out;
+  for (const unsigned char byte : sum) {
+    out += "0123456789abcdef"[byte / 16];
+    out += "0123456789abcdef"[byte % 16];
+  }
   return out;
 }
 

@@ -25,6 +25,8 @@ Bytes qcow2_of(const Bytes& guest);
 /// disk.raw, disk.qcow2 and large.raw (large_disk.hpp) in `directory`, unless they are there.
 void write_sample_disks(const std::string& directory);
 void write_file(const std::string& path, const Bytes& bytes);
+/// In hexadecimal digits.
+std::string sha256_of(const Bytes& bytes);
 
 /// What a reader is offered.
 struct SourceSetup {

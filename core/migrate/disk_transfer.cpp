@@ -300,8 +300,11 @@ void DiskTransfer::finish_source(const SourceHandle& delivered, Operation& op) {
   if (const std::string checksum = text_of(finished, "checksum"); !checksum.empty())
     result_.source_checksum = checksum;
   result_.source_verified = text_of(finished, "verified");
+  // A reader that opens the file by itself leaves out the holes.
   const uint64_t read = read_->load();
-  moved_bytes_ = read != 0 ? adopted_read_ + read : result_.source_bytes;
+  moved_bytes_ = read != 0 ? adopted_read_ + read
+                           : std::min(result_.source_bytes,
+                                      route_.disk.allocated_bytes.value_or(result_.source_bytes));
   on_progress_(Stage::kExport, moved_bytes_, moved_bytes_, false);
 }
 

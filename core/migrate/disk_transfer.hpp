@@ -56,7 +56,8 @@ class DiskTransfer {
   bool written() const { return written_; }
   const DiskRoute& route() const { return route_; }
   const DiskResult& result() const { return result_; }
-  /// What came from the source in this run, as far as it was counted; else what the source says.
+  /// What came from the source in this run, as far as it was counted; else what the source says
+  /// that it has without its holes.
   uint64_t moved_bytes() const { return moved_bytes_; }
   uint64_t length() const { return length_; }  ///< of the finished object
   StorageHandle& store(Operation& op);

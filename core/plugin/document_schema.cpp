@@ -136,30 +136,39 @@ std::string not_understood(std::string_view name, const json& document) {
   return {};
 }
 
-void check_document(std::string_view name, const json& document, const std::string& what) {
+void check_form(std::string_view name, const json& document, const std::string& what) {
   const auto problems = document_problems(name, document);
-  if (!problems.empty()) {
-    const Diagnostic& first = problems.front();
-    throw Error(Code::kFail,
-                what + " gave a wrong document: " + (first.path.empty() ? "" : first.path + ": ") +
-                    first.summary,
-                first.hint, "the form is " + std::string(name) + ".json of the plugin SDK");
-  }
-  if (const std::string pointer = not_understood(name, document); !pointer.empty())
-    throw Error(Code::kUnsupported,
-                what + " demands that " + pointer + " is understood, which this host does not know",
-                {}, "update hyperhost");
+  if (problems.empty()) return;
+  const Diagnostic& first = problems.front();
+  throw Error(Code::kFail,
+              what + " gave a wrong document: " + (first.path.empty() ? "" : first.path + ": ") +
+                  first.summary,
+              first.hint, "the form is " + std::string(name) + ".json of the plugin SDK");
+}
+
+void check_document(std::string_view name, const json& document, const std::string& what) {
+  check_form(name, document, what);
+  const std::string pointer = not_understood(name, document);
+  if (pointer.empty()) return;
+  Diagnostic diagnostic;
+  diagnostic.code = Code::kUnsupported;
+  diagnostic.summary =
+      what + " answers with a member that must be understood and is not known here";
+  diagnostic.detail = pointer;
+  diagnostic.hint = "update hyperhost, or use an older version of the plugin";
+  diagnostic.path = pointer;
+  throw Error(std::move(diagnostic));
 }
 
 json accepted_answer(std::string_view name, json answer, const std::string& what) {
+  // The plugin gets its tokens back, for itself to understand: they stay as it wrote them.
+  if (name == "sink.token") {
+    check_form(name, answer, what);
+    return answer;
+  }
   check_document(name, answer, what);
-  // The plugin gets these back later: they stay as it wrote them.
-  if (name != "sink.token" && name != "converter.state") drop_nulls(answer);
+  drop_nulls(answer);
   return answer;
-}
-
-void check_request(std::string_view name, const json& request) {
-  check_document(name, request, "hyperhost");
 }
 
 }  // namespace hyperhost

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The documents that cross the plugin ABI and those that hyperhost writes for programs, each with
 // its JSON Schema from sdk/schema ("vm.description" is sdk/schema/vm.description.json, compiled
-// in). The host checks the answers of plugins; `plugins check` checks both sides. Any thread.
+// in). The handles check every answer, the services what plugins write. Any thread.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -29,16 +29,16 @@ std::vector<Diagnostic> document_problems(std::string_view name, const nlohmann:
 std::string not_understood(std::string_view name, const nlohmann::json& document);
 
 /// Throws Error(kFail) that names `what` ("plugin 'acme': describe_vm()"), the pointer and the
-/// problem. Throws Error(kUnsupported) if the document demands a member that this host does not
-/// know.
+/// problem.
+void check_form(std::string_view name, const nlohmann::json& document, const std::string& what);
+
+/// As check_form(). Throws Error(kUnsupported) if the document demands a member that this host does
+/// not know.
 void check_document(std::string_view name, const nlohmann::json& document, const std::string& what);
 
 /// A plugin's answer, checked. Members that are null count as absent and are removed.
 nlohmann::json accepted_answer(std::string_view name, nlohmann::json answer,
                                const std::string& what);
-
-/// Throws Error(kFail) if a request of the host itself is invalid.
-void check_request(std::string_view name, const nlohmann::json& request);
 
 /// The embedded files: {name, text} each.
 struct DocumentText {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/plugin/document_schema.hpp"
 #include "core/plugin/plugin.hpp"
 
 namespace hyperhost {
@@ -17,15 +18,10 @@ namespace hyperhost {
 /// "plugin 'acme': open_disk()".
 std::string label(const Plugin& plugin, const char* call);
 
-/// Returns the answer. Throws Error(kUnsupported) if its must_understand names a member that this
-/// host does not know.
-nlohmann::json understood(nlohmann::json answer, std::string_view document,
-                          const std::string& what);
-
-/// emitted_object() for a document of sdk/schema.
+/// emitted_object() for a document of sdk/schema. Throws what accepted_answer() throws.
 template <class F>
 nlohmann::json answered(Operation& op, std::string_view document, const std::string& what, F&& f) {
-  return understood(emitted_object(op, what, std::forward<F>(f)), document, what);
+  return accepted_answer(document, emitted_object(op, what, std::forward<F>(f)), what);
 }
 
 /// Calls end(op) with a closing operation, or end(nullptr) if the operation cannot be made (no

@@ -19,7 +19,7 @@ const Interface* interface_of(const Plugin& plugin, const Interface* table, cons
 }
 
 nlohmann::json parsed(const std::string& text, std::string_view document, const std::string& what) {
-  return understood(parse_object(text, what), document, what);
+  return accepted_answer(document, parse_object(text, what), what);
 }
 
 using Undo = hyper_st (*)(void*, hyper_op*, uint32_t, const hyper_doc*) noexcept;

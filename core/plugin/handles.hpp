@@ -40,8 +40,8 @@ class SourceHandle {
   nlohmann::json finish(Operation& op) const;
   /// Checks the table that an opener filled: the slots that its flags promise, valid limits.
   void validate(const std::string& what) const;
-  /// If the plugin takes one call at a time, each call holds the plugin's lock from now on.
-  /// reads_from: the source that this one reads, or null.
+  /// Names the plugin in messages from now on. If it takes one call at a time, each call holds the
+  /// plugin's lock. reads_from: the source that this one reads, or null.
   void serialize(const Plugin& plugin, const SourceHandle* reads_from = nullptr);
   /// Null if calls are not serialized.
   const std::shared_ptr<SerialGate>& gate() const { return gate_; }
@@ -51,6 +51,7 @@ class SourceHandle {
  private:
   friend class SinkHandle;  // a source that a sink reopens has the sink's gate
   Opener opener_;
+  const Plugin* plugin_ = nullptr;  // null: a source of the core's own
   hyper_source table_{};
   std::shared_ptr<SerialGate> gate_;
 };

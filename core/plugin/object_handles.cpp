@@ -44,6 +44,7 @@ void SourceHandle::validate(const std::string& what) const {
 }
 
 void SourceHandle::serialize(const Plugin& plugin, const SourceHandle* reads_from) {
+  plugin_ = &plugin;
   if (!plugin.serial()) return;
   gate_ =
       std::make_shared<SerialGate>(plugin, reads_from == nullptr ? nullptr : reads_from->gate());
@@ -63,7 +64,9 @@ void SourceHandle::read_at(Operation& op, uint64_t offset, void* buffer, uint64_
 
 nlohmann::json SourceHandle::finish(Operation& op) const {
   if (table_.finish == nullptr) return nlohmann::json::object();
-  return answered(op, "source.finish", "finish of the source", [&](hyper_emit emit, void* arg) {
+  const std::string what =
+      plugin_ == nullptr ? op.name() + ": finish() of the source" : label(*plugin_, "finish");
+  return answered(op, "source.finish", what, [&](hyper_emit emit, void* arg) {
     return table_.finish(table_.ctx, &op, 0, emit, arg);
   });
 }
@@ -113,6 +116,7 @@ std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length)
   auto source = std::make_unique<SourceHandle>();
   op.check(source->opened(&op, table_.reopen(table_.ctx, &op, 0, length, source->out())),
            label(plugin_, "reopen"));
+  source->plugin_ = &plugin_;
   source->gate_ = gate_;
   source->validate(label(plugin_, "reopen"));
   return source;
@@ -125,7 +129,7 @@ nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {
-  return emitted_object(op, label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
+  return answered(op, "sink.token", label(plugin_, "keep"), [&](hyper_emit emit, void* arg) {
     return table_.keep(table_.ctx, &op, 0, 1, emit, arg);
   });
 }

@@ -15,7 +15,7 @@ import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / part) for part in ("support", "e2e")]
 import requirement  # noqa: E402
-from hyperhost_cli import FAILED, INTERRUPTED, OK, PLUGINS, Running, TEST_PLUGINS  # noqa: E402
+from hyperhost_cli import FAILED, INTERRUPTED, OK, PLUGINS, PREFLIGHT, Running, TEST_PLUGINS  # noqa: E402
 
 DISK = random.Random(3).randbytes(2 << 20) + bytes(1 << 20) + random.Random(4).randbytes(1 << 20)
 ZOO_DISK = 2 << 20
@@ -88,6 +88,16 @@ class Isolation(unittest.TestCase):
                          r"(SIGSEGV \(Segmentation fault\)|exit status 1), in read_at\(\) of \d+ bytes at \d+")  # the latter from a sanitizer
         self.assertEqual(self.result("calm"), DISK)
         self.assertFalse((self.work / "out/demo/demo-disk-0.raw").exists())
+
+    def test_an_answer_that_is_not_as_its_schema_says_is_one_error(self):
+        for isolation in ("none", "process"):
+            with self.subTest(isolation):
+                provider = {"plugin": "zoo", "isolation": isolation, "password": {"file": "secret"}}
+                plan = self.plan(providers={"zoo": provider}, migrations=[{"vm": "demo", "provider": "zoo"}])
+                done = self.start("validate", plan, zoo="bad-disk-id").finish()
+                self.assertEqual(done.status, PREFLIGHT, done)
+                said = "plugin 'zoo': describe_vm() gave a wrong document: /disks/0/id: "
+                self.assertEqual((done.out + done.err).count(said), 1, done)
 
     def test_exit_and_exceptions_are_crashes_too(self):
         plan = self.plan(migrations=[{"vm": "dem*", "provider": "zoo"}])  # a pattern: VMs are listed

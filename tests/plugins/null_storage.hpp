@@ -9,7 +9,7 @@ class NullStorage : public hyper::StorageConnection {
   static std::unique_ptr<NullStorage> connect(hyper::Doc, hyper::Op) {
     return std::make_unique<NullStorage>();
   }
-  std::string info(hyper::Op) override { return R"({"location": "nowhere", "sink": []})"; }
+  std::string info(hyper::Op) override { return R"({"location": "nowhere", "sink": ["random"]})"; }
   std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc&) override {
     throw hyper::Error(HYPER_NOSPACE, "there is no room in nowhere");
   }

@@ -22,6 +22,7 @@
 
 #include "core/base/clock.hpp"
 #include "core/migrate/session.hpp"
+#include "core/plugin/document_schema.hpp"
 #include "core/run/orchestrator.hpp"
 #include "core/state/resume_store.hpp"
 
@@ -88,6 +89,25 @@ class MemoryWorld {
   std::vector<std::string> calls_;
 };
 
+/// Every member of the host's request is in its schema.
+inline void expect_described(const json& schema, const json& request, const std::string& at) {
+  if (!schema.contains("properties")) return;  // its members are somebody else's
+  for (const auto& [key, member] : request.items()) {
+    EXPECT_TRUE(schema["properties"].contains(key)) << "no schema has " << at << "/" << key;
+    if (schema["properties"].contains(key) && member.is_object())
+      expect_described(schema["properties"][key], member, at + "/" + key);
+  }
+}
+
+/// What the host passed to a plugin, which must be as the request's schema says.
+inline json asked_as(const char* document, const hyper::Doc& request) {
+  json asked = json::parse(request.json());
+  for (const Diagnostic& problem : document_problems(document, asked))
+    ADD_FAILURE() << document << problem.path << ": " << problem.summary << ", in " << asked;
+  expect_described(document_schema(document), asked, document);
+  return asked;
+}
+
 class BytesSource final : public hyper::Source {
  public:
   BytesSource(std::string bytes, bool seekable, std::string name = {})
@@ -144,8 +164,9 @@ class MemoryProvider final : public hyper::ProviderConnection {
                        {"content_id", disk.content_id}});
     return json{{"ref", vm}, {"name", found.name}, {"host", found.host}, {"disks", disks}}.dump();
   }
+  void preflight(hyper::Op, const hyper::Doc& request) override { asked_as("vm.request", request); }
   std::unique_ptr<hyper::ProviderVm> open_vm(hyper::Op, const hyper::Doc& request) override {
-    const std::string vm = json::parse(request.json()).at("vm");
+    const std::string vm = asked_as("vm.request", request).at("vm");
     MemoryWorld::here().call("open " + vm);
     return std::make_unique<Vm>(vm);
   }
@@ -184,14 +205,14 @@ class MemoryConverter final : public hyper::ConverterInstance {
     return std::make_unique<MemoryConverter>();
   }
   std::string plan(hyper::Op, const hyper::Doc& request) override {
-    const json asked = json::parse(request.json());
+    const json asked = asked_as("converter.request", request);
     if (asked.at("target").at("format") != "raw")
       throw hyper::Error(HYPER_UNSUPPORTED, "only raw can be written");
     return R"({"source": "stream", "sink": ["random"], "digest": false})";
   }
   std::string convert(hyper::Op op, const hyper::Doc& request, hyper::SourceRef source,
                       hyper::SinkRef sink) override {
-    const json asked = json::parse(request.json());
+    const json asked = asked_as("converter.request", request);
     std::string bytes(source.length(), '\0');
     if (source.can(HYPER_SOURCE_SEEK)) {
       source.read_at(op, 0, bytes.data(), bytes.size());
@@ -222,7 +243,8 @@ struct MemoryImage {
     return R"({"format": "raw"})";
   }
   static std::unique_ptr<hyper::Source> open(const hyper::Doc&, hyper::Op op,
-                                             hyper::SourceRef source, const hyper::Doc&) {
+                                             hyper::SourceRef source, const hyper::Doc& request) {
+    asked_as("image.request", request);
     std::string bytes(source.length(), '\0');
     source.read_at(op, 0, bytes.data(), bytes.size());
     return std::make_unique<BytesSource>(std::move(bytes), true);
@@ -242,7 +264,7 @@ class MemoryStorage final : public hyper::StorageConnection {
     return json{{"location", directory_}, {"sink", {"random", "readback"}}}.dump();
   }
   std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
-    const json asked = json::parse(request.json());
+    const json asked = asked_as("storage.put", request);
     const std::string key = asked.at("key");
     MemoryWorld& world = MemoryWorld::here();
     world.call("put " + name() + key);

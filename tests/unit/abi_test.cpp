@@ -130,7 +130,7 @@ class Bytes : public hyper::Source {
 class Store : public hyper::StorageConnection {
  public:
   static std::unique_ptr<Store> connect(const Doc&, hyper::Op) { return std::make_unique<Store>(); }
-  std::string info(hyper::Op) override { return R"({"location": "x", "sink": []})"; }
+  std::string info(hyper::Op) override { return R"({"location": "x", "sink": ["random"]})"; }
   std::unique_ptr<hyper::Sink> put(hyper::Op, const Doc&) override {
     ++seen.puts;
     throw hyper::Error(HYPER_NOSPACE, "full");

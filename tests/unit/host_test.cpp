@@ -166,6 +166,24 @@ TEST(Spawn, AChildDoesNotInheritDescriptors) {
   EXPECT_EQ(status, 0);
 }
 
+TEST(Spawn, AChildSeesNoSecretOfItsHostsEnvironment) {
+  ASSERT_EQ(::setenv("AWS_SECRET_ACCESS_KEY", "hidden-from-children", 1), 0);
+  Operation op("vm", CancelSource::create());
+  const char* argv[] = {"env", nullptr};
+  std::string seen;
+  int32_t status = -1;
+  const hyper_st done = spawn_table()->run(
+      &op, 0, argv,
+      [](void* arg, int32_t, const char* line, uint64_t len) noexcept {
+        static_cast<std::string*>(arg)->append("\n").append(line, len);
+      },
+      &seen, &status);
+  ::unsetenv("AWS_SECRET_ACCESS_KEY");
+  ASSERT_EQ(done, HYPER_OK);
+  EXPECT_THAT(seen, HasSubstr("\nPATH="));
+  EXPECT_THAT(seen, ::testing::Not(HasSubstr("hidden-from-children")));
+}
+
 TEST(Spawn, AStartedChildRunsUntilStopped) {
   Operation op("vm", CancelSource::create());
   const char* argv[] = {"sleep", "600", nullptr};

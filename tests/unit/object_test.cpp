@@ -183,7 +183,11 @@ class MemoryService final : public Service {
     const std::lock_guard lock(mutex);
     std::memcpy(buf, objects.at(object.key).data() + offset, len);
   }
-  void list(Op, const std::string&, const std::function<void(const ObjectInfo&)>&) override {}
+  void list(Op, const std::string& prefix,
+            const std::function<void(const ObjectInfo&)>& on_object) override {
+    for (const auto& [key, bytes] : objects)
+      if (key.starts_with(prefix)) on_object(info(key, bytes));
+  }
   void remove(Op, const std::string& key) override {
     const std::lock_guard lock(mutex);
     if (objects.erase(key) == 0) throw Error(HYPER_NOTFOUND, "no such object");
@@ -385,6 +389,18 @@ TEST_F(Sinks, PartsInAnyOrderMakeTheObject) {
   EXPECT_EQ(answer.at("location"), "memory://here/p/disk");
   EXPECT_EQ(service_->objects.at("p/disk"), disk(2, 100));
   EXPECT_EQ(TestJournal::get().entries.size(), 0u);
+}
+
+TEST_F(Sinks, TheMarkOfADirectoryIsNoObjectOfAList) {
+  service_->objects = {{"p/", ""}, {"p/a", "1"}, {"p/b/", ""}, {"q", "2"}};
+  std::vector<std::string> keys;
+  const auto keep = [](void* arg, const char* text, uint64_t len) noexcept -> hyper_st {
+    const json object = json::parse(std::string(text, len));
+    static_cast<std::vector<std::string>*>(arg)->push_back(object.at("key"));
+    return HYPER_OK;
+  };
+  storage_->list(op(), "", Emit(keep, &keys));
+  EXPECT_EQ(keys, (std::vector<std::string>{"a", "b/"}));
 }
 
 TEST_F(Sinks, WhatFitsIntoOnePartTakesOneRequestAndNoJournal) {

@@ -90,5 +90,46 @@ TEST_F(NewStage, ItsCheckIsPartOfPreflightAndItsUndoOfTheRollback) {
   EXPECT_THAT(world_.calls(), Contains("rest is over"));
 }
 
+/// "upload (memory://bucket)" of each stage, as the run log writes it.
+class Begun final : public Observer {
+ public:
+  void on_event(const Event& event) noexcept override {
+    const auto* stage = std::get_if<event::StageStarted>(&event.body);
+    if (stage == nullptr) return;
+    const std::lock_guard lock(mutex_);
+    texts_.push_back(std::string(stage_name(stage->stage)) + " (" + stage->description + ")");
+  }
+  std::vector<std::string> texts() const {
+    const std::lock_guard lock(mutex_);
+    return texts_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> texts_;
+};
+
+class Stages : public MemoryHost {};
+
+// A disk that is written straight into the store begins the upload before the stage of that name.
+TEST_F(Stages, AnUploadNamesItsDestinationWhoeverBeginsIt) {
+  add_vm("web", {"aaaa", "bbbb"});
+  for (const bool keep_local : {true, false}) {
+    MigrationConfig wanted = uploading("web");
+    wanted.keep_local = keep_local;
+    wanted.verify_export = Verify::kTarget;
+    wanted.fresh = wanted.overwrite = wanted.upload_overwrite = true;
+    Begun begun;
+    MigrationOrchestrator all = orchestrator();
+    all.events().subscribe(&begun);
+    const MigrationResult result = all.migrate(wanted, cancel_);
+    ASSERT_TRUE(result.success) << result.error;
+    EXPECT_EQ(result.disks.at(0).path.starts_with("memory://"), !keep_local);
+    const auto texts = begun.texts();
+    EXPECT_EQ(std::count(texts.begin(), texts.end(), "upload (memory://bucket)"), 1);
+    for (const std::string& text : texts) EXPECT_EQ(text.find("()"), std::string::npos) << text;
+  }
+}
+
 }  // namespace
 }  // namespace hyperhost::testing_memory

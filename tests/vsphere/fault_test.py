@@ -83,6 +83,7 @@ ROWS = {
     "no ExportVm: a snapshot is exported instead": row({"no_export_vm": True}),
     "one lease a VM: its disks share it": row({"one_lease_a_vm": True}, vm={"disks": 3}),
     "the host's certificate was changed": row({"wrong_thumbprint": True}, "another than was agreed"),
+    "a lease that is not ready at once": row({"lease_initializing": 3}),
     "a lease of three seconds, kept alive": row({"lease_timeout": 3, "nfc_rate": 130_000}),
     "the lease is taken away": row({"refuse_progress": True, "nfc_rate": 400_000}, "was ended by the server"),
     "the session is lost in mid-lease": row({"session_loss": 300_000, "nfc_rate": 500_000, "lease_timeout": 3},
@@ -521,6 +522,14 @@ class Details(FaultTest):
             self.assert_migrated(vm)
             shutil.rmtree(self.work / "out")
             self.server.model.vms.pop(other.ref[1])
+
+    def test_a_vm_whose_name_cannot_be_read_is_listed_by_its_reference(self):
+        self.add_vm()
+        hidden = self.add_vm("hidden")
+        self.server.faults["missing"] = {f"{hidden.ref[1]} name": "NoPermission"}
+        listed = self.host("--output", "json", "list", "--plan", self.plan()).json["vms"]
+        self.assertEqual({vm["name"]: vm["path"] for vm in listed},
+                         {"web": "/DC 1/vm/web", hidden.ref[1]: f"/DC 1/vm/{hidden.ref[1]}"})
 
     def test_an_unfit_vm_of_a_pattern_does_not_stop_the_others(self):
         good, _ = self.add_vm("web-1"), self.add_vm("web-2", encrypted=True)

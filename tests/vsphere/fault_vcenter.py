@@ -34,13 +34,14 @@ FAULTS = {
     "no_export_vm": "ExportVm is not supported",
     "one_lease_a_vm": "a second lease on a VM is an InvalidState, or the fault of this kind",
     "wrong_thumbprint": "the host's thumbprint is another than the vCenter tells",
+    "lease_initializing": "looks at a lease's state before it is ready",
     "lease_timeout": "seconds that a lease lives without progress (default 300)",
     "refuse_progress": "HttpNfcLeaseProgress is ManagedObjectNotFound: the lease was taken away",
     "session_loss": "all sessions end after so many bytes of the first disk",
     "expire_before": "the session has expired when this method is called for the first time",
     "expire_after": "the session ends once this method was answered for the first time",
     "session_fault": "without a session, reading properties is a NotAuthenticated fault instead of an answer without any",
-    "missing": "property → fault kind: it cannot be read, for as long as this is set",
+    "missing": "property, or reference and property → fault kind: it cannot be read, for as long as this is set",
     "missing_after": "(method, {property: kind}): the same, once that method was called",
     "silent_before": "this method is never answered",
     "hold_answer": "method: what it does is done, but its answer does not come",
@@ -529,7 +530,7 @@ class FaultVCenter:
         except KeyError:
             raise SoapFault("ManagedObjectNotFound", f"{ref[1]} has already been deleted") from None
         for path, value in values:
-            kind = missing.get(path) if key else "NotAuthenticated"
+            kind = missing.get(path, missing.get(f"{ref[1]} {path}")) if key else "NotAuthenticated"
             if kind:
                 out += f"<missingSet><path>{path}</path>{self.dialect.fault('fault', kind, 'as asked for')}</missingSet>"
             elif value is not None:
@@ -675,6 +676,7 @@ class FaultVCenter:
             raise SoapFault(self.faults["one_lease_a_vm"] if self.faults["one_lease_a_vm"] is not True else "InvalidState")
         ref = ("HttpNfcLease", f"session[{key}]{secrets.token_hex(4)}")
         lease = Lease(ref, vm, key, self.faults.get("lease_timeout", 300))
+        lease.initializing = self.faults.get("lease_initializing", 0)
         lease.offered = [d for d in vm.disks if not d.mode.startswith("independent")]
         host = "*" if self.faults.get("star_urls") else f"127.0.0.1:{self.host.server_port}"
         lease.url = lambda disk: f"https://{host}/nfc/{ref[1]}/disk-{disk.unit}.vmdk"

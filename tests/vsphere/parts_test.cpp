@@ -5,6 +5,7 @@
 
 #include "plugins/provider/vsphere/endpoint.hpp"
 #include "plugins/provider/vsphere/fault.hpp"
+#include "plugins/provider/vsphere/lease.hpp"
 #include "plugins/provider/vsphere/login_gate.hpp"
 #include "plugins/provider/vsphere/names.hpp"
 #include "plugins/provider/vsphere/stream_check.hpp"
@@ -110,6 +111,27 @@ TEST(VsphereLogins, OneRefusalStandsForFiveMinutes) {
   EXPECT_THROW(try_it("ops"), Fault);
   EXPECT_THROW(try_it("ops"), Fault);
   EXPECT_EQ(logins, 6);
+}
+
+TEST(VsphereLease, MayInitializeForTenMinutes) {
+  using namespace std::chrono_literals;
+  // A host that consolidates a long chain first takes minutes; a minute was not enough.
+  for (const auto waited : {0s, 61s, 599s})
+    EXPECT_NO_THROW(expect_initializing("initializing", waited, "no lease")) << waited.count();
+  const std::tuple<const char*, std::chrono::seconds, const char*> refused[] = {
+      {"initializing", 601s, "the lease is initializing"},
+      {"done", 0s, "the lease is done"},
+      {"", 0s, "the server does not report its state"}};
+  for (const auto& [state, waited, why] : refused) {
+    try {
+      expect_initializing(state, waited, "no lease");
+      FAIL() << "waits on: " << state;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.status(), HYPER_BUSY);
+      EXPECT_TRUE(error.is_retryable());
+      EXPECT_EQ(error.detail(), why);
+    }
+  }
 }
 
 TEST(VsphereDisks, OverflowingSizesAreNone) {

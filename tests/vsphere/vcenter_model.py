@@ -104,6 +104,7 @@ class Lease:
     def __init__(self, ref, vm, session, timeout):
         self.ref, self.vm, self.session, self.timeout = ref, vm, session, timeout
         self.state, self.renewed, self.renewals = "ready", time.monotonic(), 0
+        self.initializing, self.ready = 0, True  # looks at its state that still see it so
         self.sent = {}  # disk key → (sha1, length) of what was sent last
 
     def alive(self):
@@ -204,8 +205,10 @@ class Model:
     def _lease(self, lease, path):
         d = self.dialect
         if path == "state":
-            return d.enum("val", "HttpNfcLeaseState", "ready" if lease.alive() else "error")
-        if path == "info":
+            lease.ready, lease.initializing = lease.initializing == 0, max(0, lease.initializing - 1)
+            return d.enum("val", "HttpNfcLeaseState",
+                          "error" if not lease.alive() else "ready" if lease.ready else "initializing")
+        if path == "info" and lease.ready:
             urls = "".join(
                 f'<deviceUrl><key>/{lease.vm.ref[1]}/ParaVirtualSCSIController0:{disk.unit}</key><importKey/>'
                 f"<url>{escape(lease.url(disk))}</url><sslThumbprint>{lease.thumbprint}</sslThumbprint><disk>true</disk>"

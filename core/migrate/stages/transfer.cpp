@@ -167,14 +167,13 @@ void Transfer::run(VmRun& run) {
     throw;
   }
   measure();
-  uint64_t read = 0, moved = 0, converted = 0;
+  uint64_t moved = 0, converted = 0;
   for (const auto& disk : run.disks) {
-    read += disk->result().source_bytes;
     moved += disk->moved_bytes();
     converted += disk->result().virtual_size;
     run.result.exported_files.push_back(disk->result().source_file);
   }
-  run.result.export_size = read;
+  run.result.export_size = moved;
   run.stages.end(Stage::kExport, true, moved);
   run.stages.end(Stage::kConvert, true, converted);
   run.stages.end(Stage::kVerify, true, converted);

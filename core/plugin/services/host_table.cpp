@@ -9,6 +9,7 @@
 #include <hyper/op.hpp>
 
 #include "core/base/redactor.hpp"
+#include "core/plugin/document_schema.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/plugin/services/listener.hpp"
 
@@ -27,10 +28,10 @@ hyper_st save_checkpoint(hyper_op* op, uint32_t flags, const hyper_doc* state) n
   if (flags != 0 || op == nullptr || !operation(op)->checkpoint()) return HYPER_UNSUPPORTED;
   Diagnostic failure;
   try {
-    const std::string text =
-        state != nullptr && state->json.is_object() ? state->json.dump() : std::string();
+    const std::string text = state == nullptr ? std::string() : state->json.dump();
     if (text.empty() || text.size() > kMost)
-      throw Error(Code::kFail, "a checkpoint is no object or longer than 16 MiB");
+      throw Error(Code::kFail, "a checkpoint is empty or longer than 16 MiB");
+    check_form("converter.state", state->json, "the plugin: save() of " HYPER_EXT_CHECKPOINT);
     operation(op)->checkpoint()(text);
     return HYPER_OK;
   } catch (const Error& error) {

@@ -6,7 +6,9 @@
 #include <map>
 #include <mutex>
 
+#include "core/base/json_text.hpp"
 #include "core/os/process_identity.hpp"
+#include "core/plugin/document_schema.hpp"
 #include "core/plugin/operation.hpp"
 #include "core/state/journal.hpp"
 
@@ -68,28 +70,31 @@ hyper_st with_journal(hyper_op* op, uint32_t flags, const std::shared_ptr<Journa
   }
 }
 
-const nlohmann::json& checked(const hyper_doc* entry) {
+const nlohmann::json& bounded(const hyper_doc* entry) {
   if (entry == nullptr || !entry->json.is_object() || entry->json.dump().size() > kMaxEntryBytes)
     throw Error(Code::kFail, "a journal entry is no object or longer than 64 KiB");
-  const auto plugin = entry->json.find("plugin");
-  if (plugin == entry->json.end() || !plugin->is_string())
-    throw Error(Code::kFail, "a journal entry does not name its plugin");
   return entry->json;
 }
 
 hyper_st open(hyper_op* op, uint32_t flags, const hyper_doc* entry, uint64_t* id) noexcept {
   const auto journal = journal_of(op);
   return with_journal(op, flags, journal, [&] {
-    const nlohmann::json& what = checked(entry);
+    const nlohmann::json& what = bounded(entry);
+    const std::string plugin = text_of(what, "plugin");
+    check_form("journal.entry", what,
+               (plugin.empty() ? "the plugin" : "plugin '" + plugin + "'") +
+                   ": open() of " HYPER_EXT_JOURNAL);
     *id = journal->open_entry(what["plugin"].get<std::string>(), what);
     open_entries().add(*id, journal);
   });
 }
 
+/// The change is made by now, and the entry may carry what an older plugin wrote: what the journal
+/// does not take here, nothing could undo. So its form is not checked again.
 hyper_st update(hyper_op* op, uint32_t flags, uint64_t id, const hyper_doc* entry) noexcept {
   const auto journal = journal_for(op, id);
   return with_journal(op, flags, journal, [&] {
-    journal->update_entry(id, checked(entry));
+    journal->update_entry(id, bounded(entry));
     open_entries().add(id, journal);
   });
 }

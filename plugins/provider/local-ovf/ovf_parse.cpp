@@ -14,6 +14,7 @@ namespace hyper::ovf {
 namespace {
 
 constexpr std::size_t kMaxFiles = 10'000, kMaxDisks = 4'000, kMaxVms = 4'000;
+constexpr std::size_t kMaxVmName = 1024;  // the host takes four times that, of a reference too
 constexpr uint64_t kMaxCapacity = uint64_t{1} << 51;  // 2 PiB
 
 class Envelope {
@@ -153,6 +154,8 @@ class Envelope {
     if (vm.name.empty()) vm.name = vm.id;
     if (vm.name.empty())
       vm.name = trimmed(descendant(node, "VirtualSystemIdentifier").text().get());
+    if (std::max(vm.name.size(), vm.id.size()) > kMaxVmName)
+      refuse("has a VirtualSystem with a name of absurd length");
     vm.annotation = child_text(child(node, "AnnotationSection"), "Annotation");
     read_hardware(node, document_, configuration_, label_, vm);
     if (!vm.id.empty() && !vm_ids_.insert(vm.id).second)

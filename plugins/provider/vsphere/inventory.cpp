@@ -116,8 +116,9 @@ void list_vms(Session& session, Names& names, const std::string& pattern, Op op,
          "summary.config.guestFullName", "summary.storage.committed"}}},
       "cannot list the VMs", op, [&](const Object& vm) {
         op.check_cancelled();
-        const std::string name = unescaped_name(vm.text("name"));
-        const std::string path = vm_path(names, vm, op);
+        std::string name = unescaped_name(vm.text("name"));
+        std::string path = vm_path(names, vm, op);
+        if (name.empty()) path += name = vm.ref().id;  // this user may not read it
         if (!wanted(pattern, name, path)) return;
         const Ref host = ref_in(vm.at("runtime.host"));
         Ref folder = ref_in(vm.at("parent"));

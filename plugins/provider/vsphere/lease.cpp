@@ -22,6 +22,14 @@ std::string nameable(const Ref& lease) {
 
 }  // namespace
 
+void expect_initializing(const std::string& state, std::chrono::nanoseconds waited,
+                         const std::string& what) {
+  if (state == "initializing" && waited <= kLeaseReady) return;
+  throw Error(HYPER_BUSY, what,
+              state.empty() ? "the server does not report its state" : "the lease is " + state)
+      .retryable();
+}
+
 Lease::Lease(Session& session, const std::string& vm_name, Debt debt)
     : session_(session), vm_name_(vm_name), debt_(std::move(debt)) {}
 
@@ -56,7 +64,7 @@ void Lease::start(const char* method, const Ref& self, std::chrono::nanoseconds 
 
 void Lease::wait_until_ready(Op op) {
   const std::string what = "the server gives no lease to export '" + vm_name_ + "'";
-  const auto until = std::chrono::steady_clock::now() + kLeaseReady;
+  const auto begin = std::chrono::steady_clock::now();
   std::chrono::nanoseconds wait = std::chrono::milliseconds(50);
   for (;;) {
     std::optional<Retrieved> got;
@@ -79,10 +87,7 @@ void Lease::wait_until_ready(Op op) {
       });
       return;
     }
-    if (state != "initializing" || std::chrono::steady_clock::now() > until)
-      throw Error(HYPER_BUSY, what,
-                  state.empty() ? "the server does not report its state" : "the lease is " + state)
-          .retryable();
+    expect_initializing(state, std::chrono::steady_clock::now() - begin, what);
     pause(wait, op);
     wait = std::min<std::chrono::nanoseconds>(wait * 2, std::chrono::seconds(1));
   }

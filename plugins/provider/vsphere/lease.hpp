@@ -26,6 +26,11 @@ struct ManifestEntry {
   uint64_t size = 0;
 };
 
+/// Returns if a lease in this state, neither ready nor an error, may still become ready after it
+/// was waited for so long. Else throws Error(HYPER_BUSY), retryable.
+void expect_initializing(const std::string& state, std::chrono::nanoseconds waited,
+                         const std::string& what);
+
 class Lease {
  public:
   /// Opens a lease of the snapshot if there is one, else of the VM. Waits until the lease is ready,

@@ -199,8 +199,10 @@ std::string ObjectStorage::stat(Op op, const std::string& key) {
 
 void ObjectStorage::list(Op op, const std::string& prefix, const Emit& emit) {
   service_->list(op, settings_.prefix + prefix, [&](const ObjectInfo& object) {
-    // Passing objects of unfinished uploads are none of the results.
-    if (object.key.find(kPassing) == std::string::npos) emit(entry(object));
+    // Passing objects of unfinished uploads are none of the results. Nor is the mark of a directory
+    // that other programs make: its key is the prefix itself.
+    if (object.key.find(kPassing) == std::string::npos && object.key != settings_.prefix)
+      emit(entry(object));
   });
 }
 

@@ -140,6 +140,14 @@ TEST(OvfDescriptor, RefusesAbsurdDepthAndNumber) {
   EXPECT_THAT(refusal(many + "</Envelope>"), HasSubstr("large"));
 }
 
+// One such package may not keep the host from listing the others.
+TEST(OvfDescriptor, RefusesANameThatTheHostDoesNotTake) {
+  const std::string name(1025, 'x');
+  for (const std::string& system : {"<VirtualSystem><Name>" + name + "</Name></VirtualSystem>",
+                                    "<VirtualSystem ovf:id='" + name + "'/>"})
+    EXPECT_THAT(refusal("<Envelope>" + system + "</Envelope>"), HasSubstr("absurd length"));
+}
+
 TEST(OvfDescriptor, RefusesDeltasAndEncryption) {
   const std::string disk = "<Disk ovf:capacity='1' ovf:diskId='d' ovf:fileRef='f' ";
   EXPECT_THAT(
