@@ -28,16 +28,18 @@ void BlockTable::attach(int32_t how, const hyper::Emit& emit) {
   if (server_) throw hyper::Error(HYPER_BUSY, "the disk is attached already", id_);
   try {
     auto socket = NbdSocket::anywhere(journal_);
-    server_ = std::make_unique<NbdServer>(socket->take(),
-                                          std::vector<NbdExport>{{"", id_, device_}}, cancel_);
+    auto server = std::make_unique<NbdServer>(socket->take(),
+                                              std::vector<NbdExport>{{"", id_, device_}}, cancel_);
+    // A plugin that cannot take the answer has nothing attached.
+    emit(nlohmann::json{
+        {"uri", socket->uri("")}, {"socket", socket->path().string()}, {"export", ""}}
+             .dump());
     socket_ = std::move(socket);
+    server_ = std::move(server);
   } catch (const Error& failure) {
     throw hyper::Error(static_cast<hyper_st>(failure.code()), failure.diagnostic().summary,
                        failure.diagnostic().detail);
   }
-  emit(nlohmann::json{
-      {"uri", socket_->uri("")}, {"socket", socket_->path().string()}, {"export", ""}}
-           .dump());
 }
 
 void BlockTable::detach() {

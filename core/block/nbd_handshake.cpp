@@ -177,6 +177,7 @@ void NbdHandshake::meta_context(uint32_t number, const std::string& data) {
   const std::string name(reader.text());
   const uint64_t queries = reader.number(4);
   const bool list = number == kOptListMetaContext;
+  if (!list) context_of_.reset();  // replaced, or not chosen at all
   bool allocation = list && queries == 0;
   for (uint64_t i = 0; i < queries && !reader.bad(); ++i) {
     const std::string_view query = reader.text();
@@ -187,7 +188,6 @@ void NbdHandshake::meta_context(uint32_t number, const std::string& data) {
     return refuse(number, kRepErrInvalid, "structured replies are agreed on first");
   if (find(name) == nullptr)
     return refuse(number, kRepErrUnknown, "there is no export of that name");
-  if (!list) context_of_.reset();
   if (allocation) {
     reply(number, kRepMetaContext, NbdMessage().u32(kAllocationContext).text(kAllocation).bytes());
     if (!list) context_of_ = name;

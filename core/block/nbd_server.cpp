@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/block/nbd_server.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
@@ -10,14 +12,30 @@
 #include <chrono>
 #include <system_error>
 
+#include "core/base/text.hpp"
 #include "core/block/nbd_transmission.hpp"
 
 namespace hyperhost {
+namespace {
+
+constexpr std::size_t kLongestDescription = 256;  // what the protocol recommends
+
+/// Their descriptions as the protocol's strings: UTF-8 without NUL. A VM's name may be anything.
+std::vector<NbdExport> with_strings(std::vector<NbdExport> exports) {
+  for (NbdExport& one : exports) {
+    std::string& text = one.description;
+    text.resize(std::min({text.size(), kLongestDescription, text.find('\0')}));
+    text.resize(std::min(text.size(), find_invalid_utf8(text)));
+  }
+  return exports;
+}
+
+}  // namespace
 
 NbdServer::NbdServer(Fd listener, std::vector<NbdExport> exports,
                      const std::shared_ptr<CancelSource>& cancel)
     : listener_(std::move(listener)),
-      exports_(std::move(exports)),
+      exports_(with_strings(std::move(exports))),
       stop_(cancel->child()),
       acceptor_([this] { accept_clients(); }) {}
 
@@ -30,13 +48,16 @@ NbdServer::~NbdServer() {
 void NbdServer::accept_clients() {
   while (!stop_->cancelled()) {
     pollfd ready[] = {{listener_.get(), POLLIN, 0}, {stop_->fd(), POLLIN, 0}};
-    if (::poll(ready, 2, -1) < 0 && errno != EINTR) break;
+    if (::poll(ready, 2, -1) < 0 && errno != EINTR)
+      stop_->wait_for(std::chrono::milliseconds(100));  // what lacks comes back with time
     if (ready[0].revents == 0) continue;
     Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (socket.valid()) {
+      const int yes = 1;  // the end of an answer waits for nothing; no matter to a Unix socket
+      static_cast<void>(::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes));
       admit(std::move(socket));
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-      stop_->wait_for(std::chrono::milliseconds(100));  // what lacks comes back with time
+      stop_->wait_for(std::chrono::milliseconds(100));
     }
   }
   const std::lock_guard lock(mutex_);

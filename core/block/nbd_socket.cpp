@@ -73,8 +73,12 @@ std::unique_ptr<NbdSocket> NbdSocket::at(const std::filesystem::path& path) {
 std::unique_ptr<NbdSocket> NbdSocket::anywhere(std::shared_ptr<Journal> journal) {
   std::unique_ptr<NbdSocket> out(new NbdSocket());
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  const bool usable = runtime != nullptr && *runtime == '/' && ::access(runtime, W_OK | X_OK) == 0;
-  std::string directory = std::string(usable ? runtime : "/tmp") + "/hyperhost-nbd-XXXXXX";
+  const std::string name = "/hyperhost-nbd-XXXXXX";
+  const bool usable = runtime != nullptr && *runtime == '/' &&
+                      std::strlen(runtime) + name.size() + 1 + std::strlen(kSocketName) <
+                          sizeof sockaddr_un::sun_path &&
+                      ::access(runtime, W_OK | X_OK) == 0;
+  std::string directory = (usable ? runtime : "/tmp") + name;
   if (::mkdtemp(directory.data()) == nullptr)
     throw errno_error(errno, "make a directory for the socket: " + directory);
   out->directory_ = directory;

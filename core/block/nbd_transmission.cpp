@@ -31,18 +31,17 @@ uint32_t nbd_error(hyper_st status) {
   }
 }
 
+/// FUA is allowed with every request, and means nothing where the request writes nothing.
 uint16_t known_flags(uint16_t type) {
   switch (type) {
     case kCmdRead:
-      return kFlagDf;
-    case kCmdWrite:
-      return kFlagFua;
+      return kFlagFua | kFlagDf;
     case kCmdWriteZeroes:
       return kFlagFua | kFlagNoHole;
     case kCmdBlockStatus:
-      return kFlagReqOne;
+      return kFlagFua | kFlagReqOne;
     default:
-      return 0;
+      return kFlagFua;
   }
 }
 
@@ -59,6 +58,8 @@ NbdTransmission::NbdTransmission(NbdStream& stream, const NbdAgreement& agreed, 
 
 void NbdTransmission::run() {
   for (;;) {
+    // The stream looks at it only where it waits, and not for a client that always sends.
+    if (cancel_->cancelled()) throw NbdEnd{"the server stops"};
     if (stream_.read32() != kRequestMagic) throw NbdEnd{"a request does not begin as one"};
     Request request;
     request.flags = stream_.read16();

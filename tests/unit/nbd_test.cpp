@@ -80,6 +80,61 @@ class NbdTest : public ::testing::Test {
     EXPECT_EQ(::connect(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return out;
   }
+  /// The same behind its handshake: an old client, with simple replies.
+  Fd transmitting(const std::string& name = "") {
+    Fd out = plain();
+    char answer[18];
+    EXPECT_EQ(::recv(out.get(), answer, 18, MSG_WAITALL), 18);
+    const auto size = static_cast<uint32_t>(name.size());
+    send(out, NbdMessage().u32(nbd::kFixedNewstyle | nbd::kNoZeroes).bytes() +
+                  NbdMessage().u64(nbd::kOptionMagic).u32(1).u32(size).text(name).bytes());
+    EXPECT_EQ(::recv(out.get(), answer, 10, MSG_WAITALL), 10);
+    return out;
+  }
+  /// False once the server has left.
+  static bool send(const Fd& client, const std::string& bytes) {
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+      const ssize_t put =
+          ::send(client.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+      if (put <= 0) return false;
+      sent += static_cast<std::size_t>(put);
+    }
+    return true;
+  }
+  static std::string request(uint16_t flags, uint16_t type, uint64_t offset, uint32_t length) {
+    return NbdMessage()
+        .u32(nbd::kRequestMagic)
+        .u16(flags)
+        .u16(type)
+        .u64(1)
+        .u64(offset)
+        .u32(length)
+        .bytes();
+  }
+  /// The error of a simple reply; the data behind it is dropped.
+  static uint32_t error_of(const Fd& client, std::size_t data = 0) {
+    std::string reply(16 + data, '\0');
+    EXPECT_EQ(::recv(client.get(), reply.data(), reply.size(), MSG_WAITALL),
+              static_cast<ssize_t>(reply.size()));
+    uint32_t error = 0;
+    for (std::size_t i = 4; i < 8; ++i) error = error << 8 | static_cast<unsigned char>(reply[i]);
+    return error;
+  }
+  /// Name and description of each export.
+  static std::vector<std::pair<std::string, std::string>> exports_of(const NbdSocket& socket) {
+    const Client client;
+    std::vector<std::pair<std::string, std::string>> names;
+    const auto note = [](void* data, const char* name, const char* about) {
+      static_cast<decltype(names)*>(data)->emplace_back(name, about);
+      return 0;
+    };
+    EXPECT_EQ(nbd_set_opt_mode(*client, true), 0);
+    EXPECT_EQ(nbd_connect_unix(*client, socket.path().c_str()), 0) << nbd_get_error();
+    EXPECT_GE(nbd_opt_list(*client, {note, &names, nullptr}), 0) << nbd_get_error();
+    EXPECT_EQ(nbd_opt_abort(*client), 0);
+    return names;
+  }
   /// The server is well: a new client can read.
   void check_alive() {
     const Client client;
@@ -124,18 +179,12 @@ TEST_F(NbdTest, OffersWhatItDoesAndNoTrim) {
 
 TEST_F(NbdTest, ListsItsExports) {
   serve(bytes_of(pattern(1000)));
+  const std::vector<std::pair<std::string, std::string>> wanted = {{"", "the disk"},
+                                                                   {"frozen", ""}};
+  EXPECT_EQ(exports_of(*socket_), wanted);
   const Client client;
   ASSERT_EQ(nbd_set_opt_mode(*client, true), 0);
   ASSERT_EQ(nbd_connect_unix(*client, socket_->path().c_str()), 0) << nbd_get_error();
-  std::vector<std::pair<std::string, std::string>> names;
-  const auto note = [](void* data, const char* name, const char* about) {
-    static_cast<decltype(names)*>(data)->emplace_back(name, about);
-    return 0;
-  };
-  const nbd_list_callback list{note, &names, nullptr};
-  ASSERT_EQ(nbd_opt_list(*client, list), 2) << nbd_get_error();
-  EXPECT_EQ(names[0], std::make_pair(std::string(), std::string("the disk")));
-  EXPECT_EQ(names[1].first, "frozen");
   std::vector<std::string> contexts;
   const auto note_context = [](void* data, const char* name) {
     static_cast<std::vector<std::string>*>(data)->emplace_back(name);
@@ -150,6 +199,24 @@ TEST_F(NbdTest, ListsItsExports) {
   EXPECT_EQ(nbd_opt_info(*client), 0) << nbd_get_error();
   EXPECT_EQ(nbd_get_size(*client), 1000);
   EXPECT_EQ(nbd_opt_abort(*client), 0);
+}
+
+/// A VM may be called anything.
+TEST_F(NbdTest, DescriptionsAreStringsOfTheProtocol) {
+  const auto disk = read_only_device(source_of(bytes_of(pattern(1000))));
+  std::string accents = "e";
+  for (int i = 0; i < 3000; ++i) accents += "\u00e9";
+  socket_ = NbdSocket::at(directory_ / "disk sock");
+  server_ = std::make_unique<NbdServer>(socket_->take(),
+                                        std::vector<NbdExport>{
+                                            {"long", accents, disk},
+                                            {"bytes", "Caf\xe9 au lait", disk},
+                                            {"nul", std::string("one\0two", 7), disk},
+                                        },
+                                        cancel_);
+  const std::vector<std::pair<std::string, std::string>> wanted = {
+      {"long", accents.substr(0, 255)}, {"bytes", "Caf"}, {"nul", "one"}};
+  EXPECT_EQ(exports_of(*socket_), wanted);
 }
 
 TEST_F(NbdTest, ReadsAndWritesOfAnySize) {
@@ -281,6 +348,25 @@ TEST_F(NbdTest, RequestsBeyondTheirBoundsAreRefused) {
   EXPECT_EQ(nbd_pread(*client, large.data(), 600 << 10, 0, LIBNBD_CMD_FLAG_DF), 0);
 }
 
+/// Some clients set it on all requests, and the protocol allows that.
+TEST_F(NbdTest, FuaIsAllowedWithEveryRequest) {
+  serve(bytes_of(pattern(10 * kCluster)));
+  const Fd client = transmitting();
+  send(client, request(nbd::kFlagFua, nbd::kCmdRead, 100, 50));
+  EXPECT_EQ(error_of(client, 50), 0u);
+  send(client, request(nbd::kFlagFua, nbd::kCmdFlush, 0, 0));
+  EXPECT_EQ(error_of(client), 0u);
+  send(client, request(nbd::kFlagFua, nbd::kCmdWrite, 100, 3) + "abc");
+  EXPECT_EQ(error_of(client), 0u);
+  send(client, request(nbd::kFlagFua | nbd::kFlagNoHole, nbd::kCmdWriteZeroes, 100, 3));
+  EXPECT_EQ(error_of(client), 0u);
+  send(client, request(nbd::kFlagReqOne, nbd::kCmdWrite, 100, 3) + "abc");
+  EXPECT_EQ(error_of(client), nbd::kEinval);
+  const Fd reader = transmitting("frozen");
+  send(reader, request(nbd::kFlagFua, nbd::kCmdWrite, 100, 3) + "abc");
+  EXPECT_EQ(error_of(reader), nbd::kEperm);
+}
+
 TEST_F(NbdTest, FailuresOfTheDiskReachTheClient) {
   const auto state = bytes_of(pattern(40 * kCluster));
   serve(state);
@@ -326,16 +412,6 @@ TEST_F(NbdTest, ClientsThatBreakTheProtocolHarmNoOther) {
     return NbdMessage().u64(nbd::kOptionMagic).u32(number).u32(size).text(data).bytes();
   };
   const std::string go = option(7, 6, std::string(6, '\0'));
-  const auto request = [](uint16_t type, uint64_t offset, uint32_t length) {
-    return NbdMessage()
-        .u32(nbd::kRequestMagic)
-        .u16(0)
-        .u16(type)
-        .u64(1)
-        .u64(offset)
-        .u32(length)
-        .bytes();
-  };
   std::string many = flags;
   for (int i = 0; i < 200; ++i) many += option(99, 0, "");
   const std::vector<std::string> attacks = {
@@ -347,14 +423,14 @@ TEST_F(NbdTest, ClientsThatBreakTheProtocolHarmNoOther) {
       flags + option(7, 100, "x"),                                 // an end in the middle
       flags + option(7, 4, NbdMessage().u32(0xfffffff0).bytes()),  // a name longer than its option
       flags + option(10, 12, NbdMessage().u32(0).u32(0xffffffff).u32(5).bytes()),
-      flags + option(1, 300, std::string(300, 'n')),        // an export that is not there
-      many,                                                 // options without end
-      flags + go + "no request at all, 28 bytes....",       //
-      flags + go + request(nbd::kCmdWrite, 0, 0xffffffff),  // a write of 4 GiB
-      flags + go + request(nbd::kCmdWrite, 0, 1000) + "too few",
-      flags + go + request(nbd::kCmdRead, 0, 1 << 20),  // an answer that is not read
-      flags + go + request(nbd::kCmdRead, 0, 1 << 20).substr(0, 10),
-      flags + go + request(0xffff, 0, 0),  // a command that there is not
+      flags + option(1, 300, std::string(300, 'n')),           // an export that is not there
+      many,                                                    // options without end
+      flags + go + "no request at all, 28 bytes....",          //
+      flags + go + request(0, nbd::kCmdWrite, 0, 0xffffffff),  // a write of 4 GiB
+      flags + go + request(0, nbd::kCmdWrite, 0, 1000) + "too few",
+      flags + go + request(0, nbd::kCmdRead, 0, 1 << 20),  // an answer that is not read
+      flags + go + request(0, nbd::kCmdRead, 0, 1 << 20).substr(0, 10),
+      flags + go + request(0, 0xffff, 0, 0),  // a command that there is not
   };
   for (std::size_t i = 0; i < attacks.size(); ++i) {
     Fd client = plain();
@@ -376,6 +452,38 @@ TEST_F(NbdTest, TheEndOfTheServerEndsItsClients) {
   char greeting[18];
   ASSERT_EQ(::recv(idle.get(), greeting, sizeof greeting, MSG_WAITALL), 18);
   EXPECT_EQ(::recv(idle.get(), greeting, sizeof greeting, 0), 0);
+}
+
+TEST_F(NbdTest, AClientThatNeverReadsHoldsNoOtherAndNoServer) {
+  serve(bytes_of(pattern(2 << 20)));
+  const Fd client = transmitting();
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += request(0, nbd::kCmdRead, 0, 2 << 20);
+  ASSERT_TRUE(send(client, many));
+  char byte = 0;
+  ASSERT_EQ(::recv(client.get(), &byte, 1, MSG_PEEK), 1);  // the server answers, and is stuck
+  check_alive();
+  server_.reset();
+}
+
+TEST_F(NbdTest, AClientThatAlwaysSendsDoesNotHoldTheServer) {
+  serve(bytes_of(pattern(kCluster)));
+  const Fd client = transmitting();
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += request(0, nbd::kCmdFlush, 0, 0);
+  std::promise<void> answered;
+  const std::jthread sender([&] {
+    while (send(client, many)) {
+    }
+  });
+  const std::jthread reader([&] {
+    char answers[4096];
+    bool first = true;
+    while (::recv(client.get(), answers, sizeof answers, 0) > 0)
+      if (std::exchange(first, false)) answered.set_value();
+  });
+  answered.get_future().wait();
+  server_.reset();
 }
 
 TEST_F(NbdTest, TooManyClientsAreTurnedAway) {
@@ -434,6 +542,11 @@ TEST_F(NbdTest, APluginLendsItsDiskToAProgram) {
     };
     EXPECT_EQ(attach(HYPER_ATTACH_QCOW2), HYPER_UNSUPPORTED);
     EXPECT_EQ(attach(HYPER_ATTACH_NBD_TCP), HYPER_UNSUPPORTED);
+    const hyper_emit refuse = [](void*, const char*, uint64_t) noexcept -> hyper_st {
+      return HYPER_NOSPACE;
+    };
+    EXPECT_EQ(block.attach(block.ctx, &op, 0, HYPER_ATTACH_NBD_UNIX, refuse, nullptr),
+              HYPER_NOSPACE);
     ASSERT_EQ(attach(HYPER_ATTACH_NBD_UNIX), HYPER_OK);
     EXPECT_EQ(attach(HYPER_ATTACH_NBD_UNIX), HYPER_BUSY);
     socket = answer.at("socket");
