@@ -29,7 +29,10 @@ BaseReader::BaseReader(std::shared_ptr<SourceHandle> source)
 
 void BaseReader::read_pieces(hyper::Op op, uint64_t offset, unsigned char* out, uint64_t length) {
   const hyper_source& table = source_->table();
-  const uint64_t most = table.block_max == 0 ? length : table.block_max;
+  // Its pieces, too, are multiples of the smallest block.
+  const uint64_t block = std::max<uint64_t>(table.block_min, 1);
+  const uint64_t most =
+      table.block_max == 0 ? length : std::max(block, table.block_max - table.block_max % block);
   const Turn turn(calls_);
   while (length > 0) {
     const uint64_t piece = std::min(most, length);

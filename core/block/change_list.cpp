@@ -8,7 +8,6 @@
 #include <cstring>
 #include <fstream>
 #include <optional>
-#include <set>
 
 #include "core/base/text.hpp"
 
@@ -115,14 +114,9 @@ uint64_t ChangeList::bytes() const {
 }
 
 std::vector<BlockLeaf> changed_blocks(Overlay& view, Operation& op) {
-  std::set<uint64_t> touched;
-  view.each_held([&](uint64_t offset, uint64_t length) {
-    for (uint64_t block = offset / kBlock; block <= (offset + length - 1) / kBlock; ++block)
-      touched.insert(block);
-  });
   std::vector<BlockLeaf> out;
   std::vector<unsigned char> before(kBlock), after(kBlock);
-  for (const uint64_t block : touched) {
+  const auto compare = [&](uint64_t block) {
     op.cancel().check();
     const uint64_t offset = block * kBlock;
     const auto size = static_cast<std::size_t>(std::min(kBlock, view.length() - offset));
@@ -136,7 +130,12 @@ std::vector<BlockLeaf> changed_blocks(Overlay& view, Operation& op) {
     }
     if (std::memcmp(before.data(), after.data(), size) != 0)
       out.push_back({block, content_leaf(before.data(), size)});
-  }
+  };
+  uint64_t next = 0;  // a block may have several runs
+  view.each_held([&](uint64_t offset, uint64_t length) {
+    for (next = std::max(next, offset / kBlock); next * kBlock < offset + length; ++next)
+      compare(next);
+  });
   return out;
 }
 

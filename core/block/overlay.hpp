@@ -60,10 +60,10 @@ class Overlay final : public BlockDevice {
   std::mutex& lock_of(uint64_t cluster) { return locks_[cluster % locks_.size()]; }
 
   BaseReader base_;
-  const OverlayFile file_;
+  OverlayFile file_;
   const std::unique_ptr<OverlayMap> map_;
   std::array<std::mutex, 64> locks_;  ///< a cluster's, while it is changed
-  std::mutex flush_;
+  std::mutex flush_;                  ///< one flush at a time
 };
 
 }  // namespace hyperhost

@@ -80,6 +80,20 @@ void read_all(int fd, const std::string& name, uint64_t offset, void* buffer, ui
   }
 }
 
+/// A file of this length to which nothing was ever written: a kill interrupted its creation.
+bool unfinished(int fd, const struct stat& status, uint64_t length) {
+  return static_cast<uint64_t>(status.st_size) == length && ::lseek(fd, 0, SEEK_DATA) < 0 &&
+         errno == ENXIO;
+}
+
+/// A file is only as durable as its name.
+void sync_name(const std::filesystem::path& path) {
+  const auto parent = std::filesystem::absolute(path).parent_path();
+  const Fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid() || ::fsync(directory.get()) != 0)
+    throw errno_error(errno, "make the name of the overlay " + path.string() + " durable");
+}
+
 /// What a file's own functions throw, as the host's.
 template <class F>
 void as_host(const F& f) {
@@ -133,11 +147,12 @@ OverlayFile OverlayFile::kept(const std::filesystem::path& path, uint64_t length
     throw Error(Code::kBusy, "another process uses the overlay " + path.string());
   as_host([&] {
     if (::fstat(out.fd_.get(), &status) != 0) throw errno_error(errno, "read " + path.string());
-    if (status.st_size == 0)
+    if (status.st_size == 0 || unfinished(out.fd_.get(), status, out.data_ + length))
       out.create(length, base);
     else
       out.load(length, base, map);
   });
+  sync_name(path);
   return out;
 }
 
@@ -218,16 +233,25 @@ void OverlayFile::punch(uint64_t offset, uint64_t length) const {
                                 static_cast<off_t>(data_ + offset), static_cast<off_t>(length)));
 }
 
+void OverlayFile::sync() {
+  if (lost_)
+    throw hyper::Error(HYPER_IO, "the overlay " + name_ + " may have lost what was written to it",
+                       "an earlier flush failed");
+  if (::fdatasync(fd_.get()) == 0) return;
+  lost_ = true;
+  throw full(errno, name_);
+}
+
 // The map is taken first: what it speaks of was written before, and is synced before the map is.
-void OverlayFile::flush(OverlayMap& map) const {
+void OverlayFile::flush(OverlayMap& map) {
   if (!kept_) return;
   const auto changed = map.take_changed();
   try {
-    if (::fdatasync(fd_.get()) != 0) throw full(errno, name_);
+    sync();
     for (const auto& [number, page] : changed)
       write_all(fd_.get(), name_, kHeaderBytes + number * OverlayMap::kPageBytes, page.data(),
                 page.size());
-    if (!changed.empty() && ::fdatasync(fd_.get()) != 0) throw full(errno, name_);
+    if (!changed.empty()) sync();
   } catch (...) {
     map.give_back(changed);
     throw;

@@ -35,18 +35,20 @@ class OverlayFile {
   void write(uint64_t offset, const void* bytes, uint64_t length) const;
   /// Gives space back; the range reads as zeros or as before.
   void punch(uint64_t offset, uint64_t length) const;
-  /// Of a kept one: the data, and then the map, are on the disk.
-  void flush(OverlayMap& map) const;
+  /// Of a kept one: the data, and then the map, are on the disk. Once the system could not write
+  /// what it held back, all later calls fail: it may have dropped that. One call at a time.
+  void flush(OverlayMap& map);
 
  private:
   OverlayFile(Fd fd, std::string name, uint64_t length, bool kept);
   void create(uint64_t length, const Fingerprint& base);
   void load(uint64_t length, const Fingerprint& base, OverlayMap& map) const;
-  void load_map(OverlayMap& map, uint64_t size) const;
+  void load_map(OverlayMap& map, uint64_t length) const;
+  void sync();
 
   Fd fd_;
   std::string name_;
-  bool kept_;
+  bool kept_, lost_ = false;            ///< lost_: a sync failed
   uint64_t length_, map_bytes_, data_;  ///< data_: where the disk's first byte is
 };
 

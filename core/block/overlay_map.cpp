@@ -39,7 +39,8 @@ OverlayMap::Run OverlayMap::run(uint64_t cluster, uint64_t end) const {
     const Kept* page = page_of(cluster);
     const uint64_t page_end = std::min(end, (cluster / kPageClusters + 1) * kPageClusters);
     if (page == nullptr && first == Held::kNothing) {
-      cluster = page_end;
+      const auto next = pages_.lower_bound(cluster / kPageClusters);
+      cluster = next == pages_.end() ? end : std::min(end, next->first * kPageClusters);
       continue;
     }
     for (; cluster < page_end; ++cluster)

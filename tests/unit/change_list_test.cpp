@@ -62,6 +62,8 @@ TEST_F(ChangesTest, TheSourcesDigestComesFromTheDeliveredDiskAndTheList) {
   };
   write(2 * kMiB - 3, "seven b");                   // two blocks
   write(9 * kMiB + 5, "in a hole");                 // was zero by its extents
+  write(3 * kMiB, "here");                          // one block, in two places
+  write(4 * kMiB - 9, "and there");                 //
   overlay->zero_at(plain_, 4 * kMiB, kMiB);         // becomes zero
   write(5 * kMiB, "was zero");                      // was zero, in data
   write(original.size() - 1, "!");                  // the last block, which is shorter
@@ -69,7 +71,7 @@ TEST_F(ChangesTest, TheSourcesDigestComesFromTheDeliveredDiskAndTheList) {
   const auto changed = changed_blocks(*overlay, op_);
   std::vector<uint64_t> numbers;
   for (const BlockLeaf& one : changed) numbers.push_back(one.block);
-  EXPECT_EQ(numbers, (std::vector<uint64_t>{1, 2, 4, 5, 9, 12}));
+  EXPECT_EQ(numbers, (std::vector<uint64_t>{1, 2, 3, 4, 5, 9, 12}));
   const auto delivered = open_block_source(overlay);
   for (const unsigned threads : {1u, 4u}) {
     const ContentDigests both = content_digests(*delivered, changed, op_, threads);
@@ -79,7 +81,7 @@ TEST_F(ChangesTest, TheSourcesDigestComesFromTheDeliveredDiskAndTheList) {
   }
   EXPECT_EQ(content_digests(*delivered, {}, op_, 2).other, content_digest(*delivered, op_, 1));
   ChangeList list{original.size(), before, "", changed};
-  EXPECT_EQ(list.bytes(), 5 * kMiB + 300 * 512);
+  EXPECT_EQ(list.bytes(), 6 * kMiB + 300 * 512);
 }
 
 TEST_F(ChangesTest, ADiskThatWasNotWrittenHasNoChanges) {

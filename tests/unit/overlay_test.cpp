@@ -117,6 +117,26 @@ TEST_F(OverlayTest, ReadsWhatWasWrittenAndTheDiskBelowStays) {
   EXPECT_TRUE(std::filesystem::is_empty(directory_));  // no name that a kill could leave
 }
 
+TEST_F(OverlayTest, PiecesOfALongReadAreAligned) {
+  const std::string original = pattern(3 * kCluster);
+  BytesTraits traits;
+  traits.block_min = 512;
+  traits.block_max = 5000;  // no multiple
+  const auto overlay = Overlay::scratch(source_of(bytes_of(original), traits), directory_);
+  EXPECT_EQ(read(*overlay, 100, 2 * kCluster), original.substr(100, 2 * kCluster));
+}
+
+TEST_F(OverlayTest, TheMapOfAnEmptyDiskIsNoWork) {
+  constexpr uint64_t kFar = uint64_t{1} << 45, kEnd = uint64_t{1} << 46;
+  OverlayMap map;
+  EXPECT_EQ(map.run(5, kEnd).end, kEnd);
+  map.set(kFar + 3, Held::kData);
+  EXPECT_EQ(map.run(5, kEnd).end, kFar + 3);
+  EXPECT_EQ(map.run(5, kFar).end, kFar);
+  EXPECT_EQ(map.run(kFar + 3, kEnd).end, kFar + 4);
+  EXPECT_EQ(map.run(kFar + 4, kEnd).end, kEnd);
+}
+
 TEST_F(OverlayTest, IsAnOrdinarySource) {
   std::string truth = pattern(5 * kCluster);
   const std::shared_ptr<Overlay> overlay = Overlay::scratch(source_of(bytes_of(truth)), directory_);
@@ -349,6 +369,28 @@ TEST_F(OverlayTest, AKeptFileOfAnotherDiskOrADamagedOneIsRefused) {
   EXPECT_EQ(open(original), Code::kOk);
   std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1);
   EXPECT_EQ(open(original), Code::kCorrupt);
+}
+
+TEST_F(OverlayTest, AFileWhoseCreationWasInterruptedIsTaken) {
+  const std::string original = pattern(6 * kCluster);
+  const auto file = directory_ / "kept.overlay";
+  const auto open = [&] { return Overlay::kept(source_of(bytes_of(original)), file, op_); };
+  std::ofstream{file};
+  std::filesystem::resize_file(file, kCluster + original.size());  // a kill behind the first step
+  {
+    const auto overlay = open();
+    overlay->write_at(plain_, 5, "five", 4);
+    overlay->flush(plain_);
+  }
+  EXPECT_EQ(read(*open(), 5, 4), "five");
+  // The same size, but something is in it.
+  std::filesystem::resize_file(file, 0);
+  std::filesystem::resize_file(file, kCluster + original.size());
+  std::fstream(file, std::ios::in | std::ios::out | std::ios::binary).seekp(3 * kCluster).put('x');
+  EXPECT_EQ(code_of(open), Code::kCorrupt);
+  std::filesystem::resize_file(file, 0);
+  std::filesystem::resize_file(file, 2 * kCluster + original.size());  // another size
+  EXPECT_EQ(code_of(open), Code::kCorrupt);
 }
 
 TEST_F(OverlayTest, OnlyAnOverlayIsTakenForOne) {
