@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hyperhost serve-disk: one disk over NBD, for anyone's tools.
 #include <hyper/provider.h>
+#include <spdlog/spdlog.h>
 
 #include <filesystem>
 #include <iostream>
@@ -53,10 +54,14 @@ void sort_words(ServeOptions& options) {
   if (words.size() == 2) options.disk = words[1];
 }
 
-std::shared_ptr<Journal> journal() {
-  try {  // so that cleanup finds what a kill leaves; no place for a journal is no reason to fail
+/// So that cleanup finds what a kill leaves.
+std::shared_ptr<Journal> journal(const ServeOptions& options) {
+  // A provider may change something at the source, a snapshot for instance.
+  if (options.image.empty()) return StateStore::open(default_state_dir());
+  try {
     return StateStore::open(default_state_dir());
-  } catch (const Error&) {
+  } catch (const Error& failure) {  // of an image, no more than the socket is left
+    spdlog::debug("no journal is kept: {}", failure.what());
     return nullptr;
   }
 }
@@ -137,7 +142,9 @@ class OpenedDisk {
                   "an NBD client reads in any order",
                   "convert it, and serve the image; a vSphere source seeks with transport: "
                   "datastore");
-    vm_ = connection.open_vm(op_, {{"vm", vm.ref}, {"task_id", random_id()}});
+    nlohmann::json request = {{"vm", vm.ref}, {"task_id", random_id()}};
+    if (!disk.content_id.empty()) request["content_ids"][disk.id] = disk.content_id;
+    vm_ = connection.open_vm(op_, request);
     std::shared_ptr<SourceHandle> delivered = vm_->open_disk(op_, disk.id, HYPER_OPEN_SEEK);
     if (!delivered->can(HYPER_SOURCE_SEEK))
       throw Error(Code::kUnsupported, name_ + " was opened as a stream");
@@ -181,7 +188,7 @@ void announce(Context& context, const std::string& uri, const OpenedDisk& opened
 }
 
 int serve(Context& context, const ServeOptions& options) {
-  const std::shared_ptr<Journal> kept = journal();
+  const std::shared_ptr<Journal> kept = journal(options);
   OpenedDisk opened(context, options, kept);
   const std::shared_ptr<CancelSource>& cancel = context.cancel();
   std::unique_ptr<NbdSocket> socket;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """hyperhost serve-disk: an image or a VM's disk over NBD, with nbdinfo, nbdcopy, qemu-img and qemu-io as clients."""
 
+import errno
 import json
 import os
 import pathlib
@@ -10,9 +11,22 @@ import socket
 import stat
 import subprocess
 
-from hyperhost_cli import FAILED, MIB, OK, USAGE, CliTest, interrupt, sha256_of
+from hyperhost_cli import BUILD, FAILED, MIB, OK, USAGE, CliTest, interrupt, sha256_of
+import power_cut
 import requirement
 from vmdk_writer import Content, stream_optimized
+
+
+class Worst:
+    """Of what a power cut could leave, that in which the least is left."""
+
+    @staticmethod
+    def random():
+        return 0.6  # names go, pages are the old ones
+
+    @staticmethod
+    def choice(lengths):
+        return lengths[0]
 
 
 class ServeDisk(CliTest):
@@ -127,6 +141,43 @@ class ServeDisk(CliTest):
         self.assertIn("is not an overlay", self.host("serve-disk", other, "--overlay", self.vmdk, status=FAILED).err)
         self.assertEqual(overlay.read_bytes(), before)
         self.assertEqual(sha256_of(self.raw_of(self.vmdk, "after.raw")), sha256_of(self.raw))
+
+    def faulty(self, directory, **how):
+        library = BUILD / "lib/hyperhost/test-files/libfaulty_files.so"
+        requirement.need(library.exists(), f"{library} is not built")
+        return power_cut.loaded(library, HYPERHOST_FAULTY_UNDER=str(directory), **how)
+
+    def test_a_flushed_overlay_outlives_a_power_cut(self):
+        place, shadow = self.work / "overlays", self.work / "shadow"
+        place.mkdir()
+        shadow.mkdir()
+        running, uri = self.serve(self.vmdk, "--overlay", place / "kept", env=self.faulty(place, HYPERHOST_FAULTY_SHADOW=str(shadow)))
+        self.qemu_io(uri, "write -P 9 3M 100k", "write -z 5M 1M", "flush")
+        running.process.kill()
+        running.process.wait()
+        power_cut.cut(place, shadow, Worst())
+        running, uri = self.serve(self.vmdk, "--overlay", place / "kept")
+        self.qemu_io(uri, "read -P 9 3M 100k", "read -P 0 5M 1M")
+        self.ended(running)
+
+    def test_a_flush_that_failed_is_not_forgotten(self):
+        place = self.work / "overlays"
+        place.mkdir()
+        running, uri = self.serve(self.vmdk, "--overlay", place / "kept", env=self.faulty(place, HYPERHOST_FAULTY_SYNC=str(errno.EIO)))
+        self.assertIn("Input/output error", self.qemu_io(uri, "write -f -P 9 3M 100k", status=1))
+        # The system has dropped what it could not write: a later success would be a lie.
+        self.assertIn("Input/output error", self.qemu_io(uri, "write -f -P 8 5M 1k", status=1))
+        done, _ = interrupt(running, signal.SIGTERM)
+        self.assertEqual(done.status, FAILED, done)
+        self.assertIn("may have lost what was written", done.err)
+
+    def test_a_vm_needs_a_journal_and_an_image_does_not(self):
+        package, _ = self.ova()
+        nowhere = {"HYPERHOST_STATE_DIR": "/proc/nowhere"}
+        self.assertIn("/proc/nowhere", self.host("serve-disk", "--path", package, "sample-vm", "disk-0", env=nowhere, status=FAILED).err)
+        running, uri = self.serve(self.raw, env=nowhere)
+        self.assertEqual(self.copy(uri, "copy.raw"), sha256_of(self.raw))
+        self.ended(running)
 
     def test_once_ends_with_the_last_client(self):
         running, uri = self.serve(self.raw, "--once")
