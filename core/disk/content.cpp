@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
-#include <hyper/digest.hpp>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -154,9 +153,50 @@ unsigned usable_threads(unsigned wanted, const SourceHandle& source) {
 
 }  // namespace
 
-std::string content_digest(const SourceHandle& image, Operation& op, unsigned threads,
-                           const OnBytes& on_bytes) {
-  hyper::DigestTree<Sha256> tree(image.length());
+namespace {
+
+/// The tree of a disk, and that of one which has other leaves in some places. Thread-safe.
+class TwoTrees {
+ public:
+  TwoTrees(uint64_t size, const std::vector<BlockLeaf>* others)
+      : own_(size), other_(size), others_(others) {}
+
+  void add(uint64_t block, const hyper::Hash256& leaf) {
+    own_.add(block, leaf);
+    if (others_ == nullptr) return;
+    const auto instead = from(block);
+    other_.add(block, instead != others_->end() && instead->block == block ? instead->leaf : leaf);
+  }
+  void add_zero(uint64_t first, uint64_t count) {
+    own_.add_zero(first, count);
+    if (others_ == nullptr) return;
+    const uint64_t end = first + count;
+    for (auto instead = from(first); first < end; ++instead) {
+      const bool there = instead != others_->end() && instead->block < end;
+      const uint64_t until = there ? instead->block : end;
+      if (until > first) other_.add_zero(first, until - first);
+      if (!there) return;
+      other_.add(instead->block, instead->leaf);
+      first = instead->block + 1;
+    }
+  }
+  ContentDigests texts() const {
+    return {own_.text(), others_ == nullptr ? std::string() : other_.text()};
+  }
+
+ private:
+  std::vector<BlockLeaf>::const_iterator from(uint64_t block) const {
+    return std::lower_bound(
+        others_->begin(), others_->end(), block,
+        [](const BlockLeaf& one, uint64_t wanted) { return one.block < wanted; });
+  }
+  hyper::DigestTree<Sha256> own_, other_;
+  const std::vector<BlockLeaf>* const others_;  ///< null = there is no other one
+};
+
+ContentDigests digests_of(const SourceHandle& image, const std::vector<BlockLeaf>* others,
+                          Operation& op, unsigned threads, const OnBytes& on_bytes) {
+  TwoTrees trees(image.length(), others);
   std::mutex tree_mutex;
   uint64_t done = 0;
   const auto advance = [&](uint64_t blocks) {  // with tree_mutex held
@@ -166,7 +206,7 @@ std::string content_digest(const SourceHandle& image, Operation& op, unsigned th
   BlockCursor cursor({&image}, image.length(), op);
   const auto on_zero = [&](uint64_t first, uint64_t count) {
     const std::lock_guard lock(tree_mutex);
-    tree.add_zero(first, count);
+    trees.add_zero(first, count);
     advance(count);
   };
   run_parallel(usable_threads(threads, image), [&](std::atomic<bool>& stop) {
@@ -180,16 +220,32 @@ std::string content_digest(const SourceHandle& image, Operation& op, unsigned th
       image.read_at(op, *block * kBlock, buffer.data(), size);
       const bool zero = all_zero(buffer, size);
       hyper::Hash256 leaf{};
-      if (!zero) leaf = decltype(tree)::leaf(buffer.data(), size);
+      if (!zero) leaf = content_leaf(buffer.data(), size);
       const std::lock_guard lock(tree_mutex);
       if (zero)
-        tree.add_zero(*block, 1);
+        trees.add_zero(*block, 1);
       else
-        tree.add(*block, leaf);
+        trees.add(*block, leaf);
       advance(1);
     }
   });
-  return tree.text();
+  return trees.texts();
+}
+
+}  // namespace
+
+hyper::Hash256 content_leaf(const void* bytes, std::size_t size) {
+  return hyper::DigestTree<Sha256>::leaf(bytes, size);
+}
+
+std::string content_digest(const SourceHandle& image, Operation& op, unsigned threads,
+                           const OnBytes& on_bytes) {
+  return digests_of(image, nullptr, op, threads, on_bytes).own;
+}
+
+ContentDigests content_digests(const SourceHandle& image, const std::vector<BlockLeaf>& others,
+                               Operation& op, unsigned threads, const OnBytes& on_bytes) {
+  return digests_of(image, &others, op, threads, on_bytes);
 }
 
 std::optional<uint64_t> sample_difference(const SourceHandle& a, const SourceHandle& b,

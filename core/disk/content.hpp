@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <hyper/digest.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/plugin/handles.hpp"
 
@@ -18,6 +20,24 @@ using OnBytes = std::function<void(uint64_t done)>;
 /// "hyper-tree-sha256:<hex>" of a seekable source of guest-visible bytes.
 std::string content_digest(const SourceHandle& image, Operation& op, unsigned threads,
                            const OnBytes& on_bytes = {});
+
+/// A block of 1 MiB by its number, and its leaf of the digest.
+struct BlockLeaf {
+  uint64_t block = 0;
+  hyper::Hash256 leaf{};
+};
+
+/// The leaf of a block's bytes.
+hyper::Hash256 content_leaf(const void* bytes, std::size_t size);
+
+struct ContentDigests {
+  std::string own;    ///< of the source
+  std::string other;  ///< of a disk that differs from it in some blocks
+};
+
+/// Both in one pass. others: the leaves that the other disk has instead, ascending by block.
+ContentDigests content_digests(const SourceHandle& image, const std::vector<BlockLeaf>& others,
+                               Operation& op, unsigned threads, const OnBytes& on_bytes = {});
 
 struct Difference {
   uint64_t offset = 0;  ///< of the first differing byte

@@ -78,15 +78,16 @@ void undo_host_entry(const JournalEntry& entry) {
   const bool lock = kind == kLockEntry && name.rfind(".hyperhost-", 0) == 0;
   const bool staging = kind == kStagingEntry && !name.empty() && name.front() == '.' &&
                        name.find(kStagingMark) != std::string::npos;
-  if ((!lock && !staging) || name.find('/') != std::string::npos)
+  const bool socket = kind == kSocketEntry && name == kSocketName;
+  if ((!lock && !staging && !socket) || name.find('/') != std::string::npos)
     throw Error(Code::kFail, "the journal entry names no file of the host");
   const std::string path = text("where") + "/" + name;
   if (lock && !remove_stale_lock(path))
     throw Error(Code::kBusy, "the lock is held by a process that lives");
-  if (staging && ::unlink(path.c_str()) != 0 && errno != ENOENT)
+  if (!lock && ::unlink(path.c_str()) != 0 && errno != ENOENT)
     throw errno_error(errno, "remove " + path);
   std::error_code ignored;  // a directory that was made for it alone
-  if (staging) std::filesystem::remove(text("where"), ignored);
+  if (!lock) std::filesystem::remove(text("where"), ignored);
 }
 
 }  // namespace hyperhost

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the host itself leaves in directories while it works, written down in the journal before
-// it is there: the locks of a plan's run on its output directories and of a VM, and staging files.
+// it is there: the locks of a plan's run on its output directories and of a VM, staging files, and
+// sockets.
 // One thread each.
 #pragma once
 
@@ -18,6 +19,8 @@ constexpr const char* kHostEntries = "hyperhost";
 constexpr const char* kLockEntry = "lock";
 constexpr const char* kStagingEntry = "staging file";
 constexpr const char* kStagingMark = ".hyperhost-stage-";
+constexpr const char* kSocketEntry = "socket";  ///< in a directory of its own
+constexpr const char* kSocketName = "hyperhost.sock";
 
 /// An entry that is closed by its destructor. journal: may be null, then it is none. One that a
 /// killed run left of the same file is taken over.

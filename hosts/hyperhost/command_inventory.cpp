@@ -1,89 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // hyperhost list, hyperhost describe: what a provider has, of a plan or of a package on disk.
-#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "core/migrate/session.hpp"
-#include "core/plan/plan.hpp"
 #include "core/plugin/handles.hpp"
-#include "core/run/bind_plan.hpp"
 #include "core/vm/vm_description.hpp"
 #include "hosts/hyperhost/context.hpp"
-#include "hosts/hyperhost/source_flags.hpp"
+#include "hosts/hyperhost/inventory.hpp"
 #include "hosts/hyperhost/table.hpp"
 
 namespace hyperhost {
 namespace {
-
-struct InventoryOptions {
-  std::string plan, vm;
-  std::vector<std::string> words;  ///< [PLAN] [VM], as far as no flag says it
-  SourceFlags source;
-  std::vector<std::string> overrides;
-};
-
-/// Which of the words is the plan, and which the VM.
-void sort_words(InventoryOptions& options, bool needs_vm) {
-  const bool by_flag = !options.plan.empty() || options.source.given();
-  auto words = options.words;
-  // Without a flag the source is a plan; where none is named, the vCenter of the environment.
-  const char* const url = std::getenv("GOVC_URL");
-  const bool from_environment =
-      words.size() <= (needs_vm ? 1u : 0u) && url != nullptr && *url != '\0';
-  if (!by_flag && !from_environment) {
-    if (words.empty())
-      throw Error(Code::kConfig, "where are the VMs?", "",
-                  "name a plan, --path FILE or --endpoint https://HOST/sdk");
-    options.plan = words.front();
-    words.erase(words.begin());
-  }
-  if (words.size() > 1) throw Error(Code::kConfig, "'" + words[1] + "' is one word too many");
-  if (!words.empty()) options.vm = words.front();
-  if (needs_vm && options.vm.empty())
-    throw Error(Code::kConfig, "which VM?", "", "name it after the plan");
-}
-
-/// The session that the plan or the flags ask for.
-class Inventory {
- public:
-  Inventory(Context& context, const InventoryOptions& options) {
-    PlanOptions wanted;
-    wanted.only_sources = true;
-    wanted.overrides = options.overrides;
-    wanted.host_defaults = context.host_config().defaults;
-    if (options.plan.empty()) {
-      add_source(options.source, wanted.flags);
-      context.reword = name_missing_flag;
-    }
-    const PlanResult loaded = options.plan.empty() ? parse_plan("version: 1\n", "hyperhost", wanted)
-                                                   : load_plan(options.plan, wanted);
-    context.print(loaded.diagnostics);
-    if (!loaded.plan)
-      throw Error(Code::kConfig, options.plan.empty() ? "the source cannot be used"
-                                                      : options.plan + " has errors");
-    std::vector<std::string> dirs;
-    for (const auto& dir : loaded.plan->plugin_dirs) dirs.push_back(dir.string());
-    PluginRegistry& registry = context.registry(dirs);
-    const BoundPlan bound = bind_plan(*loaded.plan, registry);
-    const std::string only = options.plan.empty() ? "" : options.source.provider;
-    for (const auto& [name, choice] : bound.orchestrator.providers)
-      if (only.empty() || only == name) providers_[name] = choice;
-    if (providers_.empty()) {
-      context.print(bound.diagnostics);
-      throw Error(Code::kConfig, only.empty() ? "no provider can be used"
-                                              : "the plan has no usable provider '" + only + "'");
-    }
-    session_ = std::make_unique<Session>(registry, providers_);
-  }
-
-  Session& session() { return *session_; }
-  const std::map<std::string, PluginChoice>& providers() const { return providers_; }
-
- private:
-  std::map<std::string, PluginChoice> providers_;
-  std::unique_ptr<Session> session_;
-};
 
 std::string text_of(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
@@ -154,31 +81,17 @@ void print_vm(const VmDescription& vm) {
 
 int describe(Context& context, const InventoryOptions& options) {
   Inventory inventory(context, options);
-  if (inventory.providers().size() > 1)
-    throw Error(Code::kConfig, "the plan has several providers", "", "choose one with --provider");
-  const auto& [name, choice] = *inventory.providers().begin();
+  const std::string& name = inventory.provider();
   Operation op(options.vm, context.cancel());
-  const VmDescription vm = parse_vm_description(
-      inventory.session().provider(name, op).describe_vm(op, options.vm), choice.plugin);
+  const VmDescription vm =
+      parse_vm_description(inventory.session().provider(name, op).describe_vm(op, options.vm),
+                           inventory.session().provider_plugin(name));
   context.print(op.diagnostics());
   if (context.json())
     context.print_json(vm.document);
   else
     print_vm(vm);
   return kExitOk;
-}
-
-void add_source_options(CLI::App* command, InventoryOptions& options) {
-  CLI::Option* plan = command->add_option("--plan", options.plan, "The plan, where it is no word");
-  command->add_option("--provider", options.source.provider,
-                      "Of a plan: only this provider. Else the plugin (default: local-ovf with\n"
-                      "--path, else vsphere)");
-  add_source_flags(*command, options.source);
-  for (CLI::Option* flag : command->get_options())
-    if (flag->get_group() == "Source") flag->excludes(plan);
-  command->add_option("--set", options.overrides, "KEY=VALUE over what the plan says (repeatable)")
-      ->take_all()
-      ->allow_extra_args(false);
 }
 
 }  // namespace
@@ -192,7 +105,7 @@ void add_inventory_commands(CLI::App& app, Context& context, int& status) {
                    "The plan whose sources are asked (not with --path or --endpoint); then which\n"
                    "VMs, by name or path, e.g. 'web-*'")
       ->expected(0, 2);
-  add_source_options(command, *listed);
+  add_source_options(*command, *listed);
   command->footer(
       "Examples:\n"
       "  hyperhost list plan.yaml\n"
@@ -212,7 +125,7 @@ void add_inventory_commands(CLI::App& app, Context& context, int& status) {
                    "name, path or reference")
       ->expected(1, 2)
       ->required();
-  add_source_options(command, *described);
+  add_source_options(*command, *described);
   command->footer(
       "Examples:\n"
       "  hyperhost describe plan.yaml web-01\n"

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   add_inventory_commands(app, context, status);
   add_plugin_commands(app, context, status);
   add_disk_commands(app, context, status);
+  add_serve_disk_command(app, context, status);
   add_audit_commands(app, context, status);
   add_schema_commands(app, context, status);
   CLI::App* about = app.add_subcommand("version", "Print the version");

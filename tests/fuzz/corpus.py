@@ -289,6 +289,22 @@ def binaries(seeds):
                 + frame(76, 2, emit=3, a=1) + frame(75, 2, emit=3) + frame(77, 2))
     seeds.write("lane", "host", frame(128, 3, payload=b"{}") + frame(129, 0, payload=text + bytes(8) + text) + frame(64, 1, memory=1))
 
+    def option(number, data=b""):
+        return b"IHAVEOPT" + struct.pack(">II", number, len(data)) + data
+
+    def request(command, offset=0, length=0, flags=0, data=b""):
+        return struct.pack(">IHHQQI", 0x25609513, flags, command, 7, offset, length) + data
+    name = struct.pack(">I", 0)
+    hello, go = struct.pack(">I", 3), option(7, name + struct.pack(">HH", 1, 3))
+    context = name + struct.pack(">II", 1, 15) + b"base:allocation"
+    seeds.write("nbd", "modern", hello + option(3) + option(8) + option(9, name + bytes(4)) + option(10, context) + option(6, name + bytes(2))
+                + go + request(0, 100, 5000) + request(1, 700, 4, 1, b"data") + request(6, 4096, 9000, 3) + request(7, 0, 65536)
+                + request(7, 512, 4096, 8) + request(3) + request(0, 0, 600, 4) + request(2))
+    seeds.write("nbd", "simple", hello + go + request(0, 0, 512) + request(1, 262100, 100, 0, bytes(100)) + request(4, 0, 512)
+                + request(0, 1 << 40, 1) + request(7, 0, 512) + request(2))
+    seeds.write("nbd", "old", struct.pack(">I", 1) + option(1, b"frozen") + request(1, 0, 3, 0, b"abc") + request(6, 0, 3) + request(0, 0, 9))
+    seeds.write("nbd", "leaves", hello + option(99, b"what") + option(5) + option(2))
+
 
 def main():
     seeds = Seeds(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests/fuzz/corpus")

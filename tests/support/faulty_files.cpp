@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file layer for tests, loaded in front of libc (LD_PRELOAD). Two things, by the environment:
+// A file layer for tests, loaded in front of libc (LD_PRELOAD). Three things, by the environment:
 //
 //   HYPERHOST_FAULTY_SHADOW=DIR
 //       What fsync made durable is kept in DIR: the content of a file as of its last fsync or
@@ -9,6 +9,9 @@
 //   HYPERHOST_FAULTY_ERRNO=N
 //       Writes below HYPERHOST_FAULTY_UNDER fail with N once HYPERHOST_FAULTY_AFTER bytes were
 //       written there.
+//   HYPERHOST_FAULTY_SYNC=N
+//       The first sync of a file below HYPERHOST_FAULTY_UNDER fails with N, as where the system
+//       could not write what it held back.
 //
 // Only files below HYPERHOST_FAULTY_UNDER (directories, separated by colons) are looked at.
 #ifndef _GNU_SOURCE
@@ -136,6 +139,18 @@ int fault(int fd, size_t length) {
   return static_cast<int>(std::strtol(number, nullptr, 10));
 }
 
+/// Whether this sync is the one that is to fail.
+bool sync_fails(int fd) {
+  static const char* number = std::getenv("HYPERHOST_FAULTY_SYNC");
+  static std::atomic<bool> failed{false};
+  struct stat info {};
+  if (number == nullptr || ::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || !watched(fd) ||
+      failed.exchange(true))
+    return false;
+  errno = static_cast<int>(std::strtol(number, nullptr, 10));
+  return true;
+}
+
 }  // namespace
 
 extern "C" {
@@ -143,6 +158,7 @@ extern "C" {
 // Failing before it, as if the power went just then, is what the SIGKILL of the test is for.
 int fsync(int fd) {
   static const auto call = real<int (*)(int)>("fsync");
+  if (sync_fails(fd)) return -1;
   const int status = call(fd);
   if (status == 0) made_durable(fd);
   return status;
@@ -150,6 +166,7 @@ int fsync(int fd) {
 
 int fdatasync(int fd) {
   static const auto call = real<int (*)(int)>("fdatasync");
+  if (sync_fails(fd)) return -1;
   const int status = call(fd);
   if (status == 0) made_durable(fd);
   return status;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where an NBD server listens: a Unix socket for its own user, or a port of the loopback device.
+// Plain owners; one thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/os/fd.hpp"
+#include "core/state/host_entries.hpp"
+
+namespace hyperhost {
+
+/// A Unix socket that its user alone may connect to. It goes with the object.
+class NbdSocket {
+ public:
+  /// At a path that is free. Throws Error.
+  static std::unique_ptr<NbdSocket> at(const std::filesystem::path& path);
+  /// In a directory of our own that goes, too. journal: may be null; else cleanup removes what a
+  /// kill leaves.
+  static std::unique_ptr<NbdSocket> anywhere(std::shared_ptr<Journal> journal);
+  ~NbdSocket();
+  NbdSocket(const NbdSocket&) = delete;
+  NbdSocket& operator=(const NbdSocket&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// The listening descriptor, once.
+  Fd take() { return std::move(listener_); }
+  /// "nbd+unix:///NAME?socket=PATH".
+  std::string uri(const std::string& export_name) const;
+
+ private:
+  NbdSocket() = default;
+  void listen(const std::filesystem::path& path);
+
+  std::filesystem::path path_, directory_;  ///< directory_: "" = not ours
+  Fd listener_;
+  std::unique_ptr<HostEntry> entry_;
+};
+
+/// Listens on 127.0.0.1. port: 0 = any; the one that it is afterwards. Any user of this machine can
+/// connect. Throws Error.
+Fd listen_on_loopback(uint16_t& port);
+/// "nbd://127.0.0.1:PORT/NAME".
+std::string loopback_uri(uint16_t port, const std::string& export_name);
+
+}  // namespace hyperhost
