@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/base/file_name.hpp"
+#include "core/base/random_id.hpp"
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/resume_log.hpp"
 #include "core/migrate/vm_run.hpp"
@@ -274,11 +275,14 @@ std::string provider_name(const MigrationConfig& job) {
 void ask_provider(VmCheck& check, ProviderHandle& provider) {
   VmRoute& route = check.route;
   std::vector<Diagnostic> reported;
+  // No task has begun, and a request names one.
+  const std::string task =
+      check.job.task_id.empty() ? "preflight-" + random_id() : check.job.task_id;
   try {
     within(check.session.services().answer_timeout, provider_name(check.job), check.op,
            [&](Operation& op) {
              const std::shared_ptr<void> kept(nullptr, [&](void*) { reported = op.diagnostics(); });
-             provider.preflight(op, vm_request(check.job, route.vm.ref, check.job.task_id));
+             provider.preflight(op, vm_request(check.job, route.vm.ref, task));
            });
   } catch (const Error& failure) {
     if (std::none_of(reported.begin(), reported.end(), [&](const Diagnostic& one) {

@@ -261,7 +261,7 @@ class MemoryStorage final : public hyper::StorageConnection {
     return self;
   }
   std::string info(hyper::Op) override {
-    return json{{"location", directory_}, {"sink", {"random", "readback"}}}.dump();
+    return json{{"location", location("")}, {"sink", {"random", "readback"}}}.dump();
   }
   std::unique_ptr<hyper::Sink> put(hyper::Op, const hyper::Doc& request) override {
     const json asked = asked_as("storage.put", request);
