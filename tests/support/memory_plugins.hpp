@@ -475,11 +475,12 @@ class MemoryHost : public ::testing::Test {
     return MigrationOrchestrator(config, registry_, services());
   }
 
-  /// A VM of one disk a text, "disk-0" …; its content is known by the text itself.
+  /// A VM of one disk a text, "disk-0" …; its content is known by a hash of the text.
   void add_vm(const std::string& name, const std::vector<std::string>& disks) {
     MemoryVm vm{name, {}, "", ""};
     for (const std::string& bytes : disks)
-      vm.disks.push_back({"disk-" + std::to_string(vm.disks.size()), bytes, bytes, true});
+      vm.disks.push_back({"disk-" + std::to_string(vm.disks.size()), bytes,
+                          std::to_string(std::hash<std::string>()(bytes)), true});
     world_.vms[name] = std::move(vm);
   }
   MigrationConfig config(const std::string& vm) const {

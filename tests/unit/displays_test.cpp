@@ -235,6 +235,10 @@ class Displays : public MemoryHost {
   void compare_all(int moment) {
     SCOPED_TRACE("moment " + std::to_string(moment));
     const auto of_run = [this] { return json::parse(http_get(api_->port(), "/api/v1/run")); };
+    // The speed goes by a clock that this test does not hold.
+    const auto still = [](const json& of) {
+      return json{of["counts"], of["guest_bytes"], of["unmeasured"], of["percentage"], of["eta"]};
+    };
     Shown api, status, terminal;
     std::map<std::string, double> metrics;
     json before, run;
@@ -248,10 +252,11 @@ class Displays : public MemoryHost {
       terminal = of_terminal();
       metrics = of_metrics();
       run = of_run();
-      if (before == run && api == status && terminal.vms == api.vms && terminal.left == api.left)
+      if (still(before) == still(run) && api == status && terminal.vms == api.vms &&
+          terminal.left == api.left)
         break;
     }
-    EXPECT_EQ(before, run);
+    EXPECT_EQ(still(before), still(run));
     EXPECT_EQ(status.vms, api.vms);
     EXPECT_EQ(status.counts, api.counts);
     EXPECT_EQ(status.share, api.share);

@@ -65,7 +65,9 @@ class Converter : public hyper::ConverterInstance {
       static_cast<void>(to.raw()->commit(to.raw()->ctx, op.raw(), 0, done, nullptr, nullptr));
     return R"({"virtual_size": )" + std::to_string(done) + R"(, "bytes_written": )" +
            std::to_string(done) +
-           (bad("wrong-digest") ? R"(, "digest": "hyper-tree-sha256:00"})" : "}");
+           (bad("wrong-digest")
+                ? R"(, "digest": "hyper-tree-sha256:)" + std::string(64, '0') + "\"}"
+                : std::string("}"));
   }
 };
 
