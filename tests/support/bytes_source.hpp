@@ -3,10 +3,14 @@
 // longest read, the number of calls at once. It fails where a test wants it.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <hyper/source.hpp>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -101,5 +105,19 @@ inline std::string pattern(std::size_t size, uint32_t seed = 1) {
   }
   return out;
 }
+
+/// An operation, and a directory that is gone afterwards.
+class BlockTest : public ::testing::Test {
+ protected:
+  BlockTest() {
+    std::string name = ::testing::TempDir() + "block-XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+  }
+  ~BlockTest() override { std::filesystem::remove_all(directory_); }
+
+  Operation op_{"test", CancelSource::create()};
+  const hyper::Op plain_{&op_};
+  std::filesystem::path directory_;
+};
 
 }  // namespace hyperhost::test

@@ -3,7 +3,6 @@
 // a list that is damaged or lies is refused.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -20,18 +19,7 @@ using test::source_of;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class ChangesTest : public ::testing::Test {
- protected:
-  ChangesTest() {
-    std::string name = ::testing::TempDir() + "changes-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~ChangesTest() override { std::filesystem::remove_all(directory_); }
-
-  Operation op_{"test", CancelSource::create()};
-  const hyper::Op plain_{&op_};
-  std::filesystem::path directory_;
-};
+using ChangesTest = test::BlockTest;
 
 /// A disk with data, with zeros that its extents know and with zeros that they do not.
 BytesTraits sparse_traits() {

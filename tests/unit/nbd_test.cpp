@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 #include <libnbd.h>
 #include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -45,17 +45,10 @@ class Client {
   nbd_handle* const nbd_;
 };
 
-class NbdTest : public ::testing::Test {
+class NbdTest : public test::BlockTest {
  protected:
-  NbdTest() {
-    std::string name = ::testing::TempDir() + "nbd-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~NbdTest() override {
-    server_.reset();
-    socket_.reset();
-    std::filesystem::remove_all(directory_);
-  }
+  // Made before any thread, as programs do: ThreadSanitizer does not see how spdlog makes it once.
+  NbdTest() { static_cast<void>(spdlog::default_logger_raw()); }
 
   /// A writable disk "" over `state`, the same read-only as "frozen".
   void serve(const std::shared_ptr<BytesState>& state, BytesTraits traits = {}) {
@@ -144,7 +137,6 @@ class NbdTest : public ::testing::Test {
   }
 
   const std::shared_ptr<CancelSource> cancel_ = CancelSource::create();
-  std::filesystem::path directory_;
   std::shared_ptr<Overlay> overlay_;
   std::unique_ptr<NbdSocket> socket_;
   std::unique_ptr<NbdServer> server_;

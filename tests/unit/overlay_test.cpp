@@ -6,7 +6,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -27,18 +26,8 @@ using test::source_of;
 
 constexpr uint64_t kCluster = Overlay::kCluster;
 
-class OverlayTest : public ::testing::Test {
+class OverlayTest : public test::BlockTest {
  protected:
-  OverlayTest() {
-    std::string name = ::testing::TempDir() + "overlay-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~OverlayTest() override { std::filesystem::remove_all(directory_); }
-
-  Operation op_{"test", CancelSource::create()};
-  const hyper::Op plain_{&op_};
-  std::filesystem::path directory_;
-
   std::string read(BlockDevice& device, uint64_t offset, uint64_t length) {
     std::string out(length, '?');
     device.read_at(plain_, offset, out.data(), length);
