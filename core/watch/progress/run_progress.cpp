@@ -94,7 +94,8 @@ void RunProgress::end(WallClock::time_point time, Instant now) {
 void RunProgress::pass(Instant now, std::size_t running) {
   const double seconds = passed_ ? std::max(0.0, Seconds(now - *passed_).count()) : 0;
   passed_ = now;
-  if (running == 0) return;
+  // Until the first byte comes, sources are opened: that time says nothing about the speed.
+  if (running == 0 || now_.bytes <= 0) return;
   now_.seconds += seconds;
   now_.vm_seconds += seconds * static_cast<double>(running);
   const double step = now_.seconds - sampled_.seconds;
