@@ -4,6 +4,11 @@
 // overwrites: in place and in a single write, so that nothing is ever seen empty. No mode of the
 // terminal is changed, so there is none to restore whatever ends the process. On a narrower window
 // the terminal has broken the old lines into more rows: they are counted at the new width.
+//
+// While a window is dragged, tmux breaks the lines at once and reports the new size up to 250 ms
+// later. A frame drawn in between would count too few rows, and the rows above it would stay on the
+// screen for good. So nothing is written from the moment a new size is seen until the size has not
+// changed for a second. The lines that scroll by wait in the queue meanwhile.
 #include "hosts/hyperhost/console.hpp"
 
 #include <poll.h>
@@ -26,6 +31,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kQueueLimit = 4096;
 constexpr std::chrono::milliseconds kFrame{100};
 constexpr std::chrono::seconds kDrain{2};
+constexpr std::chrono::seconds kSettle{1};
 // What poll() promises to take without blocking (POSIX: _POSIX_PIPE_BUF is less; Linux: a page).
 constexpr std::size_t kChunk = 4096;
 
@@ -50,6 +56,7 @@ std::size_t live_width(const std::string& line) {
 
 Console::Console(int fd, Paint paint) : fd_(fd), paint_(std::move(paint)) {
   if (paint_) ::signal(SIGCONT, [](int) { continued = true; });
+  seen_ = size();
   thread_ = std::jthread([this] { run(); });
 }
 
@@ -77,26 +84,30 @@ void Console::print(std::string line) {
 }
 
 /// False when this is the last time.
-bool Console::wait_for_work(std::deque<std::string>& lines, uint64_t& dropped) {
+bool Console::wait_for_work() {
   std::unique_lock lock(mutex_);
-  const auto ready = [this] { return stop_ || !queue_.empty(); };
-  if (paint_)
-    wake_.wait_for(lock, kFrame, ready);
-  else
-    wake_.wait(lock, ready);
-  lines.swap(queue_);
-  dropped = std::exchange(dropped_, 0);
+  if (!paint_) {
+    wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+    return !stop_;
+  }
+  bool resized = being_resized();
+  do wake_.wait_for(lock, kFrame, [&] { return stop_ || (!resized && !queue_.empty()); });
+  while (!stop_ && (resized = being_resized()));
   return !stop_;
 }
 
+bool Console::being_resized() {
+  const TerminalSize now = size();
+  if (now != seen_) settled_ = Clock::now() + kSettle;
+  seen_ = now;
+  return Clock::now() < settled_;
+}
+
 void Console::run() {
-  bool more = true;
-  while (more) {
-    std::deque<std::string> lines;
-    uint64_t dropped = 0;
-    more = wait_for_work(lines, dropped);
+  for (bool more = true; more;) {
+    more = wait_for_work();
     try {
-      write(compose(lines, dropped, !more));
+      draw(!more);
     } catch (const std::exception&) {
       drawn_.clear();  // out of memory: a frame less
     }
@@ -112,24 +123,33 @@ std::string Console::to_first_row(TerminalSize size) const {
   return rows > 1 ? "\r\x1b[" + std::to_string(rows - 1) + "A" : "\r";
 }
 
-std::string Console::compose(const std::deque<std::string>& lines, uint64_t dropped, bool last) {
+/// What waits to scroll by.
+std::string Console::take_lines() {
+  const std::lock_guard lock(mutex_);
   std::string log;
-  if (dropped > 0) log = "(" + std::to_string(dropped) + " lines were not taken in time)\n";
-  for (const std::string& line : lines) log += line + "\n";
-  if (!paint_ || !in_foreground()) return log;
+  if (dropped_ > 0) log = "(" + std::to_string(dropped_) + " lines were not taken in time)\n";
+  for (const std::string& line : queue_) log += line + "\n";
+  dropped_ = 0;
+  queue_.clear();
+  return log;
+}
 
+void Console::draw(bool last) {
+  if (!paint_ || !in_foreground()) return write(take_lines());
   const TerminalSize now = size();
   std::vector<std::string> view;
   if (!last) view = paint_(now);
+  if (!last && size() != seen_) return;  // painted for a window that is another by now
+  const std::string log = take_lines();
   if (continued.exchange(false)) drawn_.clear();
-  if (log.empty() && view == drawn_) return {};
+  if (log.empty() && view == drawn_) return;
   std::string out = to_first_row(now);
   // What scrolls by may be wider than the window, so the room for it is made first.
   if (!log.empty()) out += "\x1b[J" + log;
   for (std::size_t i = 0; i < view.size(); ++i) out += (i == 0 ? "" : "\n") + view[i] + "\x1b[K";
   if (log.empty()) out += "\x1b[J";
   drawn_ = std::move(view);
-  return out;
+  write(out);
 }
 
 void Console::write(const std::string& text) {

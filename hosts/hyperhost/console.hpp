@@ -18,6 +18,7 @@ namespace hyperhost {
 
 struct TerminalSize {
   unsigned columns = 80, rows = 24;
+  bool operator==(const TerminalSize&) const = default;
 };
 
 class Console {
@@ -39,8 +40,10 @@ class Console {
 
  private:
   void run();
-  bool wait_for_work(std::deque<std::string>& lines, uint64_t& dropped);
-  std::string compose(const std::deque<std::string>& lines, uint64_t dropped, bool last);
+  bool wait_for_work();
+  bool being_resized();
+  void draw(bool last);
+  std::string take_lines();
   std::string to_first_row(TerminalSize size) const;
   void write(const std::string& text);
   bool in_foreground() const;
@@ -55,7 +58,11 @@ class Console {
   bool stop_ = false;
   std::chrono::steady_clock::time_point deadline_;  ///< meaningful once stop_
 
-  std::vector<std::string> drawn_;  ///< the live lines on the screen; the console's thread only
+  // The console's thread only, until thread_ is joined.
+  std::vector<std::string> drawn_;  ///< the live lines on the screen
+  TerminalSize seen_;
+  std::chrono::steady_clock::time_point settled_;  ///< until then the window is being resized
+
   std::jthread thread_;
 };
 
