@@ -141,7 +141,7 @@ void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& dire
   std::shared_ptr<SourceHandle> delivered = open();
   describe(*delivered);
   token_ = nullptr;
-  read_ = std::make_shared<std::atomic<uint64_t>>(0);
+  read_ = std::make_shared<ReadCount>();
   if (!route_.disk.blank) count_reads(*delivered, read_);
   std::shared_ptr<SourceHandle> source = decoded(staged(delivered, directory, op), directory, op);
   try {
@@ -171,9 +171,9 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
   else
     copy(source, op);
   result_.convert_duration = Instant::now() - begin;
-  const uint64_t read = read_->load();
+  const uint64_t read = read_->bytes;
   check_zeros(*delivered, source, op);
-  read_->store(read);  // a sample moves nothing
+  read_->bytes = read;  // a sample moves nothing
   finish_source(*delivered, op);
   result_.proven = {"delivered"};
 }
@@ -200,7 +200,7 @@ void DiskTransfer::report_pass(uint64_t done, uint64_t total) {
   // What a pass reads moves with it. Where reads are not counted, by the same share.
   const auto share = static_cast<uint64_t>(static_cast<double>(done) / static_cast<double>(total) *
                                            static_cast<double>(export_total));
-  const uint64_t read = read_->load();
+  const uint64_t read = read_->known();
   if (read == 0 || adopted)
     on_progress_(Stage::kExport, share, export_total, adopted);
   else
@@ -301,7 +301,7 @@ void DiskTransfer::finish_source(const SourceHandle& delivered, Operation& op) {
     result_.source_checksum = checksum;
   result_.source_verified = text_of(finished, "verified");
   // A reader that opens the file by itself leaves out the holes.
-  const uint64_t read = read_->load();
+  const uint64_t read = read_->known();
   moved_bytes_ = read != 0 ? adopted_read_ + read
                            : std::min(result_.source_bytes,
                                       route_.disk.allocated_bytes.value_or(result_.source_bytes));

@@ -107,8 +107,8 @@ class DiskTransfer {
   nlohmann::json token_;    ///< of sink_, where it is kept; null otherwise
   std::string decoded_by_;  ///< the reader that made the source a raw disk; "" = none did
   uint64_t length_ = 0;
-  /// Of the delivered source; stays 0 where its reader opens the file by itself.
-  std::shared_ptr<std::atomic<uint64_t>> read_;
+  /// Of the delivered source; not known where its reader opens the file by itself.
+  std::shared_ptr<ReadCount> read_;
   std::atomic<bool> continued_{false};  ///< the pass began at a checkpoint, not reported yet
   /// What an earlier run had read of it, by the checkpoint's share.
   std::atomic<uint64_t> adopted_read_{0};

@@ -11,8 +11,15 @@
 
 namespace hyperhost {
 
-/// bytes: grows with each read, on any thread. A reader that opens the source's file by itself is
-/// not counted.
-void count_reads(SourceHandle& source, std::shared_ptr<std::atomic<uint64_t>> bytes);
+struct ReadCount {
+  std::atomic<uint64_t> bytes{0};  ///< grows with each read, on any thread
+  /// A reader was given the path of the source's file: it reads the file by itself, and `bytes` has
+  /// next to nothing of it.
+  std::atomic<bool> located{false};
+  /// 0 = not known.
+  uint64_t known() const { return located ? 0 : bytes.load(); }
+};
+
+void count_reads(SourceHandle& source, std::shared_ptr<ReadCount> count);
 
 }  // namespace hyperhost

@@ -7,6 +7,10 @@
 namespace hyper::disk {
 namespace {
 
+constexpr uint64_t kTablePage = 64u << 10;
+// Larger ones would read an image of compressed grains twice: a grain often has about 64 KiB.
+constexpr uint64_t kPeekPage = 4u << 10;
+
 void read_in_blocks(Op op, const SourceRef& source, uint64_t offset, uint8_t* buf, uint64_t len) {
   const uint64_t most = source.raw()->block_max == 0 ? len : source.raw()->block_max;
   while (len != 0) {
@@ -31,8 +35,8 @@ const PageCache::Page& PageCache::page(Op op, const SourceRef& source, uint64_t 
   }
   oldest->source = nullptr;  // until the read below succeeds
   oldest->used = 0;
-  const uint64_t offset = number * kPageBytes;
-  oldest->bytes.resize(std::min(kPageBytes, source.length() - offset));
+  const uint64_t offset = number * page_bytes_;
+  oldest->bytes.resize(std::min(page_bytes_, source.length() - offset));
   read_in_blocks(op, source, offset, oldest->bytes.data(), oldest->bytes.size());
   oldest->source = source.raw();
   oldest->number = number;
@@ -44,40 +48,50 @@ void PageCache::read(Op op, const SourceRef& source, uint64_t offset, void* buf,
   auto* out = static_cast<uint8_t*>(buf);
   const std::scoped_lock lock(mutex_);
   while (len != 0) {
-    const uint64_t within = offset % kPageBytes;
-    const uint64_t part = std::min(len, kPageBytes - within);
-    std::memcpy(out, page(op, source, offset / kPageBytes).bytes.data() + within, part);
+    const uint64_t within = offset % page_bytes_;
+    const uint64_t part = std::min(len, page_bytes_ - within);
+    std::memcpy(out, page(op, source, offset / page_bytes_).bytes.data() + within, part);
     offset += part, out += part, len -= part;
   }
 }
 
 ImageFile::ImageFile(const SourceRef& source, std::string format)
-    : source_(source.raw()), cache_(std::make_shared<PageCache>()), format_(std::move(format)) {
+    : source_(source.raw()),
+      tables_(std::make_shared<PageCache>(kTablePage)),
+      peeks_(std::make_shared<PageCache>(kPeekPage)),
+      format_(std::move(format)) {
   need_seekable(source_, format_);
 }
 
 ImageFile::ImageFile(std::unique_ptr<OwnedSource> source, const ImageFile& first, std::string name)
     : owned_(std::move(source)),
       source_(owned_->raw()),
-      cache_(first.cache_),
+      tables_(first.tables_),
+      peeks_(first.peeks_),
       format_(first.format_),
       name_(std::move(name)) {
   need_seekable(source_, format_);
 }
 
-void ImageFile::read(Op op, uint64_t offset, void* buf, uint64_t len, const char* what) const {
+void ImageFile::check_range(uint64_t offset, uint64_t len, const char* what) const {
   if (!holds(offset, len))
     throw corrupt(offset, std::string(what) + " lies beyond the end of the file (" +
                               std::to_string(length()) + " bytes)");
-  cache_->read(op, source_, offset, buf, len);
+}
+
+void ImageFile::read(Op op, uint64_t offset, void* buf, uint64_t len, const char* what) const {
+  check_range(offset, len, what);
+  tables_->read(op, source_, offset, buf, len);
 }
 
 void ImageFile::peek(Op op, uint64_t offset, void* buf, uint64_t len, const char* what) const {
+  check_range(offset, len, what);
   const bool cheap = source_.can(HYPER_SOURCE_FILE) || source_.can(HYPER_SOURCE_BORROW);
-  if (cheap && source_.raw()->block_min <= 1 && holds(offset, len))
+  const uint32_t block = source_.raw()->block_min;
+  if (cheap && block <= 1)
     source_.read_at(op, offset, buf, len);
   else
-    read(op, offset, buf, len, what);
+    (block <= kPeekPage ? peeks_ : tables_)->read(op, source_, offset, buf, len);
 }
 
 std::string ImageFile::place() const {

@@ -14,11 +14,12 @@
 
 namespace hyper::disk {
 
-/// The pages of all files of one image that were used last: at most 4 MiB.
+/// The pages of all files of one image that were used last: 64 of them.
 class PageCache {
  public:
-  static constexpr uint64_t kPageBytes = 64u << 10;
   static constexpr std::size_t kPages = 64;
+
+  explicit PageCache(uint64_t page_bytes) : page_bytes_(page_bytes) {}
 
   /// [offset, offset + len) lies within the source.
   void read(Op op, const SourceRef& source, uint64_t offset, void* buf, uint64_t len);
@@ -32,6 +33,7 @@ class PageCache {
   };
   const Page& page(Op op, const SourceRef& source, uint64_t number);
 
+  const uint64_t page_bytes_;
   std::mutex mutex_;
   std::array<Page, kPages> pages_;
   uint64_t clock_ = 0;
@@ -52,19 +54,20 @@ class ImageFile {
 
   /// Throws HYPER_CORRUPT ("`what` is cut off …") if the range is not within the file.
   void read(Op op, uint64_t offset, void* buf, uint64_t len, const char* what) const;
-  /// The same for a few bytes that stand alone among data: without a page around them where the
-  /// source makes that cheap.
+  /// The same for a few bytes that stand alone among data, such as the size of a compressed grain
+  /// in front of it: with nothing around them where the source makes that cheap, else with little.
   void peek(Op op, uint64_t offset, void* buf, uint64_t len, const char* what) const;
 
   Error corrupt(uint64_t offset, const std::string& what) const;
   Error unsupported(const std::string& what) const;
 
  private:
+  void check_range(uint64_t offset, uint64_t len, const char* what) const;
   std::string place() const;
 
   std::unique_ptr<OwnedSource> owned_;
   SourceRef source_;
-  std::shared_ptr<PageCache> cache_;
+  std::shared_ptr<PageCache> tables_, peeks_;
   std::string format_, name_;
 };
 
