@@ -28,8 +28,18 @@ void CloudStorageManager::check_stored(const UploadResult& result, Operation& op
                 "its checksum is " + checksum + " instead of " + result.checksum);
 }
 
-UploadResult CloudStorageManager::committed(const std::string& key, uint64_t bytes,
-                                            const nlohmann::json& answer, Operation& op) {
+UploadResult CloudStorageManager::commit(SinkHandle& sink, const std::string& key, uint64_t bytes,
+                                         const UploadOptions& options, Operation& op) {
+  const auto named = [&](bool found_there) {
+    if (options.on_new && !options.overwrite && !found_there) options.on_new();
+  };
+  nlohmann::json answer;
+  try {
+    answer = sink.commit(op, bytes);
+  } catch (const UnusableAnswer&) {
+    named(options.adopt);  // it may have been
+    throw;
+  }
   UploadResult result;
   result.key = key;
   result.bytes = bytes;
@@ -37,6 +47,7 @@ UploadResult CloudStorageManager::committed(const std::string& key, uint64_t byt
   result.checksum = text_of(answer, "checksum");
   result.url = text_of(answer, "url");
   result.adopted = answer.value("adopted", nlohmann::json(false)) == true;
+  named(result.adopted);
   check_stored(result, op);
   return result;
 }
@@ -55,7 +66,7 @@ UploadResult CloudStorageManager::upload_file(
   const CopyResult copied = copy_source(*source, *sink, op, kMostConnections, [&](uint64_t done) {
     on_progress(done, source->length());
   });
-  UploadResult result = committed(key, copied.bytes, sink->commit(op, copied.bytes), op);
+  UploadResult result = commit(*sink, key, copied.bytes, options, op);
   if (result.checksum.empty()) result.checksum = copied.checksum;
   return result;
 }
@@ -71,7 +82,7 @@ UploadResult CloudStorageManager::upload_text(const std::string& text, const std
                                     {"presign_seconds", options.presign.count()}});
   const hyper_sink& table = sink->table();
   op.check(table.write_at(table.ctx, &op, 0, 0, text.data(), text.size()), "writing " + key);
-  return committed(key, text.size(), sink->commit(op, text.size()), op);
+  return commit(*sink, key, text.size(), options, op);
 }
 
 }  // namespace hyperhost

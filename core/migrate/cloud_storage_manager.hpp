@@ -16,6 +16,8 @@ struct UploadOptions {
   bool adopt = false;  ///< an object that is there and the same will do
   std::string durability = "file";
   std::chrono::seconds presign{0};  ///< 0 = no URL
+  /// Called when the object has its name and was not there before. The upload may fail after that.
+  std::function<void()> on_new = {};
 };
 
 struct UploadResult {
@@ -27,8 +29,8 @@ struct UploadResult {
 };
 
 /// Every upload ends with a look at the store: there, as long as sent, with the checksum of what
-/// was sent where the store keeps one. Throws Error; nothing visible is left behind then, unless
-/// the store itself has changed it.
+/// was sent where the store keeps one. Throws Error; nothing visible is left behind then but what
+/// on_new was called for, and an object whose store gave an UnusableAnswer.
 class CloudStorageManager {
  public:
   explicit CloudStorageManager(StorageHandle& store) : store_(store) {}
@@ -41,8 +43,8 @@ class CloudStorageManager {
                            const UploadOptions& options, Operation& op);
 
  private:
-  UploadResult committed(const std::string& key, uint64_t bytes, const nlohmann::json& answer,
-                         Operation& op);
+  UploadResult commit(SinkHandle& sink, const std::string& key, uint64_t bytes,
+                      const UploadOptions& options, Operation& op);
   void check_stored(const UploadResult& result, Operation& op);
 
   StorageHandle& store_;

@@ -100,6 +100,13 @@ OnStageProgress VmRun::on_progress(const std::string& disk_id) {
   };
 }
 
+void VmRun::undo_object(StorageHandle& store, const std::string& key) {
+  undo.push([this, &store, key] {
+    Operation op_here = undoing();
+    store.remove(op_here, key);
+  });
+}
+
 void VmRun::drop_unnamed(bool keep) {
   Operation op_here = undoing();
   for (const auto& disk : disks)

@@ -73,6 +73,8 @@ struct VmRun {
   void warn(const Error& failure, const char* stage);
   /// Where a disk reports how far it is.
   OnStageProgress on_progress(const std::string& disk_id);
+  /// A failure of the VM that keeps nothing removes this object, which was not there before.
+  void undo_object(StorageHandle& store, const std::string& key);
   /// Disks that are written but have no name: those a later run can use stay where `keep`.
   void drop_unnamed(bool keep);
   /// Closes journal entries of this VM that a killed run left and that no record speaks of.

@@ -56,6 +56,13 @@ class SourceHandle {
   std::shared_ptr<SerialGate> gate_;
 };
 
+/// A sink's commit succeeded, and its answer cannot be used. The object has its name; whether it
+/// was there before is not known.
+class UnusableAnswer final : public Error {
+ public:
+  using Error::Error;
+};
+
 class SinkHandle {
  public:
   explicit SinkHandle(const Plugin& plugin) : plugin_(plugin) { table_.size = sizeof table_; }
@@ -69,7 +76,8 @@ class SinkHandle {
   bool can(uint32_t flags) const { return (table_.flags & flags) == flags; }
   std::string path() const;
   std::unique_ptr<SourceHandle> reopen(Operation& op, uint64_t length) const;
-  /// {"location", "bytes", "checksum"?}. The object has its final name afterwards.
+  /// {"location", "bytes", "checksum"?}. The object has its final name afterwards, also when this
+  /// throws UnusableAnswer. After any other Error it has none.
   nlohmann::json commit(Operation& op, uint64_t length);
   /// RESUME only. From now on a close without a commit leaves the written data in place. Returns
   /// the token with which StorageHandle::put opens the data again.

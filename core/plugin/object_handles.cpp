@@ -123,9 +123,24 @@ std::unique_ptr<SourceHandle> SinkHandle::reopen(Operation& op, uint64_t length)
 }
 
 nlohmann::json SinkHandle::commit(Operation& op, uint64_t length) {
-  return answered(op, "sink.commit", label(plugin_, "commit"), [&](hyper_emit emit, void* arg) {
-    return table_.commit(table_.ctx, &op, 0, length, emit, arg);
-  });
+  const std::string what = label(plugin_, "commit");
+  std::string text = "{}";
+  EmitSink sink([&](const std::string& emitted) { text = emitted; });
+  const hyper_st status = table_.commit(table_.ctx, &op, 0, length, &EmitSink::emit, &sink);
+  sink.rethrow();
+  op.check(status, what);
+  try {
+    return accepted_answer("sink.commit", parse_object(text, what), what);
+  } catch (const Error& failure) {
+    Diagnostic diagnostic = failure.diagnostic();
+    diagnostic.code = Code::kFail;  // what was written can be used, so it is kept
+    for (const std::string& more : {diagnostic.detail, diagnostic.hint})
+      if (!more.empty()) diagnostic.summary += "; " + more;
+    diagnostic.detail = "by then the object had its final name, and it may be complete";
+    diagnostic.hint =
+        "run it again: what is complete is taken over, and what is missing is written";
+    throw UnusableAnswer(std::move(diagnostic));
+  }
 }
 
 nlohmann::json SinkHandle::keep(Operation& op) {

@@ -127,6 +127,85 @@ TEST_F(Rollback, WithoutLocalFilesOnlyTheStoreHasTheSet) {
   EXPECT_THAT(world_.bucket, IsEmpty());
 }
 
+/// A store that gives an object its name and then answers against the schema.
+class WrongAnswer : public Rollback {
+ protected:
+  WrongAnswer() { add_vm("web", {"aaaa", "bbbb"}); }
+  void unknown_content() {
+    for (MemoryDisk& disk : world_.vms["web"].disks) disk.content_id.clear();
+  }
+  MigrationResult failed(const MigrationConfig& wanted, const std::string& object) {
+    world_.answers = {{object, R"({"location": "there", "bytes": "all of them"})"}};
+    const MigrationResult result = migrate(wanted);
+    world_.answers.clear();
+    EXPECT_FALSE(result.success);
+    EXPECT_THAT(result.diagnostic.summary, HasSubstr("commit() gave a wrong document: /bytes"));
+    EXPECT_EQ(result.diagnostic.detail,
+              "by then the object had its final name, and it may be complete");
+    EXPECT_THAT(result.diagnostic.hint, HasSubstr("run it again"));
+    return result;
+  }
+};
+
+TEST_F(WrongAnswer, TheNextRunTakesOverWhatIsComplete) {
+  MigrationConfig wanted = config("web");
+  wanted.verify_export = Verify::kTarget;
+  failed(wanted, "web/web-disk-0.raw");
+  EXPECT_EQ(content("web/web-disk-0.raw"), "aaaa");
+  world_.forget_calls();
+  const MigrationResult again = migrate(wanted);
+  ASSERT_TRUE(again.success) << again.error;
+  EXPECT_TRUE(again.disks.at(0).adopted);
+  EXPECT_THAT(world_.calls(), Not(Contains(HasSubstr("half"))));
+  EXPECT_EQ(content("web/web-disk-1.raw"), "bbbb");
+}
+
+TEST_F(WrongAnswer, WhatTheNextRunCannotTakeOverIsRemoved) {
+  unknown_content();
+  failed(config("web"), "web/web-disk-1.raw");
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+  failed(config("web"), "web/manifest.json");
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+  MigrationConfig wanted = uploading("web");
+  failed(wanted, "bucket:web/manifest.json");
+  EXPECT_THAT(world_.bucket, IsEmpty());
+  wanted.export_manifest = false;
+  failed(wanted, "bucket:web/web-disk-0.raw");
+  EXPECT_THAT(world_.bucket, IsEmpty());
+  EXPECT_TRUE(migrate(wanted).success);
+}
+
+TEST_F(WrongAnswer, WhatMayHaveBeenThereBeforeStays) {
+  unknown_content();
+  failed(uploading("web"),
+         "bucket:web/web-disk-0.raw");  // an equal object would have been taken over
+  EXPECT_EQ(world_.bucket.size(), 1u);
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(WrongAnswer, ObjectsThatHaveTheirNamesAreWrittenAgain) {
+  failed(uploading("web"), "bucket:web/web-disk-1.raw");
+  EXPECT_EQ(world_.bucket.size(), 2u);
+  failed(uploading("web"), "bucket:web/manifest.json");
+  const MigrationResult again = migrate(uploading("web"));
+  ASSERT_TRUE(again.success) << again.error;
+  EXPECT_EQ(world_.bucket["web/web-disk-1.raw"], "bbbb");
+}
+
+TEST_F(Rollback, AnObjectThatTheStoreDoesNotHoldAsSentIsRemoved) {
+  add_vm("web", {"aaaa"});
+  world_.on_call = [&](const std::string& call) {
+    const std::lock_guard lock(world_.mutex);
+    const auto found = world_.bucket.find("web/web-disk-0.raw");
+    if (call == "stat bucket:web/web-disk-0.raw" && found != world_.bucket.end())
+      found->second = "a";
+  };
+  const MigrationResult result = migrate(uploading("web"));
+  EXPECT_EQ(result.diagnostic.code, Code::kCorrupt);
+  EXPECT_THAT(world_.bucket, IsEmpty());
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
 TEST_F(Rollback, ACancelKeepsWhatALaterRunCanResume) {
   add_vm("web", {"aaaa", "bbbb"});
   world_.on_call = [&](const std::string& call) {

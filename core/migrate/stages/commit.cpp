@@ -80,13 +80,16 @@ void Commit::check_space(VmCheck& check) {
 void Commit::run(VmRun& run) {
   run.cancel->check();
   for (const auto& disk : run.disks) {
-    disk->commit(run.route.directory, run.op);
-    const bool replaces = disk->route().direct_upload ? run.own.objects : run.own.files;
-    if (!replaces && !disk->found_there())
-      run.undo.push([&run, store = &disk->store(run.op), key = disk->route().key] {
-        Operation op = run.undoing();
-        store->remove(op, key);
-      });
+    const bool direct = disk->route().direct_upload;
+    const bool replaces = direct ? run.own.objects : run.own.files;
+    const bool may_be_found = direct && run.job.export_manifest;
+    try {
+      disk->commit(run.route.directory, run.op);
+    } catch (const UnusableAnswer&) {
+      if (!replaces && !may_be_found) run.undo_object(disk->store(run.op), disk->route().key);
+      throw;
+    }
+    if (!replaces && !disk->found_there()) run.undo_object(disk->store(run.op), disk->route().key);
     disk->verify_named(run.op);
     run.result.conversion_size += disk->length();
     run.result.converted_files.push_back(disk->result().path);

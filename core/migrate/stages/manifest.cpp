@@ -29,20 +29,18 @@ void Manifest::write(VmRun& run) {
   const std::string key = run.manifest_key();
   if (run.job.upload_to_cloud) {
     StorageHandle& store = run.store();
-    const UploadOptions options{run.own.objects, true, "file", run.job.presign};
+    const UploadOptions options{run.own.objects, false, "file", run.job.presign,
+                                [&] { run.undo_object(store, key); }};
     const UploadResult uploaded =
         CloudStorageManager(store).upload_text(text, key, options, run.op);
-    if (!run.own.objects)
-      run.undo.push([&run, &store, key] {
-        Operation op = run.undoing();
-        store.remove(op, key);
-      });
     run.result.uploaded_files.push_back(uploaded.location);
     run.result.manifest_url = uploaded.url;
     if (!run.keeps_local_files()) run.result.manifest_path = uploaded.location;
   }
   if (run.keeps_local_files()) {
-    const UploadOptions options{run.own.files, false, durability_name(run.job.durability), {}};
+    const UploadOptions options{run.own.files, false, durability_name(run.job.durability), {}, [&] {
+                                  run.undo_object(run.local(), key);
+                                }};
     run.result.manifest_path =
         CloudStorageManager(run.local()).upload_text(text, key, options, run.op).location;
   }

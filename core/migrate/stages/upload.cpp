@@ -85,16 +85,12 @@ void Upload::check(VmCheck& check) {
 void Upload::send(VmRun& run, const DiskTransfer& disk, DiskResult& result) {
   run.cancel->check();
   StorageHandle& store = run.store();
-  const UploadOptions options{run.own.objects, run.job.export_manifest, "file", run.job.presign};
+  const UploadOptions options{run.own.objects, run.job.export_manifest, "file", run.job.presign,
+                              [&] { run.undo_object(store, disk.route().key); }};
   const UploadResult uploaded = CloudStorageManager(store).upload_file(
       result.path, disk.route().key, options, run.op, [&](uint64_t done, uint64_t size) {
         run.stages.progress(Stage::kUpload, result.id, done, size);
       });
-  if (!run.own.objects && !uploaded.adopted)
-    run.undo.push([&run, &store, key = disk.route().key] {
-      Operation op = run.undoing();
-      store.remove(op, key);
-    });
   result.uploaded_to = uploaded.location;
   result.url = uploaded.url;
   result.set_stored_checksum(uploaded.checksum);
