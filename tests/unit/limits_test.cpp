@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -13,6 +14,7 @@
 #include "core/migrate/memory_limit.hpp"
 #include "core/plugin/filter/throttled_source.hpp"
 #include "core/run/bind_plan.hpp"
+#include "core/watch/progress/progress_tracker.hpp"
 
 namespace hyperhost {
 namespace {
@@ -177,6 +179,89 @@ TEST(ThrottledSource, ShortReadsGetTheirTurnBetweenLongOnes) {
   for (int i = 0; i < 8; ++i) second->read_at(op, 0, buffer.data(), buffer.size());
   done = true;  // it came to its end, whatever the other one took meanwhile
   cancel->cancel();
+}
+
+/// Four disks of one VM that read as fast as a limit lets them, by a clock that the test moves.
+/// Each wait takes 2 ms longer than asked for, as on a busy machine.
+class LimitedRun {
+ public:
+  explicit LimitedRun(uint64_t bytes_per_second) : size_(bytes_per_second * 100) {
+    limit_.set(bytes_per_second);
+    info_->task_id = info_->vm_name = "web";
+    tell(event::RunStarted{"run", "night", "ops", {info_}}, nullptr);
+    tell(event::TaskMeasured{size_, size_, disks_});
+    tell(event::TaskStarted{1, size_, {Stage::kExport, Stage::kConvert}});
+    for (const Stage stage : {Stage::kExport, Stage::kConvert}) {
+      tell(event::StageStarted{stage, size_, ""});
+      for (const auto& disk : disks_) tell(event::DiskStarted{stage, disk, size_ / disks_.size()});
+    }
+  }
+  void go_on_for(std::chrono::seconds time) {
+    constexpr uint64_t kPiece = 64u << 10;
+    const Clock::time_point end = now_ + time;
+    while (now_ < end) {
+      Clock::time_point next = end;
+      for (Reader& reader : readers_) {
+        if (reader.ready <= now_) {
+          const auto wait = limit_.try_take(kPiece, now_);
+          if (wait.count() == 0)
+            reader.done += kPiece;
+          else
+            reader.ready = now_ + wait + std::chrono::milliseconds(2);
+        }
+        next = std::min(next, reader.ready);
+      }
+      now_ = std::max(now_, next);
+      if (now_ >= report_) report();
+    }
+  }
+  ProgressFrame shown() const { return tracker_.frame(); }
+
+ private:
+  struct Reader {
+    Clock::time_point ready{};
+    uint64_t done = 0;
+  };
+  void tell(EventBody body) { tell(std::move(body), info_); }
+  void tell(EventBody body, std::shared_ptr<const TaskInfo> about) {
+    tracker_.on_event({WallClock::time_point(now_.time_since_epoch()), about, std::move(body)});
+  }
+  void report() {
+    for (const Stage stage : {Stage::kExport, Stage::kConvert})
+      for (std::size_t i = 0; i < disks_.size(); ++i)
+        tell(event::DiskProgress{stage, disks_[i], readers_[i].done, size_ / disks_.size()});
+    report_ = now_ + std::chrono::milliseconds(100);
+  }
+
+  Clock::time_point now_{std::chrono::hours(1)}, report_{};
+  ProgressTracker tracker_{{256, [this] { return now_; }}};
+  const uint64_t size_;
+  const std::vector<std::string> disks_{"disk-0", "disk-1", "disk-2", "disk-3"};
+  std::array<Reader, 4> readers_{};
+  std::shared_ptr<TaskInfo> info_ = std::make_shared<TaskInfo>();
+  RateLimit limit_;
+};
+
+TEST(RateLimit, AnyLimitIsTheRateThatIsShown) {
+  for (const uint64_t limit : {kMib, 10 * kMib, 25 * kMib, 100 * kMib, 1024 * kMib}) {
+    LimitedRun run(limit);
+    run.go_on_for(std::chrono::seconds(20));
+    const ProgressFrame shown = run.shown();
+    const TaskProgress& vm = shown.tasks.at(0);
+    const double wanted = static_cast<double>(limit), close = 0.03 * wanted;
+    EXPECT_NEAR(shown.run.rate, wanted, close);
+    EXPECT_NEAR(vm.rate, wanted, close);
+    double disks = 0;
+    for (const StepProgress& disk : vm.disks)
+      if (disk.stage == Stage::kConvert) disks += disk.rate;
+    EXPECT_NEAR(disks, wanted, close);
+    for (const StepProgress& stage : vm.stages) {
+      EXPECT_NEAR(stage.rate, wanted, close) << stage_name(stage.stage);
+      EXPECT_NEAR(stage.average_rate, wanted, close) << stage_name(stage.stage);
+    }
+    ASSERT_TRUE(shown.run.left);
+    EXPECT_NEAR(shown.run.left->likely, 80, 4);
+  }
 }
 
 // --- memory
