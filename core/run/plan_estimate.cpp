@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "core/base/timestamp.hpp"
 #include "core/base/units.hpp"
 #include "core/migrate/resume_log.hpp"
 
@@ -41,6 +42,22 @@ std::chrono::nanoseconds time_for(uint64_t bytes, double bytes_per_second) {
       std::min(static_cast<double>(bytes) / bytes_per_second, kLongest) * 1e9));
 }
 
+/// For how long at least one of the VMs ran: what a run waited for start windows says nothing of
+/// its speed.
+Millis busy_time(const std::vector<TaskRecord>& tasks) {
+  std::vector<std::pair<Millis, Millis>> spans;
+  for (const TaskRecord& task : tasks)
+    if (task.started != 0 && task.ended > task.started)
+      spans.emplace_back(task.started, task.ended);
+  std::sort(spans.begin(), spans.end());
+  Millis sum = 0, until = 0;
+  for (const auto& [from, to] : spans) {
+    sum += std::max<Millis>(0, to - std::max(from, until));
+    until = std::max(until, to);
+  }
+  return sum;
+}
+
 /// Guest bytes a second of each of the newest runs that moved something.
 std::vector<double> rates_of_earlier_runs(RunState& state) {
   constexpr std::size_t kRuns = 10, kTasks = 2000;
@@ -49,16 +66,17 @@ std::vector<double> rates_of_earlier_runs(RunState& state) {
   for (const RunRecord& run : state.runs(kRuns)) {
     if (run.ended <= run.started) continue;
     uint64_t bytes = 0;
-    for (const TaskRecord& task : state.tasks(run.run_id)) {
+    const auto tasks = state.tasks(run.run_id);
+    const Millis busy = busy_time(tasks);
+    for (const TaskRecord& task : tasks) {
       if (++seen > kTasks) return rates;
       if (task.status != "succeeded") continue;
       const auto detail = state.task(task.task_id);
       if (detail && !detail->result.is_null() && !detail->result.value("already_done", false))
         bytes += task.guest_bytes;
     }
-    if (bytes != 0)
-      rates.push_back(static_cast<double>(bytes) * 1000 /
-                      static_cast<double>(run.ended - run.started));
+    if (bytes != 0 && busy != 0)
+      rates.push_back(static_cast<double>(bytes) * 1000 / static_cast<double>(busy));
   }
   return rates;
 }
@@ -101,6 +119,10 @@ void PlanEstimator::add(const MigrationConfig& job, const VmRoute& route) {
   if (route.finished) {
     ++sum_.done_before;
     return;
+  }
+  if (const auto opens = job.window.opens(now_)) {
+    ++sum_.later;
+    sum_.last_opens = std::max(sum_.last_opens.value_or(*opens), *opens);
   }
   uint64_t least = 0, worst = 0, staged = 0;
   for (const DiskRoute& disk : route.disks) {
@@ -162,18 +184,21 @@ nlohmann::json PlanEstimate::to_json() const {
   const auto seconds = [](const std::optional<std::chrono::nanoseconds>& time) {
     return time ? json(std::chrono::duration<double>(*time).count()) : json(nullptr);
   };
-  return {{"vms", vms},
-          {"disks", disks},
-          {"done_before", done_before},
-          {"guest_bytes", guest_bytes},
-          {"todo_bytes", todo_bytes},
-          {"move_bytes", move_bytes},
-          {"move_bytes_at_most", at_most},
-          {"sizes_unknown", at_least},
-          {"space", list},
-          {"shortest_seconds", seconds(shortest)},
-          {"longest_seconds", seconds(longest)},
-          {"time_basis", basis}};
+  return {
+      {"vms", vms},
+      {"disks", disks},
+      {"done_before", done_before},
+      {"guest_bytes", guest_bytes},
+      {"todo_bytes", todo_bytes},
+      {"move_bytes", move_bytes},
+      {"move_bytes_at_most", at_most},
+      {"sizes_unknown", at_least},
+      {"space", list},
+      {"shortest_seconds", seconds(shortest)},
+      {"longest_seconds", seconds(longest)},
+      {"time_basis", basis},
+      {"later_vms", later},
+      {"last_window_opens", last_opens ? json(format_timestamp(*last_opens, 0)) : json(nullptr)}};
 }
 
 std::vector<Diagnostic> space_findings(const PlanEstimate& estimate) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/clock.hpp"
 #include "core/run/orchestrator.hpp"
 #include "core/state/run_state.hpp"
 #include "core/vm/route.hpp"
@@ -35,16 +36,19 @@ struct PlanEstimate {
                           ///< allocated
   bool at_least = false;  ///< there are disks of unknown size, which are not counted
   std::vector<PlaceEstimate> places;
-  /// How long the run may take: nothing where there is nothing to go by.
+  /// How long the run may take while VMs run: nothing where there is nothing to go by.
   std::optional<std::chrono::nanoseconds> shortest, longest;
-  std::string basis;  ///< "by 3 earlier runs on this host"
+  std::string basis;      ///< "by 3 earlier runs on this host"
+  std::size_t later = 0;  ///< of the VMs: their start windows are not open yet
+  std::optional<WallClock::time_point> last_opens;  ///< the last of these windows
 
   nlohmann::json to_json() const;
 };
 
 class PlanEstimator {
  public:
-  explicit PlanEstimator(const BatchOptions& batch) : batch_(batch) {}
+  explicit PlanEstimator(const BatchOptions& batch, WallClock::time_point now = WallClock::now())
+      : batch_(batch), now_(now) {}
 
   /// A VM that preflight has seen.
   void add(const MigrationConfig& job, const VmRoute& route);
@@ -60,6 +64,7 @@ class PlanEstimator {
   Place& place(const std::filesystem::path& directory);
 
   const BatchOptions batch_;
+  const WallClock::time_point now_;
   PlanEstimate sum_;
   uint64_t upload_bytes_ = 0;
   std::map<uint64_t, Place> places_;  ///< by device

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/base/timestamp.hpp"
 #include "core/base/units.hpp"
 #include "hosts/hyperhost/table.hpp"
 
@@ -43,6 +44,16 @@ std::string time_text(const PlanEstimate& estimate) {
   return from_to + ", " + estimate.basis;
 }
 
+/// What the time leaves out.
+std::string windows_text(const PlanEstimate& estimate) {
+  if (!estimate.last_opens) return {};
+  const std::string at = format_timestamp(*estimate.last_opens, 0);
+  return estimate.later == 1
+             ? "          1 VM waits for its start window, which opens at " + at + "\n"
+             : "          " + count(estimate.later, "VM") +
+                   " wait for their start windows; the last opens at " + at + "\n";
+}
+
 }  // namespace
 
 std::string routes_table(const std::vector<VmRoute>& routes) {
@@ -73,6 +84,7 @@ std::string estimate_text(const PlanEstimate& estimate, const std::vector<Diagno
     out += "\n";
   }
   if (estimate.todo_bytes != 0) out += "time      " + time_text(estimate) + "\n";
+  out += windows_text(estimate);
   const auto warnings = std::count_if(said.begin(), said.end(), [](const Diagnostic& one) {
     return one.severity == Severity::kWarning;
   });

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/base/timestamp.hpp"
+
 namespace hyperhost {
 namespace {
 
@@ -30,6 +32,44 @@ VmRoute vm_with(std::vector<DiskRoute> disks) {
   return out;
 }
 
+/// A history of one run.
+class OneRun final : public RunState {
+ public:
+  OneRun(Millis started, Millis ended, std::vector<TaskRecord> tasks) : tasks_(std::move(tasks)) {
+    run_.started = started;
+    run_.ended = ended;
+  }
+  void begin_run(const RunRecord&, const std::vector<TaskRecord>&) override {}
+  void end_run(const std::string&) override {}
+  std::unique_ptr<Group> update() override { return nullptr; }
+  void save_result(const std::string&, const nlohmann::json&) override {}
+  std::vector<RunRecord> runs(std::size_t) override { return {run_}; }
+  std::optional<RunRecord> run(const std::string&) override { return run_; }
+  std::vector<TaskRecord> tasks(const std::string&) override { return tasks_; }
+  std::optional<TaskDetail> task(const std::string& id) override {
+    for (const TaskRecord& task : tasks_)
+      if (task.task_id == id) return TaskDetail{task, {}, {}, {}, {{"already_done", false}}};
+    return std::nullopt;
+  }
+  std::vector<std::string> find_tasks(const std::string&) override { return {}; }
+  bool request_cancel(const std::string&) override { return false; }
+  std::vector<std::string> cancel_requests(const std::string&) override { return {}; }
+
+ private:
+  RunRecord run_;
+  const std::vector<TaskRecord> tasks_;
+};
+
+TaskRecord task_of(const std::string& id, Millis started, Millis ended) {
+  TaskRecord out;
+  out.task_id = id;
+  out.status = "succeeded";
+  out.started = started;
+  out.ended = ended;
+  out.guest_bytes = kGiB;
+  return out;
+}
+
 class Estimate : public testing::Test {
  protected:
   Estimate() {
@@ -46,6 +86,36 @@ class Estimate : public testing::Test {
   MigrationConfig job_;
   BatchOptions batch_;
 };
+
+TEST_F(Estimate, VmsWhoseWindowsOpenLaterAreNamedBesideTheTime) {
+  std::string why;
+  const auto now = parse_timestamp("2026-01-02T20:00:00Z");
+  const VmRoute route = vm_with({disk("raw", kGiB, kGiB)});
+  PlanEstimator estimator(batch_, *now);
+  estimator.add(job_, route);
+  EXPECT_EQ(estimator.result(kMiB, 0, nullptr).later, 0u);
+  for (const char* opens :
+       {"2026-01-02T22:00:00Z", "2026-01-03T02:00:00Z", "2026-01-02T19:00:00Z"}) {
+    job_.window = *StartWindow::parse(opens, "", why);
+    estimator.add(job_, route);
+  }
+  const PlanEstimate found = estimator.result(kMiB, 0, nullptr);
+  EXPECT_EQ(found.later, 2u);
+  EXPECT_EQ(found.last_opens, parse_timestamp("2026-01-03T02:00:00Z"));
+  EXPECT_EQ(found.to_json()["last_window_opens"], "2026-01-03T02:00:00Z");
+}
+
+TEST_F(Estimate, TheTimeAnEarlierRunWaitedSaysNothingOfItsSpeed) {
+  // Two VMs beside each other for three seconds, and one after seventeen hours for a second.
+  OneRun state(
+      1000, 61'204'000,
+      {task_of("a", 1000, 3000), task_of("b", 2000, 4000), task_of("c", 61'203'000, 61'204'000)});
+  PlanEstimator estimator(batch_);
+  estimator.add(job_, vm_with({disk("raw", 3 * kGiB, 3 * kGiB)}));
+  const PlanEstimate found = estimator.result(0, 0, &state);
+  ASSERT_TRUE(found.longest);
+  EXPECT_NEAR(std::chrono::duration<double>(*found.longest).count(), 4, 0.01);
+}
 
 TEST_F(Estimate, ACompressedSourceCountsWithWhatAGuestSees) {
   const PlanEstimate found = of(vm_with({disk("vmdk", 10 * kGiB, 100 * kMiB)}), 8);
