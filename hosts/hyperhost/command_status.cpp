@@ -8,6 +8,7 @@
 #include "core/base/timestamp.hpp"
 #include "core/events/event.hpp"
 #include "core/state/sqlite/state_store.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/run_status.hpp"
 #include "hosts/hyperhost/table.hpp"
@@ -59,6 +60,20 @@ json task_json(const TaskRecord& task, const std::string& status) {
   return out;
 }
 
+/// Of a stage that has not ended its disks know how far they are.
+uint64_t bytes_of(const TaskDetail& detail, const StageRecord& stage) {
+  if (stage.ended != 0) return stage.bytes;
+  uint64_t sum = 0;
+  for (const DiskRecord& disk : detail.disk_progress)
+    if (disk.stage == stage.stage) sum += disk.done;
+  return sum;
+}
+
+/// Nothing of a task runs that does not run itself.
+const std::string& disk_status(const DiskRecord& disk, const std::string& task_status) {
+  return disk.status == "running" ? task_status : disk.status;
+}
+
 json detail_json(const TaskDetail& detail, const std::string& status) {
   json out = task_json(detail.task, status);
   json stages = json::array(), attempts = json::array(), disks = json::array();
@@ -66,7 +81,7 @@ json detail_json(const TaskDetail& detail, const std::string& status) {
     stages.push_back({{"stage", stage.stage},
                       {"start_time", time_json(stage.started)},
                       {"end_time", time_json(stage.ended)},
-                      {"bytes", stage.bytes},
+                      {"bytes", bytes_of(detail, stage)},
                       {"bytes_total", stage.bytes_total},
                       {"success", stage.success}});
   for (const AttemptRecord& attempt : detail.attempts)
@@ -78,7 +93,7 @@ json detail_json(const TaskDetail& detail, const std::string& status) {
   for (const DiskRecord& disk : detail.disk_progress)
     disks.push_back({{"disk", disk.disk_id},
                      {"stage", disk.stage},
-                     {"status", disk.status},
+                     {"status", disk_status(disk, status)},
                      {"bytes_done", disk.done},
                      {"bytes_total", disk.total}});
   out["stages"] = stages;
@@ -151,9 +166,13 @@ class StateCommands {
 
   int result(const StateOptions& options) {
     const TaskDetail detail = found(options.task);
-    if (detail.result.is_null())
-      throw Error(Code::kNotFound, "task " + detail.task.task_id + " has no result: it is " +
-                                       status_of(detail.task));
+    if (detail.result.is_null()) {
+      const std::string status = status_of(detail.task);
+      throw Error(Code::kNotFound,
+                  "task " + detail.task.task_id + " has no result: it is " + status, "",
+                  status == "killed" ? "run its plan again, which continues it"
+                                     : "hyperhost status shows how far it is");
+    }
     if (context_.json()) {
       json out = detail.result;
       const json more = detail_json(detail, status_of(detail.task));
@@ -279,14 +298,14 @@ class StateCommands {
       Table table({"Stage", "Began", ">Took", ">Bytes", "State"});
       for (const StageRecord& stage : detail.stages)
         table.row({stage.stage, time_text(stage.started),
-                   span_text(stage.started, stage.ended, end), human_bytes(stage.bytes),
+                   span_text(stage.started, stage.ended, end), human_bytes(bytes_of(detail, stage)),
                    stage.ended == 0 ? status : (stage.success ? "done" : "failed")});
       std::cout << "\n" << table.text();
     }
     if (!detail.disk_progress.empty()) {
       Table table({"Disk", "Stage", "State", ">Done", ">Of"});
       for (const DiskRecord& disk : detail.disk_progress)
-        table.row({disk.disk_id, disk.stage, disk.status, human_bytes(disk.done),
+        table.row({disk.disk_id, disk.stage, disk_status(disk, status), human_bytes(disk.done),
                    human_bytes(disk.total)});
       std::cout << "\n" << table.text();
     }
@@ -302,7 +321,8 @@ class StateCommands {
     const auto text = [](const json& object, const char* key) {
       return object.value(key, std::string());
     };
-    std::cout << text(result, "vm_name") << ": " << text(result, "outcome") << "\n";
+    std::cout << text(result, "vm_name") << ": " << text(result, "outcome")
+              << (result.value("already_done", false) ? ", done by an earlier run" : "") << "\n";
     if (!text(result, "error").empty())
       std::cout << "  error       " << text(result, "error") << "\n";
     std::cout << "  task        " << detail.task.task_id << "\n  attempts    "
@@ -316,12 +336,15 @@ class StateCommands {
         {"convert", "conversion_seconds", "conversion_size"},
         {"verify", "verify_seconds", "total_size"},
         {"upload", "upload_seconds", "upload_size"}};
-    for (const auto& [name, took, bytes] : stages)
-      table.row({name,
-                 human_duration(
-                     std::chrono::nanoseconds(static_cast<int64_t>(result.value(took, 0.0) * 1e9))),
+    std::size_t took_place = 0;
+    for (const auto& [name, took, bytes] : stages) {
+      const auto time = static_cast<int64_t>(result.value(took, 0.0) * 1e9);
+      if (time == 0) continue;
+      table.row({name, human_duration(std::chrono::nanoseconds(time)),
                  human_bytes(result.value(bytes, uint64_t{0}))});
-    std::cout << "\n" << table.text();
+      ++took_place;
+    }
+    if (took_place > 0) std::cout << "\n" << table.text();
     for (const json& disk : result.value("disks", json::array())) {
       std::cout << "\n"
                 << text(disk, "path") << "\n  " << text(disk, "format") << ", "
@@ -366,8 +389,12 @@ void add_status_commands(CLI::App& app, Context& context, int& status) {
   {
     const auto [command, options] =
         add("history", "The runs of this host, newest first", &StateCommands::history);
-    command->add_option("--limit", options->limit, "How many")->capture_default_str();
-    command->footer("Example:\n  hyperhost history --limit 5");
+    command->add_option("--limit", options->limit, "How many")
+        ->check(in_range(1, 1'000'000))
+        ->capture_default_str();
+    command->footer(
+        "Open are the VMs that did not come to an end: waiting, running, killed or cancelled.\n\n"
+        "Example:\n  hyperhost history --limit 5");
   }
   {
     const auto [command, options] =

@@ -87,6 +87,10 @@ std::string not_begun(const std::vector<MigrationResult>& results, bool verbose)
     if (!verbose && names.size() > kNamesShown)
       list += " and " + std::to_string(names.size() - kNamesShown) + " more";
     out += wrapped(list, "      ");
+    const bool stopped = key.first == outcome_name(Outcome::kCancelled);
+    out += wrapped(
+        stopped ? "What to do: run it again" : "What to do: mend what failed, then run it again",
+        "      ");
   }
   return out;
 }
@@ -111,12 +115,11 @@ std::string successes_text(const std::vector<MigrationResult>& results, bool ver
   for (const MigrationResult& result : results) {
     if (!result.success) continue;
     const std::string name = printable(result.vm_name);
-    table.row(
-        {display_width(name) > kNameWidth ? fitted(name, kNameWidth) : name,
-         human_bytes(result.total_size), human_bytes(result.export_size),
-         human_bytes(result.conversion_size),
-         result.already_done ? "done before" : human_duration(result.total_duration),
-         result.already_done ? "-" : human_rate(result.total_size, result.conversion_duration)});
+    table.row({display_width(name) > kNameWidth ? fitted(name, kNameWidth) : name,
+               human_bytes(result.total_size), human_bytes(result.export_size),
+               human_bytes(result.conversion_size),
+               result.already_done ? "done before" : human_duration(result.total_duration),
+               result.already_done ? "-" : human_rate(result.total_size, result.total_duration)});
   }
   std::string out = table.text();
   if (!verbose && results.size() > 1) return out;

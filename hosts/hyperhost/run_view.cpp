@@ -177,8 +177,7 @@ std::string RunView::row(const Columns& columns, const Row& shown, const StepPro
                          columns.bytes);
   out += " " + right_aligned(running ? rate_text(shown.rate) : "", kRate);
   if (columns.average > 0)
-    out +=
-        " " + right_aligned(step == nullptr ? "" : rate_text(step->average_rate), columns.average);
+    out += " " + right_aligned(step == nullptr ? "" : rate_text(shown.average), columns.average);
   out += " " + right_aligned(shown.left, kLeft);
   out.erase(out.find_last_not_of(' ') + 1);
   return out;
@@ -197,20 +196,22 @@ std::vector<std::string> RunView::task_lines(const TaskProgress& task, const Col
     return {line.substr(0, line.find_last_not_of(' ') + 1)};
   }
   std::string left;
-  if (is_final(task.status) && task.end_time && task.status != TaskStatus::kSkipped)
+  const bool began = stage != nullptr || task.status == TaskStatus::kCompleted;
+  if (is_final(task.status) && task.end_time && began)
     left = short_duration(std::chrono::duration<double>(*task.end_time - task.start_time).count());
   else if (task.eta_seconds)
     left = short_duration(*task.eta_seconds);
-  std::vector<std::string> lines = {
-      row(columns, {name, look.word, look.colour, task.percentage, task.rate, left}, stage)};
+  std::vector<std::string> lines = {row(
+      columns, {name, look.word, look.colour, task.percentage, task.rate, task.average_rate, left},
+      stage)};
   if (is_final(task.status)) return lines;
   for (const StepProgress& disk : task.disks) {
     if (disk.status != StepProgress::Status::kRunning) continue;
-    lines.push_back(
-        row(columns,
-            {"  " + printable(disk.disk_id), stage_name(disk.stage), kPlain, disk.percentage,
-             disk.rate, disk.eta_seconds ? short_duration(*disk.eta_seconds) : ""},
-            &disk));
+    lines.push_back(row(
+        columns,
+        {"  " + printable(disk.disk_id), stage_name(disk.stage), kPlain, disk.percentage, disk.rate,
+         disk.average_rate, disk.eta_seconds ? short_duration(*disk.eta_seconds) : ""},
+        &disk));
   }
   return lines;
 }

@@ -31,7 +31,7 @@ class RunView {
   struct Row {
     std::string name, stage;
     const char* colour = "";
-    double percentage = 0, rate = 0;
+    double percentage = 0, rate = 0, average = 0;
     std::string left;
   };
   std::string totals(const RunFrame& run, std::size_t width) const;

@@ -287,6 +287,10 @@ class Batch(CliTest):
         end = datetime.datetime.fromisoformat(run["end_time"].replace("Z", "+00:00")).timestamp()
         self.assertLess(end, died + 1)
         self.assertGreater(end, died - 10)
+        of_vm = self.host("status", "slow").out
+        self.assertNotIn("running", of_vm)
+        self.assertNotRegex(of_vm, r"(?m)^convert .* 0 B +killed$")
+        self.assertIn("run its plan again", self.host("result", "slow", status=FAILED).err)
         time.sleep(1.2)  # its time does not go on
         self.assertEqual(self.host("status").out, status)
         self.assertEqual(self.host("history").out.count("killed"), 1)

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pty.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -117,6 +119,25 @@ TEST_F(View, EndsAndFailuresAreTold) {
             "web-01         failed  #.......  24% 0.98/4.00 GiB             100 MiB/s    10s");
 }
 
+// A disk of 4 GiB with 1 GiB on it: what is read counts, now and on average.
+TEST_F(View, AVmsSpeedsAreOfTheSameBytes) {
+  first_ = task("web-01");
+  tell(nullptr, event::RunStarted{"run", "night", "ops", {first_}});
+  tell(first_, event::TaskMeasured{4 * kGiB, kGiB, {"disk-0"}});
+  tell(first_, event::TaskStarted{1, 4 * kGiB, {Stage::kExport, Stage::kConvert}});
+  for (const Stage stage : {Stage::kExport, Stage::kConvert}) {
+    tell(first_, event::StageStarted{stage, stage == Stage::kExport ? kGiB : 4 * kGiB, ""});
+    tell(first_, event::DiskStarted{stage, "disk-0", stage == Stage::kExport ? kGiB : 4 * kGiB});
+  }
+  for (uint64_t step = 1; step <= 100; ++step) {
+    pass(100ms);
+    tell(first_, event::DiskProgress{Stage::kExport, "disk-0", step * kMiB, kGiB});
+    tell(first_, event::DiskProgress{Stage::kConvert, "disk-0", step * 4 * kMiB, 4 * kGiB});
+  }
+  const std::string row = view().lines({80, 24})[2];
+  EXPECT_NE(row.find("10.0 MiB/s 10.0 MiB/s"), std::string::npos) << row;
+}
+
 TEST_F(View, ASizeThatIsNotKnownYetMakesItAtLeast) {
   half_way();
   const auto late = task("late");
@@ -146,6 +167,14 @@ TEST_F(View, ASkippedVmIsNeitherDoneNorWhole) {
   const Lines lines = view().lines({80, 24});
   EXPECT_EQ(lines[0].substr(0, 33), "night: 0 of 2 VMs done, 1 skipped");
   EXPECT_EQ(lines[4], "db             skipped ........");
+}
+
+TEST_F(View, AVmThatWasStoppedBeforeItBeganTookNoTime) {
+  half_way();
+  event::TaskFinished stopped;
+  stopped.outcome = Outcome::kCancelled;
+  tell(second_, stopped);
+  EXPECT_EQ(view().lines({80, 24})[4], "db             stopped ........");
 }
 
 TEST_F(View, ColoursOnlyWhereWanted) {
@@ -243,6 +272,62 @@ TEST(Console, EveryLineComesAndTheViewGoes) {
   EXPECT_NE(all.find("\r\x1b[1Aframe 2\x1b[K\nsecond\x1b[K\x1b[J"), std::string::npos);
   EXPECT_EQ(all.find("\x1b[2J"), std::string::npos);  // the whole screen is never blanked
   EXPECT_EQ(all.substr(all.size() - 8), "\r\x1b[1A\x1b[J");
+}
+
+/// A terminal of our own: what is written on `program` is read from `terminal`.
+class Window : public ::testing::Test {
+ protected:
+  Window() {
+    EXPECT_EQ(::openpty(&terminal_, &program_, nullptr, nullptr, nullptr), 0);
+    resize(132);
+  }
+  ~Window() override {
+    ::close(terminal_);
+    ::close(program_);
+  }
+  void resize(unsigned short columns) const {
+    const winsize size{24, columns, 0, 0};
+    EXPECT_EQ(::ioctl(terminal_, TIOCSWINSZ, &size), 0);
+  }
+  /// All that is written until each of `texts` has come.
+  std::string read_until(const std::vector<std::string>& texts) const {
+    std::string all;
+    std::array<char, 4096> buffer{};
+    for (const std::string& text : texts) {
+      while (all.find(text) == std::string::npos) {
+        const ssize_t got = ::read(terminal_, buffer.data(), buffer.size());
+        if (got <= 0) throw std::runtime_error(text + " did not come: " + all);
+        all.append(buffer.data(), static_cast<size_t>(got));
+      }
+    }
+    return all;
+  }
+
+  int terminal_ = -1, program_ = -1;
+};
+
+TEST_F(Window, AFrameThatWasPaintedForAnotherSizeIsNotDrawn) {
+  bool first = true;
+  Console console(program_, [&](TerminalSize size) {
+    if (std::exchange(first, false)) resize(60);
+    return Lines{"for " + std::to_string(size.columns)};
+  });
+  console.print("a line");
+  const std::string all = read_until({"a line\r\n", "for 60"});
+  EXPECT_EQ(all.find("for 132"), std::string::npos) << all;
+}
+
+TEST_F(Window, NothingIsWrittenWhileItIsBeingResized) {
+  Console console(program_,
+                  [](TerminalSize size) { return Lines{"for " + std::to_string(size.columns)}; });
+  read_until({"for 132"});
+  resize(100);
+  std::this_thread::sleep_for(150ms);  // most likely the console has seen it
+  const auto begin = std::chrono::steady_clock::now();
+  resize(60);
+  console.print("a line");
+  read_until({"for 60"});
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 1s);
 }
 
 }  // namespace

@@ -73,6 +73,21 @@ TEST(Report, FailuresComeFirstAndTheTotalsLast) {
   EXPECT_THAT(text, Not(HasSubstr("hyper-tree-sha256")));
 }
 
+TEST(Report, TheRateIsWhatTheRowSaysItIs) {
+  MigrationResult result = good("web-01");
+  result.total_duration = std::chrono::seconds(13);
+  EXPECT_THAT(summary_text({result}, {}, false), HasSubstr("13.0 s  100 MiB/s\n"));
+}
+
+TEST(Report, WhatNeverBeganSaysWhatToDo) {
+  const std::string text = summary_text(
+      {bad("a", Outcome::kCancelled, "not begun: the run was cancelled", ""),
+       bad("b", Outcome::kSkipped, "not begun: 'db', which it depends on, did not succeed", "")},
+      {}, false);
+  EXPECT_THAT(text, HasSubstr("      a\n      What to do: run it again\n"));
+  EXPECT_THAT(text, HasSubstr("      b\n      What to do: mend what failed, then run it again\n"));
+}
+
 TEST(Report, ALongOneHasDigestsAndManifests) {
   const std::string text = summary_text({good("web-01"), good("web-02")}, {}, true);
   EXPECT_THAT(
