@@ -36,10 +36,11 @@ void add_target_flags(CLI::App& app, ExportFlags& flags) {
   app.add_option("--format", flags.format, "qcow2 (default), raw, vmdk, vhd, vhdx, vdi")
       ->group(group);
   app.add_option("--compression", flags.compression, "none, zlib, zstd, keep")->group(group);
-  app.add_option("--converter", flags.converter, "The converter plugin (default: parallel-disk)")
+  app.add_option("--converter", flags.converter,
+                 "The converter plugin (default: the preferred one that writes the format)")
       ->group(group);
   app.add_option("--verify", flags.verify,
-                 "Re-read what was converted: none, target (default), independent")
+                 "Read what was converted again: none, target (default), independent, source")
       ->group(group);
   app.add_option("--disk", flags.disks, "Only this disk, by its id (repeatable)")
       ->take_all()
@@ -64,25 +65,33 @@ void add_target_flags(CLI::App& app, ExportFlags& flags) {
 void add_telling_flags(CLI::App& app, ExportFlags& flags) {
   const char* const group = "Watching";
   add_watch_flags(app, flags.watch);
-  app.add_option("--webhook-url", flags.webhook_url,
-                 "Tell this address; env:NAME or file:PATH where the address is a secret")
-      ->group(group);
+  CLI::Option* url =
+      app.add_option("--webhook-url", flags.webhook_url,
+                     "Notify this address; env:NAME or file:PATH where the address is a secret")
+          ->group(group);
   app.add_option("--webhook-type", flags.webhook_type, "slack, discord or generic")
       ->check(CLI::IsMember({"slack", "discord", "generic"}))
       ->capture_default_str()
+      ->needs(url)
       ->group(group);
   app.add_option("--webhook-secret", flags.webhook_secret,
                  "Signs generic messages: env:NAME or file:PATH")
+      ->needs(url)
       ->group(group);
-  app.add_flag("--webhook-on-start", flags.webhook_on_start, "Tell when it starts (default: off)")
+  app.add_flag("--webhook-on-start", flags.webhook_on_start, "Notify when it starts (default: off)")
+      ->needs(url)
       ->group(group);
   app.add_flag("--webhook-on-complete,!--no-webhook-on-complete", flags.webhook_on_complete,
-               "Tell when it is complete (default: on)")
+               "Notify when it is complete (default: on)")
+      ->needs(url)
       ->group(group);
   app.add_flag("--webhook-on-error,!--no-webhook-on-error", flags.webhook_on_error,
-               "Tell when it has failed (default: on)")
+               "Notify when it has failed (default: on)")
+      ->needs(url)
       ->group(group);
-  app.add_flag("--webhook-on-warning", flags.webhook_on_warning, "Tell about warnings")
+  app.add_flag("--webhook-on-warning", flags.webhook_on_warning,
+               "Notify about warnings (default: off)")
+      ->needs(url)
       ->group(group);
   app.add_option("--user", flags.user, "The user in the audit log (default: the login)")
       ->group(group);

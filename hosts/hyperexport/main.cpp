@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
       "hyperexport: takes one VM out of vSphere or an OVF/OVA package and converts it, without a\n"
       "plan. Long flags may be written with one dash (-vm)."};
   app.name("hyperexport");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", std::string("hyperexport ") + version());
   add_export_flags(app, flags);
   app.add_flag("--print-plan", only_print, "Print the plan for `hyperhost run` and do nothing");
@@ -85,9 +86,9 @@ int main(int argc, char** argv) {
       "Files: /etc/hyperhost/hyperhost.yaml, this host's defaults.\n\n"
       "Examples:\n"
       "  hyperexport --path web.ova --vm web-01 --convert --output /srv/vms\n"
-      "  hyperexport -vm web-server-01 -convert -progress-api-port 8080 -metrics-api-port 9090 \\\n"
-      "      -audit-log /var/log/hyperhost/audit.log -webhook-url env:SLACK_URL -webhook-type "
-      "slack\n"
+      "  hyperexport -vm web-server-01 -convert -progress-api-port 8080 \\\n"
+      "      -metrics-api-port 9090 -audit-log /var/log/hyperhost/audit.log \\\n"
+      "      -webhook-url env:SLACK_URL -webhook-type slack\n"
       "  hyperexport --path web.ova --vm web-01 --format raw --print-plan > plan.yaml");
   try {
     if (argc == 3 && std::string_view(argv[1]) == "--documentation") {  // the build asks for it

@@ -9,6 +9,7 @@
 #include "core/base/units.hpp"
 #include "core/watch/audit/audit_reader.hpp"
 #include "core/watch/audit/audit_record.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/terminal_text.hpp"
 
@@ -133,14 +134,15 @@ void add_query(CLI::App& audit, Context& context, int& status) {
   command->add_option("--until", options->until, "Before this time");
   command->add_option("--success", options->success, "Only what succeeded, or only what did not")
       ->check(CLI::IsMember({"true", "false"}));
-  command->add_option("--limit", filter.limit, "Stop after so many")->check(CLI::PositiveNumber);
+  command->add_option("--limit", filter.limit, "Stop after so many")
+      ->check(in_range(1, 1'000'000'000));
   command->footer(
       "With --output json each entry is printed as the log has it, one object a line. The log is\n"
       "read in one pass; its size does not matter.\n\n"
       "Examples:\n"
       "  hyperhost audit query audit.log --success false --since 24h\n"
-      "  hyperhost audit query audit.log --vm web-01 --type migration_start "
-      "--type migration_complete\n"
+      "  hyperhost audit query audit.log --vm web-01 --type migration_start \\\n"
+      "      --type migration_complete\n"
       "  hyperhost --output json audit query audit.log --user ops | jq .description");
   command->callback([options, &context, &status] { status = query(context, *options); });
 }

@@ -130,8 +130,8 @@ void add_cleanup_command(CLI::App& app, Context& context, int& status) {
       ->allow_extra_args(false);
   cleanup->add_flag("--dry-run", options->dry_run, "Say what would be tried, change nothing");
   cleanup->add_flag("--force", options->force,
-                    "Also what was written by runs that cannot be seen from here (another machine "
-                    "or container): make sure that they are gone");
+                    "Also what runs left that cannot be seen from here (on another machine, in a "
+                    "container); make sure first that they have ended");
   cleanup->footer(
       "Entries of a running run are left alone. Unfinished disks that a rerun of their\n"
       "plan would continue are removed too.\n\n"

@@ -111,7 +111,7 @@ void add_inventory_commands(CLI::App& app, Context& context, int& status) {
       "  hyperhost list plan.yaml\n"
       "  hyperhost list plan.yaml 'web-*'\n"
       "  hyperhost list --path /srv/exports\n"
-      "  hyperhost list --endpoint https://vc.example/sdk --username ops --password env:PASSWORD");
+      "  hyperhost list --endpoint https://vc.example --username ops --password env:PW");
   command->callback([listed, &context, &status] {
     sort_words(*listed, false);
     status = list(context, *listed);

@@ -2,9 +2,12 @@
 #include "hosts/hyperhost/command_line.hpp"
 
 #include <iostream>
+#include <optional>
+#include <sstream>
 
 #include "core/base/near_miss.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/terminal_text.hpp"
 
 namespace hyperhost {
 namespace {
@@ -58,7 +61,101 @@ std::string stray_word(const CLI::App& app) {
   return {};
 }
 
+constexpr std::size_t kWidth = 80;
+constexpr std::size_t kColumn = 30;  // where CLI11 begins the description of a flag
+
+/// The words of `text` in lines of kWidth columns, each line but the first behind `indent` blanks.
+/// The first one begins at `used`.
+std::string filled(const std::string& text, std::size_t used, std::size_t indent) {
+  std::istringstream words(text);
+  std::string out, word;
+  bool first = true;
+  while (words >> word) {
+    const std::size_t width = display_width(word);
+    if (!first && used + 1 + width > kWidth) {
+      out += "\n" + std::string(indent, ' ');
+      used = indent;
+    } else if (!first) {
+      out += " ";
+      ++used;
+    }
+    out += word;
+    used += width;
+    first = false;
+  }
+  return out;
+}
+
+/// Lines that belong together: a paragraph, or a flag or command with its description.
+struct Block {
+  std::string head, text;  ///< head: what stays as it is at the front of the first line
+  bool wide = false;
+  std::string as_it_is;
+};
+
+std::string rendered(const Block& block) {
+  if (!block.wide) return block.as_it_is;
+  if (block.head.empty()) return filled(block.text, 0, 0) + "\n";
+  if (display_width(block.head) <= kColumn)
+    return block.head + filled(block.text, kColumn, kColumn) + "\n";
+  return block.head + "\n" + std::string(kColumn, ' ') + filled(block.text, kColumn, kColumn) +
+         "\n";
+}
+
+std::string within_columns(const std::string& help) {
+  std::string out;
+  std::optional<Block> block;
+  const auto flush = [&] {
+    if (block) out += rendered(*block);
+    block.reset();
+  };
+  bool examples = false;
+  std::istringstream lines(help);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) examples = false;
+    if (line.starts_with("Example")) examples = true;
+    const bool description = line.starts_with(std::string(kColumn, ' '));
+    const bool row = !description && line.starts_with("  ");
+    if (line.empty() || examples || line.starts_with("Usage:")) {
+      flush();
+      out += line + "\n";
+      continue;
+    }
+    if (row || !block || (description != !block->head.empty())) {
+      flush();
+      block.emplace();
+      const bool beside = row && line.size() > kColumn && line[kColumn - 1] == ' ';
+      if (row) block->head = beside ? line.substr(0, kColumn) : line;
+      if (!row) block->text = line;
+      if (beside) block->text = line.substr(kColumn);
+    } else {
+      block->text += " " + line;
+    }
+    block->wide |= display_width(line) > kWidth;
+    block->as_it_is += line + "\n";
+  }
+  flush();
+  return out;
+}
+
 }  // namespace
+
+std::string HelpFormatter::make_help(const CLI::App* app, std::string name,
+                                     CLI::AppFormatMode mode) const {
+  return within_columns(Formatter::make_help(app, std::move(name), mode));
+}
+
+std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
+  const std::string all = Formatter::make_option_opts(option);
+  // A list of all flags that the source of a plan has says less than its own text.
+  return option->get_excludes().size() > 1 ? all.substr(0, all.find(" Excludes:")) : all;
+}
+
+std::string HelpFormatter::make_option_usage(const CLI::Option* option) const {
+  const std::string name =
+      make_option_name(option, true) + (option->get_expected_max() > 1 ? "..." : "");
+  return option->get_required() ? name : "[" + name + "]";
+}
 
 int explain(const CLI::App& app, const CLI::ParseError& error) {
   const bool stray = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr ||

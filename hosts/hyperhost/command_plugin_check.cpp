@@ -130,10 +130,11 @@ void add_plugin_check_command(CLI::App& plugins, Context& context, int& status) 
       "2 wrong command line.\n\n"
       "Examples:\n"
       "  hyperhost plugins check build/acme.so\n"
-      "  hyperhost plugins check --strict build/acme.so        # what a package's CI wants\n"
+      "  hyperhost plugins check --strict build/acme.so   # what a package's CI wants\n"
       "  hyperhost plugins check build/acme.so --options lab.yaml --case provider\n"
       "  hyperhost --output json plugins check local-ovf local\n"
-      "  gdb --args hyperhost plugins check build/acme.so --in-child provider --scratch /tmp");
+      "  gdb --args hyperhost plugins check build/acme.so --in-child provider \\\n"
+      "      --scratch /tmp");
   command->callback([options, &context, &status] { status = check_plugins(context, *options); });
 }
 

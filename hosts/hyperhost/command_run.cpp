@@ -155,12 +155,12 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
       "again:\n"
       "reading and writing stop within two seconds; then the source is given back, which cannot\n"
       "be cancelled and may take minutes. One more signal: leaves at once; what is left at the\n"
-      "source then needs `hyperhost cleanup PLAN`. The same command goes on from there.\n\n"
+      "source then needs `hyperhost cleanup PLAN`. Run the same command again to continue.\n\n"
       "Examples:\n"
       "  hyperhost run plan.yaml\n"
       "  hyperhost run plan.yaml --dry-run\n"
       "  hyperhost run plan.yaml --converter qemu-img --set output_dir=/srv/vms\n"
-      "  hyperhost run plan.yaml --progress-api-port 8080     (then open http://127.0.0.1:8080)\n"
+      "  hyperhost run plan.yaml --progress-api-port 8080  (see http://127.0.0.1:8080)\n"
       "  hyperhost run plan.yaml --progress json 2> events.ndjson\n"
       "  hyperhost --output json run plan.yaml > report.json");
   run->callback([options, &context, &status] {

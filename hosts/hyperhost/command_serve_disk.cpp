@@ -16,6 +16,7 @@
 #include "core/disk/local_sources.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/vm_description.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 #include "hosts/hyperhost/inventory.hpp"
 #include "hosts/hyperhost/single_disk.hpp"
 
@@ -239,6 +240,7 @@ void add_view_options(CLI::App& command, ServeOptions& options) {
       .add_option("--tcp", options.port,
                   "Listen on this port of 127.0.0.1 instead (0: any), where every user of this\n"
                   "machine can connect")
+      ->check(in_range(0, 65535))
       ->excludes(socket);
   command.add_flag("--once", options.once,
                    "End when the last client has left, as well as by SIGINT or SIGTERM");

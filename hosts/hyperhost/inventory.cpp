@@ -65,7 +65,8 @@ const std::string& Inventory::provider() const {
 }
 
 void add_source_options(CLI::App& command, InventoryOptions& options) {
-  CLI::Option* plan = command.add_option("--plan", options.plan, "The plan, where it is no word");
+  CLI::Option* plan =
+      command.add_option("--plan", options.plan, "The plan, instead of the first word");
   command.add_option("--provider", options.source.provider,
                      "Of a plan: only this provider. Else the plugin (default: local-ovf with\n"
                      "--path, else vsphere)");

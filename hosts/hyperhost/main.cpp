@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
       "hyperhost: exports VMs from vSphere or from OVF/OVA packages, converts their disks,\n"
       "writes them to a directory or an object store, and verifies every byte."};
   app.name("hyperhost");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.require_subcommand(1);
   app.fallthrough();
   app.set_version_flag("--version", std::string("hyperhost ") + version());
@@ -35,8 +36,8 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option(
          "--isolation", context.isolation,
-         "Where plugins run that nothing else decides about: none, in this process; process,\n"
-         "each in one of its own; auto, only those that did not come with hyperhost")
+         "Where plugins run, unless a plan or this host's file says it: none: in this process;\n"
+         "process: each in one of its own; auto: so only those that did not come with hyperhost")
       ->check(CLI::IsMember({"auto", "none", "process"}));
   app.parse_complete_callback([&] { context.start_log(); });
   add_run_commands(app, context, status);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/plan_flags.hpp"
+#include "hosts/hyperhost/command_line.hpp"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,7 @@ void add_watch_flags(CLI::App& app, WatchFlags& flags) {
                             std::string& address, const std::string& what) {
     CLI::Option* by_port =
         app.add_option("--" + name + "-port", port, what + " on this port of 127.0.0.1")
+            ->check(in_range(0, 65535))
             ->group(group);
     app.add_option("--" + name, address,
                    "The same on HOST:PORT; all but loopback wants a token (\":PORT\" is loopback)")
@@ -64,7 +66,7 @@ void add_watch_flags(CLI::App& app, WatchFlags& flags) {
   app.add_option("--metrics-token", flags.metrics_token, "Its bearer token: env:NAME or file:PATH")
       ->group(group);
   app.add_option("--audit-log", flags.audit_log,
-                 "Write the audit log here, one JSON object a line; without it nothing runs")
+                 "Write the audit log here, one JSON object a line; where that fails, no VM begins")
       ->group(group);
 }
 

@@ -142,6 +142,7 @@ class Export(CliTest):
                 (("--upload", "ftp:/x"), USAGE, ("--upload", "s3://BUCKET")),
                 (("--storage-option", "region=x"), USAGE, ("--upload",)),
                 (("--verify", "target"), USAGE, ("--convert",)),
+                (("--webhook-type", "slack"), USAGE, ("--webhook-type", "--webhook-url")),
                 (("--converter", "nobody"), USAGE, ("--converter", "nobody")),
                 (("--webhook-url", "nonsense"), USAGE, ("--webhook-url", "https://"))):
             with self.subTest(flags=flags):

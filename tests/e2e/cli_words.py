@@ -10,7 +10,7 @@ import subprocess
 
 import jsonschema
 
-from hyperhost_cli import FAILED, GIB, PREFLIGHT, PROGRAM, USAGE, CliTest
+from hyperhost_cli import FAILED, GIB, MIB, PREFLIGHT, PROGRAM, USAGE, CliTest, sparse_raw
 import requirement
 
 
@@ -49,6 +49,31 @@ class CommandLine(CliTest):
                 self.assertTrue(all(" ".join(words) in line or "hyperhost --output json" in line for line in own), own)
                 self.assertNotIn("/etc/hyperhost/hyperhost.yaml", text)
         self.assertGreater(len(examples), 2)
+
+    def test_help_fits_a_terminal(self):
+        texts = [self.host(*words, "--help").out for words in [(), ("audit",), ("plugins",), *self.commands()]]
+        texts.append(subprocess.run([PROGRAM.with_name("hyperexport"), "--help"], check=True, capture_output=True, text=True, timeout=60).stdout)
+        for text in texts:
+            with self.subTest(help=text.splitlines()[0]):
+                self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
+                self.assertNotRegex(text, r"\dx\)")
+
+    def test_a_number_that_is_none_is_an_error_in_one_line(self):
+        for arguments, said in ((("history", "--limit", "0"), "--limit: Value 0 not in range 1 to 1000000"),
+                                (("history", "--limit", "-3"), "Value -3 not in range"),
+                                (("audit", "query", "log", "--limit", "0"), "Value 0 not in range 1 to 1000000000"),
+                                (("run", "x.yaml", "--progress-api-port", "99999"), "Value 99999 not in range 0 to 65535"),
+                                (("serve-disk", "x.raw", "--tcp", "port"), "Value port not in range 0 to 65535")):
+            with self.subTest(arguments=arguments):
+                done = self.host(*arguments, status=USAGE)
+                self.assertIn(said, done.err)
+                self.assertLess(max(map(len, done.err.splitlines())), 80)
+
+    def test_a_format_without_compression_names_no_converter_that_has_it(self):
+        sparse_raw(self.work / "disk.raw", 1 * MIB, 1 * MIB)
+        done = self.host("convert", "disk.raw", "out.vhd", "--compression", "zlib", status=FAILED)
+        self.assertIn("leave the compression out, or write qcow2", done.err)
+        self.assertNotIn("converter qemu-img", done.err)
 
     def test_a_reader_that_leaves_is_no_error(self):
         shell = f'"{PROGRAM}" --output json plugins list | head -c 1; echo "${{PIPESTATUS[0]}}"'

@@ -19,7 +19,11 @@ namespace {
 void make_directory(const std::filesystem::path& directory) {
   constexpr mode_t kMode = 0750;
   if (directory.empty() || ::mkdir(directory.c_str(), kMode) == 0 || errno == EEXIST) return;
-  throw errno_error(errno, "cannot make the directory of the audit log " + directory.string());
+  Diagnostic diagnostic =
+      errno_error(errno, "cannot make the directory of the audit log " + directory.string())
+          .diagnostic();
+  diagnostic.hint = "make it, if it is spelt as you mean it: mkdir -p " + directory.string();
+  throw Error(std::move(diagnostic));
 }
 
 }  // namespace

@@ -13,8 +13,9 @@ namespace {
 
 using nlohmann::json;
 
-[[noreturn]] void unsupported(const std::string& what, const std::string& path) {
-  throw Error(HYPER_UNSUPPORTED, what).hint("converter qemu-img can write it").at(path);
+[[noreturn]] void unsupported(const std::string& what, const std::string& path,
+                              const std::string& hint) {
+  throw Error(HYPER_UNSUPPORTED, what).hint(hint).at(path);
 }
 
 /// A member that is a string; "" where there is none or it is null.
@@ -50,9 +51,10 @@ void parse_compression(const json& target, bool strict_deflate, Request& request
     throw Error(HYPER_CONFIG, "compression is none of none, zlib, zstd, keep", name).at(path);
   const Compression c = request.compression;
   if (c != Compression::kNone && (request.target_format == "raw" || request.target_format == "vhd"))
-    unsupported("a " + request.target_format + " image has no compression", path);
+    unsupported("a " + request.target_format + " image has no compression", path,
+                "leave the compression out, or write qcow2");
   if (request.target_format == "vmdk" && (c == Compression::kZstd || c == Compression::kKeep))
-    unsupported("a VMDK is compressed with zlib only", path);
+    unsupported("a VMDK is compressed with zlib only", path, "write compression: zlib, or none");
   const Packing packing = c == Compression::kZstd ? Packing::kZstd
                           : strict_deflate        ? Packing::kRawDeflate4K
                                                   : Packing::kRawDeflate;
@@ -75,18 +77,21 @@ void parse_target(const json& target, bool strict_deflate, Request& request) {
   if (format == "vhd") {
     if (request.subformat.empty()) request.subformat = "dynamic";
     if (request.subformat != "dynamic" && request.subformat != "fixed")
-      unsupported("a VHD is dynamic or fixed", "/target/subformat");
+      unsupported("a VHD is dynamic or fixed", "/target/subformat", "write one of the two");
   } else if (format == "vmdk") {
     if (request.subformat.empty()) request.subformat = "streamOptimized";
     if (request.subformat != "streamOptimized")
-      unsupported("of VMDK, this plugin writes streamOptimized only", "/target/subformat");
+      unsupported("of VMDK, this plugin writes streamOptimized only", "/target/subformat",
+                  "converter qemu-img writes others");
   } else if (format != "raw" && format != "qcow2") {
     unsupported(
         "this plugin writes raw, qcow2, vhd and vmdk (streamOptimized), not '" + format + "'",
-        "/target/format");
+        "/target/format", "converter qemu-img also writes vhdx and vdi");
   }
   if (const auto cluster = number(target, "cluster_size")) {
-    if (format != "qcow2") unsupported("only qcow2 has a cluster size", "/target/cluster_size");
+    if (format != "qcow2")
+      unsupported("only qcow2 has a cluster size", "/target/cluster_size",
+                  "leave the cluster size out, or write qcow2");
     request.cluster_bytes = *cluster;
   }
   const std::string durability = text(target, "durability");
