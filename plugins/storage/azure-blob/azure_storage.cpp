@@ -61,7 +61,7 @@ void AzureStorage::validate(Doc config, Op) {
   read_account(config);
 }
 
-std::unique_ptr<AzureStorage> AzureStorage::connect(Doc config, Op op) {
+std::unique_ptr<AzureStorage> AzureStorage::connect(const Doc& config, Op op) {
   validate(config, op);
   Settings settings;
   settings.account = read_account(config);

@@ -64,7 +64,7 @@ void GcsStorage::validate(Doc config, Op) {
   if (config.has("/credentials")) GoogleAuth(config.string("/credentials"), false, {});
 }
 
-std::unique_ptr<GcsStorage> GcsStorage::connect(Doc config, Op op) {
+std::unique_ptr<GcsStorage> GcsStorage::connect(const Doc& config, Op op) {
   validate(config, op);
   return std::make_unique<GcsStorage>(
       config.has("/hmac_access_id") ? xml_service(config) : json_service(config),

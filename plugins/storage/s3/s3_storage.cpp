@@ -56,7 +56,7 @@ void S3Storage::validate(Doc config, Op) {
   fixed_headers(config);
 }
 
-std::unique_ptr<S3Storage> S3Storage::connect(Doc config, Op op) {
+std::unique_ptr<S3Storage> S3Storage::connect(const Doc& config, Op op) {
   validate(config, op);
   auto chain = std::make_shared<CredentialChain>(credential_options(config));
   Settings settings;
