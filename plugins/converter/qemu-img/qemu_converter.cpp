@@ -105,9 +105,8 @@ std::string QemuConverter::convert(hyper::Op op, const hyper::Doc& asked, hyper:
     arguments.emplace_back("-W");
   arguments.insert(arguments.end(), {"--", spec, target});
   op.progress(0, virtual_size, "convert");
-  const Outcome outcome = tool_.run(op, arguments, [&](std::string_view line) {
-    report_progress(op, line, virtual_size);
-  });
+  const Outcome outcome = tool_.run(
+      op, arguments, [&](std::string_view line) { report_progress(op, line, virtual_size); });
   if (!outcome.ok()) throw error_of(outcome, "qemu-img", "converting " + image.shown());
 
   if (request.target_format == "vmdk") neutralise_vmdk_name(target);
