@@ -28,6 +28,8 @@ struct Ownership {
   bool objects = false;  ///< in the store
 };
 
+struct ReadCount;
+
 class DiskTransfer {
  public:
   /// All outlive it. log: may be null, then nothing is resumed and nothing recorded.

@@ -61,18 +61,18 @@ std::string stray_word(const CLI::App& app) {
   return {};
 }
 
-constexpr std::size_t kWidth = 80;
-constexpr std::size_t kColumn = 30;  // where CLI11 begins the description of a flag
+constexpr std::size_t kHelpWidth = 80;
+constexpr std::size_t kHelpColumn = 30;  // where CLI11 begins the description of a flag
 
-/// The words of `text` in lines of kWidth columns, each line but the first behind `indent` blanks.
-/// The first one begins at `used`.
-std::string filled(const std::string& text, std::size_t used, std::size_t indent) {
+/// The words of `text` in lines of kHelpWidth columns, each line but the first behind `indent`
+/// blanks. The first one begins at `used`.
+std::string help_filled(const std::string& text, std::size_t used, std::size_t indent) {
   std::istringstream words(text);
   std::string out, word;
   bool first = true;
   while (words >> word) {
     const std::size_t width = display_width(word);
-    if (!first && used + 1 + width > kWidth) {
+    if (!first && used + 1 + width > kHelpWidth) {
       out += "\n" + std::string(indent, ' ');
       used = indent;
     } else if (!first) {
@@ -87,26 +87,26 @@ std::string filled(const std::string& text, std::size_t used, std::size_t indent
 }
 
 /// Lines that belong together: a paragraph, or a flag or command with its description.
-struct Block {
+struct HelpBlock {
   std::string head, text;  ///< head: what stays as it is at the front of the first line
   bool wide = false;
   std::string as_it_is;
 };
 
-std::string rendered(const Block& block) {
+std::string help_block(const HelpBlock& block) {
   if (!block.wide) return block.as_it_is;
-  if (block.head.empty()) return filled(block.text, 0, 0) + "\n";
-  if (display_width(block.head) <= kColumn)
-    return block.head + filled(block.text, kColumn, kColumn) + "\n";
-  return block.head + "\n" + std::string(kColumn, ' ') + filled(block.text, kColumn, kColumn) +
-         "\n";
+  if (block.head.empty()) return help_filled(block.text, 0, 0) + "\n";
+  if (display_width(block.head) <= kHelpColumn)
+    return block.head + help_filled(block.text, kHelpColumn, kHelpColumn) + "\n";
+  return block.head + "\n" + std::string(kHelpColumn, ' ') +
+         help_filled(block.text, kHelpColumn, kHelpColumn) + "\n";
 }
 
 std::string within_columns(const std::string& help) {
   std::string out;
-  std::optional<Block> block;
+  std::optional<HelpBlock> block;
   const auto flush = [&] {
-    if (block) out += rendered(*block);
+    if (block) out += help_block(*block);
     block.reset();
   };
   bool examples = false;
@@ -114,7 +114,7 @@ std::string within_columns(const std::string& help) {
   for (std::string line; std::getline(lines, line);) {
     if (line.empty()) examples = false;
     if (line.starts_with("Example")) examples = true;
-    const bool description = line.starts_with(std::string(kColumn, ' '));
+    const bool description = line.starts_with(std::string(kHelpColumn, ' '));
     const bool row = !description && line.starts_with("  ");
     if (line.empty() || examples || line.starts_with("Usage:")) {
       flush();
@@ -124,14 +124,14 @@ std::string within_columns(const std::string& help) {
     if (row || !block || (description != !block->head.empty())) {
       flush();
       block.emplace();
-      const bool beside = row && line.size() > kColumn && line[kColumn - 1] == ' ';
-      if (row) block->head = beside ? line.substr(0, kColumn) : line;
+      const bool beside = row && line.size() > kHelpColumn && line[kHelpColumn - 1] == ' ';
+      if (row) block->head = beside ? line.substr(0, kHelpColumn) : line;
       if (!row) block->text = line;
-      if (beside) block->text = line.substr(kColumn);
+      if (beside) block->text = line.substr(kHelpColumn);
     } else {
       block->text += " " + line;
     }
-    block->wide |= display_width(line) > kWidth;
+    block->wide |= display_width(line) > kHelpWidth;
     block->as_it_is += line + "\n";
   }
   flush();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperhost/plan_flags.hpp"
-#include "hosts/hyperhost/command_line.hpp"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+
+#include "hosts/hyperhost/command_line.hpp"
 
 namespace hyperhost {
 namespace {
