@@ -29,7 +29,7 @@ nlohmann::json CheckedStore::request(const std::string& key, uint64_t length, bo
 nlohmann::json CheckedStore::stat(const std::string& key) {
   run_.at("stat(\"" + key + "\")");
   Operation op = operation(key);
-  const nlohmann::json found = storage_->stat(op, key);
+  nlohmann::json found = storage_->stat(op, key);
   if (found.is_null()) return found;
   run_.expect(found.value("key", "") == key, "stat(\"" + key + "\") answers for another key: " +
                                                  found.value("key", nlohmann::json()).dump());
@@ -66,7 +66,7 @@ nlohmann::json CheckedStore::commit(SinkHandle& sink, const std::string& key, ui
   const std::string call = "commit(" + std::to_string(length) + ")";
   run_.at(call + " of \"" + key + "\"");
   Operation op = operation(key);
-  const nlohmann::json answer = sink.commit(op, length);
+  nlohmann::json answer = sink.commit(op, length);
   run_.expect(answer.value("bytes", length) == length,
               call + " says that the object has " + answer.value("bytes", nlohmann::json()).dump() +
                   " bytes");

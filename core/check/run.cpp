@@ -275,7 +275,7 @@ std::shared_ptr<Journal>& kept_journal() {
 
 /// Programs, and the plugin, put temporary files here; at the end there must be none.
 std::string temporary_directory(const std::string& scratch) {
-  const std::string path = scratch + "/tmp";
+  std::string path = scratch + "/tmp";
   std::filesystem::create_directories(path);
   ::setenv("TMPDIR", path.c_str(), 1);
   return path;

@@ -118,7 +118,7 @@ class ImageReaders::Detection {
 
 std::string ImageReaders::detect(const SourceHandle& source, const std::string& name,
                                  Operation& op) const {
-  const std::string format = Detection(*this, source, op).run();
+  std::string format = Detection(*this, source, op).run();
   if (format.empty())
     throw Error(Code::kUnsupported, name + " is no disk image that any plugin here reads");
   return format;

@@ -328,6 +328,65 @@ TEST_F(Displays, AllShowTheSameAtTenMoments) {
   EXPECT_NE(recorded.ended, 0);
 }
 
+/// A state whose next write takes as long as the test wants.
+class HeldState final : public RunState {
+ public:
+  explicit HeldState(std::shared_ptr<StateStore> store) : store_(std::move(store)) {}
+  void begin_run(const RunRecord& run, const std::vector<TaskRecord>& tasks) override {
+    store_->begin_run(run, tasks);
+  }
+  void end_run(const std::string& run_id) override { store_->end_run(run_id); }
+  std::unique_ptr<Group> update() override {
+    gate.pass();
+    return store_->update();
+  }
+  void save_result(const std::string& task_id, const json& result) override {
+    store_->save_result(task_id, result);
+  }
+  std::vector<RunRecord> runs(std::size_t limit) override { return store_->runs(limit); }
+  std::optional<RunRecord> run(const std::string& run_id) override { return store_->run(run_id); }
+  std::vector<TaskRecord> tasks(const std::string& run_id) override {
+    return store_->tasks(run_id);
+  }
+  std::optional<TaskDetail> task(const std::string& task_id) override {
+    return store_->task(task_id);
+  }
+  std::vector<std::string> find_tasks(const std::string& text) override {
+    return store_->find_tasks(text);
+  }
+  bool request_cancel(const std::string& task_id) override {
+    return store_->request_cancel(task_id);
+  }
+  std::vector<std::string> cancel_requests(const std::string& run_id) override {
+    return store_->cancel_requests(run_id);
+  }
+  Gate gate;
+
+ private:
+  const std::shared_ptr<StateStore> store_;
+};
+
+TEST_F(Displays, TheEndOfARunIsRecordedThoughTheStateWasBeingWritten) {
+  const auto state = std::make_shared<HeldState>(store_);
+  auto recorder = std::make_unique<RunRecorder>(
+      state, "/night.yaml", [](const std::string&) {}, nullptr);
+  const auto task = std::make_shared<TaskInfo>();
+  task->task_id = "t1";
+  task->run_id = "run-1";
+  const auto now = WallClock::time_point(std::chrono::hours(1));
+  recorder->on_event({now, nullptr, event::RunStarted{"run-1", "night", "ops", {task}}});
+  recorder->on_event({now, task, event::TaskStarted{}});
+  const std::atomic<bool> over{false};
+  ASSERT_TRUE(state->gate.wait_for(1, over));  // it took what there was, and writes
+  recorder->on_event({now, task, event::TaskFinished{}});
+  std::thread ends([&] { recorder.reset(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // until it is asked to end
+  state->gate.open();
+  ends.join();
+  EXPECT_EQ(store_->tasks("run-1").at(0).status, "succeeded");
+  EXPECT_NE(store_->runs(1).at(0).ended, 0);
+}
+
 TEST_F(Displays, AKilledRunEndsWhenItWasLastSeen) {
   // This process as it would be called had it begun at another time: one that is gone.
   const std::string& self = this_process();

@@ -72,7 +72,7 @@ TEST_F(View, AtEightyColumns) {
   half_way();
   EXPECT_EQ(
       shown.lines({80, 24}),
-      (Lines{"night: 0 of 2 VMs done  12% of 8.00 GiB  100 MiB/s  1m12s left  10s so far",
+      (Lines{"night: 0 of 2 VMs done  12% of 8.00 GiB  100 MiB/s  1m11s left  10s so far",
              "VM             stage                    done/total        now    average   left",
              "web-01         convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",
              "  disk-0       convert #.......  24% 0.98/4.00 GiB  100 MiB/s  100 MiB/s    31s",

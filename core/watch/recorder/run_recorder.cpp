@@ -175,8 +175,10 @@ void RunRecorder::work(const std::stop_token& stop) {
       urgent_ = false;
       run_id = run_id_;
     }
-    flush(stop.stop_requested());
-    if (stop.stop_requested()) break;
+    // Asked once: what comes while the state is being written must be written before the end, too.
+    const bool last = stop.stop_requested();
+    flush(last);
+    if (last) break;
     if (run_id.empty() || !on_cancel_) continue;
     try {
       for (const std::string& task : state_->cancel_requests(run_id))

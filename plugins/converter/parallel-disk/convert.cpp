@@ -166,7 +166,7 @@ Progressing progressing_of(const Request& request, const Output& output) {
 
 }  // namespace
 
-std::unique_ptr<ParallelDisk> ParallelDisk::open(Doc config, Op) {
+std::unique_ptr<ParallelDisk> ParallelDisk::open(const Doc& config, Op) {
   const int64_t threads = config.integer("/threads", 0);
   const int64_t memory = config.integer("/memory", 0);
   if (threads < 0 || threads > 1024)

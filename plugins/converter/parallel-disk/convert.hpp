@@ -14,7 +14,7 @@ namespace hyper::disk {
 
 class ParallelDisk : public ConverterInstance {
  public:
-  static std::unique_ptr<ParallelDisk> open(Doc config, Op op);
+  static std::unique_ptr<ParallelDisk> open(const Doc& config, Op op);
   std::string plan(Op op, const Doc& document) override;
   std::string convert(Op op, const Doc& document, SourceRef source, SinkRef sink) override;
 

@@ -200,7 +200,7 @@ class ImageSource : public Source {
 
 }  // namespace
 
-std::string ImageReader::probe(Doc config, Op op, SourceRef source) {
+std::string ImageReader::probe(const Doc& config, Op op, SourceRef source) {
   const std::string format = detect_format(op, source);
   if (format == "qed" || format == "parallels" || format == "qcow") return {};
   const ImageInfo info =
@@ -210,7 +210,8 @@ std::string ImageReader::probe(Doc config, Op op, SourceRef source) {
   return result.dump();
 }
 
-std::unique_ptr<Source> ImageReader::open(Doc config, Op op, SourceRef source, const Doc& request) {
+std::unique_ptr<Source> ImageReader::open(const Doc& config, Op op, SourceRef source,
+                                          const Doc& request) {
   const std::string format = request.string("/format", source.format());
   return std::make_unique<ImageSource>(op, source, format, config.boolean("/allow_backing", false));
 }

@@ -10,8 +10,9 @@
 namespace hyper::disk {
 
 struct ImageReader {
-  static std::string probe(Doc config, Op op, SourceRef source);
-  static std::unique_ptr<Source> open(Doc config, Op op, SourceRef source, const Doc& request);
+  static std::string probe(const Doc& config, Op op, SourceRef source);
+  static std::unique_ptr<Source> open(const Doc& config, Op op, SourceRef source,
+                                      const Doc& request);
 };
 
 }  // namespace hyper::disk

@@ -55,7 +55,7 @@ uint64_t file_length(const std::string& path) {
 
 }  // namespace
 
-std::unique_ptr<QemuConverter> QemuConverter::open(hyper::Doc config, hyper::Op op) {
+std::unique_ptr<QemuConverter> QemuConverter::open(const hyper::Doc& config, hyper::Op op) {
   Settings settings = read_settings(config);
   Tool tool(op, settings.qemu_img, "/qemu_img");
   return std::make_unique<QemuConverter>(std::move(settings), std::move(tool));
@@ -105,7 +105,7 @@ std::string QemuConverter::convert(hyper::Op op, const hyper::Doc& asked, hyper:
     arguments.emplace_back("-W");
   arguments.insert(arguments.end(), {"--", spec, target});
   op.progress(0, virtual_size, "convert");
-  const Outcome outcome = tool_.run(op, std::move(arguments), [&](std::string_view line) {
+  const Outcome outcome = tool_.run(op, arguments, [&](std::string_view line) {
     report_progress(op, line, virtual_size);
   });
   if (!outcome.ok()) throw error_of(outcome, "qemu-img", "converting " + image.shown());

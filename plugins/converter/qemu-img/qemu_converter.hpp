@@ -16,7 +16,7 @@ namespace hyperhost::qemu_img {
 class QemuConverter final : public hyper::ConverterInstance {
  public:
   /// Throws here, before anything is begun, if qemu-img is missing or too old.
-  static std::unique_ptr<QemuConverter> open(hyper::Doc config, hyper::Op op);
+  static std::unique_ptr<QemuConverter> open(const hyper::Doc& config, hyper::Op op);
   QemuConverter(Settings settings, Tool tool)
       : settings_(std::move(settings)), tool_(std::move(tool)) {}
 

@@ -11,7 +11,7 @@
 
 namespace hyperhost::qemu_img {
 
-std::string QemuImage::probe(hyper::Doc config, hyper::Op op, hyper::SourceRef source) {
+std::string QemuImage::probe(const hyper::Doc& config, hyper::Op op, hyper::SourceRef source) {
   if (!source.can(HYPER_SOURCE_FILE)) return {};
   const FileView image(source.locate(op));
   const std::string format = detect_format(image);
@@ -30,7 +30,7 @@ std::string QemuImage::probe(hyper::Doc config, hyper::Op op, hyper::SourceRef s
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::unique_ptr<hyper::Source> QemuImage::open(hyper::Doc config, hyper::Op op,
+std::unique_ptr<hyper::Source> QemuImage::open(const hyper::Doc& config, hyper::Op op,
                                                hyper::SourceRef source, const hyper::Doc& request) {
   // Before the source is looked at: a host may ask with any source whether this can work at all.
   const Settings settings = read_settings(config);

@@ -11,8 +11,8 @@
 namespace hyperhost::qemu_img {
 
 struct QemuImage {
-  static std::string probe(hyper::Doc config, hyper::Op op, hyper::SourceRef source);
-  static std::unique_ptr<hyper::Source> open(hyper::Doc config, hyper::Op op,
+  static std::string probe(const hyper::Doc& config, hyper::Op op, hyper::SourceRef source);
+  static std::unique_ptr<hyper::Source> open(const hyper::Doc& config, hyper::Op op,
                                              hyper::SourceRef source, const hyper::Doc& request);
 };
 

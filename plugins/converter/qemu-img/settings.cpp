@@ -3,7 +3,7 @@
 
 namespace hyperhost::qemu_img {
 
-Settings read_settings(hyper::Doc config) {
+Settings read_settings(const hyper::Doc& config) {
   Settings settings;
   settings.qemu_img = config.string("/qemu_img", settings.qemu_img);
   settings.qemu_nbd = config.string("/qemu_nbd", settings.qemu_nbd);

@@ -20,7 +20,7 @@ struct Settings {
 };
 
 /// Checks the values again: they end up as arguments of a program.
-Settings read_settings(hyper::Doc config);
+Settings read_settings(const hyper::Doc& config);
 
 }  // namespace hyperhost::qemu_img
 

@@ -37,7 +37,7 @@ class OpenVm final : public ProviderVm {
 
 class Connection final : public ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(Doc config, Op) {
+  static std::unique_ptr<Connection> connect(const Doc& config, Op) {
     const std::string path = config.string("/path");
     if (path.empty()) throw Error(HYPER_CONFIG, "the option 'path' is missing").at("/path");
     return std::make_unique<Connection>(path, config.boolean("/recursive", false),

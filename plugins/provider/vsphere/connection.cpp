@@ -36,7 +36,7 @@ std::string authority_of(const std::string& url) {
 
 }  // namespace
 
-std::unique_ptr<Connection> Connection::connect(Doc config, Op op) {
+std::unique_ptr<Connection> Connection::connect(const Doc& config, Op op) {
   const Settings settings = settings_from(config);
   if (settings.http.tls.insecure)
     op.warn(Error(HYPER_OK, "the certificate of " + settings.endpoint.authority +

@@ -20,7 +20,7 @@ namespace hyper::vsphere {
 
 class Connection final : public ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(Doc config, Op op);
+  static std::unique_ptr<Connection> connect(const Doc& config, Op op);
   Connection(const Settings& settings, const VmOptions& options, Op op);
   ~Connection() override;
   void disconnect(Op op) override;

@@ -10,7 +10,7 @@ namespace {
 struct VSphere {
   using Interfaces = hyper::Interfaces<Provider<Connection>>;
   static constexpr int32_t kThreads = HYPER_THREADS_PARALLEL;
-  static void validate(const std::string&, Doc config, Op) { settings_from(config); }
+  static void validate(const std::string&, const Doc& config, Op) { settings_from(config); }
 };
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace hyper::azure {
 namespace {
 
-Account read_account(Doc config) {
+Account read_account(const Doc& config) {
   if (const std::string text = config.string("/connection_string"); !text.empty())
     return parse_connection_string(text);
   Account account;
@@ -28,7 +28,7 @@ Account read_account(Doc config) {
   return account;
 }
 
-std::string tags_of(Doc config) {
+std::string tags_of(const Doc& config) {
   if (!config.has("/tags")) return {};
   const auto tags = nlohmann::json::parse(config.json("/tags"));
   object::Fields fields;
@@ -39,7 +39,7 @@ std::string tags_of(Doc config) {
 
 }  // namespace
 
-void AzureStorage::validate(Doc config, Op) {
+void AzureStorage::validate(const Doc& config, Op) {
   const bool whole = config.has("/connection_string");
   for (const char* option : {"/account", "/key", "/sas", "/endpoint", "/client_id"})
     if (whole && config.has(option))
@@ -61,7 +61,7 @@ void AzureStorage::validate(Doc config, Op) {
   read_account(config);
 }
 
-std::unique_ptr<AzureStorage> AzureStorage::connect(Doc config, Op op) {
+std::unique_ptr<AzureStorage> AzureStorage::connect(const Doc& config, Op op) {
   validate(config, op);
   Settings settings;
   settings.account = read_account(config);

@@ -10,9 +10,9 @@ namespace hyper::azure {
 
 class AzureStorage final : public object::ObjectStorage {
  public:
-  static std::unique_ptr<AzureStorage> connect(Doc config, Op op);
+  static std::unique_ptr<AzureStorage> connect(const Doc& config, Op op);
   /// What the schema cannot say. Throws HYPER_CONFIG.
-  static void validate(Doc config, Op op);
+  static void validate(const Doc& config, Op op);
   using object::ObjectStorage::ObjectStorage;
 };
 

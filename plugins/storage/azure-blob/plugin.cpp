@@ -8,7 +8,7 @@ namespace {
 struct AzureBlob {
   using Interfaces = hyper::Interfaces<hyper::Storage<hyper::azure::AzureStorage>>;
   static constexpr int32_t kThreads = HYPER_THREADS_PARALLEL;
-  static void validate(const std::string&, hyper::Doc config, hyper::Op op) {
+  static void validate(const std::string&, const hyper::Doc& config, hyper::Op op) {
     hyper::azure::AzureStorage::validate(config, op);
   }
 };

@@ -8,13 +8,13 @@
 namespace hyper::gcs {
 namespace {
 
-std::string endpoint_of(Doc config) {
+std::string endpoint_of(const Doc& config) {
   std::string endpoint = config.string("/endpoint", "https://storage.googleapis.com");
   while (endpoint.back() == '/') endpoint.pop_back();
   return endpoint;
 }
 
-std::shared_ptr<object::Service> xml_service(Doc config) {
+std::shared_ptr<object::Service> xml_service(const Doc& config) {
   s3::Settings settings;
   settings.plugin = "gcs";
   settings.scheme = "gs";
@@ -33,7 +33,7 @@ std::shared_ptr<object::Service> xml_service(Doc config) {
                                          std::make_shared<s3::CredentialChain>(std::move(options)));
 }
 
-std::shared_ptr<object::Service> json_service(Doc config) {
+std::shared_ptr<object::Service> json_service(const Doc& config) {
   Settings settings;
   settings.endpoint = endpoint_of(config);
   settings.bucket = config.string("/bucket");
@@ -47,7 +47,7 @@ std::shared_ptr<object::Service> json_service(Doc config) {
 
 }  // namespace
 
-void GcsStorage::validate(Doc config, Op) {
+void GcsStorage::validate(const Doc& config, Op) {
   if (config.has("/hmac_access_id") != config.has("/hmac_secret"))
     throw Error(HYPER_CONFIG, "hmac_access_id and hmac_secret go together").at("/hmac_access_id");
   const int ways = (config.has("/hmac_access_id") ? 1 : 0) + (config.has("/credentials") ? 1 : 0) +
@@ -64,7 +64,7 @@ void GcsStorage::validate(Doc config, Op) {
   if (config.has("/credentials")) GoogleAuth(config.string("/credentials"), false, {});
 }
 
-std::unique_ptr<GcsStorage> GcsStorage::connect(Doc config, Op op) {
+std::unique_ptr<GcsStorage> GcsStorage::connect(const Doc& config, Op op) {
   validate(config, op);
   return std::make_unique<GcsStorage>(
       config.has("/hmac_access_id") ? xml_service(config) : json_service(config),

@@ -8,7 +8,7 @@ namespace {
 struct Gcs {
   using Interfaces = hyper::Interfaces<hyper::Storage<hyper::gcs::GcsStorage>>;
   static constexpr int32_t kThreads = HYPER_THREADS_PARALLEL;
-  static void validate(const std::string&, hyper::Doc config, hyper::Op op) {
+  static void validate(const std::string&, const hyper::Doc& config, hyper::Op op) {
     hyper::gcs::GcsStorage::validate(config, op);
   }
 };

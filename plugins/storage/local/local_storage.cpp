@@ -90,7 +90,7 @@ PutRequest parse_put(const std::string& text) {
 
 }  // namespace
 
-std::unique_ptr<LocalStorage> LocalStorage::connect(hyper::Doc config, hyper::Op) {
+std::unique_ptr<LocalStorage> LocalStorage::connect(const hyper::Doc& config, hyper::Op) {
   const std::string path = config.string("/path");
   if (path.empty())
     throw hyper::Error(HYPER_CONFIG, "the directory to write to is not given").at("/path");

@@ -14,7 +14,7 @@ namespace hyperhost::storage_local {
 
 class LocalStorage final : public hyper::StorageConnection {
  public:
-  static std::unique_ptr<LocalStorage> connect(hyper::Doc config, hyper::Op op);
+  static std::unique_ptr<LocalStorage> connect(const hyper::Doc& config, hyper::Op op);
   explicit LocalStorage(RootedDirectory root) : root_(std::move(root)) {}
 
   std::string info(hyper::Op op) override;

@@ -10,7 +10,7 @@
 
 namespace hyper::object {
 
-inline http::Settings read_http_settings(Doc config) {
+inline http::Settings read_http_settings(const Doc& config) {
   http::Settings out;
   out.tls.ca_file = config.string("/tls/ca_file");
   out.tls.thumbprint = config.string("/tls/thumbprint");

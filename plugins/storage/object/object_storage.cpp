@@ -95,7 +95,7 @@ uint64_t choose_part_size(const Limits& limits, uint64_t wanted, uint64_t expect
   return size;
 }
 
-StoreSettings read_store_settings(Doc config) {
+StoreSettings read_store_settings(const Doc& config) {
   StoreSettings out;
   out.prefix = config.string("/prefix");
   while (!out.prefix.empty() && out.prefix.back() == '/') out.prefix.pop_back();

@@ -23,7 +23,7 @@ struct StoreSettings {
 
 /// The options that all object stores have: prefix, part_size, concurrency, max_attempts,
 /// metadata. Throws HYPER_CONFIG.
-StoreSettings read_store_settings(Doc config);
+StoreSettings read_store_settings(const Doc& config);
 
 class ObjectStorage : public StorageConnection {
  public:

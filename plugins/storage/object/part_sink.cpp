@@ -154,7 +154,7 @@ std::optional<Part> PartSink::copy_zeros(Op op, uint64_t index, std::string_view
     if (!zeros_ && !put_zeros(op, key->get<std::string>(), zeros)) return std::nullopt;
     content = zeros_;
   }
-  const auto part = with_retries(
+  auto part = with_retries(
       op, policy_, "part " + std::to_string(index + 1) + " of " + shown(), [&](unsigned) {
         return service_->copy_part(op, spec_, upload_, index, key->get<std::string>(), *content);
       });

@@ -8,7 +8,7 @@ namespace {
 struct S3 {
   using Interfaces = hyper::Interfaces<hyper::Storage<hyper::s3::S3Storage>>;
   static constexpr int32_t kThreads = HYPER_THREADS_PARALLEL;
-  static void validate(const std::string&, hyper::Doc config, hyper::Op op) {
+  static void validate(const std::string&, const hyper::Doc& config, hyper::Op op) {
     hyper::s3::S3Storage::validate(config, op);
   }
 };

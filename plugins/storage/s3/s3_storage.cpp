@@ -7,7 +7,7 @@
 namespace hyper::s3 {
 namespace {
 
-std::string tagging(Doc config) {
+std::string tagging(const Doc& config) {
   const nlohmann::json tags = nlohmann::json::parse(config.json("/tags"));
   object::Fields fields;
   for (const auto& [name, value] : tags.items())
@@ -17,7 +17,7 @@ std::string tagging(Doc config) {
   return object::encoded_query(fields);
 }
 
-object::Fields fixed_headers(Doc config) {
+object::Fields fixed_headers(const Doc& config) {
   object::Fields out;
   const auto add = [&](const char* option, const char* header) {
     if (const std::string value = config.string(option); !value.empty())
@@ -30,7 +30,7 @@ object::Fields fixed_headers(Doc config) {
   return out;
 }
 
-CredentialChain::Options credential_options(Doc config) {
+CredentialChain::Options credential_options(const Doc& config) {
   CredentialChain::Options out;
   out.given = {config.string("/access_key_id"), config.string("/secret_access_key"),
                config.string("/session_token"), 0, "the plan"};
@@ -41,7 +41,7 @@ CredentialChain::Options credential_options(Doc config) {
 
 }  // namespace
 
-void S3Storage::validate(Doc config, Op) {
+void S3Storage::validate(const Doc& config, Op) {
   if (config.has("/access_key_id") != config.has("/secret_access_key"))
     throw Error(HYPER_CONFIG, "access_key_id and secret_access_key go together")
         .at("/access_key_id");
@@ -56,7 +56,7 @@ void S3Storage::validate(Doc config, Op) {
   fixed_headers(config);
 }
 
-std::unique_ptr<S3Storage> S3Storage::connect(Doc config, Op op) {
+std::unique_ptr<S3Storage> S3Storage::connect(const Doc& config, Op op) {
   validate(config, op);
   auto chain = std::make_shared<CredentialChain>(credential_options(config));
   Settings settings;

@@ -10,9 +10,9 @@ namespace hyper::s3 {
 
 class S3Storage final : public object::ObjectStorage {
  public:
-  static std::unique_ptr<S3Storage> connect(Doc config, Op op);
+  static std::unique_ptr<S3Storage> connect(const Doc& config, Op op);
   /// What the schema cannot say. Throws HYPER_CONFIG.
-  static void validate(Doc config, Op op);
+  static void validate(const Doc& config, Op op);
   using object::ObjectStorage::ObjectStorage;
 };
 

@@ -153,7 +153,7 @@ class Vm : public hyper::ProviderVm {
 
 class Connection : public hyper::ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(hyper::Doc options, hyper::Op) {
+  static std::unique_ptr<Connection> connect(const hyper::Doc& options, hyper::Op) {
     return std::make_unique<Connection>(Ways{options.string("/way"), options.string("/hold")});
   }
   explicit Connection(Ways ways) : ways_(std::move(ways)) {}

@@ -54,7 +54,7 @@ struct Zoo {
       static_cast<void>(beyond[hyper::host().size]);
     }
   }
-  static void validate(const std::string&, hyper::Doc config, hyper::Op) {
+  static void validate(const std::string&, const hyper::Doc& config, hyper::Op) {
     const std::string letter = config.string("/letter");
     if (letter.empty()) {
       hyper::Error error(HYPER_CONFIG, "the letter is empty");

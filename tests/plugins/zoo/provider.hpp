@@ -106,7 +106,7 @@ class Vm : public hyper::ProviderVm {
 
 class Connection : public hyper::ProviderConnection {
  public:
-  static std::unique_ptr<Connection> connect(hyper::Doc config, hyper::Op op) {
+  static std::unique_ptr<Connection> connect(const hyper::Doc& config, hyper::Op op) {
     if (bad("log-secret")) op.info("the password is " + config.string("/password"));
     if (bad("no-connection")) throw hyper::Error(HYPER_IO, "nothing listens at acme.example:443");
     if (bad("leak-descriptor")) static_cast<void>(::dup(0));
