@@ -35,6 +35,7 @@ class FaultProxy:
     def __init__(self, port, faults=None, held=None):
         """The answer to a request that matches `held` (METHOD TARGET) is never passed on."""
         self.upstream, self.faults, self.held = port, faults or Faults(), held
+        self.lost_once = None  # the answer to the first request that matches is lost
         self.held_one = threading.Event()
         self.random, self.lock = random.Random(self.faults.seed), threading.Lock()
         self.requests, self.injected = [], []  # [(method, target, status)], [(kind, method, target)]
@@ -65,6 +66,9 @@ class FaultProxy:
 
     def choose(self, method, target):
         with self.lock:
+            if self.lost_once and re.search(self.lost_once, f"{method} {target}"):
+                self.lost_once = None
+                return "lost"
             if len(self.injected) >= self.faults.most:
                 return None
             roll = self.random.random()

@@ -5,8 +5,9 @@
 
 `begin_root`: what the root of the answer to a begun upload is called. `not_s3`: the first part of a request's
 line ("POST /vms/") that is answered with 200 and a page. `counted` False: a composite SHA-256 comes without its
-"-N". `versions`: the bucket keeps versions. `wrong_whole`: a completed upload has another ETag. `copies` False:
-UploadPartCopy is refused. `no_http`: bytes without any header for this many requests.
+"-N". `versions`: the bucket keeps versions. `wrong_whole`: a completed upload has another ETag. `copies`: what the
+root of the answer to UploadPartCopy is called; by another name than S3's nothing is copied, and "" refuses. `no_http`:
+bytes without any header for this many requests.
 """
 
 import base64
@@ -19,7 +20,7 @@ import urllib.parse
 
 class OddS3:
     def __init__(self, bucket="vms", begin_root="InitiateMultipartUploadResult", not_s3=None, counted=True,
-                 versions=False, wrong_whole=False, copies=True, no_http=0):
+                 versions=False, wrong_whole=False, copies="CopyPartResult", no_http=0):
         self.bucket, self.begin_root, self.not_s3, self.counted = bucket, begin_root, not_s3, counted
         self.versions, self.wrong_whole, self.copies, self.no_http = versions, wrong_whole, copies, no_http
         self.objects = {}  # key → [(version, bytes, etag, sha256, metadata)], the newest last
@@ -158,12 +159,12 @@ class OddS3:
         source = request.headers.get("x-amz-copy-source")
         if source and not self.copies:
             return request.answer(501, b"<Error><Code>NotImplemented</Code></Error>")
-        if source:
+        if source and self.copies == "CopyPartResult":
             body = self.newest(urllib.parse.unquote(source).removeprefix(f"/{self.bucket}/"))
         etag = f'"{hashlib.md5(body).hexdigest()}"'
         parts[number] = (body, etag, sha256(body))
         if source:
-            text = f"<CopyPartResult><ETag>{etag}</ETag><ChecksumSHA256>{sha256(body)}</ChecksumSHA256></CopyPartResult>"
+            text = f"<{self.copies}><ETag>{etag}</ETag><ChecksumSHA256>{sha256(body)}</ChecksumSHA256></{self.copies}>"
             return request.answer(200, text.encode())
         return request.answer(200, headers=[("ETag", etag)])
 

@@ -4,8 +4,9 @@ into a cache directory at a pinned version, started on loopback on a port of the
 stopped after.
 
 versitygw: of the S3 servers that can be installed so, it checks signatures, payload hashes and
-checksums of parts, and refuses conditional writes, as AWS does; s3rver checks no payload, MinIO's
-module cannot be installed by `go install`.
+checksums of parts, and refuses conditional writes, as AWS does; s3rver checks no payload. moto and
+gofakes3 are there for what they do in another way (s3_servers.py). `rclone serve s3` and MinIO
+compile for many minutes.
 """
 
 import base64
@@ -38,6 +39,7 @@ CACHE = pathlib.Path(os.environ.get("HYPERHOST_PEER_CACHE",
                                     / "hyperhost-peers"))
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 FAKE_GCS = "github.com/fsouza/fake-gcs-server@v1.56.1"
+GOFAKES3 = "github.com/johannesboyne/gofakes3/cmd/gofakes3@v1.2.0"
 AZURITE = "azurite@3.35.0"
 MOTO = "moto@5.2.5"
 ACCESS, SECRET = "hyperhost-test", "hyperhost-test-secret"
@@ -138,6 +140,10 @@ def versitygw():
     return go_program("versitygw", VERSITYGW)
 
 
+def gofakes3():
+    return go_program("gofakes3", GOFAKES3)
+
+
 def fake_gcs():
     return go_program("fake-gcs-server", FAKE_GCS)
 
@@ -146,7 +152,31 @@ def azurite():
     return npm_program("azurite", AZURITE, "azurite/dist/src/blob/main.js")
 
 
-class S3Server(Server):
+class AnS3Server(Server):
+    """What a server of this protocol is asked for, by its own keys and by another client."""
+
+    env = {"TEST_S3_SECRET": SECRET}
+    region = "us-east-1"
+
+    def storage(self, **options):
+        """The plan's storage options; the secrets come from `env`."""
+        return {"plugin": "s3", "endpoint": self.url, "region": self.region,
+                "access_key_id": ACCESS, "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
+
+    def rclone(self, *arguments, **how):
+        return rclone(f":s3,provider=Other,access_key_id={ACCESS},secret_access_key={SECRET},"
+                      f"endpoint='{self.url}',region={self.region},force_path_style=true:", *arguments, **how)
+
+    def metadata(self, path):
+        return json.loads(self.rclone("lsjson", path, "--stat", "--metadata"))["Metadata"]
+
+    def unfinished(self):
+        """Multipart uploads that the server keeps: a collection that is empty where there are none."""
+        listed = json.loads(self.rclone("backend list-multipart-uploads", "vms"))
+        return [upload for uploads in listed.values() for upload in uploads or []]
+
+
+class S3Server(AnS3Server):
     """versitygw over a directory; `bucket` exists."""
 
     def __init__(self, work, bucket="vms", region="us-east-1"):
@@ -159,15 +189,8 @@ class S3Server(Server):
         super().__init__(lambda port: [program, "--port", f"127.0.0.1:{port}", "--access", ACCESS, "--secret", SECRET, "--region", region,
                                        "--keep-alive", "--quiet", "posix", "--sidecar", side, self.root])
 
-    def storage(self, **options):
-        """The plan's storage options; the secrets come from `env`."""
-        return {"plugin": "s3", "endpoint": self.url, "region": self.region,
-                "access_key_id": ACCESS, "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
-
-    env = {"TEST_S3_SECRET": SECRET}
-
     def unfinished(self):
-        """Multipart uploads that the server keeps, by its own files: {directory: [part numbers]}."""
+        """By its own files: {directory: [part numbers]}."""
         found = {}
         for top in self.root.rglob(".sgwtmp"):
             for part in top.rglob("*"):
@@ -175,18 +198,9 @@ class S3Server(Server):
                     found.setdefault(str(part.parent), []).append(int(part.name))
         return found
 
-    def rclone(self, *arguments, **how):
-        return rclone(f":s3,provider=Other,access_key_id={ACCESS},secret_access_key={SECRET},"
-                      f"endpoint='{self.url}',region={self.region},force_path_style=true:", *arguments, **how)
 
-    def metadata(self, path):
-        return json.loads(self.rclone("lsjson", path, "--stat", "--metadata"))["Metadata"]
-
-
-class MotoServer(Server):
+class MotoServer(AnS3Server):
     """moto's S3 in memory; `bucket` exists. It checks no signature."""
-
-    env = {"TEST_S3_SECRET": SECRET}
 
     def __init__(self, work, bucket="vms"):
         place = moto()
@@ -194,13 +208,15 @@ class MotoServer(Server):
                          env={"PYTHONPATH": str(place)})
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{bucket}", method="PUT"), timeout=30).close()
 
-    def storage(self, **options):
-        return {"plugin": "s3", "endpoint": self.url, "region": "us-east-1", "access_key_id": ACCESS,
-                "secret_access_key": {"env": "TEST_S3_SECRET"}, **options}
 
-    def rclone(self, *arguments, **how):
-        return rclone(f":s3,provider=Other,access_key_id={ACCESS},secret_access_key={SECRET},"
-                      f"endpoint='{self.url}',region=us-east-1,force_path_style=true:", *arguments, **how)
+class Gofakes3(AnS3Server):
+    """gofakes3 in memory; `bucket` exists. It checks no signature and no SHA-256, keeps no checksum, and
+    gives an object made of parts the ETag of one that was written at once."""
+
+    def __init__(self, work, bucket="vms"):
+        program = gofakes3()
+        super().__init__(lambda port: [program, "-backend", "memory", "-host", f"127.0.0.1:{port}", "-initialbucket", bucket,
+                                       "-quiet"], cwd=work)
 
 
 AZURE_ACCOUNT = "hyperhosttest"
@@ -369,7 +385,7 @@ def plain_environment():
 def rclone(remote, verb, path, *more, timeout=120):
     """rclone VERB REMOTE/PATH …; its standard output."""
     requirement.tool("rclone", "rclone")
-    done = subprocess.run(["rclone", verb, "--config", "/dev/null", remote + path, *map(str, more)], timeout=timeout,
+    done = subprocess.run(["rclone", *verb.split(), "--config", "/dev/null", remote + path, *map(str, more)], timeout=timeout,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, env=plain_environment())
     if done.returncode != 0:
         raise AssertionError(f"rclone {verb} {path}: {done.stderr.decode('utf-8', 'replace')[-2000:]}")
@@ -389,6 +405,9 @@ class Installed(unittest.TestCase):
 
     def test_fake_gcs_server(self):
         self.assertTrue(fake_gcs().exists())
+
+    def test_gofakes3(self):
+        self.assertTrue(gofakes3().exists())
 
     def test_moto(self):
         self.assertTrue((moto() / "moto").exists())

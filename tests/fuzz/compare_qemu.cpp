@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -74,8 +75,10 @@ bool qemu_reads(const char* qemu_img, const std::string& format, const Place& pl
   const int error =
       ::posix_spawnp(&child, "timeout", &actions, nullptr, const_cast<char* const*>(argv), environ);
   ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) fail("cannot run qemu-img");
   int status = 0;
-  if (error != 0 || ::waitpid(child, &status, 0) != child) fail("cannot run qemu-img");
+  while (::waitpid(child, &status, 0) != child)
+    if (errno != EINTR) fail("cannot wait for qemu-img");  // libFuzzer's timer interrupts
   if (!WIFEXITED(status)) return false;
   if (WEXITSTATUS(status) == 127) {  // there is no such program
     const char* ci = std::getenv("CI");

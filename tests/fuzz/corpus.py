@@ -215,6 +215,9 @@ def stores(seeds):
                 "<ETag>e</ETag></Contents><NextContinuationToken>t</NextContinuationToken></ListBucketResult>")
     seeds.write("s3", "parts", xml + "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5</Size><ETag>e</ETag></Part>"
                 "<IsTruncated>true</IsTruncated><NextPartNumberMarker>1</NextPartNumberMarker></ListPartsResult>")
+    seeds.write("s3", "parts_of_gofakes3", xml + "<ListMultipartUploadPartsResult><UploadId>u</UploadId><Part><PartNumber>1</PartNumber>"
+                "<Size>5</Size><ETag>e</ETag></Part></ListMultipartUploadPartsResult>")
+    seeds.write("s3", "copied", xml + "<CopyPartResult><ETag>e</ETag><ChecksumSHA256>s</ChecksumSHA256></CopyPartResult>")
     seeds.write("s3", "uploads", xml + "<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>u</UploadId></Upload>"
                 "<IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
     seeds.write("s3", "begun", "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")

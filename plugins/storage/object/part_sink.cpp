@@ -178,6 +178,22 @@ void PartSink::check_parts(uint64_t length) const {
                                 std::to_string(length));
 }
 
+/// Whether the object that is there is made of the parts that were written.
+bool PartSink::made_of_parts(Op op, const ObjectInfo& there, uint64_t length) {
+  if (there.bytes != length) return false;
+  if (service_->describes_content(there)) return service_->made_of(there, parts_, length);
+  op.info(shown() + " is read and compared: the server keeps no checksum of it");
+  std::string bytes;
+  for (const auto& [index, part] : parts_) {
+    bytes.resize(static_cast<std::size_t>(part.bytes));
+    const uint64_t offset = index * spec_.part_size;
+    with_retries(op, policy_, "reading " + shown(),
+                 [&](unsigned) { service_->read(op, there, offset, bytes.data(), bytes.size()); });
+    if (!service_->same(part, bytes)) return false;
+  }
+  return true;
+}
+
 /// The object that was there before, if it is what was written here.
 ObjectInfo PartSink::adopt(Op op, uint64_t length) {
   bool same = existing_->bytes == length;
@@ -191,7 +207,7 @@ ObjectInfo PartSink::adopt(Op op, uint64_t length) {
     same = bytes.size() == length && there == bytes;
   } else if (same) {
     check_parts(length);
-    same = service_->made_of(*existing_, parts_, length);
+    same = made_of_parts(op, *existing_, length);
   }
   if (!same)
     throw Error(HYPER_EXISTS, shown() + " exists and is another")
@@ -203,14 +219,11 @@ ObjectInfo PartSink::adopt(Op op, uint64_t length) {
 }
 
 ObjectInfo PartSink::put_whole(Op op, std::string_view bytes) {
-  bool unsure = false;  // an earlier attempt may have succeeded
   return with_retries(op, policy_, "writing " + shown(), [&](unsigned) {
     try {
       return service_->put(op, spec_, bytes);
     } catch (const Error& error) {
-      if (unsure && error.status() == HYPER_EXISTS) {
-        Parts one;
-        one[0].bytes = bytes.size();
+      if (error.status() == HYPER_EXISTS) {  // an earlier attempt may have succeeded
         const auto there = service_->head(op, spec_.key);
         if (there && there->bytes == bytes.size()) {
           std::string read(bytes.size(), '\0');
@@ -218,26 +231,23 @@ ObjectInfo PartSink::put_whole(Op op, std::string_view bytes) {
           if (read == bytes) return *there;
         }
       }
-      unsure = unsure || error.is_retryable();
       throw;
     }
   });
 }
 
 ObjectInfo PartSink::finish(Op op, uint64_t length) {
-  bool unsure = false;
   return with_retries(op, policy_, "completing " + shown(), [&](unsigned) {
     try {
       return service_->finish(op, spec_, upload_, parts_, length);
     } catch (const Error& error) {
       // The answer to an attempt that succeeded may have been lost: the upload is gone then, or
-      // the object is in the way of itself.
-      if (unsure && (error.status() == HYPER_EXISTS || error.status() == HYPER_NOTFOUND)) {
+      // the object is in the way of itself. The first attempt here need not be the first that the
+      // server sees: libcurl repeats a request by itself where a kept connection breaks off.
+      if (error.status() == HYPER_EXISTS || error.status() == HYPER_NOTFOUND) {
         const auto there = service_->head(op, spec_.key);
-        if (there && there->bytes == length && service_->made_of(*there, parts_, length))
-          return *there;
+        if (there && made_of_parts(op, *there, length)) return *there;
       }
-      unsure = unsure || error.is_retryable();
       throw;
     }
   });

@@ -42,6 +42,7 @@ class PartSink final : public Sink {
   ObjectInfo finish(Op op, uint64_t length);
   ObjectInfo put_whole(Op op, std::string_view bytes);
   void check_parts(uint64_t length) const;
+  bool made_of_parts(Op op, const ObjectInfo& there, uint64_t length);
   ObjectInfo adopt(Op op, uint64_t length);
   bool put_zeros(Op op, const std::string& key, std::string_view zeros);
   std::optional<Part> copy_zeros(Op op, uint64_t index, std::string_view zeros);

@@ -106,6 +106,9 @@ class Service {
   /// Whether the object that is there is what finish() would have made of these parts: asked when
   /// the answer to finish() was lost.
   virtual bool made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) = 0;
+  /// Whether the server's description of an object made of parts depends on its bytes in a way that
+  /// made_of() knows. Where it does not, the object itself is read.
+  virtual bool describes_content(const ObjectInfo&) const { return true; }
   /// Nothing is left of the upload afterwards; fine if nothing was. upload: as named or begun.
   /// began: RFC 3339, when this side wrote it down.
   virtual void abort(Op op, const std::string& key, const nlohmann::json& upload,

@@ -37,11 +37,22 @@ std::optional<std::string> composite_etag(const object::Parts& parts) {
   return object::hex(object::md5(all)) + "-" + std::to_string(parts.size());
 }
 
+bool is_composite_etag(const std::string& etag) {
+  const std::string plain = without_quotes(etag);
+  const std::size_t dash = plain.find('-');
+  return dash == 32 && plain.size() > 33 && object::from_hex(plain.substr(0, dash)) &&
+         plain.find_first_not_of("0123456789", dash + 1) == std::string::npos;
+}
+
 std::string shown_checksum(const std::string& sha256) {
   if (sha256.empty()) return {};
-  if (sha256.find('-') != std::string::npos) return "sha256-parts:" + sha256;
+  if (sha256.find('-') != std::string::npos) return kOfParts + sha256;
   const auto raw = object::from_base64(sha256);
   return raw && raw->size() == 32 ? "sha256:" + object::hex(*raw) : std::string();
+}
+
+bool is_composite_checksum(const std::string& shown) {
+  return shown.rfind(kOfParts, 0) == 0;
 }
 
 std::string with_part_count(const std::string& sha256, uint64_t parts) {

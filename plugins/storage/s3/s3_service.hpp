@@ -60,6 +60,7 @@ class S3Service final : public object::Service {
   ObjectInfo finish(Op op, const PutSpec& spec, const nlohmann::json& upload, const Parts& parts,
                     uint64_t length) override;
   bool made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) override;
+  bool describes_content(const ObjectInfo& object) const override;
   void abort(Op op, const std::string& key, const nlohmann::json& upload,
              const std::string& began) override;
 

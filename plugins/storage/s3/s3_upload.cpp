@@ -110,7 +110,12 @@ std::optional<Part> S3Service::copy_part(Op op, const PutSpec& spec, const json&
     if (error.is_retryable()) throw error;
     return std::nullopt;
   }
-  const PartCopy copy = parse_part_copy(answer.body);
+  PartCopy copy;
+  try {
+    copy = parse_part_copy(answer.body);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
   const auto md5 = md5_of(copy.etag);
   const bool right = settings_.checksums ? copy.sha256 == content.digest
                                          : md5 && object::hex(*md5) == content.etag;
@@ -139,9 +144,15 @@ bool S3Service::same(const Part& part, std::string_view bytes) {
 bool S3Service::made_of(const ObjectInfo& object, const Parts& parts, uint64_t length) {
   if (object.bytes != length) return false;
   const auto sha256 = composite_sha256(parts);
-  if (sha256 && !object.checksum.empty()) return object.checksum == "sha256-parts:" + *sha256;
+  if (sha256 && is_composite_checksum(object.checksum))
+    return object.checksum == kOfParts + *sha256;
   const auto etag = composite_etag(parts);
   return etag && without_quotes(object.etag) == *etag;
+}
+
+/// Some stores keep no checksum of the whole, and its ETag is not that of its parts.
+bool S3Service::describes_content(const ObjectInfo& object) const {
+  return is_composite_checksum(object.checksum) || is_composite_etag(object.etag);
 }
 
 ObjectInfo S3Service::finish(Op op, const PutSpec& spec, const json& upload, const Parts& parts,
@@ -178,8 +189,7 @@ ObjectInfo S3Service::finish(Op op, const PutSpec& spec, const json& upload, con
   const bool encrypted_otherwise = !answer.headers.get("x-amz-server-side-encryption").empty();
   const bool wrong_sha256 = !sha256.empty() && want_sha256 && sha256 != *want_sha256;
   const bool wrong_etag = sha256.empty() && !encrypted_otherwise && want_etag &&
-                          without_quotes(etag).find('-') != std::string::npos &&
-                          without_quotes(etag) != *want_etag;
+                          is_composite_etag(etag) && without_quotes(etag) != *want_etag;
   if (wrong_sha256 || wrong_etag) {
     remove_made(op, spec.key, answer);
     throw Error(HYPER_CORRUPT, shown(spec.key) + " is not at the server what was sent",
@@ -187,7 +197,7 @@ ObjectInfo S3Service::finish(Op op, const PutSpec& spec, const json& upload, con
                     (wrong_sha256 ? *want_sha256 : *want_etag));
   }
   if (out.checksum.empty() && settings_.checksums && want_sha256)
-    out.checksum = "sha256-parts:" + *want_sha256;
+    out.checksum = kOfParts + *want_sha256;
   return out;
 }
 

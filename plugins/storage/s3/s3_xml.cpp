@@ -69,8 +69,13 @@ ObjectPage parse_objects(const std::string& text) {
 }
 
 PartPage parse_parts(const std::string& text) {
+  // Some servers call the root by another name; the upload's id is in each of these answers.
   pugi::xml_document document;
-  const pugi::xml_node root = root_of(document, text, "ListPartsResult");
+  const bool parsed = document.load_buffer(text.data(), text.size());
+  const pugi::xml_node root = document.document_element();
+  if (!parsed ||
+      (std::string(root.name()) != "ListPartsResult" && text_of(root, "UploadId").empty()))
+    throw no_answer("no ListPartsResult");
   PartPage page;
   for (const pugi::xml_node& entry : root.children("Part")) {
     const uint64_t number = number_of(entry, "PartNumber");

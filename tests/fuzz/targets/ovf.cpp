@@ -8,9 +8,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::string text(fuzz::text_of(data, size));
   fuzz::accepts([&] {
     const hyper::ovf::OvfDocument document = hyper::ovf::parse_ovf(text, "vm.ovf");
-    for (const auto& [id, file] : document.files)
-      fuzz::accepts(
-          [&] { hyper::ovf::check_inside(hyper::ovf::percent_decoded(file.href), "vm.ovf"); });
+    for (const auto& entry : document.files)
+      fuzz::accepts([&] {
+        hyper::ovf::check_inside(hyper::ovf::percent_decoded(entry.second.href), "vm.ovf");
+      });
   });
   return 0;
 }
