@@ -23,7 +23,7 @@ bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
 }
 
 /// The plugin that wrote it undoes it, at each place of the job that it may be of.
-bool undo_object(VmRun& run, const JournalEntry& entry) {
+bool undo_where_it_is(VmRun& run, const JournalEntry& entry) {
   std::vector<StorageHandle*> places;
   if (entry.plugin == plugin_id(run.session.registry().storage_for("file")) &&
       text_of(entry.what, "where") == run.job.output_dir.string())
@@ -84,7 +84,7 @@ void VmRun::remove_orphans(bool finished) {
     try {
       if (entry.plugin == kHostEntries)
         undo_host_entry(entry);
-      else if (!undo_object(*this, entry))
+      else if (!undo_where_it_is(*this, entry))
         continue;
       journal->close_entry(entry.id);
     } catch (const Error& failure) {
