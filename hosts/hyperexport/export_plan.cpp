@@ -163,7 +163,7 @@ void replace_all(std::string& text, const std::string& from, const std::string& 
 
 void in_flags(Diagnostic& diagnostic) {
   name_missing_flag(diagnostic);
-  if (diagnostic.path.rfind("/", 0) == 0) diagnostic.path.clear();
+  if (diagnostic.path.rfind('/', 0) == 0) diagnostic.path.clear();
   // Longer ones first: they hold the shorter.
   static const std::pair<const char*, const char*> kWords[] = {
       {"set upload: {overwrite: true}", "add --set upload.overwrite=true"},

@@ -34,7 +34,7 @@ Error plain(const Error& failure) {
 /// The format of OUT: the asked-for one, or that of its name. One that some plugin here writes.
 std::string target_format(const FormatCatalog& formats, const std::string& asked,
                           const std::filesystem::path& output) {
-  const std::string format =
+  std::string format =
       asked.empty() ? formats.of_extension(output.extension().string()) : formats.canonical(asked);
   if (format.empty()) {
     std::string known;
@@ -250,7 +250,7 @@ bool is_package(const SourceHandle& source, Operation& op) {
 std::string detect_format(Session& session, const SourceHandle& source, const std::string& path,
                           Operation& op) {
   const FormatCatalog& formats = session.images().formats();
-  const std::string format = session.images().detect(source, path, op);
+  std::string format = session.images().detect(source, path, op);
   const std::string named = formats.of_extension(std::filesystem::path(path).extension().string());
   if (formats.is_plain(format) && !named.empty() && !formats.is_plain(named))
     throw Error(Code::kCorrupt,

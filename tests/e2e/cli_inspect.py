@@ -146,7 +146,7 @@ class Inspect(CliTest):
     def test_help_has_examples_and_the_exit_status(self):
         out = self.host("--help").out
         for status in "0123457":
-            self.assertRegex(out, rf"\b{status}0? \w")
+            self.assertRegex(out, rf"\b{status}0?\s\w")
         self.assertIn("Examples:", out)
         for command in re.findall(r"^  (\w+)  ", out.split("Subcommands:")[1], re.M):
             with self.subTest(command=command):

@@ -143,7 +143,8 @@ class Migrate(CliTest):
                 with self.subTest(converter=converter, limit=limit):
                     plan = self.plan(self.package, converter={"plugin": converter}, output_dir=f"{converter}-{limit}")
                     result = self.report(plan, "--set", f"batch.source_bandwidth_limit={limit}")
-                    self.assertAlmostEqual(result["export_size"], size, delta=size / 10)
+                    # Tables, and the head of each grain, are looked at before: much of so small a disk. Twice would be all.
+                    self.assertAlmostEqual(result["export_size"], size, delta=size / 3)
 
     def test_what_was_read_of_a_sparse_disk_is_what_is_on_it(self):
         shelf = self.work / "shelf"

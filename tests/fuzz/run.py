@@ -49,11 +49,16 @@ def round_of(name, seconds, differential):
     environment = {**os.environ, "ASAN_OPTIONS": "allocator_may_return_null=1:detect_leaks=1", "TMPDIR": str(PLACE)}
     if differential:
         environment["HYPERHOST_FUZZ_QEMU_IMG"] = "qemu-img"
-    done = subprocess.run(
-        [program(name), corpus, SEEDS / name, f"-max_total_time={seconds}", f"-max_len={MOST_BYTES.get(name, 8192)}",
-         "-timeout=20", "-rss_limit_mb=1024", "-malloc_limit_mb=256", "-use_value_profile=1", "-print_final_stats=1",
-         f"-artifact_prefix={findings}/{kind}-"],
-        capture_output=True, text=True, errors="replace", env=environment, check=False, timeout=seconds + 300)
+    try:
+        done = subprocess.run(
+            [program(name), corpus, SEEDS / name, f"-max_total_time={seconds}", f"-max_len={MOST_BYTES.get(name, 8192)}",
+             "-timeout=20", "-rss_limit_mb=1024", "-malloc_limit_mb=256", "-use_value_profile=1", "-print_final_stats=1",
+             f"-artifact_prefix={findings}/{kind}-"],
+            capture_output=True, text=True, errors="replace", env=environment, check=False, timeout=seconds + 300)
+    except subprocess.TimeoutExpired as late:  # no input takes so long: a round that does not end is a finding
+        log = findings / f"{kind}.log"
+        log.write_bytes(late.stderr or b"")
+        return f"{name:<16} did not end within {seconds + 300} s", [log]
     found = sorted(set(findings.iterdir()) - before)
     if done.returncode != 0:
         (findings / f"{kind}.log").write_text(done.stderr[-200000:])

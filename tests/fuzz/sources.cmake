@@ -70,7 +70,7 @@ file(GLOB rooms RELATIVE ${PROJECT_SOURCE_DIR}/core CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/core/base/*.cpp ${PROJECT_SOURCE_DIR}/core/config/*.cpp ${PROJECT_SOURCE_DIR}/core/plan/*.cpp
   ${PROJECT_SOURCE_DIR}/core/plugin/services/*.cpp)
 fuzz_sources(sources_core core ${rooms}
-  os/child_process.cpp os/process_identity.cpp
+  os/child_process.cpp os/file_trust.cpp os/process_identity.cpp
   block/nbd_handshake.cpp block/nbd_stream.cpp block/nbd_transmission.cpp
   plugin/documents.cpp plugin/document_schema.cpp plugin/elf_section.cpp plugin/operation.cpp
   plugin/isolation/call.cpp plugin/isolation/crossing.cpp plugin/isolation/imported.cpp plugin/isolation/lane.cpp plugin/isolation/offered.cpp

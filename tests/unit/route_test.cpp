@@ -109,7 +109,7 @@ TEST_F(Route, LookingChangesNothing) {
   plan(uploading("web"));
   for (const std::string& call : world_.calls())
     EXPECT_THAT(call, ::testing::AnyOf(HasSubstr("connect"), HasSubstr("describe"),
-                                       HasSubstr("open converter")));
+                                       HasSubstr("open converter"), HasSubstr("stat ")));
   EXPECT_TRUE(std::filesystem::is_empty(directory_));
 }
 

@@ -16,20 +16,6 @@
 
 namespace hyperhost {
 
-const char* webhook_type_name(WebhookType type) {
-  switch (type) {
-    case WebhookType::kSlack:
-      return "slack";
-    case WebhookType::kDiscord:
-      return "discord";
-    case WebhookType::kGeneric:
-      return "generic";
-    case WebhookType::kEmail:
-      return "email";
-  }
-  return "generic";
-}
-
 /// A queue and the thread that empties it.
 class WebhookManager::Hook {
  public:

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan; what follows a line "--set" is an override.
+#include <nlohmann/json.hpp>
+
 #include "core/plan/plan.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
