@@ -176,7 +176,7 @@ void select_disks(VmCheck& check) {
 
 /// The converter may write straight into the store, so that no local file is needed.
 bool local_is_optional(const MigrationConfig& job) {
-  return !job.keep_local && job.upload_to_cloud && job.enable_conversion;
+  return !job.keep_local && job.upload_to_cloud && job.enable_conversion && !job.boot.wanted;
 }
 
 void ask_places(VmCheck& check) {
@@ -226,7 +226,8 @@ void plan_disk(VmCheck& check, DiskRoute& route) {
     return;
   }
   const std::string& converter = job.converter.plugin;
-  if (!job.keep_local && !check.remote.is_null() && !common_sink(plan, check.remote).empty()) {
+  if (!job.keep_local && !job.boot.wanted && !check.remote.is_null() &&
+      !common_sink(plan, check.remote).empty()) {
     route.direct_upload = true;
     route.why += ", written straight into " + job.storage.plugin;
   } else if (!check.local.is_null() && common_sink(plan, check.local).empty()) {

@@ -240,6 +240,7 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"manifest_url", result.manifest_url},
                    {"uploaded_files", result.uploaded_files},
                    {"cloud_destination", result.cloud_destination}};
+  if (!result.boot.is_null()) record.result["boot"] = result.boot;
   const std::lock_guard lock(mutex_);
   try {
     store_->finish_resume(record);
@@ -322,6 +323,7 @@ void ResumeLog::restore(MigrationResult& result) const {
   result.cloud_destination = text_of(saved, "cloud_destination");
   for (const json& file : saved.value("uploaded_files", json::array()))
     if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());
+  result.boot = saved.value("boot", json());
   result.already_done = true;
 }
 

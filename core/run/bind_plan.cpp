@@ -144,6 +144,32 @@ class Binder {
     return bind(storage, HYPER_IFACE_STORAGE);
   }
 
+  /// The plugin that boots the VM: the one that the plan names, or the preferred one.
+  std::optional<PluginChoice> bind_boot(const MigrationSpec& spec) {
+    PluginSpec wanted = spec.boot_plugin;
+    try {
+      if (wanted.plugin.empty()) wanted.plugin = registry_.default_for(HYPER_IFACE_BOOT);
+    } catch (const Error& failure) {
+      add(failure.diagnostic());
+      return std::nullopt;
+    }
+    const PluginFile* file = registry_.find(wanted.plugin);
+    if (file != nullptr &&
+        (wanted.isolation == "process" || registry_.isolation_of(*file) == Isolation::kProcess)) {
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kUnsupported;
+      diagnostic.where = wanted.mark.where();
+      diagnostic.path = wanted.pointer;
+      diagnostic.summary = "plugin '" + wanted.plugin +
+                           "' cannot boot VMs from a process of its own: " HYPER_IFACE_BOOT
+                           " is a draft that does not cross processes yet";
+      diagnostic.hint = "set isolation: none for it, if you trust it";
+      add(std::move(diagnostic));
+      return std::nullopt;
+    }
+    return bind(wanted, HYPER_IFACE_BOOT);
+  }
+
   const FormatCatalog& formats() const { return formats_; }
 
   void add(Diagnostic diagnostic) {
@@ -223,6 +249,8 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     binder.check_target(spec, wanted.plugin);
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
+    if (spec.boot.wanted)
+      if (auto choice = binder.bind_boot(spec)) config.boot_plugin = std::move(*choice);
     if (spec.provider_options.members() != nullptr)
       if (auto options = binder.bind_vm_options(spec))
         config.provider_options = std::move(*options);

@@ -93,6 +93,13 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
   own["seconds"] = {{"export", seconds(result.export_duration)},
                     {"convert", seconds(result.conversion_duration)},
                     {"verify", seconds(result.verify_duration)}};
+  if (!result.boot.is_null()) {
+    own["boot"] = {{"plugin", config.boot_plugin.plugin},
+                   {"seconds", seconds(result.boot_duration)}};
+    for (const char* member : {"booted", "require", "grade", "failed", "accel", "stopped", "notes"})
+      if (result.boot.contains(member)) own["boot"][member] = result.boot[member];
+    own["boot"]["evidence"] = result.boot.value("reached", Json::array());
+  }
   if (config.upload_to_cloud) own["upload"] = {{"destination", config.cloud_destination}};
   return own;
 }
@@ -173,7 +180,9 @@ Json make_manifest(const MigrationConfig& config, const VmRoute& route,
        {{"enabled", config.enable_conversion},
         {"compress", config.convert_options.compression != Compression::kNone},
         {"compress_level", config.convert_options.compression_level.value_or(0)}}},
-      {"validate", {{"enabled", config.verify_export != Verify::kNone}}}};
+      {"validate",
+       {{"enabled", config.verify_export != Verify::kNone || config.boot.wanted},
+        {"boot_test", config.boot.wanted}}}};
   const bool any = !result.disks.empty();
   manifest["output"] = {
       {"directory", route.directory.string()},

@@ -41,6 +41,8 @@ struct MigrationConfig : MigrationSettings {
   /// = never.
   std::optional<std::chrono::nanoseconds> disk_retry;
 
+  PluginChoice boot_plugin;  ///< of boot.wanted
+
   bool upload_to_cloud = false;
   std::string cloud_destination;
   PluginChoice storage;
@@ -129,6 +131,9 @@ struct MigrationResult {
   std::string manifest_url;  ///< presigned, where asked for
   uint64_t upload_size = 0;
   std::string cloud_destination;
+
+  nlohmann::json boot{};  ///< what the boot check found (stages/boot.cpp); null = none
+  std::chrono::nanoseconds boot_duration{0};
 
   std::chrono::nanoseconds total_duration{0};
   uint64_t total_size = 0;  ///< guest-visible bytes of all disks

@@ -130,6 +130,10 @@ json to_json(const MigrationResult& result) {
               {"already_done", result.already_done},
               {"disks", disks},
               {"warnings", warnings}};
+  if (!result.boot.is_null()) {
+    out["boot"] = result.boot;
+    out["boot_seconds"] = seconds(result.boot_duration);
+  }
   if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
   return out;
