@@ -166,6 +166,21 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("deterministic"), spec.convert_options.deterministic);
 }
 
+void read_machine(const ConfigValue* from, MachineSettings& machine) {
+  if (from == nullptr) return;
+  read(from->find("type"), machine.type);
+  read(from->find("bus"), machine.bus);
+  read(from->find("nic"), machine.nic);
+}
+
+/// false, or {plugin, isolation, options, machine}.
+void read_guest(const Setting& from, MigrationSpec& spec) {
+  if (from.value == nullptr || from.value->members() == nullptr) return;
+  spec.guest.wanted = true;
+  spec.guest_plugin = read_converter(*from.value, from.pointer);
+  read_machine(from.value->find("machine"), spec.guest.machine);
+}
+
 /// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.
 void read_boot(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
@@ -182,11 +197,8 @@ void read_boot(const Setting& from, MigrationSpec& spec) {
   read(from.value->find("on_failure"), on_failure);
   boot.isolated_network = network == "isolated";
   boot.warn_only = on_failure == "warn";
-  const ConfigValue* machine = from.value->find("machine");
-  if (machine == nullptr) return;
-  read(machine->find("type"), boot.machine);
-  read(machine->find("bus"), boot.bus);
-  read(machine->find("nic"), boot.nic);
+  boot.machine = spec.guest.machine;
+  read_machine(from.value->find("machine"), boot.machine);
 }
 
 MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
@@ -216,6 +228,7 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
+  read_guest(plan_rules::setting(document, index, "guest"), spec);
   read_boot(plan_rules::setting(document, index, "boot"), spec);
   read(at("export_manifest"), spec.export_manifest);
   read(at("parallel_disks"), spec.parallel_disks);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
 #include <hyper/hyper.h>
 
 #include <functional>
@@ -25,6 +26,7 @@ struct PluginTables {
   hyper_converter converter{};
   hyper_storage storage{};
   hyper_boot boot{};
+  hyper_guest guest{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
 };
@@ -52,6 +54,7 @@ class Plugin {
   const hyper_converter* converter() const;
   const hyper_storage* storage() const;
   const hyper_boot* boot() const;
+  const hyper_guest* guest() const;
 
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
@@ -74,6 +77,7 @@ class Plugin {
   hyper_converter converter_{};
   hyper_storage storage_{};
   hyper_boot boot_{};
+  hyper_guest guest_{};
 };
 
 }  // namespace hyperhost

@@ -85,6 +85,7 @@ json plan_schema_with(const PluginRegistry& registry) {
   static constexpr Slot kSlots[] = {{HYPER_IFACE_PROVIDER, "provider", "", ""},
                                     {HYPER_IFACE_STORAGE, "storage", "", ""},
                                     {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_GUEST, "guest", "/anyOf/1", "options"},
                                     {HYPER_IFACE_BOOT, "boot", "/anyOf/1", "options"}};
   json schema = plan_schema();
   for (const Slot& slot : kSlots) {

@@ -329,6 +329,17 @@ class StateCommands {
     return kExitOk;
   }
 
+  static void print_guest(const json& guest) {
+    if (!guest.is_object()) return;
+    std::cout << "\nGuest: prepared by " << guest.value("plugin", "") << " "
+              << guest.value("version", "") << "\n";
+    for (const json& one : guest.value("actions", json::array())) {
+      std::cout << "  " << one.value("rule", "") << ": " << one.value("what", "");
+      if (one.contains("path")) std::cout << " (" << one.value("path", "") << ")";
+      std::cout << "\n";
+    }
+  }
+
   static void print_boot(const json& boot) {
     if (!boot.is_object()) return;
     std::cout << "\nBoot check: " << (boot.value("booted", false) ? "boots" : "does not boot")
@@ -374,6 +385,7 @@ class StateCommands {
       ++took_place;
     }
     if (took_place > 0) std::cout << "\n" << table.text();
+    print_guest(result.value("guest", json()));
     print_boot(result.value("boot", json()));
     for (const json& disk : result.value("disks", json::array())) {
       std::cout << "\n"

@@ -98,7 +98,7 @@ TEST_F(BootStage, TheDeliveredDisksAreBootedAndTheResultSaysSo) {
   MigrationConfig job = booting();
   job.boot.timeout = std::chrono::minutes(3);
   job.boot.isolated_network = true;
-  job.boot.bus = "sata";
+  job.boot.machine.bus = "sata";
   const MigrationResult result = orchestrator().migrate(job, cancel_);
   ASSERT_TRUE(result.success) << result.error;
   EXPECT_EQ(script().read, "aaaabbbb");

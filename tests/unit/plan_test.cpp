@@ -142,7 +142,10 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_TRUE(web.boot.wanted);
   EXPECT_EQ(web.boot.require, BootGrade::kLogin);
   EXPECT_EQ(web.boot.timeout, std::chrono::minutes(15));
-  EXPECT_EQ(web.boot.machine, "pc");
+  EXPECT_TRUE(web.guest.wanted);
+  EXPECT_EQ(web.guest_plugin.plugin, "guestfs");
+  EXPECT_FALSE(scratch.guest.wanted);
+  EXPECT_EQ(web.boot.machine.type, "pc");
   EXPECT_FALSE(web.boot.isolated_network || web.boot.warn_only);
   EXPECT_EQ(web.boot_plugin.plugin, "qemu-boot");
   EXPECT_EQ(web.boot_plugin.pointer, "/defaults/boot/options");

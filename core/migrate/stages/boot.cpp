@@ -7,6 +7,7 @@
 #include "core/base/json_text.hpp"
 #include "core/block/block_table.hpp"
 #include "core/disk/local_sources.hpp"
+#include "core/migrate/machine.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
 
@@ -31,33 +32,18 @@ const DiskRoute& boot_disk(const VmRoute& route) {
   return *std::min_element(route.disks.begin(), route.disks.end(), before);
 }
 
-/// The machine that the guest is checked on (hyper/draft/guest.h).
-Json machine_of(const MigrationConfig& job, const VmRoute& route) {
-  const VmDescription& vm = route.vm;
-  Json out = {{"arch", "x86_64"},
-              {"machine", job.boot.machine},
-              {"firmware", vm.firmware == "uefi" ? "uefi" : "bios"},
-              {"secure_boot", vm.secure_boot},
-              {"tpm", vm.tpm},
-              {"cpu", {{"count", std::max<uint32_t>(1, vm.cpu)}}},
-              {"memory_bytes", vm.memory_bytes},
-              {"os", {{"family", vm.os_hint}}},
-              {"disks", Json::array()},
-              {"nics", Json::array()}};
-  for (const DiskRoute& disk : route.disks)
-    out["disks"].push_back({{"id", disk.disk.id},
-                            {"bus", job.boot.bus},
-                            {"order", disk.disk.boot_order},
-                            {"boot", &disk == &boot_disk(route)}});
-  for (const NicDescription& nic : vm.nics)
-    out["nics"].push_back(
-        {{"id", nic.id}, {"mac", nic.mac}, {"network", nic.network}, {"model", job.boot.nic}});
+Json machine_for(const MigrationConfig& job, const VmRoute& route) {
+  Json out = machine_of(job.boot.machine, route);
+  if (out["firmware"] != "uefi") out["firmware"] = "bios";
+  const DiskRoute& first = boot_disk(route);
+  for (std::size_t i = 0; i < route.disks.size(); ++i)
+    out["disks"][i]["boot"] = &route.disks[i] == &first;
   return out;
 }
 
 Json request_of(const MigrationConfig& job, const VmRoute& route) {
   return {{"vm", route.vm.name},
-          {"machine", machine_of(job, route)},
+          {"machine", machine_for(job, route)},
           {"require", boot_grade_name(job.boot.require)},
           {"timeout_ms",
            std::chrono::duration_cast<std::chrono::milliseconds>(job.boot.timeout).count()},
