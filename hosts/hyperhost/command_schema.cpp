@@ -2,6 +2,7 @@
 // hyperhost schema: the plan's JSON Schema for editors, with the options of the plugins that are
 // here; and the words that completions offer.
 #include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -8,7 +8,7 @@ import pathlib
 import signal
 import subprocess
 
-from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest)
+from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, sha256_of)
 import requirement
 
 TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
@@ -138,6 +138,26 @@ class Guest(CliTest):
         self.assertNotIn("guest", self.manifest()["hyperhost"])
         self.assertEqual([d["content_digest"] for d in self.manifest()["hyperhost"]["disks"]],
                          [content_digest(raw) for raw in self.truths])
+
+    def test_an_inspection_only_reads_and_says_what_keeps_it_from_booting(self):
+        before = sha256_of(self.package)
+        arguments = ("--plugin-dir", TEST_PLUGINS, "--isolation", "none", "inspect", "sample-vm", "--path", self.package,
+                     "--guest-plugin", "scribe")
+        done = self.host(*arguments, status=PREFLIGHT)
+        self.assertIn("sample-vm: linux, scribal", done.out)
+        self.assertRegex(done.out, r"error +scribe\.text +a disk has not the text +disk-1 +scribe")
+        self.assertIn("It will not boot as it is on virtio", done.out)
+        found = self.host("--output", "json", *arguments, status=PREFLIGHT).json
+        self.assertEqual([one["evidence"] for one in found["findings"]], ["disk-0", "disk-1"])
+        self.assertGreater(found["source_bytes_read"], 0)
+        self.assertEqual(sha256_of(self.package), before)
+        self.host("run", self.guest_plan({"text": "prepared"}, defaults={"target_format": "raw"}, migration={"disks": {"include": ["disk-0"]}}))
+        delivered = self.work / "out/sample-vm/sample-vm-disk-0.raw"
+        done = self.host(*arguments[:4], "inspect", "sample-vm-disk-0", "--path", delivered, *arguments[-2:])
+        self.assertIn("Nothing was found that keeps it from booting", done.out)
+        streamed, _ = self.ova("gzip-reference")
+        done = self.host(*arguments[:4], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
+        self.assert_one_clear_error(done, "from its front to its end")
 
     def attached(self, running):
         """What the plugin got for each disk, once both are attached."""

@@ -25,8 +25,25 @@ class Scribe final : public hyper::GuestInstance {
     if (fail_ == "plan") throw hyper::Error(HYPER_UNSUPPORTED, "the scribe takes no such VM");
     return R"({"families": ["any"]})";
   }
-  std::string inspect(hyper::Op, const hyper::Doc&, const std::vector<hyper::BlockRef>&) override {
-    return R"({"roots": []})";
+  /// An error for each disk that has not the text.
+  std::string inspect(hyper::Op op, const hyper::Doc&,
+                      const std::vector<hyper::BlockRef>& disks) override {
+    hyper::DocBuilder answer, root;
+    root.set("/os", "linux").set("/distro", "scribal").array("/mounts");
+    answer.array("/findings").array("/roots").append("/roots", root);
+    for (const hyper::BlockRef& disk : disks) {
+      std::string there(text_.size(), '\0');
+      disk.read_at(op, offset_, there.data(), there.size());
+      if (there == text_) continue;
+      hyper::DocBuilder one;
+      one.set("/rule", "scribe.text")
+          .set("/severity", "error")
+          .set("/summary", "a disk has not the text")
+          .set("/evidence", disk.id())
+          .set("/fixable_by", "scribe");
+      answer.append("/findings", one);
+    }
+    return answer.json();
   }
   std::string prepare(hyper::Op op, const hyper::Doc&,
                       const std::vector<hyper::BlockRef>& disks) override {
