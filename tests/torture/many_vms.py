@@ -272,7 +272,8 @@ class ManyVms(CliTest):
     def wait(self, what, name, seconds=120):
         end = time.monotonic() + seconds
         while not (value := what()):
-            self.assertLess(time.monotonic(), end, name)
+            if time.monotonic() > end:
+                self.fail(f"{name} did not come; the screen: {self.screen.lines()}")
             time.sleep(0.05)
         return value
 
