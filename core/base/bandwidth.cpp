@@ -8,6 +8,7 @@ namespace {
 
 constexpr double kBurst = 0.1;  // seconds' worth that may gather while nothing is sent
 constexpr std::chrono::milliseconds kLongestWait{100};  // then the rate may be another
+constexpr std::chrono::seconds kRecent{1};
 
 }  // namespace
 
@@ -34,12 +35,19 @@ std::chrono::nanoseconds RateLimit::try_take(uint64_t bytes, Clock::time_point n
   tokens_ = std::min(tokens_ + passed * rate, kBurst * rate);
   if (tokens_ < 0) {
     const double seconds = -tokens_ / rate;
-    return std::min<std::chrono::nanoseconds>(
+    const auto wait = std::min<std::chrono::nanoseconds>(
         kLongestWait, std::chrono::nanoseconds(static_cast<int64_t>(std::min(seconds, 1.0) * 1e9)) +
                           std::chrono::microseconds(100));
+    waited_until_ = now + wait;
+    return wait;
   }
   tokens_ -= static_cast<double>(bytes);
   return {};
+}
+
+bool RateLimit::slows(Clock::time_point now) const {
+  const std::lock_guard lock(mutex_);
+  return rate_ != 0 && waited_until_ != Clock::time_point{} && now < waited_until_ + kRecent;
 }
 
 bool RateLimit::take(uint64_t bytes, const CancelSource& cancel) {

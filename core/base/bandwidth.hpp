@@ -26,12 +26,14 @@ class RateLimit {
   std::chrono::nanoseconds try_take(uint64_t bytes, Clock::time_point now);
   /// Waits. False when cancelled.
   bool take(uint64_t bytes, const CancelSource& cancel);
+  /// It makes a caller wait, or made one wait within the last second.
+  bool slows(Clock::time_point now) const;
 
  private:
   mutable std::mutex mutex_;
   uint64_t rate_ = 0;
   double tokens_ = 0;
-  Clock::time_point filled_{};
+  Clock::time_point filled_{}, waited_until_{};
 };
 
 /// The limits of one run.

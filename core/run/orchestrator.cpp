@@ -41,35 +41,22 @@ std::string now_compact() {
   return text;
 }
 
-double stage_rate(const TaskProgress& task, Stage stage) {
-  double rate = 0;
-  for (const StepProgress& step : task.stages)
-    if (step.stage == stage && step.status == StepProgress::Status::kRunning) rate += step.rate;
-  return rate;
-}
-
-/// Limits that what is moved now comes close to.
+/// Limits that made somebody wait just now.
 std::vector<std::string> limits_reached(Bandwidth& bandwidth, const ProgressFrame& frame) {
-  constexpr double kClose = 0.85;
   std::vector<std::string> out;
-  const auto look = [&](const char* key, uint64_t limit, double rate) {
-    const bool reached = limit != 0 && rate >= kClose * static_cast<double>(limit);
-    if (reached) out.push_back(std::string(key) + " of " + bytes_text(limit) + "/s");
-    return reached;
+  const auto now = RateLimit::Clock::now();
+  const auto look = [&](const char* key, const RateLimit& limit) {
+    const bool slows = limit.slows(now);
+    if (slows) out.push_back(std::string(key) + " of " + bytes_text(limit.rate()) + "/s");
+    return slows;
   };
-  const auto own = bandwidth.tasks();
-  double read = 0, sent = 0;
   for (const TaskProgress& task : frame.tasks) {
     if (task.status != TaskStatus::kRunning) continue;
-    const double sends = stage_rate(task, Stage::kUpload);
-    read += stage_rate(task, Stage::kExport);
-    sent += sends;
-    const auto limit = own.find(task.info->task_id);
-    if (limit != own.end() && look("bandwidth_limit", limit->second, sends))
-      out.back() += " for " + task.info->vm_name;
+    const auto own = bandwidth.find(task.info->task_id);
+    if (own && look("bandwidth_limit", *own)) out.back() += " for " + task.info->vm_name;
   }
-  look("source_bandwidth_limit", bandwidth.sources().rate(), read);
-  look("bandwidth_limit", bandwidth.whole().rate(), sent);
+  look("source_bandwidth_limit", bandwidth.sources());
+  look("bandwidth_limit", bandwidth.whole());
   return out;
 }
 

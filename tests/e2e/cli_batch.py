@@ -16,7 +16,7 @@ import threading
 import time
 import unittest
 
-from hyperhost_cli import FAILED, INTERRUPTED, MIB, OK, PROGRAM, SANITIZED, USAGE, CliTest, interrupt, sparse_raw
+from hyperhost_cli import FAILED, INTERRUPTED, MIB, OK, PATIENCE, PROGRAM, SANITIZED, USAGE, CliTest, interrupt, sparse_raw
 
 
 class Batch(CliTest):
@@ -129,7 +129,7 @@ class Batch(CliTest):
 
     def test_start_windows(self):
         now = datetime.datetime.now(datetime.timezone.utc)
-        past, soon = now - datetime.timedelta(hours=1), now + datetime.timedelta(seconds=2)
+        past, soon = now - datetime.timedelta(hours=1), now + datetime.timedelta(seconds=2 * PATIENCE)
         plan = self.batch_plan([{"vm": "late", "not_after": past.isoformat()},
                                 {"vm": "soon", "not_before": soon.isoformat(), "priority": 9}, {"vm": "now"}])
         done = self.host("--output", "json", "run", plan, status=FAILED)

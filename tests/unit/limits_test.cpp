@@ -265,6 +265,23 @@ TEST(RateLimit, AnyLimitIsTheRateThatIsShown) {
   }
 }
 
+TEST(RateLimit, SlowsWhileAndShortlyAfterACallerWaits) {
+  RateLimit limit;
+  auto now = RateLimit::Clock::time_point(std::chrono::hours(1));
+  limit.set(kMib);
+  EXPECT_EQ(limit.try_take(kMib, now).count(), 0);
+  EXPECT_FALSE(limit.slows(now));  // nobody waited yet
+  // However long a busy machine takes to ask again, and however little is read then.
+  for (int i = 0; i < 10; ++i) {
+    now += std::chrono::milliseconds(90);
+    EXPECT_GT(limit.try_take(kMib, now).count(), 0);
+    EXPECT_TRUE(limit.slows(now + std::chrono::milliseconds(900)));
+  }
+  EXPECT_FALSE(limit.slows(now + std::chrono::seconds(2)));
+  limit.set(0);
+  EXPECT_FALSE(limit.slows(now));
+}
+
 // --- memory
 
 class MemoryLimit : public testing::Test {
