@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/check/check.hpp"
 
+#include <hyper/draft/boot.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -176,6 +177,8 @@ const std::vector<Case>& cases() {
        case_converter_resume},
       {"converter-large", "a disk of more than 4 GiB", HYPER_IFACE_CONVERTER, 60,
        case_converter_large, true},
+      {"boot", "a guest that cannot boot is a result", HYPER_IFACE_BOOT, 40, case_boot},
+      {"boot-cancel", "stops within 2 s of a cancel", HYPER_IFACE_BOOT, 12, case_boot_cancel},
       {"storage", "what is committed is there, whole", HYPER_IFACE_STORAGE, 20, case_storage},
       {"storage-place", "info() is true and changes nothing", HYPER_IFACE_STORAGE, 12,
        case_storage_place},

@@ -132,6 +132,8 @@ void case_converter_cancel(Run& run);
 void case_converter_again(Run& run);
 void case_converter_resume(Run& run);
 void case_converter_large(Run& run);
+void case_boot(Run& run);
+void case_boot_cancel(Run& run);
 void case_storage(Run& run);
 void case_storage_place(Run& run);
 void case_storage_keys(Run& run);

@@ -23,7 +23,7 @@ struct StageRow {
 /// One row, cheap to copy. The row outlives every event that names it.
 class Stage {
  public:
-  static const Stage kExport, kConvert, kUpload, kVerify;
+  static const Stage kExport, kConvert, kUpload, kVerify, kBoot;
 
   constexpr explicit Stage(const StageRow& row) : row_(&row) {}
   constexpr const StageRow& row() const { return *row_; }
@@ -45,13 +45,16 @@ inline constexpr StageRow kStageTable[] = {
      "Bytes a storage acknowledged.", false},
     {3, "verify", "verification", "verifying", "verify_progress", "verified",
      "Guest bytes read back and compared.", true},
+    {4, "boot", "boot", "booting", "boot_progress", "booted",
+     "Bytes that guests read in boot checks.", false},
 };
 inline constexpr Stage Stage::kExport{kStageTable[0]};
 inline constexpr Stage Stage::kConvert{kStageTable[1]};
 inline constexpr Stage Stage::kUpload{kStageTable[2]};
 inline constexpr Stage Stage::kVerify{kStageTable[3]};
+inline constexpr Stage Stage::kBoot{kStageTable[4]};
 
-/// "export", "convert", "upload", "verify".
+/// "export", "convert", "upload", "verify", "boot".
 inline const char* stage_name(Stage stage) {
   return stage.row().name;
 }

@@ -14,6 +14,13 @@ unsigned hardware_threads() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+std::shared_ptr<SourceHandle> open_delivered(VmRun& run, ProviderVmHandle* vm,
+                                             const DiskRoute& route, Operation& op) {
+  if (route.disk.blank) return open_blank_source(route.disk.capacity_bytes);
+  return throttled(vm->open_disk(op, route.disk.id, route.open_flags), run.session.bandwidth(),
+                   route.in_place);
+}
+
 ConversionManager::ConversionManager(VmRun& run) : run_(run) {}
 
 void ConversionManager::convert_all(ProviderVmHandle* vm) {
@@ -57,7 +64,7 @@ void ConversionManager::convert(DiskTransfer& disk, ProviderVmHandle* vm) {
   try {
     return attempt(disk, vm);
   } catch (const Error& failure) {
-    if (!read_again(failure)) throw;
+    if (disk.route().prepared || !read_again(failure)) throw;  // its view is used up
     try {
       attempt(disk, vm);
     } catch (const Error& again) {
@@ -83,11 +90,7 @@ void ConversionManager::attempt(DiskTransfer& disk, ProviderVmHandle* vm) {
   Operation op = run_.operation(run_.route.vm.name + "/" + route.disk.id);
   op.on_notice([&](const Diagnostic& diagnostic) { run_.notice(diagnostic, "convert"); });
   try {
-    const auto open = [&]() -> std::shared_ptr<SourceHandle> {
-      if (route.disk.blank) return open_blank_source(route.disk.capacity_bytes);
-      return throttled(vm->open_disk(op, route.disk.id, route.open_flags), run_.session.bandwidth(),
-                       route.in_place);
-    };
+    const auto open = [&] { return open_delivered(run_, vm, route, op); };
     disk.run(open, run_.route.directory, op);
     run_.stages.disk_finished(route.disk.id, true);
   } catch (const Error& failure) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/migrate/session.hpp"
+#include "core/vm/route.hpp"
 
 namespace hyperhost {
 
@@ -35,6 +36,10 @@ class ConversionManager {
   std::mutex mutex_;
   std::exception_ptr error_;
 };
+
+/// A disk as its provider delivers it, at the speed that the plan allows.
+std::shared_ptr<SourceHandle> open_delivered(VmRun& run, ProviderVmHandle* vm,
+                                             const DiskRoute& route, Operation& op);
 
 /// Threads for hashing and copying: what the machine has.
 unsigned hardware_threads();

@@ -35,7 +35,9 @@ DiskTransfer::DiskTransfer(Session& session, const MigrationConfig& job, const D
       job_(job),
       route_(route),
       own_(own),
-      log_(log != nullptr && log->resumable(route.disk.id) ? log : nullptr),
+      // A disk is of one piece with the VM's others only if the same preparation made them: one
+      // that was prepared is not continued.
+      log_(log != nullptr && !job.guest.wanted && log->resumable(route.disk.id) ? log : nullptr),
       on_progress_(std::move(on_progress)) {}
 
 StorageHandle& DiskTransfer::store(Operation& op) {
@@ -124,26 +126,86 @@ std::shared_ptr<SourceHandle> DiskTransfer::decoded(std::shared_ptr<SourceHandle
                                         " image, and the source is a stream");
   std::shared_ptr<SourceHandle> image =
       images.open(source, result_.source_format, {decoder, ""}, op, decoded_by_);
-  if (route_.needs_file) {
-    const auto begin = Instant::now();
-    const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
-    image = stage_source(*image, place.string(), route_.file_name, op, [](uint64_t) {});
-    result_.staged = true;
-    result_.stage_duration += Instant::now() - begin;
-  }
+  if (route_.needs_file) image = as_file(image, directory, op);
   result_.notes.push_back("read by " + decoded_by_ + " as " + result_.source_format);
+  return image;
+}
+
+std::shared_ptr<SourceHandle> DiskTransfer::as_file(const std::shared_ptr<SourceHandle>& image,
+                                                    const std::filesystem::path& directory,
+                                                    Operation& op) {
+  const auto begin = Instant::now();
+  const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
+  auto out = stage_source(*image, place.string(), route_.file_name, op, [](uint64_t) {});
+  result_.staged = true;
+  result_.stage_duration += Instant::now() - begin;
+  return out;
+}
+
+std::shared_ptr<SourceHandle> DiskTransfer::begin(const OpenSource& open) {
+  std::shared_ptr<SourceHandle> delivered = open();
+  describe(*delivered);
+  token_ = nullptr;
+  read_ = std::make_shared<ReadCount>();
+  if (!route_.disk.blank) count_reads(*delivered, read_);
+  return delivered;
+}
+
+std::shared_ptr<Overlay> DiskTransfer::open_view(const OpenSource& open,
+                                                 const std::filesystem::path& directory,
+                                                 Operation& op) {
+  delivered_ = begin(open);
+  decoded_by_.clear();
+  if (!delivered_->can(HYPER_SOURCE_SEEK))
+    throw Error(Code::kUnsupported,
+                "the guest cannot be prepared: " + provider_text() + " opened a disk as a stream");
+  std::shared_ptr<SourceHandle> disk = delivered_;
+  if (!route_.disk.blank) {
+    const ImageReaders& images = session_.images();
+    if (result_.source_format.empty())
+      result_.source_format = images.detect(*delivered_, route_.disk.id, op);
+    disk = images.open(delivered_, result_.source_format, {}, op, decoded_by_);
+  }
+  view_ =
+      Overlay::scratch(std::move(disk), job_.staging_dir.empty() ? directory : job_.staging_dir);
+  return view_;
+}
+
+void DiskTransfer::take_changes(Operation& op) {
+  changes_ = ChangeList{view_->length(), {}, {}, changed_blocks(*view_, op)};
+  result_.changed_blocks = changes_->blocks.size();
+  result_.changed_bytes = changes_->bytes();
+  result_.changes_file = route_.file_name.substr(0, route_.file_name.rfind('.')) + ".changes";
+}
+
+std::string DiskTransfer::changes_text() const {
+  if (!changes_) return {};
+  ChangeList list = *changes_;
+  list.source_digest = result_.source_digest;
+  list.digest = result_.source_digest.empty() ? "" : result_.digest;
+  return format_changes(list);
+}
+
+std::shared_ptr<SourceHandle> DiskTransfer::viewed(const std::filesystem::path& directory,
+                                                   Operation& op) {
+  std::shared_ptr<SourceHandle> image = open_block_source(std::exchange(view_, nullptr));
+  if (route_.needs_file) image = as_file(image, directory, op);
+  result_.notes.push_back("prepared by " + job_.guest_plugin.plugin + ": " +
+                          std::to_string(result_.changed_blocks) + " blocks of 1 MiB changed");
   return image;
 }
 
 void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& directory,
                        Operation& op) {
   // `delivered` stays open until the result is verified: finish() needs it.
-  std::shared_ptr<SourceHandle> delivered = open();
-  describe(*delivered);
-  token_ = nullptr;
-  read_ = std::make_shared<ReadCount>();
-  if (!route_.disk.blank) count_reads(*delivered, read_);
-  std::shared_ptr<SourceHandle> source = decoded(staged(delivered, directory, op), directory, op);
+  std::shared_ptr<SourceHandle> delivered, source;
+  if (view_) {
+    delivered = std::exchange(delivered_, nullptr);
+    source = viewed(directory, op);
+  } else {
+    delivered = begin(open);
+    source = decoded(staged(delivered, directory, op), directory, op);
+  }
   try {
     pass(delivered, *source, op);
     if (route_.converted && job_.verify_export != Verify::kNone && sink_->can(HYPER_SINK_READBACK))

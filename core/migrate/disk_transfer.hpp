@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "core/block/change_list.hpp"
 #include "core/migrate/resume_log.hpp"
 #include "core/migrate/session.hpp"
 #include "core/vm/migration.hpp"
@@ -43,6 +44,14 @@ class DiskTransfer {
   bool adopt(Operation& op);
   /// Opens the disk as its provider delivers it.
   using OpenSource = std::function<std::shared_ptr<SourceHandle>()>;
+  /// Opens the disk as its guest sees it, under an overlay that takes what a preparation writes;
+  /// run() then reads this view. directory: as there, of the overlay's file.
+  std::shared_ptr<Overlay> open_view(const OpenSource& open, const std::filesystem::path& directory,
+                                     Operation& op);
+  /// After the preparation: notes which blocks it changed.
+  void take_changes(Operation& op);
+  /// The list of changes as its file has it; "" = the disk was not prepared.
+  std::string changes_text() const;
   /// One pass: reads what `open` opens, writes the sink, verifies. directory: where a staged copy
   /// goes unless the job says another place. On error everything written is removed, except what
   /// the log recorded for a later resume.
@@ -68,7 +77,13 @@ class DiskTransfer {
 
  private:
   struct Token;
+  std::shared_ptr<SourceHandle> begin(const OpenSource& open);
   void describe(const SourceHandle& delivered);
+  /// The view of a prepared disk as the converter gets it.
+  std::shared_ptr<SourceHandle> viewed(const std::filesystem::path& directory, Operation& op);
+  /// A raw disk as a file, for a converter that reads nothing else.
+  std::shared_ptr<SourceHandle> as_file(const std::shared_ptr<SourceHandle>& image,
+                                        const std::filesystem::path& directory, Operation& op);
   bool must_stage(const SourceHandle& delivered) const;
   std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op);
@@ -115,6 +130,9 @@ class DiskTransfer {
   /// What an earlier run had read of it, by the checkpoint's share.
   std::atomic<uint64_t> adopted_read_{0};
   uint64_t moved_bytes_ = 0;
+  std::shared_ptr<SourceHandle> delivered_;  ///< below view_
+  std::shared_ptr<Overlay> view_;            ///< from its opening to the pass
+  std::optional<ChangeList> changes_;        ///< of a prepared disk
   bool written_ = false, named_ = false, found_there_ = false;
 };
 

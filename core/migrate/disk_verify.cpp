@@ -108,9 +108,15 @@ void DiskTransfer::verify(const std::shared_ptr<SourceHandle>& written,
                 "verification failed: the written image has " + std::to_string(target->length()) +
                     " guest-visible bytes instead of " + std::to_string(result_.virtual_size));
   const uint64_t passes = job_.verify_export == Verify::kSource ? 2 : 1;
-  const std::string digest = content_digest(*target, op, hardware_threads(), [&](uint64_t done) {
+  const auto on_bytes = [&](uint64_t done) {
     on_progress_(Stage::kVerify, done, passes * result_.virtual_size, false);
-  });
+  };
+  // With the leaves from before the preparation in place of its own, it is the source's digest.
+  const bool both = changes_ && changes_->size == target->length();
+  const ContentDigests digests =
+      both ? content_digests(*target, changes_->blocks, op, hardware_threads(), on_bytes)
+           : ContentDigests{content_digest(*target, op, hardware_threads(), on_bytes), {}};
+  const std::string& digest = digests.own;
   if (digest != result_.digest) {
     std::string where = "the source is a stream, so the place is not known";
     if (rereadable(source)) {
@@ -125,6 +131,7 @@ void DiskTransfer::verify(const std::shared_ptr<SourceHandle>& written,
                     result_.verified_by);
   }
   if (result_.resumed_bytes != 0 && rereadable(source)) check_resumed(*source_image(), *target, op);
+  result_.source_digest = digests.other;
   add_proof("target");
   if (result_.verified_by != plugin_id(converter)) add_proof("independent");
   result_.verify_duration = std::chrono::steady_clock::now() - begin;
@@ -144,6 +151,10 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
                 "converter '" + job_.converter.plugin +
                     "' computes no digest that a second read could be compared with",
                 "", "use verify: independent or another converter");
+  const std::string& first = changes_ ? result_.source_digest : result_.digest;
+  if (first.empty())
+    throw Error(Code::kUnsupported, "the digest of the disk before its preparation is not known",
+                "", "use verify: independent, or a store that can be read back");
   const auto begin = std::chrono::steady_clock::now();
   std::shared_ptr<SourceHandle> again = open();
   if (again->can(HYPER_SOURCE_SEEK)) {
@@ -164,10 +175,10 @@ void DiskTransfer::verify_source(const OpenSource& open, const std::filesystem::
   const std::string digest = content_digest(*image, op, 1, [&](uint64_t done) {
     on_progress_(Stage::kVerify, result_.virtual_size + done, 2 * result_.virtual_size, false);
   });
-  if (digest != result_.digest)
+  if (digest != first)
     throw Error(Code::kCorrupt,
                 provider_text() + " delivers another content when it is read a second time",
-                "first " + result_.digest + ", then " + digest +
+                "first " + first + ", then " + digest +
                     ": its extents are wrong, its reads are not thread-safe, or the disk changed",
                 "hyperhost plugins check looks for such faults");
   add_proof("source");

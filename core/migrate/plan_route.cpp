@@ -75,7 +75,11 @@ std::string common_sink(const nlohmann::json& converter_plan, const nlohmann::js
 /// Decides how the converter gets at the source's bytes.
 void choose_source(DiskRoute& route, const std::string& need, const std::string& converter) {
   const DiskDescription& disk = route.disk;
-  if (!route.decoder.empty()) {
+  if (route.prepared) {
+    route.open_flags = HYPER_OPEN_SEEK;
+    route.why = "prepared before the copy, one pass through " + converter +
+                (route.needs_file ? ", which gets a raw file" : "");
+  } else if (!route.decoder.empty()) {
     route.staged = !disk.seekable;
     route.open_flags = disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;
     route.why = (route.staged ? "staged, then read by " : "read by ") + route.decoder + " as " +
@@ -111,7 +115,8 @@ nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, 
   DiskDescription seen = route.disk;  // by the converter
   route.decoder = seen.blank ? std::string()
                              : session.images().decoder_for(config.converter.plugin, seen.format);
-  if (!route.decoder.empty()) {
+  route.prepared = config.guest.wanted;
+  if (!route.decoder.empty() || route.prepared) {
     seen.format = "raw";
     seen.source_bytes.reset();
     seen.seekable = true;
@@ -124,7 +129,7 @@ nlohmann::json plan_conversion(Session& session, const MigrationConfig& config, 
   route.digest_in_pass = plan.value("digest", false);
   const std::string need = plan.value("source", "file");
   route.needs_file = need == "file";
-  route.need = route.decoder.empty() ? need : "seek";
+  route.need = route.decoder.empty() && !route.prepared ? need : "seek";
   choose_source(route, need, config.converter.plugin);
   return plan;
 }
@@ -176,7 +181,7 @@ void select_disks(VmCheck& check) {
 
 /// The converter may write straight into the store, so that no local file is needed.
 bool local_is_optional(const MigrationConfig& job) {
-  return !job.keep_local && job.upload_to_cloud && job.enable_conversion;
+  return !job.keep_local && job.upload_to_cloud && job.enable_conversion && !job.boot.wanted;
 }
 
 void ask_places(VmCheck& check) {
@@ -226,7 +231,8 @@ void plan_disk(VmCheck& check, DiskRoute& route) {
     return;
   }
   const std::string& converter = job.converter.plugin;
-  if (!job.keep_local && !check.remote.is_null() && !common_sink(plan, check.remote).empty()) {
+  if (!job.keep_local && !job.boot.wanted && !check.remote.is_null() &&
+      !common_sink(plan, check.remote).empty()) {
     route.direct_upload = true;
     route.why += ", written straight into " + job.storage.plugin;
   } else if (!check.local.is_null() && common_sink(plan, check.local).empty()) {

@@ -90,6 +90,9 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
                  {"verify", verify_name(config.verify_export)},
                  {"direct", disk.direct_upload},
                  {"key", disk.key}};
+    if (const MachineSettings& machine = config.guest.machine; config.guest.wanted)
+      wish["guest"] = {{"plugin", config.guest_plugin.key()},
+                       {"machine", {machine.type, machine.bus, machine.nic}}};
     whole["disks"].push_back(wish);
     const std::string content = disk.disk.blank ? "blank" : disk.disk.content_id;
     log->contents_[disk.disk.id] = content;
@@ -240,6 +243,8 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"manifest_url", result.manifest_url},
                    {"uploaded_files", result.uploaded_files},
                    {"cloud_destination", result.cloud_destination}};
+  if (!result.boot.is_null()) record.result["boot"] = result.boot;
+  if (!result.guest.is_null()) record.result["guest"] = result.guest;
   const std::lock_guard lock(mutex_);
   try {
     store_->finish_resume(record);
@@ -322,6 +327,8 @@ void ResumeLog::restore(MigrationResult& result) const {
   result.cloud_destination = text_of(saved, "cloud_destination");
   for (const json& file : saved.value("uploaded_files", json::array()))
     if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());
+  result.boot = saved.value("boot", json());
+  result.guest = saved.value("guest", json());
   result.already_done = true;
 }
 

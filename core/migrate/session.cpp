@@ -70,6 +70,14 @@ StorageHandle& Session::storage(const PluginChoice& choice, Operation& op) {
   return cached(storages_, choice.key(), choice, op);
 }
 
+BootHandle& Session::boot(const PluginChoice& choice, Operation& op) {
+  return cached(boots_, choice.key(), choice, op);
+}
+
+GuestHandle& Session::guest(const PluginChoice& choice, Operation& op) {
+  return cached(guests_, choice.key(), choice, op);
+}
+
 StorageHandle& Session::local_storage(const std::filesystem::path& path, Operation& op) {
   return directory(registry_.storage_for("file"), path.string(), op);
 }

@@ -15,6 +15,8 @@
 #include "core/disk/image_readers.hpp"
 #include "core/migrate/disk_slots.hpp"
 #include "core/migrate/vm_stage.hpp"
+#include "core/plugin/boot_handle.hpp"
+#include "core/plugin/guest_handle.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/state/resume_store.hpp"
@@ -58,6 +60,8 @@ class Session {
   ProviderHandle& provider(const std::string& name, Operation& op);
   ConverterHandle& converter(const PluginChoice& choice, Operation& op);
   StorageHandle& storage(const PluginChoice& choice, Operation& op);
+  BootHandle& boot(const PluginChoice& choice, Operation& op);
+  GuestHandle& guest(const PluginChoice& choice, Operation& op);
   /// Files below a directory, through the plugin whose manifest claims file:// URLs.
   StorageHandle& local_storage(const std::filesystem::path& path, Operation& op);
   /// The same through that plugin. Throws Error if its manifest does not claim file://.
@@ -91,6 +95,8 @@ class Session {
   Slots<ProviderHandle> providers_;
   Slots<ConverterHandle> converters_;
   Slots<StorageHandle> storages_;
+  Slots<BootHandle> boots_;
+  Slots<GuestHandle> guests_;
 };
 
 }  // namespace hyperhost

@@ -32,7 +32,7 @@ void VmCheck::keep(const Error& failure, const std::string& disk) {
 
 bool VmCheck::is_own(const std::string& key) const {
   if (!route.resume || job.fresh) return false;
-  if (key == route.stem + "/manifest.json") {
+  if (key == route.stem + "/manifest.json" || job.guest.wanted) {
     const auto record = route.resume->vm();
     return record && record->phase == "closing";
   }

@@ -105,6 +105,22 @@ const char* verify_name(Verify verify) {
   return "none";
 }
 
+const char* boot_grade_name(BootGrade grade) {
+  switch (grade) {
+    case BootGrade::kLoader:
+      return "loader";
+    case BootGrade::kKernel:
+      return "kernel";
+    case BootGrade::kLogin:
+      return "login";
+    case BootGrade::kAgent:
+      return "agent";
+    case BootGrade::kTraces:
+      return "traces";
+  }
+  return "login";
+}
+
 const char* durability_name(Durability durability) {
   return durability == Durability::kNone ? "none" : "file";
 }

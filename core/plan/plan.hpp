@@ -87,6 +87,32 @@ struct ConvertOptions {
   bool enable_parallel = true;  ///< false: as parallel_disks: false
 };
 
+/// What the machine that a VM is for has.
+struct MachineSettings {
+  std::string type = "pc", bus = "virtio", nic = "virtio";
+};
+
+/// How a VM's guest is prepared for the machine that the VM is for.
+struct GuestSettings {
+  bool wanted = false;
+  MachineSettings machine;
+};
+
+/// Each one needs the ones before it.
+enum class BootGrade { kLoader, kKernel, kLogin, kAgent, kTraces };
+/// "loader", "kernel", "login", "agent", "traces".
+const char* boot_grade_name(BootGrade grade);
+
+/// What the delivered VM has to show in a boot check.
+struct BootSettings {
+  bool wanted = false;
+  BootGrade require = BootGrade::kLogin;
+  std::chrono::nanoseconds timeout = std::chrono::minutes(15);
+  bool isolated_network = false;  ///< network cards that reach nothing; false: none
+  bool warn_only = false;         ///< a VM that does not boot is a warning
+  MachineSettings machine;
+};
+
 /// What a plan says of a VM and its migration takes as it is. A new key of the plan that a stage
 /// looks at is a member here.
 struct MigrationSettings {
@@ -110,6 +136,8 @@ struct MigrationSettings {
   std::string plan_id;  ///< what depends_on of others names; a pattern's VMs share it
   std::vector<std::string> depends_on;  ///< all of them must have succeeded
   StartWindow window;
+  GuestSettings guest;
+  BootSettings boot;
 };
 
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
@@ -118,6 +146,7 @@ struct MigrationSpec : MigrationSettings {
   std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
+  PluginSpec guest_plugin, boot_plugin;  ///< the same
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

@@ -166,6 +166,41 @@ void read_conversion(const ConfigValue& document, size_t index, MigrationSpec& s
   read(at("deterministic"), spec.convert_options.deterministic);
 }
 
+void read_machine(const ConfigValue* from, MachineSettings& machine) {
+  if (from == nullptr) return;
+  read(from->find("type"), machine.type);
+  read(from->find("bus"), machine.bus);
+  read(from->find("nic"), machine.nic);
+}
+
+/// false, or {plugin, isolation, options, machine}.
+void read_guest(const Setting& from, MigrationSpec& spec) {
+  if (from.value == nullptr || from.value->members() == nullptr) return;
+  spec.guest.wanted = true;
+  spec.guest_plugin = read_converter(*from.value, from.pointer);
+  read_machine(from.value->find("machine"), spec.guest.machine);
+}
+
+/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.
+void read_boot(const Setting& from, MigrationSpec& spec) {
+  if (from.value == nullptr || from.value->members() == nullptr) return;
+  BootSettings& boot = spec.boot;
+  boot.wanted = true;
+  spec.boot_plugin = read_converter(*from.value, from.pointer);
+  read(from.value->find("require"), boot_grade_name,
+       {BootGrade::kLoader, BootGrade::kKernel, BootGrade::kLogin, BootGrade::kAgent,
+        BootGrade::kTraces},
+       boot.require);
+  read(from.value->find("timeout"), boot.timeout);
+  std::string network, on_failure;
+  read(from.value->find("network"), network);
+  read(from.value->find("on_failure"), on_failure);
+  boot.isolated_network = network == "isolated";
+  boot.warn_only = on_failure == "warn";
+  boot.machine = spec.guest.machine;
+  read_machine(from.value->find("machine"), boot.machine);
+}
+
 MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
   const ConfigValue& own = (*document.find("migrations")->sequence())[index];
   const auto at = [&](const char* name) {
@@ -193,6 +228,8 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
+  read_guest(plan_rules::setting(document, index, "guest"), spec);
+  read_boot(plan_rules::setting(document, index, "boot"), spec);
   read(at("export_manifest"), spec.export_manifest);
   read(at("parallel_disks"), spec.parallel_disks);
   read(at("max_parallel_disks"), spec.max_parallel_disks);

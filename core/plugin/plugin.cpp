@@ -71,6 +71,8 @@ struct Interfaces {
   hyper_image& image;
   hyper_converter& converter;
   hyper_storage& storage;
+  hyper_boot& boot;
+  hyper_guest& guest;
 };
 
 /// Copies the tables that the plugin has. Throws Error if one lacks a required slot.
@@ -109,6 +111,18 @@ void take_interfaces(const hyper_plugin& table, const std::string& id, const Int
                                          {"stat", to.stat},
                                          {"list", to.list},
                                          {"remove", to.remove}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_BOOT)) {
+    auto& to = out.boot;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_BOOT);
+    require(what + HYPER_IFACE_BOOT,
+            {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"check", to.check}});
+  }
+  if (const void* from = table.get(HYPER_IFACE_GUEST)) {
+    auto& to = out.guest;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_GUEST);
+    require(what + HYPER_IFACE_GUEST,
+            {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"inspect", to.inspect}});
   }
 }
 
@@ -154,7 +168,8 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
   plugin->started_ = true;
 
   take_interfaces(table, plugin->id_,
-                  {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_});
+                  {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_,
+                   plugin->boot_, plugin->guest_});
   return plugin;
 }
 
@@ -167,6 +182,8 @@ std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::stri
   plugin->image_ = tables.image;
   plugin->converter_ = tables.converter;
   plugin->storage_ = tables.storage;
+  plugin->boot_ = tables.boot;
+  plugin->guest_ = tables.guest;
   plugin->plugin_.validate = tables.validate;
   plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
   plugin->ended_ = std::move(ended);
@@ -189,6 +206,12 @@ const hyper_converter* Plugin::converter() const {
 }
 const hyper_storage* Plugin::storage() const {
   return storage_.size ? &storage_ : nullptr;
+}
+const hyper_boot* Plugin::boot() const {
+  return boot_.size ? &boot_ : nullptr;
+}
+const hyper_guest* Plugin::guest() const {
+  return guest_.size ? &guest_ : nullptr;
 }
 
 hyper_st Plugin::validate(const char* iface, const Options& options, Operation& op) const {

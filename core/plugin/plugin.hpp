@@ -4,6 +4,8 @@
 // last use. Any thread.
 #pragma once
 
+#include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
 #include <hyper/hyper.h>
 
 #include <functional>
@@ -23,6 +25,8 @@ struct PluginTables {
   hyper_image image{};
   hyper_converter converter{};
   hyper_storage storage{};
+  hyper_boot boot{};
+  hyper_guest guest{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
 };
@@ -49,6 +53,8 @@ class Plugin {
   const hyper_image* image() const;
   const hyper_converter* converter() const;
   const hyper_storage* storage() const;
+  const hyper_boot* boot() const;
+  const hyper_guest* guest() const;
 
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
@@ -70,6 +76,8 @@ class Plugin {
   hyper_image image_{};
   hyper_converter converter_{};
   hyper_storage storage_{};
+  hyper_boot boot_{};
+  hyper_guest guest_{};
 };
 
 }  // namespace hyperhost

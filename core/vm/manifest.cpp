@@ -48,6 +48,11 @@ Json own_disk_entry(const DiskResult& disk, const VmDescription& vm) {
     if (described.id == disk.id && !described.controller.empty())
       entry["controller"] = described.controller;
   if (!disk.digest.empty()) entry["content_digest"] = disk.digest;
+  if (!disk.source_digest.empty()) entry["source_digest"] = disk.source_digest;
+  if (!disk.changes_file.empty())
+    entry["changed"] = {{"blocks", disk.changed_blocks},
+                        {"bytes", disk.changed_bytes},
+                        {"list", disk.changes_file}};
   if (!disk.verified_by.empty()) entry["verified_by"] = disk.verified_by;
   entry["proven"] = disk.proven;
   if (!disk.zero_seed.empty())
@@ -93,6 +98,14 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
   own["seconds"] = {{"export", seconds(result.export_duration)},
                     {"convert", seconds(result.conversion_duration)},
                     {"verify", seconds(result.verify_duration)}};
+  if (!result.boot.is_null()) {
+    own["boot"] = {{"plugin", config.boot_plugin.plugin},
+                   {"seconds", seconds(result.boot_duration)}};
+    for (const char* member : {"booted", "require", "grade", "failed", "accel", "stopped", "notes"})
+      if (result.boot.contains(member)) own["boot"][member] = result.boot[member];
+    own["boot"]["evidence"] = result.boot.value("reached", Json::array());
+  }
+  if (!result.guest.is_null()) own["guest"] = result.guest;
   if (config.upload_to_cloud) own["upload"] = {{"destination", config.cloud_destination}};
   return own;
 }
@@ -168,12 +181,14 @@ Json make_manifest(const MigrationConfig& config, const VmRoute& route,
                           {"tags", config.tags}};
   manifest["pipeline"] = {
       {"inspect", {{"enabled", true}}},
-      {"fix", {{"enabled", false}}},
+      {"fix", {{"enabled", !result.guest.is_null()}}},
       {"convert",
        {{"enabled", config.enable_conversion},
         {"compress", config.convert_options.compression != Compression::kNone},
         {"compress_level", config.convert_options.compression_level.value_or(0)}}},
-      {"validate", {{"enabled", config.verify_export != Verify::kNone}}}};
+      {"validate",
+       {{"enabled", config.verify_export != Verify::kNone || config.boot.wanted},
+        {"boot_test", config.boot.wanted}}}};
   const bool any = !result.disks.empty();
   manifest["output"] = {
       {"directory", route.directory.string()},
@@ -219,10 +234,19 @@ std::vector<ManifestDisk> read_manifest(const std::string& path, const FormatCat
   const auto own = manifest.contains(own_disks) ? manifest.at(own_disks) : nlohmann::json::array();
   std::vector<ManifestDisk> out;
   for (const auto& disk : manifest["disks"]) {
-    ManifestDisk made{disk["id"], disk["source_format"], disk["local_path"], "", disk["bytes"], 0};
+    ManifestDisk made{
+        disk["id"], disk["source_format"], disk["local_path"], "", {}, {}, disk["bytes"], 0};
     for (const auto& entry : own) {
       if (!entry.is_object() || text_of(entry, "id") != made.id) continue;
       made.digest = text_of(entry, "content_digest");
+      made.source_digest = text_of(entry, "source_digest");
+      if (const auto changed = entry.find("changed"); changed != entry.end()) {
+        made.changes = changed->is_object() ? text_of(*changed, "list") : "";
+        if (made.changes.empty() || made.changes.find('/') != std::string::npos ||
+            made.changes == "." || made.changes == "..")
+          throw Error(Code::kCorrupt, path + ": the list of changes of disk " + made.id +
+                                          " is not the name of a file beside it");
+      }
       if (entry.contains("virtual_size") && entry["virtual_size"].is_number_unsigned())
         made.virtual_size = entry["virtual_size"];
     }

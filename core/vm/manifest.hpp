@@ -26,8 +26,10 @@ std::vector<std::string> check_manifest(const nlohmann::json& manifest,
 /// A disk of a manifest, as verify needs it.
 struct ManifestDisk {
   std::string id, format, path, digest;  ///< path: absolute; digest: may be empty
-  uint64_t bytes = 0;                    ///< of the file
-  uint64_t virtual_size = 0;             ///< 0 = not recorded
+  std::string source_digest;  ///< of the disk before its guest was prepared; may be empty
+  std::string changes;        ///< name of the list of changes; "" = none
+  uint64_t bytes = 0;         ///< of the file
+  uint64_t virtual_size = 0;  ///< 0 = not recorded
 };
 
 /// Reads a manifest file (at most 16 MiB). Throws Error naming what is wrong with it.

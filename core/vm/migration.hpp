@@ -41,6 +41,9 @@ struct MigrationConfig : MigrationSettings {
   /// = never.
   std::optional<std::chrono::nanoseconds> disk_retry;
 
+  PluginChoice guest_plugin;  ///< of guest.wanted
+  PluginChoice boot_plugin;   ///< of boot.wanted
+
   bool upload_to_cloud = false;
   std::string cloud_destination;
   PluginChoice storage;
@@ -89,6 +92,11 @@ struct DiskResult {
   uint64_t virtual_size = 0;
   std::string digest;       ///< content digest; empty with verify: none
   std::string verified_by;  ///< the plugin that re-read the result; empty if none
+  /// Of a prepared guest: the digest of the disk before, which the same read gives; what was
+  /// changed; and the name of the file that lists it, beside the disk.
+  std::string source_digest;
+  uint64_t changed_blocks = 0, changed_bytes = 0;
+  std::string changes_file;
   /// What was proven, of "delivered", "target", "independent", "source" (docs/operations.md).
   std::vector<std::string> proven;
   /// What the source's extents call zero: how much, places of it that were read, by which seed.
@@ -129,6 +137,10 @@ struct MigrationResult {
   std::string manifest_url;  ///< presigned, where asked for
   uint64_t upload_size = 0;
   std::string cloud_destination;
+
+  nlohmann::json guest{};  ///< how the guest was prepared (preparation.cpp); null = it was not
+  nlohmann::json boot{};   ///< what the boot check found (stages/boot.cpp); null = none
+  std::chrono::nanoseconds boot_duration{0};
 
   std::chrono::nanoseconds total_duration{0};
   uint64_t total_size = 0;  ///< guest-visible bytes of all disks

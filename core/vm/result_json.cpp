@@ -28,6 +28,10 @@ void each_field(Disk& disk, Field&& field) {
   field("virtual_size", disk.virtual_size);
   field("content_digest", disk.digest);
   field("verified_by", disk.verified_by);
+  field("source_digest", disk.source_digest);
+  field("changed_blocks", disk.changed_blocks);
+  field("changed_bytes", disk.changed_bytes);
+  field("changes_file", disk.changes_file);
   field("proven", disk.proven);
   field("zero_bytes", disk.zero_bytes);
   field("zero_places", disk.zero_places);
@@ -130,6 +134,11 @@ json to_json(const MigrationResult& result) {
               {"already_done", result.already_done},
               {"disks", disks},
               {"warnings", warnings}};
+  if (!result.boot.is_null()) {
+    out["boot"] = result.boot;
+    out["boot_seconds"] = seconds(result.boot_duration);
+  }
+  if (!result.guest.is_null()) out["guest"] = result.guest;
   if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
   return out;

@@ -22,6 +22,7 @@ struct DiskRoute {
   bool needs_file = false;     ///< the converter reads files only
   std::string need;            ///< how its source is read: "file", "seek", "stream"; "" = as it is
   std::string decoder;         ///< the reader that makes it a raw disk; "" = the converter reads it
+  bool prepared = false;       ///< read through a view, in which its guest was prepared
   bool direct_upload = false;  ///< the converter writes into the store
   bool converted = true;       ///< false: copied as delivered
   std::string why;             ///< one sentence for --dry-run

@@ -42,6 +42,14 @@ void add_target_flags(CLI::App& app, ExportFlags& flags) {
   app.add_option("--verify", flags.verify,
                  "Read what was converted again: none, target (default), independent, source")
       ->group(group);
+  app.add_option("--prepare", flags.prepare,
+                 "Prepare the guest before the copy for disks on this bus: virtio, scsi, sata, ide")
+      ->check(CLI::IsMember({"virtio", "scsi", "sata", "ide"}))
+      ->group(group);
+  app.add_option("--boot-check", flags.boot_check,
+                 "Boot the result once; it has to come to its loader, kernel, login or agent")
+      ->check(CLI::IsMember({"loader", "kernel", "login", "agent", "traces"}))
+      ->group(group);
   app.add_option("--disk", flags.disks, "Only this disk, by its id (repeatable)")
       ->take_all()
       ->allow_extra_args(false)
@@ -131,6 +139,8 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
   text("--format", "defaults.target_format", flags.format);
   text("--compression", "defaults.compression", flags.compression);
   text("--verify", "defaults.verify", flags.verify);
+  text("--prepare", "defaults.guest.machine.bus", flags.prepare);
+  text("--boot-check", "defaults.boot.require", flags.boot_check);
   plan.push_back({"--manifest", "defaults.export_manifest", flags.manifest ? "true" : "false"});
   if (flags.overwrite) plan.push_back({"--overwrite", "defaults.overwrite", "true"});
   text("--upload", "upload.destination", flags.upload);

@@ -17,6 +17,8 @@ struct ExportFlags {
   // What becomes of it.
   bool convert = false, manifest = true, overwrite = false;
   std::string format, compression, verify, converter;
+  std::string prepare;     ///< bus of the new machine's disks; "" = the guest stays as it is
+  std::string boot_check;  ///< how far the guest has to come; "" = no check
   std::vector<std::string> disks;
   // Where it goes.
   std::string upload;

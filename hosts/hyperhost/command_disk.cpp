@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/units.hpp"
+#include "core/block/change_list.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/conversion_manager.hpp"
@@ -105,24 +106,49 @@ int compare(Context& context, const std::string& a, const std::string& b, bool s
 
 struct Checked {
   std::string path, digest, expected, reader, problem;
+  std::string source_digest;  ///< of the disk before its guest was prepared; "" = not looked at
   uint64_t virtual_size = 0;
   bool unreadable = false;
 };
 
-Checked check_image(Session& session, const std::string& path, const std::string& format,
-                    const std::string& expected, uint64_t virtual_size, const std::string& reader,
-                    Operation& op) {
-  Checked out{path, "", expected, "", "", 0, false};
-  const auto image = open_disk(session, path, format, reader, op, out.reader);
+/// The list of what a preparation changed; nothing where the guest was not prepared. Throws Error
+/// if it is not this disk's.
+std::optional<ChangeList> changes_of(const ManifestDisk& disk, const std::string& image) {
+  if (disk.changes.empty()) return std::nullopt;
+  const auto path = std::filesystem::path(image).parent_path() / disk.changes;
+  ChangeList list = read_changes(path);
+  const bool known = list.digest.empty() || list.digest == disk.digest;
+  if (!known || list.size != disk.virtual_size || list.source_digest != disk.source_digest)
+    throw Error(Code::kCorrupt, "the list of changes " + path.string() + " is not of this disk");
+  return list;
+}
+
+/// disk: as its manifest has it; empty of an image without one.
+Checked check_image(Session& session, const std::string& path, const ManifestDisk& disk,
+                    const std::string& reader, Operation& op) {
+  const std::string& expected = disk.digest;
+  Checked out{path, "", expected, "", "", "", 0, false};
+  const auto changes = changes_of(disk, path);
+  const auto image = open_disk(session, path, disk.format, reader, op, out.reader);
   if (!reader.empty() && out.reader != reader)  // asked for as a second opinion, not as a wish
     throw Error(Code::kUnsupported, "'" + reader + "' cannot read " + path);
   out.virtual_size = image->length();
-  out.digest = content_digest(*image, op, hardware_threads());
+  if (changes) {
+    const ContentDigests both = content_digests(*image, changes->blocks, op, hardware_threads());
+    out.digest = both.own;
+    out.source_digest = both.other;
+  } else {
+    out.digest = content_digest(*image, op, hardware_threads());
+  }
+  const uint64_t virtual_size = disk.virtual_size;
   if (virtual_size != 0 && virtual_size != out.virtual_size)
     out.problem = "it has " + std::to_string(out.virtual_size) +
                   " guest-visible bytes instead of " + std::to_string(virtual_size);
   else if (!expected.empty() && expected != out.digest)
     out.problem = "its content is not what the manifest records (" + expected + ")";
+  else if (changes && !disk.source_digest.empty() && disk.source_digest != out.source_digest)
+    out.problem = "without the changed blocks it is not the source that the manifest records (" +
+                  disk.source_digest + ")";
   return out;
 }
 
@@ -153,12 +179,15 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
                       {"reader", one.reader},
                       {"ok", one.problem.empty()},
                       {"problem", one.problem}});
+      if (!one.source_digest.empty()) list.back()["source_digest"] = one.source_digest;
     } else if (!one.unreadable) {
       std::cout << one.path << ": "
                 << (!one.problem.empty()   ? "DIFFERENT: " + one.problem
                     : one.expected.empty() ? "read whole"
                                            : "verified")
                 << "\n  " << one.digest << "\n";
+      if (!one.source_digest.empty())
+        std::cout << "  before its guest was prepared:\n  " << one.source_digest << "\n";
     }
   };
   // One that cannot be read does not keep the others from being looked at.
@@ -169,13 +198,11 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
     } catch (const Error& failure) {
       if (failure.code() == Code::kCancelled || failure.code() == Code::kConfig) throw;
       if (!context.json()) context.print({failure.diagnostic()});
-      tell({path, "", expected, "", to_string(failure.diagnostic()), 0, true});
+      tell({path, "", expected, "", to_string(failure.diagnostic()), "", 0, true});
     }
   };
-  const auto check = [&](const std::string& path, const std::string& format,
-                         const std::string& expected, uint64_t virtual_size) {
-    attempt(path, expected,
-            [&] { tell(check_image(session, path, format, expected, virtual_size, reader, op)); });
+  const auto check = [&](const std::string& path, const ManifestDisk& disk) {
+    attempt(path, disk.digest, [&] { tell(check_image(session, path, disk, reader, op)); });
   };
   const auto check_manifest = [&](const std::string& path) {
     for (const ManifestDisk& disk : read_manifest(path, session.images().formats())) {
@@ -187,14 +214,14 @@ int verify(Context& context, const std::vector<std::string>& paths, const std::s
       if (disk.digest.empty())
         throw Error(Code::kUnsupported, path + ": disk " + disk.id + " has no content digest",
                     "it was migrated with verify: none");
-      check(at, disk.format, disk.digest, disk.virtual_size);
+      check(at, disk);
     }
   };
   for (const std::string& path : paths) {
     if (std::filesystem::path(path).extension() == ".json")
       attempt(path, "", [&] { check_manifest(path); });
     else
-      check(path, "", "", 0);
+      check(path, {});
   }
   if (context.json()) context.print_json({{"ok", status == kExitOk}, {"images", list}});
   return status;

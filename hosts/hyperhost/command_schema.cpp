@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // hyperhost schema: the plan's JSON Schema for editors, with the options of the plugins that are
 // here; and the words that completions offer.
+#include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
@@ -82,7 +85,9 @@ json with_options(const std::string& id, const json& options, const char* member
 json plan_schema_with(const PluginRegistry& registry) {
   static constexpr Slot kSlots[] = {{HYPER_IFACE_PROVIDER, "provider", "", ""},
                                     {HYPER_IFACE_STORAGE, "storage", "", ""},
-                                    {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"}};
+                                    {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_GUEST, "guest", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_BOOT, "boot", "/anyOf/1", "options"}};
   json schema = plan_schema();
   for (const Slot& slot : kSlots) {
     const auto at = json::json_pointer(std::string("/$defs/") + slot.definition + slot.branch);

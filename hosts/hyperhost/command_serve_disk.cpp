@@ -138,21 +138,11 @@ class OpenedDisk {
       disk_ = open_blank_source(disk.capacity_bytes);
       return;
     }
-    if (!disk.seekable)
-      throw Error(Code::kUnsupported, name_ + " can only be read from its front to its end here",
-                  "an NBD client reads in any order",
-                  "convert it, and serve the image; a vSphere source seeks with transport: "
-                  "datastore");
+    check_seekable(vm, disk);
     nlohmann::json request = {{"vm", vm.ref}, {"task_id", random_id()}};
     if (!disk.content_id.empty()) request["content_ids"][disk.id] = disk.content_id;
     vm_ = connection.open_vm(op_, request);
-    std::shared_ptr<SourceHandle> delivered = vm_->open_disk(op_, disk.id, HYPER_OPEN_SEEK);
-    if (!delivered->can(HYPER_SOURCE_SEEK))
-      throw Error(Code::kUnsupported, name_ + " was opened as a stream");
-    std::string format = delivered->format().empty() ? disk.format : delivered->format();
-    if (format.empty()) format = session.images().detect(*delivered, name_, op_);
-    std::string used;
-    disk_ = session.images().open(delivered, format, {}, op_, used);
+    disk_ = open_guest_disk(session, *vm_, vm, disk, op_);
   }
 
   Operation op_;

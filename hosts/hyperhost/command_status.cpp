@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/base/timestamp.hpp"
 #include "core/events/event.hpp"
@@ -99,6 +100,18 @@ json detail_json(const TaskDetail& detail, const std::string& status) {
   out["stages"] = stages;
   out["failed_attempts"] = attempts;
   out["progress"] = disks;
+  return out;
+}
+
+/// The last lines of a text, indented.
+std::string last_lines(const std::string& text) {
+  constexpr std::size_t kLines = 20;
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(std::move(line));
+  std::string out;
+  for (std::size_t i = lines.size() > kLines ? lines.size() - kLines : 0; i < lines.size(); ++i)
+    out += "    " + lines[i] + "\n";
   return out;
 }
 
@@ -316,6 +329,33 @@ class StateCommands {
     return kExitOk;
   }
 
+  static void print_guest(const json& guest) {
+    if (!guest.is_object()) return;
+    std::cout << "\nGuest: prepared by " << guest.value("plugin", "") << " "
+              << guest.value("version", "") << "\n";
+    for (const json& one : guest.value("actions", json::array())) {
+      std::cout << "  " << one.value("rule", "") << ": " << one.value("what", "");
+      if (one.contains("path")) std::cout << " (" << one.value("path", "") << ")";
+      std::cout << "\n";
+    }
+  }
+
+  static void print_boot(const json& boot) {
+    if (!boot.is_object()) return;
+    std::cout << "\nBoot check: " << (boot.value("booted", false) ? "boots" : "does not boot")
+              << ", '" << boot.value("grade", "") << "' reached, '" << boot.value("require", "")
+              << "' required"
+              << (boot.contains("failed") ? ", " + boot.value("failed", "") : std::string())
+              << "\n";
+    for (const json& one : boot.value("reached", json::array()))
+      std::cout << "  " << human_duration(std::chrono::milliseconds(one.value("ms", int64_t{0})))
+                << "  " << one.value("grade", "") << ": " << one.value("evidence", "") << "\n";
+    if (boot.contains("screen")) std::cout << "  its screen: " << boot.value("screen", "") << "\n";
+    const std::string tail = boot.value("console_tail", "");
+    if (!boot.value("booted", false) && !tail.empty())
+      std::cout << "  the end of its console:\n" << last_lines(tail);
+  }
+
   static void print_result(const TaskDetail& detail) {
     const json& result = detail.result;
     const auto text = [](const json& object, const char* key) {
@@ -345,6 +385,8 @@ class StateCommands {
       ++took_place;
     }
     if (took_place > 0) std::cout << "\n" << table.text();
+    print_guest(result.value("guest", json()));
+    print_boot(result.value("boot", json()));
     for (const json& disk : result.value("disks", json::array())) {
       std::cout << "\n"
                 << text(disk, "path") << "\n  " << text(disk, "format") << ", "

@@ -94,6 +94,7 @@ void add_inventory_commands(CLI::App& app, Context& context, int& status);
 void add_plugin_commands(CLI::App& app, Context& context, int& status);
 void add_disk_commands(CLI::App& app, Context& context, int& status);
 void add_serve_disk_command(CLI::App& app, Context& context, int& status);
+void add_inspect_command(CLI::App& app, Context& context, int& status);
 void add_schema_commands(CLI::App& app, Context& context, int& status);
 void add_audit_commands(CLI::App& app, Context& context, int& status);
 

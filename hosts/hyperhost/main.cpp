@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   add_cleanup_command(app, context, status);
   add_status_commands(app, context, status);
   add_inventory_commands(app, context, status);
+  add_inspect_command(app, context, status);
   add_plugin_commands(app, context, status);
   add_disk_commands(app, context, status);
   add_serve_disk_command(app, context, status);

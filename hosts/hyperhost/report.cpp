@@ -132,6 +132,30 @@ std::string successes_text(const std::vector<MigrationResult>& results, bool ver
   return out;
 }
 
+/// What the boot check of a VM found, of a VM that was checked.
+std::string boot_line(const MigrationResult& result) {
+  if (result.boot.is_null()) return {};
+  const auto text = [&](const char* member) { return result.boot.value(member, std::string()); };
+  const std::string failed = text("failed");
+  return result.vm_name + ": " +
+         (result.boot.value("booted", false) ? "boots, '" + text("grade") + "' reached"
+                                             : "does not boot, '" + text("grade") + "' reached") +
+         (failed.empty() ? "" : ", " + failed) + " (" + text("accel") + ", " +
+         human_duration(result.boot_duration) + ")";
+}
+
+std::string boots_text(const std::vector<MigrationResult>& results, bool verbose) {
+  std::string out;
+  std::size_t number = 0;
+  for (const MigrationResult& result : results) {
+    const std::string line = result.already_done ? std::string() : boot_line(result);
+    if (!line.empty() && (++number <= kNamesShown || verbose)) out += wrapped(line, "  ");
+  }
+  if (number > kNamesShown && !verbose)
+    out += "  and " + std::to_string(number - kNamesShown) + " more; -v lists them\n";
+  return out.empty() ? out : "Boot check:\n" + out;
+}
+
 std::string warnings_text(const std::vector<MigrationResult>& results, bool verbose) {
   std::string out;
   std::size_t number = 0;
@@ -175,8 +199,9 @@ std::string last_line(const std::vector<MigrationResult>& results) {
 std::string summary_text(const std::vector<MigrationResult>& results,
                          const std::vector<WebhookStats>& hooks, bool verbose) {
   std::string out;
-  for (const std::string& part : {failures_text(results, verbose), successes_text(results, verbose),
-                                  warnings_text(results, verbose), webhooks_text(hooks)})
+  for (const std::string& part :
+       {failures_text(results, verbose), successes_text(results, verbose),
+        boots_text(results, verbose), warnings_text(results, verbose), webhooks_text(hooks)})
     out += part + (part.empty() ? "" : "\n");
   return out + last_line(results);
 }

@@ -309,9 +309,37 @@ def binaries(seeds):
     seeds.write("nbd", "leaves", hello + option(99, b"what") + option(5) + option(2))
 
 
+def consoles(seeds):
+    seeds.write("console", "boots", "0SeaBIOS (version 1.16.2)\r\nBooting from Hard Disk...\r\n\x1b[2J\x1b[1;1HGNU GRUB  version 2.06\r\n"
+                "[    0.000000] Linux version 6.1.0\r\n\x1b]0;title\x07[  OK  ] Reached target \x1b[0;1;39mmulti-user.target\x1b[0m\r\nweb login: ")
+    seeds.write("console", "fails", "\tALERT! /dev/sda1 does not exist.\n(initramfs) \nKernel panic - not syncing: VFS\ngrub rescue> \nShell> \n"
+                "No bootable device.\nYou are in emergency mode.\nBdsDxe: No bootable option or device was found.\n")
+    seeds.write("console", "registers", "RIP=ffffffff81000000 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\nCR0=80050033 CR2=0 CR3=1 CR4=6f0\n")
+    seeds.write("console", "ready", "aready\b\b\x1b[" + "1;" * 200 + "m" + "x" * 700)
+
+
+def guest_files(seeds):
+    device, path = "/dev/sda1", "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1"
+    files = {
+        "fstab": f"{device} / ext4 errors=remount-ro 0 1\n{path} /srv\\040a ext4 subvol=@,nofail 0 2\nUUID=1 none swap sw 0 0\n# c\n",
+        "crypttab": f"root {device} none luks\ndata {path} /key luks,discard\n",
+        "grub_cfg": f"menuentry 'Debian' {{\n\tlinux /vmlinuz root={device} ro quiet\n\tinitrd /initrd.img\n}}\n",
+        "grub_defaults": f'GRUB_DISABLE_LINUX_UUID=true\nGRUB_CMDLINE_LINUX="resume=/dev/sdb1 root={path}"\n',
+        "grubenv": f"# GRUB Environment Block\nkernelopts=root={device} ro\n".ljust(1024, "#"),
+        "loader_entry": f"title Debian\noptions root={device} ro\nlinux /linux\ninitrd /initrd\n",
+        "interfaces": "auto ens192\niface ens192 inet static\n  address 192.0.2.10/24\niface br0 inet manual\n  bridge_ports ens224\n",
+        "netplan": "network:\n  version: 2\n  ethernets:\n    a:\n      match:\n        macaddress: 00:50:56:ab:10:01\n      set-name: ens160\n    ens192: {}\n",
+        "nmconnection": "[connection]\ntype=ethernet\ninterface-name=ens192\n[ethernet]\nmac-address=00:50:56:AB:10:01\n",
+        "networkd": "[Match]\nName=ens192 en*\n[Network]\nDHCP=yes\n",
+        "ifcfg": 'DEVICE="eth0"\nHWADDR=00:50:56:ab:10:02\nTYPE=Ethernet\n',
+    }
+    for name, text in files.items():
+        seeds.write("guest_text", name, text)
+
+
 def main():
     seeds = Seeds(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests/fuzz/corpus")
-    for part in (images, descriptors, packages, soap, stores, texts, binaries):
+    for part in (images, descriptors, packages, soap, stores, texts, binaries, consoles, guest_files):
         part(seeds)
 
 

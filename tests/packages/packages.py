@@ -46,7 +46,13 @@ class Packages(unittest.TestCase):
         return run("dpkg-deb", "-f", self.debs[package], name).strip()
 
     def test_the_packages_and_what_they_need(self):
-        self.assertEqual(set(self.debs), {"hyperhost", "hyperhost-plugins", "hyperhost-sdk", "libhyperhost", "libhyperhost-dev"})
+        expected = {"hyperhost", "hyperhost-plugins", "hyperhost-sdk", "libhyperhost", "libhyperhost-dev"}
+        if (BUILD / "lib/hyperhost/plugins/guestfs.so").exists():  # built where libguestfs-dev is installed
+            expected.add("hyperhost-guestfs")
+            self.assertRegex(self.field("hyperhost-guestfs", "Depends"), "libguestfs0.*linux-image")
+        self.assertEqual(set(self.debs), expected)
+        # The other plugins need none of its libraries.
+        self.assertNotIn("libguestfs", self.field("hyperhost-plugins", "Depends"))
         self.assertRegex(self.field("hyperhost", "Depends"), r"libc6 .*hyperhost-plugins \(= \d|hyperhost-plugins \(= \d.*libc6")
         self.assertIn("libssl3", self.field("hyperhost-plugins", "Depends"))
         self.assertIn("qemu-utils", self.field("hyperhost-plugins", "Recommends"))

@@ -139,6 +139,17 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_TRUE(billing.disks.selects("disk-0"));
   EXPECT_FALSE(billing.disks.selects("disk-1"));
   EXPECT_FALSE(scratch.upload);
+  EXPECT_TRUE(web.boot.wanted);
+  EXPECT_EQ(web.boot.require, BootGrade::kLogin);
+  EXPECT_EQ(web.boot.timeout, std::chrono::minutes(15));
+  EXPECT_TRUE(web.guest.wanted);
+  EXPECT_EQ(web.guest_plugin.plugin, "guestfs");
+  EXPECT_FALSE(scratch.guest.wanted);
+  EXPECT_EQ(web.boot.machine.type, "pc");
+  EXPECT_FALSE(web.boot.isolated_network || web.boot.warn_only);
+  EXPECT_EQ(web.boot_plugin.plugin, "qemu-boot");
+  EXPECT_EQ(web.boot_plugin.pointer, "/defaults/boot/options");
+  EXPECT_FALSE(scratch.boot.wanted);
   EXPECT_FALSE(scratch.disks.selects("disk-1"));
   EXPECT_EQ(plan.observability.metrics_api->host, "0.0.0.0");
   EXPECT_EQ(plan.observability.metrics_api->port, 9090);

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr StageRow kRestRow = {
-    4, "rest", "rest", "resting", "rest_progress", "rested", "Bytes left alone.", false};
+    5, "rest", "rest", "resting", "rest_progress", "rested", "Bytes left alone.", false};
 
 /// Does nothing, and says so.
 class Rest final : public VmStage {

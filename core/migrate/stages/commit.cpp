@@ -79,6 +79,8 @@ void Commit::check_space(VmCheck& check) {
 
 void Commit::run(VmRun& run) {
   run.cancel->check();
+  // A prepared disk has no record of its own by which a later run knows it: the VM's comes first.
+  if (run.job.guest.wanted) claim_destination(run);
   for (const auto& disk : run.disks) {
     const bool direct = disk->route().direct_upload;
     const bool replaces = direct ? run.own.objects : run.own.files;
@@ -96,7 +98,7 @@ void Commit::run(VmRun& run) {
     run.result.disks.push_back(disk->result());
   }
   run.stages.end(Stage::kVerify, true, run.result.total_size);
-  claim_destination(run);
+  if (!run.job.guest.wanted) claim_destination(run);
 }
 
 // From here on what has this VM's names at the destination is its own: it was not there before.

@@ -14,14 +14,34 @@ namespace {
 class Manifest final : public VmStage {
  public:
   void run(VmRun& run) override {
+    write_changes(run);
     if (run.job.export_manifest) write(run);
     if (!run.keeps_local_files()) remove_local_files(run);
   }
 
  private:
   static void write(VmRun& run);
+  static void write_changes(VmRun& run);
   static void remove_local_files(VmRun& run);
 };
+
+/// The lists of what a preparation changed, each beside its disk.
+void Manifest::write_changes(VmRun& run) {
+  for (const auto& disk : run.disks) {
+    const std::string text = disk->changes_text();
+    if (text.empty()) continue;
+    run.cancel->check();
+    const std::string key = run.route.stem + "/" + disk->result().changes_file;
+    const auto put = [&](StorageHandle& store, bool own, bool adopt, const char* durability) {
+      const UploadOptions options{own, adopt, durability, {}, [&] { run.undo_object(store, key); }};
+      return CloudStorageManager(store).upload_text(text, key, options, run.op).location;
+    };
+    if (run.job.upload_to_cloud)
+      run.result.uploaded_files.push_back(put(run.store(), run.own.objects, true, "file"));
+    if (run.keeps_local_files())
+      put(run.local(), run.own.files, false, durability_name(run.job.durability));
+  }
+}
 
 void Manifest::write(VmRun& run) {
   run.cancel->check();

@@ -12,6 +12,8 @@ namespace hyperhost {
 std::unique_ptr<VmStage> transfer_stage();
 /// Gives the disks their names, all of them or none, and claims the destination.
 std::unique_ptr<VmStage> commit_stage();
+/// Boots the finished disks and looks how far the guest comes.
+std::unique_ptr<VmStage> boot_stage();
 /// Sends the finished files to the store.
 std::unique_ptr<VmStage> upload_stage();
 /// Writes the manifest; then removes local files where the plan keeps none.

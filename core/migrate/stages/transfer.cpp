@@ -5,6 +5,7 @@
 
 #include "core/migrate/conversion_manager.hpp"
 #include "core/migrate/plan_route.hpp"
+#include "core/migrate/preparation.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
 
@@ -19,7 +20,10 @@ class Transfer final : public VmStage {
     if (job.enable_conversion && job.verify_export != Verify::kNone) out.push_back(Stage::kVerify);
     return out;
   }
-  void check(VmCheck& check) override { plan_disks(check); }
+  void check(VmCheck& check) override {
+    plan_disks(check);
+    if (check.job.guest.wanted && !check.route.finished) check_preparation(check);
+  }
   void resume(VmRun& run) override;
   void run(VmRun& run) override;
 
@@ -78,7 +82,10 @@ void Transfer::resume(VmRun& run) {
       log->forget(record.disk);
     }
     // What is at the destination is this VM's own, as far as it came.
-    if (const auto vm = log->vm(); vm && vm->phase == "closing") run.own.objects = true;
+    if (const auto vm = log->vm(); vm && vm->phase == "closing") {
+      run.own.objects = true;
+      run.own.files = run.own.files || run.job.guest.wanted;  // they are made again
+    }
     for (const auto& disk : run.disks) disk->adopt(run.op);
   }
   run.remove_orphans(false);
@@ -158,6 +165,7 @@ void Transfer::run(VmRun& run) {
     close_source(run, vm, HYPER_FAIL);
   };
   try {
+    if (run.job.guest.wanted) prepare_guest(run, vm.get());
     ConversionManager(run).convert_all(vm.get());
   } catch (const Error& failure) {
     give_back(worth_keeping(failure.code()));

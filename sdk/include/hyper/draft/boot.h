@@ -17,15 +17,16 @@ typedef struct hyper_boot {
   hyper_st (*open)(hyper_op* op, uint32_t flags, const hyper_doc* options,
                    void** self) HYPER_NOEXCEPT;
   void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
+  /* Touches no disk. The request: boot.request of the SDK's schemas. Emits boot.plan.
+   * HYPER_UNSUPPORTED (reported): it cannot start this machine. */
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Starts "machine" (guest.h) with the disks. Writes to the disks are always dropped. The machine
-   * runs until it reaches "require" or "timeout_ms" is over; nothing runs afterwards. Emits
-   * {"grade", "failed"?: "no-boot-device|efi-shell|grub-rescue|panic|emergency|bsod|reboot-loop",
-   * "reached": [{"grade", "ms","evidence"}], "stopped": "guest|off", "accel", "console_tail",
-   * "screens": [path], "resets"}. A guest that does not boot is a result (HYPER_OK), which the host
-   * judges. HYPER_UNSUPPORTED: this machine cannot start guests. */
+  /* Starts "machine" with the disks. The request is that of plan, with "picture" and "scratch_dir".
+   * Writes to the disks are always dropped. The machine runs until it reaches "require" or
+   * "timeout_ms" is over; nothing runs afterwards. Emits boot.result: a guest that does not boot is
+   * a result (HYPER_OK), which the host judges. HYPER_UNSUPPORTED: this machine cannot start
+   * guests. */
   hyper_st (*check)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                     const hyper_block* disks, uint32_t count, hyper_emit emit,
                     void* arg) HYPER_NOEXCEPT;

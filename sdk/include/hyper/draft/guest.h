@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * DRAFT, not part of ABI 1.0: it may change or go until its id loses "/draft-1".
  * Interface "hyper.guest/draft-1": looks into a guest's disks and prepares it for another machine.
- *
- * "machine" is one neutral document for plan, prepare, boot and define: {"arch", "machine":
- * "pc|q35", "firmware", "secure_boot", "nvram", "tpm", "cpu": {...}, "memory_bytes", "rtc", "uuid",
- * "serial", "disks": [{"id","bus","order","boot","serial"}], "nics":
- * [{"id","mac","model","network", "connected"}], "os": {...}, "agent", "hyperv"}. */
+ * Documents: guest.request, guest.plan, guest.inspection and guest.result of the SDK's schemas. The
+ * "machine" of a request is the one of boot.request too. */
 #ifndef HYPER_DRAFT_GUEST_H
 #define HYPER_DRAFT_GUEST_H
 
@@ -24,24 +21,19 @@ typedef struct hyper_guest {
                    void** self) HYPER_NOEXCEPT;
   void (*close)(void* self, hyper_op* op) HYPER_NOEXCEPT;
 
-  /* Touches no disk. The request: {"vm": {...}, "target"?: {...}}. Emits {"families": ["linux"],
-   * "steps": [...], "programs": [{"name","version"}], "scratch_bytes", "memory_bytes", "notes"}.
+  /* Touches no disk. The request, here and below: guest.request. Emits guest.plan.
    * HYPER_UNSUPPORTED (reported, with the reason). */
   hyper_st (*plan)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
-  /* Only reads. The request is that of plan with "depth": "structures|files|deep", "max_bytes": N,
-   * "keys"?. It reports findings with their rule. Emits {"roots":
-   * [{"os","distro","version","arch","firmware","boot_disk", "caps": {...},"nics": [...],"mounts":
-   * [...]}], "traces"?: {...}, "bytes_read"}. */
+  /* Only reads. It reports findings with their rule. Emits guest.inspection. */
   hyper_st (*inspect)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                       const hyper_block* disks, uint32_t count, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;
 
   /* Optional (NULL): changes the guest so that it boots on "machine". NULL: the plugin only
-   * inspects. disks: all disks of the VM, in source order. Emits {"actions":
-   * [{"rule","what","path"?,"before"?,"after"?}], "caps": {...}, "firstboot": N, "root"}. After a
-   * failure the host drops the writes. */
+   * inspects. disks: all disks of the VM, in source order. Emits guest.result. After a failure the
+   * host drops the writes. */
   hyper_st (*prepare)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
                       const hyper_block* disks, uint32_t count, hyper_emit emit,
                       void* arg) HYPER_NOEXCEPT;

@@ -16,8 +16,9 @@ typedef struct hyper_listener {
   uint32_t flags; /* 0 */
 
   /* As hyper_spawn.start (host.h), whose alive() and stop() take the process. The child inherits
-   * `socket`, which listens, as systemd passes one: as descriptor 3, with LISTEN_FDS=1 and its own
-   * pid in LISTEN_PID. The caller keeps its own descriptor and may close it after the call. */
+   * `socket`, which listens or is one end of a pair, as systemd passes one: as descriptor 3, with
+   * LISTEN_FDS=1 and its own pid in LISTEN_PID. The caller keeps its own descriptor and may close
+   * it after the call. */
   hyper_st (*start)(hyper_op* op, uint32_t flags, const char* const* argv, int32_t socket,
                     uint64_t* process) HYPER_NOEXCEPT;
 } hyper_listener;

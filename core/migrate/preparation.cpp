@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/migrate/preparation.hpp"
+
+#include <algorithm>
+
+#include "core/base/text.hpp"
+#include "core/block/block_table.hpp"
+#include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/machine.hpp"
+#include "core/migrate/vm_run.hpp"
+
+namespace hyperhost {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kMostEntries = 10'000;  // of a list in the plugin's answer
+constexpr std::size_t kMostText = 4096;
+
+Json guest_request(const MigrationConfig& job, const VmRoute& route) {
+  return {{"vm", route.vm.document}, {"machine", machine_of(job.guest.machine, route)}};
+}
+
+/// A member of the plugin's answer, which repeats what stands in the guest: of bounded size, its
+/// texts without control characters.
+Json bounded(const Json& value, int depth) {
+  if (value.is_string()) {
+    std::string out;
+    for (const char c : value.get_ref<const std::string&>())
+      if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) out += c;
+    out.resize(std::min(out.size(), kMostText));
+    out.resize(std::min(out.size(), find_invalid_utf8(out)));  // a character that was cut
+    return out;
+  }
+  if (depth == 0 || (!value.is_structured() && !value.is_primitive())) return nullptr;
+  if (value.is_primitive()) return value;
+  Json out = value.is_array() ? Json::array() : Json::object();
+  for (const auto& [name, member] : value.items()) {
+    if (out.size() >= kMostEntries) break;
+    if (value.is_array())
+      out.push_back(bounded(member, depth - 1));
+    else
+      out[bounded(name, 1).get<std::string>()] = bounded(member, depth - 1);
+  }
+  return out;
+}
+
+Json outcome_of(const Plugin& plugin, const Json& answer) {
+  Json out = {{"plugin", plugin.id()}, {"version", plugin.version()}};
+  for (const char* name : {"actions", "files", "caps", "root"})
+    if (answer.contains(name)) out[name] = bounded(answer[name], 4);
+  return out;
+}
+
+}  // namespace
+
+void check_preparation(VmCheck& check) {
+  const MigrationConfig& job = check.job;
+  if (!job.enable_conversion)
+    check.error(Code::kUnsupported, "", "a guest is prepared while its disks are converted",
+                "leave convert: false out, or say guest: false");
+  if (job.convert_options.compression == Compression::kKeep)
+    check.error(Code::kUnsupported, "", "compression: keep keeps the grains of the source",
+                "what a preparation changes has none; choose another compression");
+  for (const DiskRoute& disk : check.route.disks)
+    if (!disk.disk.seekable && !disk.disk.blank)
+      check.error(
+          Code::kUnsupported, disk.disk.id,
+          "the guest cannot be prepared: its source delivers the disk from its front to its "
+          "end only",
+          "a vSphere source seeks with transport: datastore; or say guest: false");
+  try {
+    check.session.guest(job.guest_plugin, check.op).plan(check.op, guest_request(job, check.route));
+  } catch (const Error& failure) {
+    check.keep(failure);
+  }
+}
+
+void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
+  const std::string& plugin = run.job.guest_plugin.plugin;
+  Operation op = run.operation(run.route.vm.name);
+  op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "export"); });
+  std::vector<std::unique_ptr<BlockTable>> tables;
+  std::vector<hyper_block> blocks;
+  for (const auto& disk : run.disks) {
+    const DiskRoute& route = disk->route();
+    const auto open = [&] { return open_delivered(run, vm, route, op); };
+    std::shared_ptr<Overlay> view = disk->open_view(open, run.route.directory, op);
+    tables.push_back(std::make_unique<BlockTable>(route.disk.id, std::move(view), op));
+    blocks.push_back(tables.back()->table());
+  }
+  run.inform("the guest is prepared by " + plugin, "export");
+  GuestHandle& guest = run.session.guest(run.job.guest_plugin, op);
+  const Json answer = guest.prepare(op, guest_request(run.job, run.route), blocks);
+  tables.clear();  // what the plugin left attached ends here
+  run.cancel->check();
+  uint64_t changed = 0;
+  for (const auto& disk : run.disks) {
+    disk->take_changes(op);
+    changed += disk->result().changed_blocks;
+  }
+  run.result.guest = outcome_of(guest.plugin(), answer);
+  run.inform("the guest is prepared: " + std::to_string(changed) + " blocks of 1 MiB are changed",
+             "export");
+}
+
+}  // namespace hyperhost

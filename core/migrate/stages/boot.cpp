@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// Boots what was delivered: a plugin starts the VM's finished disks on the machine that they are
+// for, and its report is compared with what the plan requires. The disks are never changed.
+#include <algorithm>
+#include <filesystem>
+
+#include "core/base/json_text.hpp"
+#include "core/block/block_table.hpp"
+#include "core/disk/local_sources.hpp"
+#include "core/migrate/machine.hpp"
+#include "core/migrate/stages/stages.hpp"
+#include "core/migrate/vm_run.hpp"
+
+namespace hyperhost {
+namespace {
+
+using Json = nlohmann::json;
+
+class Boot final : public VmStage {
+ public:
+  std::vector<Stage> announces(const MigrationConfig&) const override { return {Stage::kBoot}; }
+  void check(VmCheck& check) override;
+  void run(VmRun& run) override;
+};
+
+/// The disk that the machine boots from.
+const DiskRoute& boot_disk(const VmRoute& route) {
+  const auto before = [](const DiskRoute& a, const DiskRoute& b) {
+    return std::pair(a.disk.boot_order, a.disk.type != "boot") <
+           std::pair(b.disk.boot_order, b.disk.type != "boot");
+  };
+  return *std::min_element(route.disks.begin(), route.disks.end(), before);
+}
+
+Json machine_for(const MigrationConfig& job, const VmRoute& route) {
+  Json out = machine_of(job.boot.machine, route);
+  if (out["firmware"] != "uefi") out["firmware"] = "bios";
+  const DiskRoute& first = boot_disk(route);
+  for (std::size_t i = 0; i < route.disks.size(); ++i)
+    out["disks"][i]["boot"] = &route.disks[i] == &first;
+  return out;
+}
+
+Json request_of(const MigrationConfig& job, const VmRoute& route) {
+  return {{"vm", route.vm.name},
+          {"machine", machine_for(job, route)},
+          {"require", boot_grade_name(job.boot.require)},
+          {"timeout_ms",
+           std::chrono::duration_cast<std::chrono::milliseconds>(job.boot.timeout).count()},
+          {"network", job.boot.isolated_network ? "isolated" : "none"}};
+}
+
+void Boot::check(VmCheck& check) {
+  try {
+    const Json plan = check.session.boot(check.job.boot_plugin, check.op)
+                          .plan(check.op, request_of(check.job, check.route));
+    for (const auto& note : plan.value("notes", Json::array())) {
+      Diagnostic finding;
+      finding.severity = Severity::kInfo;
+      finding.code = Code::kOk;
+      finding.path = "vm/" + check.route.vm.name;
+      finding.summary = "boot check: " + note.get<std::string>();
+      check.route.findings.push_back(std::move(finding));
+    }
+  } catch (const Error& failure) {
+    // Of the plan's key: a program that is missing is missing for every VM.
+    Diagnostic diagnostic = failure.diagnostic();
+    diagnostic.path = "boot/" + check.job.boot_plugin.plugin;
+    check.route.findings.push_back(std::move(diagnostic));
+  }
+}
+
+/// A text of the plugin's answer, which repeats what a guest wrote: printable ASCII and, in a text
+/// of several lines, line ends.
+std::string cleaned(const Json& answer, const char* member, std::size_t most, bool lines = false) {
+  std::string out;
+  for (const char c : text_of(answer, member))
+    if ((c >= 0x20 && c < 0x7f) || (lines && c == '\n')) out += c;
+  return out.size() <= most ? out : out.substr(out.size() - most);
+}
+
+/// REQUIRES: one of the grades of the schema.
+std::ptrdiff_t rank(const std::string& grade) {
+  static const char* const kGrades[] = {"none",  "firmware", "loader", "kernel",
+                                        "login", "agent",    "traces"};
+  return std::find(std::begin(kGrades), std::end(kGrades), grade) - std::begin(kGrades);
+}
+
+/// The plugin's answer with the members that are known, bounded, and the verdict.
+Json judged(const BootSettings& boot, const Json& answer) {
+  constexpr std::size_t kMostReached = 32, kMostNotes = 16, kText = 256, kTail = 8192;
+  const std::string grade = text_of(answer, "grade");
+  Json out = {{"require", boot_grade_name(boot.require)},
+              {"grade", grade},
+              {"accel", cleaned(answer, "accel", kText)},
+              {"stopped", cleaned(answer, "stopped", kText)},
+              {"console_tail", cleaned(answer, "console_tail", kTail, true)},
+              {"reached", Json::array()},
+              {"notes", Json::array()}};
+  const std::string failed = cleaned(answer, "failed", kText);
+  if (!failed.empty()) {
+    out["failed"] = failed;
+    out["failure"] = cleaned(answer, "failure", kText);
+  }
+  out["booted"] = failed.empty() && rank(grade) >= rank(boot_grade_name(boot.require));
+  for (const Json& one : answer.value("reached", Json::array()))
+    if (out["reached"].size() < kMostReached)
+      out["reached"].push_back({{"grade", cleaned(one, "grade", kText)},
+                                {"ms", one.value("ms", uint64_t{0})},
+                                {"evidence", cleaned(one, "evidence", kText)}});
+  for (const Json& one : answer.value("notes", Json::array()))
+    if (out["notes"].size() < kMostNotes)
+      out["notes"].push_back(cleaned({{"note", one}}, "note", kText));
+  return out;
+}
+
+/// What stopped the guest, as the end of a sentence.
+std::string reason(const Json& boot, std::chrono::nanoseconds timeout) {
+  static const std::pair<const char*, const char*> kReasons[] = {
+      {"no-boot-device", "its firmware finds nothing to boot"},
+      {"efi-shell", "its firmware finds nothing to boot and offers its shell"},
+      {"grub-rescue", "GRUB does not find its files"},
+      {"initramfs", "its kernel does not find the root file system"},
+      {"panic", "its kernel panics"},
+      {"emergency", "it ends in emergency mode"},
+      {"bsod", "Windows stops with an error"},
+      {"reboot-loop", "it restarts again and again"}};
+  const std::string failed = boot.value("failed", "");
+  for (const auto& [name, text] : kReasons)
+    if (failed == name) return std::string(text) + " (" + failed + ")";
+  if (!failed.empty()) return failed;
+  const std::string came =
+      "it reached '" + boot.value("grade", "") + "' and not '" + boot.value("require", "") + "'";
+  return came +
+         (boot.value("stopped", "") == "guest"
+              ? " before it powered off"
+              : " within " +
+                    std::to_string(std::chrono::ceil<std::chrono::seconds>(timeout).count()) +
+                    " s");
+}
+
+Error not_booted(const VmRun& run, const Json& boot) {
+  std::string detail = boot.value("failure", "");
+  if (detail.empty()) {
+    const std::string tail = boot.value("console_tail", "");
+    const std::size_t end = tail.find_last_not_of('\n');
+    const std::size_t begin = end == std::string::npos ? end : tail.rfind('\n', end);
+    if (end != std::string::npos)
+      detail =
+          "its console ends with: " + tail.substr(begin == std::string::npos ? 0 : begin + 1, 200);
+    while (!detail.empty() && detail.back() == '\n') detail.pop_back();
+  }
+  Diagnostic diagnostic;
+  diagnostic.code = Code::kFail;
+  diagnostic.path = "vm/" + run.route.vm.name;
+  diagnostic.rule = "boot." + boot.value("failed", "not-reached");
+  diagnostic.summary = "the delivered VM does not boot: " + reason(boot, run.job.boot.timeout);
+  diagnostic.detail = detail;
+  diagnostic.hint = "its console and its screen are in the result (hyperhost result VM)" +
+                    (boot.contains("screen") ? ": " + boot.value("screen", "") : std::string());
+  return Error(diagnostic);
+}
+
+/// The screen's picture, where the plugin made one.
+void take_picture(VmRun& run, const Json& answer, const std::filesystem::path& stem, Json& boot) {
+  const Json screens = answer.value("screens", Json::array());
+  for (const char* extension : {".png", ".ppm"}) {
+    const std::filesystem::path path = stem.string() + extension;
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) continue;
+    const bool wanted = std::find(screens.begin(), screens.end(), path.string()) != screens.end();
+    // Where local files do not stay, only a guest that does not boot leaves one.
+    if (wanted && (run.keeps_local_files() || !boot.value("booted", false)))
+      boot["screen"] = path.string();
+    else
+      std::filesystem::remove(path, ignored);
+  }
+}
+
+void Boot::run(VmRun& run) {
+  run.cancel->check();
+  const std::string& plugin = run.job.boot_plugin.plugin;
+  run.stages.announce(Stage::kBoot, 0,
+                      plugin + ", up to '" + boot_grade_name(run.job.boot.require) + "'");
+  run.stages.begin(Stage::kBoot);
+  std::vector<std::unique_ptr<BlockTable>> tables;
+  std::vector<hyper_block> blocks;
+  for (const auto& disk : run.disks) {
+    const DiskResult& result = disk->result();
+    std::string used;
+    auto image = run.session.images().open(open_file_source(result.path), result.target_format, {},
+                                           run.op, used);
+    tables.push_back(
+        std::make_unique<BlockTable>(result.id, read_only_device(std::move(image)), run.op));
+    blocks.push_back(tables.back()->table());
+  }
+  const std::filesystem::path picture = run.route.directory / "boot-screen";
+  Json request = request_of(run.job, run.route);
+  request["picture"] = picture.string();
+  request["scratch_dir"] =
+      (run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir).string();
+  Operation op = run.operation(run.route.vm.name);
+  op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "boot"); });
+  const std::string& disk_id = boot_disk(run.route).disk.id;
+  uint64_t read = 0;
+  op.on_progress([&](uint64_t done, uint64_t) {
+    read = done;
+    run.stages.progress(Stage::kBoot, disk_id, done, 0);
+  });
+  const auto& clock = *run.session.services().clock;
+  const auto began = clock.steady();
+  run.undo.push([picture] {
+    std::error_code ignored;
+    for (const char* extension : {".png", ".ppm"})
+      std::filesystem::remove(picture.string() + extension, ignored);
+  });
+  const Json answer = run.session.boot(run.job.boot_plugin, op).check(op, request, blocks);
+  Json boot = judged(run.job.boot, answer);
+  take_picture(run, answer, picture, boot);
+  run.result.boot = boot;
+  const bool booted = boot.value("booted", false);
+  run.stages.disk_finished(disk_id, booted);
+  run.stages.end(Stage::kBoot, booted, read);
+  run.result.boot_duration = clock.steady() - began;
+  for (const auto& note : boot["notes"])
+    run.inform("boot check: " + note.get<std::string>(), "boot");
+  if (booted) return;
+  const Error failure = not_booted(run, boot);
+  if (!run.job.boot.warn_only) throw Error(failure);
+  run.warn(failure, "boot");
+}
+
+}  // namespace
+
+std::unique_ptr<VmStage> boot_stage() {
+  return std::make_unique<Boot>();
+}
+
+}  // namespace hyperhost

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine of a request (hyper/draft/guest.h) as QEMU's arguments. Plain values; every text of
+// the request that becomes an argument is from a fixed list, a number or JSON.
+#ifndef HYPERHOST_QEMU_BOOT_MACHINE_HPP
+#define HYPERHOST_QEMU_BOOT_MACHINE_HPP
+
+#include <hyper/op.hpp>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "plugins/boot/qemu-boot/settings.hpp"
+
+namespace hyperhost::qemu_boot {
+
+struct Nic {
+  std::string mac, model;
+};
+
+struct Machine {
+  std::string type = "pc";  ///< "pc", "q35"
+  bool uefi = false;
+  bool secure_boot = false, tpm = false;  ///< asked for; not given
+  uint64_t memory = 0;                    ///< bytes
+  unsigned cpus = 1;
+  bool local_time = false;
+  std::vector<std::string> buses;  ///< of each disk: "virtio", "scsi", "sata", "ide"
+  std::size_t boot_disk = 0;       ///< index of the disk that is booted
+  std::vector<Nic> nics;           ///< empty with `network: none`
+  std::vector<std::string> notes;  ///< what differs from what was asked for
+};
+
+/// Reads the request's "machine", within the limits of the settings. Throws hyper::Error
+/// (HYPER_UNSUPPORTED) for a machine that cannot be started here.
+Machine read_machine(const hyper::Doc& request, const Settings& settings);
+
+/// Firmware images for UEFI: code and the template of its variables.
+struct UefiFirmware {
+  std::string code, variables;
+};
+/// From QEMU's descriptions below `directories`. Throws hyper::Error if there is none.
+UefiFirmware find_uefi(const std::vector<std::string>& directories, const std::string& machine);
+
+/// All arguments but the program's name. disks: a node of QEMU's block layer for each disk.
+/// QMP is descriptor 3.
+std::vector<std::string> arguments_of(const Machine& machine, const std::string& accel,
+                                      const std::vector<nlohmann::json>& disks);
+
+}  // namespace hyperhost::qemu_boot
+
+#endif

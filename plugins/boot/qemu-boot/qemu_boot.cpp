@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/boot/qemu-boot/qemu_boot.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "plugins/boot/qemu-boot/boot_check.hpp"
+#include "plugins/boot/qemu-boot/machine.hpp"
+
+namespace hyperhost::qemu_boot {
+namespace {
+
+std::string text_of(const nlohmann::json& document) {
+  return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Grade required(const hyper::Doc& request) {
+  const std::string name = request.string("/require", "login");
+  if (name == "traces")
+    throw hyper::Error(HYPER_UNSUPPORTED, "qemu-boot does not read a guest's traces yet")
+        .at("/require")
+        .hint("require: login or agent");
+  const auto grade = grade_named(name);
+  if (!grade || *grade < Grade::kLoader)
+    throw hyper::Error(HYPER_UNSUPPORTED, "qemu-boot knows no grade '" + name + "'").at("/require");
+  return *grade;
+}
+
+/// One of the guests that may run at once.
+class Turn {
+ public:
+  Turn(hyper::Op op, std::mutex& mutex, unsigned& running, unsigned most)
+      : mutex_(mutex), running_(running) {
+    constexpr uint64_t kWaitNs = 200'000'000;
+    for (;; op.sleep_ns(kWaitNs)) {
+      const std::lock_guard lock(mutex_);
+      if (running_ >= most) continue;
+      ++running_;
+      return;
+    }
+  }
+  ~Turn() {
+    const std::lock_guard lock(mutex_);
+    --running_;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+ private:
+  std::mutex& mutex_;
+  unsigned& running_;
+};
+
+/// A node of QEMU's block layer for each disk. It names no file: the host reads the images.
+std::vector<nlohmann::json> nodes_of(const hyper::AttachedBlocks& attached) {
+  std::vector<nlohmann::json> out;
+  for (const auto& disk : attached.served())
+    out.push_back({{"driver", "nbd"},
+                   {"server", {{"type", "unix"}, {"path", disk.socket}}},
+                   {"export", disk.name}});
+  return out;
+}
+
+}  // namespace
+
+std::unique_ptr<QemuBoot> QemuBoot::open(const hyper::Doc& options, hyper::Op op) {
+  Settings settings = read_settings(options);
+  std::string qemu = find_qemu(settings.qemu);
+  std::string version = version_of(op, qemu);
+  return std::make_unique<QemuBoot>(std::move(settings), std::move(qemu), std::move(version));
+}
+
+std::string QemuBoot::plan(hyper::Op, const hyper::Doc& request) {
+  static_cast<void>(required(request));
+  const Machine machine = read_machine(request, settings_);
+  if (machine.uefi)
+    static_cast<void>(find_uefi({"/etc/qemu/firmware", "/usr/share/qemu/firmware"}, machine.type));
+  const nlohmann::json program{{"name", qemu_}, {"version", version_}};
+  return text_of({{"programs", nlohmann::json::array({program})},
+                  {"memory_bytes", machine.memory},
+                  {"notes", machine.notes}});
+}
+
+std::string QemuBoot::accel(hyper::Op op, std::string& why) {
+  if (settings_.accel != "auto") return settings_.accel;
+  std::unique_lock lock(accel_mutex_, std::defer_lock);
+  while (!lock.try_lock_for(std::chrono::milliseconds(100))) op.check_cancelled();
+  if (!accel_) accel_ = kvm_works(op, qemu_, why_tcg_) ? "kvm" : "tcg";
+  why = why_tcg_;
+  return *accel_;
+}
+
+std::string QemuBoot::check(hyper::Op op, const hyper::Doc& request,
+                            const std::vector<hyper::BlockRef>& disks) {
+  CheckRequest asked{
+      required(request),
+      static_cast<uint64_t>(std::max<int64_t>(1, request.integer("/timeout_ms", 600'000))),
+      request.string("/picture")};
+  const Machine machine = read_machine(request, settings_);
+  if (machine.buses.size() != disks.size())
+    throw hyper::Error(HYPER_CONFIG, "the machine has another number of disks than the call")
+        .at("/machine/disks");
+  std::string why_tcg;
+  const std::string accelerator = accel(op, why_tcg);
+  const Turn turn(op, running_mutex_, running_, settings_.parallel);
+  const hyper::AttachedBlocks attached(op, disks);
+  Guest guest(op, qemu_, arguments_of(machine, accelerator, nodes_of(attached)),
+              request.string("/scratch_dir"));
+  nlohmann::json answer = BootCheck(op, guest, settings_, std::move(asked)).run();
+  answer["accel"] = accelerator;
+  std::vector<std::string> notes = machine.notes;
+  if (accelerator == "tcg" && !why_tcg.empty())
+    notes.push_back("the guest ran without KVM: " + why_tcg);
+  answer["notes"] = notes;
+  return text_of(answer);
+}
+
+}  // namespace hyperhost::qemu_boot

@@ -1,0 +1,224 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The boot check: delivered VMs in a real QEMU, those that boot and those that do not."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, ROOT, USAGE, CliTest, Running
+import boot_check
+import requirement
+
+OUT = ROOT / "out/sample"
+LIMIT, PATIENCE = "12m", 900  # a busy machine without KVM takes minutes
+
+
+def looping_disk(path):
+    """A disk whose boot sector restarts the machine at once."""
+    code = bytes.fromhex("fa b0 fe e6 64 f4 eb fd")  # cli; 0xfe to port 0x64: reset; hlt for ever
+    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+    return path
+
+
+class BootTest(CliTest):
+    def setUp(self):
+        super().setUp()
+        requirement.tool(boot_check.QEMU, "qemu-system-x86")
+
+    def boot_plan(self, source, vm, boot=None, **keys):
+        return self.plan(source, vm=vm, defaults={"boot": {"timeout": LIMIT, **(boot or {})}}, **keys)
+
+    def sample(self):
+        requirement.tool("grub-mkimage", "grub-common")
+        subprocess.run([ROOT / "tests/sample/build_ova.py"], check=True, timeout=300)
+        return OUT / "hyperhost-sample.ova"
+
+    def changed_sample(self, *changes):
+        """The sample's first disk with other texts of the same length in its GRUB's configuration."""
+        self.sample()
+        disk = self.work / "disk.raw"
+        subprocess.run(["cp", "--sparse=always", OUT / "source/disk1.raw", disk], check=True)
+        with open(disk, "r+b") as image:
+            data = image.read()
+            for old, new in changes:
+                self.assertEqual(len(old), len(new))
+                at = data.find(old, data.find(b"menuentry '"))
+                self.assertGreater(at, 0)
+                image.seek(at)
+                image.write(new)
+        return disk
+
+    @staticmethod
+    def wait_for_guest(running):
+        """Until a guest runs: what it writes goes to a file without a name."""
+        def look():
+            for pid, command in running.others().items():
+                if boot_check.QEMU not in command:
+                    continue
+                with contextlib.suppress(OSError):
+                    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                        if os.readlink(fd).endswith("(deleted)"):
+                            return pid
+            return None
+        return running.wait_for(look, "guest")
+
+    def failing(self, source, vm, boot=None, failed=None):
+        """Runs a plan whose VM does not boot; returns its result."""
+        before = pathlib.Path(source).read_bytes() if pathlib.Path(source).stat().st_size <= MIB else b""
+        result = self.report(self.boot_plan(source, vm, boot), status=FAILED, timeout=PATIENCE)
+        self.assertFalse(result["success"])
+        self.assertIn("does not boot", result["diagnostic"]["summary"])
+        self.assertEqual(result["boot"].get("failed"), failed, result["boot"])
+        self.assertFalse((self.work / f"out/{vm}/manifest.json").exists())
+        if before:
+            self.assertEqual(pathlib.Path(source).read_bytes(), before)
+        self.assertGreater(os.stat(result["boot"]["screen"]).st_size, 100)
+        self.assert_audited_failure("does not boot")
+        return result
+
+
+class Boot(BootTest):
+    def test_the_sample_boots_to_its_banner(self):
+        plan = self.boot_plan(self.sample(), "hyperhost-sample", {
+            "options": {"expect": [boot_check.BANNER]}, "network": "isolated"})
+        result = self.report(plan, timeout=PATIENCE)
+        boot = result["boot"]
+        self.assertTrue(result["success"] and boot["booted"], boot)
+        self.assertEqual(boot["grade"], "login")
+        self.assertEqual(boot["stopped"], "guest")
+        self.assertIn("data disk verified", boot["console_tail"])
+        grades = [one["grade"] for one in boot["reached"]]
+        self.assertEqual(list(dict.fromkeys(grades)), ["firmware", "loader", "kernel", "login"])
+        times = [one["ms"] for one in boot["reached"]]
+        self.assertEqual(times, sorted(times))
+        manifest = json.loads(pathlib.Path(result["manifest_path"]).read_text())
+        self.assertEqual(manifest["hyperhost"]["boot"]["grade"], "login")
+        self.assertGreater(manifest["hyperhost"]["boot"]["seconds"], 0)
+        self.assertIn(boot["accel"], ("kvm", "tcg"))
+        self.assertTrue(manifest["pipeline"]["validate"]["boot_test"])
+        self.assertIn("boot", [e["action"] for e in self.audit()])
+        self.host("verify", result["manifest_path"])  # the guest wrote, and not to these
+
+    def test_a_disk_of_zeros_has_nothing_to_boot(self):
+        disk = self.work / "zeros.raw"
+        disk.write_bytes(bytes(MIB))
+        result = self.failing(disk, "zeros", failed="no-boot-device")
+        self.assertEqual(result["boot"]["grade"], "firmware")
+        self.assertLess(result["boot_seconds"], 600)  # not by the time limit
+        done = self.host("run", self.boot_plan(disk, "zeros", {"on_failure": "warn"}))
+        self.assertIn("finds nothing to boot", done.out + done.err)
+        self.assertTrue((self.work / "out/zeros/manifest.json").exists())
+
+    def test_a_boot_sector_that_restarts_is_a_loop(self):
+        self.failing(looping_disk(self.work / "loop.raw"), "loop", failed="reboot-loop")
+
+    def test_a_guest_that_does_nothing_runs_out_of_time(self):
+        disk = self.work / "idle.raw"
+        disk.write_bytes(bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+        result = self.failing(disk, "idle", {"timeout": "3s", "options": {"accel": "tcg"}})
+        self.assertIn("not 'login' within 3 s", result["diagnostic"]["summary"])
+
+    def test_a_missing_qemu_is_one_message_before_anything_begins(self):
+        disk = self.work / "zeros.raw"
+        disk.write_bytes(bytes(MIB))
+        plan = self.boot_plan(disk, "zeros", {"options": {"qemu": "qemu-nowhere"}})
+        for command in ("validate", "run"):
+            done = self.host(command, plan, status=PREFLIGHT)
+            self.assert_one_clear_error(done, "qemu-nowhere", "apt-get install qemu-system-x86")
+        self.assert_nothing_left()
+
+    def test_an_error_repeats_what_qemu_says(self):
+        disk = looping_disk(self.work / "loop.raw")
+        script = self.work / "qemu"  # an older one, which lacks a device
+        script.write_text("#!/bin/sh\n[ \"$3\" = -version ] && exec " + boot_check.QEMU + " \"$@\"\n"
+                          "echo \"'isa-vga' is not a valid device model name\" >&2\nexit 1\n")
+        script.chmod(0o755)
+        result = self.report(self.boot_plan(disk, "loop", {"options": {"qemu": str(script), "accel": "tcg"}}),
+                             status=FAILED)
+        self.assertIn("QEMU did not start", result["diagnostic"]["summary"])
+        self.assertIn("not a valid device model name", result["diagnostic"]["detail"])
+
+    def test_the_plan_says_which_vms_are_booted_and_how(self):
+        disk = looping_disk(self.work / "loop.raw")
+        plan = self.boot_plan(disk, "loop", migration={"boot": False})
+        self.assertNotIn("boot", self.report(plan))
+        for wrong, word in (({"requires": "login"}, "require"), ({"require": "everything"}, "everything"),
+                            ({"machine": {"bus": "nvme"}}, "nvme"), ({"options": {"acel": "tcg"}}, "accel"),
+                            ({"plugin": "parallel-disk"}, "qemu-boot"), ({"isolation": "process"}, "isolation: none")):
+            done = self.host("validate", self.boot_plan(disk, "loop", wrong), status=USAGE)
+            self.assertTrue(any(word in line for line in done.errors()), done)
+        done = self.host("validate", self.boot_plan(disk, "loop", {"machine": {"type": "q35", "bus": "ide"}}),
+                         status=PREFLIGHT)
+        self.assert_one_clear_error(done, "a q35 machine has no ide disks")
+
+    def test_traces_are_refused_before_anything_begins(self):
+        disk = looping_disk(self.work / "loop.raw")
+        done = self.host("validate", self.boot_plan(disk, "loop", {"require": "traces"}), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "does not read a guest's traces")
+
+    def test_a_killed_host_leaves_no_guest_and_the_next_run_boots_what_is_there(self):
+        disk = self.work / "idle.raw"
+        disk.write_bytes(bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+        scratch = self.work / "scratch"
+        scratch.mkdir()
+        keys = {"staging_dir": str(scratch)}
+        running = self.start("run", self.boot_plan(disk, "idle", {"options": {"accel": "tcg"}}, **keys))
+        self.wait_for_guest(running)
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+        self.assertEqual(running.wait_none_left(30), {})
+        self.assertEqual(list(scratch.iterdir()), [])  # what the guest wrote had no name
+        self.assertTrue((self.work / "out/idle/idle-disk-0.qcow2").exists())
+        result = self.report(self.boot_plan(disk, "idle", {"timeout": "2s", "on_failure": "warn",
+                                                           "options": {"accel": "tcg"}}, **keys))
+        self.assertTrue(result["disks"][0]["adopted"])
+        self.assertTrue((self.work / "out/idle/manifest.json").exists())
+
+    def test_a_cancel_ends_the_guest(self):
+        disk = self.work / "idle.raw"
+        disk.write_bytes(bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+        running = self.start("run", self.boot_plan(disk, "idle", {"options": {"accel": "tcg"}}))
+        self.wait_for_guest(running)
+        os.kill(running.process.pid, signal.SIGINT)
+        done = running.finish(60)
+        self.assertNotEqual(done.status, OK)
+        self.assertEqual(running.wait_none_left(5), {})
+
+
+class BootLong(BootTest):
+    """Too long for CI."""
+
+    def test_a_text_screen_is_read_where_the_serial_console_is_silent(self):
+        disk = self.changed_sample((b"console=ttyS0", b"cons0le=ttyS0"))
+        plan = self.boot_plan(disk, "disk", {"options": {"expect": [boot_check.BANNER]}})
+        result = self.report(plan, timeout=PATIENCE)
+        login = [one["evidence"] for one in result["boot"]["reached"] if one["grade"] == "login"]
+        self.assertEqual(len(login), 1)
+        self.assertIn("screen: " + boot_check.BANNER, login[0])
+
+    def test_a_kernel_without_its_root_panics(self):
+        disk = self.changed_sample((b"  initrd /boot", b"# initrd /boot"))
+        result = self.failing(disk, "disk", failed="panic")
+        self.assertIn("VFS", result["boot"]["console_tail"])
+        # The disks stay for the next run, which may ask for less.
+        plan = self.boot_plan(disk, "disk", {"require": "loader"})
+        again = self.report(plan, timeout=PATIENCE)
+        self.assertTrue(again["success"])
+        self.assertTrue(again["disks"][0]["adopted"])
+
+    def test_hyperexport_boots_what_it_copied(self):
+        disk = looping_disk(self.work / "loop.raw")
+        running = Running(self.work, ["--vm", "loop", "--path", disk, "--output", "out", "--boot-check", "loader",
+                                      "--set", f"defaults.boot.timeout={LIMIT}"], program=BUILD / "bin/hyperexport")
+        self.addCleanup(running.stop)
+        done = running.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assertTrue(any("it restarts again and again" in line for line in done.errors()), done)
+
+
+if __name__ == "__main__":
+    requirement.main()

@@ -1,0 +1,206 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""guest: in a plan, with a plugin that writes known bytes: what is delivered, what proves it, and what a failure leaves."""
+
+import hashlib
+import json
+import pathlib
+import signal
+import subprocess
+
+from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, sha256_of)
+import requirement
+
+TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
+
+
+def source_digest(delivered, changes):
+    """core/block/changes.md, written down a second time: the source's digest from a raw copy of the delivered disk."""
+    lines = pathlib.Path(changes).read_text(encoding="ascii").splitlines(keepends=True)
+    assert lines[0] == "hyperhost-changes/1\n"
+    count, checksum = lines[-1].removeprefix("end ").split()
+    assert int(count) == len(lines) - 5 and hashlib.sha256("".join(lines[:-1]).encode()).hexdigest() == checksum
+    before = {int(line.split()[0]): bytes.fromhex(line.split()[1]) for line in lines[4:-1]}
+
+    def h(*parts):
+        return hashlib.sha256(b"".join(parts)).digest()
+
+    def tree(leaves):
+        if len(leaves) == 1:
+            return leaves[0]
+        k = 1
+        while k * 2 < len(leaves):
+            k *= 2
+        return h(b"\x01", tree(leaves[:k]), tree(leaves[k:]))
+    data = pathlib.Path(delivered).read_bytes()
+    assert lines[1] == f"size {len(data)}\n"
+    leaves = [before.get(i, h(b"\x00", data[i * MIB:(i + 1) * MIB])) for i in range(-(-len(data) // MIB))]
+    return "hyper-tree-sha256:" + h(b"hyper-tree-sha256/1\n", len(data).to_bytes(8, "little"), tree(leaves)).hex()
+
+
+class Guest(CliTest):
+    def setUp(self):
+        super().setUp()
+        requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
+        self.package, _ = self.ova()
+        self.truths = []
+        for disk in range(2):
+            raw = self.work / f"truth-{disk}.raw"
+            self.host("convert", self.package, raw, "--disk", f"disk-{disk}")
+            self.truths.append(raw)
+
+    def guest_plan(self, options=None, name="plan.yaml", **keys):
+        guest = {"plugin": "scribe", "isolation": "none", "options": options or {}}
+        return self.plan(keys.pop("package", self.package), name=name, plugin_dirs=[str(TEST_PLUGINS)],
+                         defaults={"guest": guest, **keys.pop("defaults", {})}, **keys)
+
+    def prepared(self, disk, writes=((OFFSET, TEXT.encode()),)):
+        data = bytearray(self.truths[disk].read_bytes())
+        for offset, text in writes:
+            data[offset:offset + len(text)] = text
+        path = self.work / f"prepared-{disk}.raw"
+        path.write_bytes(data)
+        return content_digest(path)
+
+    def manifest(self):
+        return json.loads((self.work / "out/sample-vm/manifest.json").read_text())
+
+    def test_the_delivered_disks_are_prepared_and_proven(self):
+        for converter in ("parallel-disk", "qemu-img"):
+            with self.subTest(converter=converter):
+                result = self.report(self.guest_plan(converter={"plugin": converter}, defaults={"overwrite": True}))
+                self.assertEqual((result["guest"]["plugin"], result["guest"]["root"]), ("scribe", "/dev/known"))
+                self.assertEqual([a["what"] for a in result["guest"]["actions"]], ["wrote to disk-0", "wrote to disk-1"])
+                manifest = self.manifest()
+                self.assertTrue(manifest["pipeline"]["fix"]["enabled"])
+                self.assertEqual(manifest["hyperhost"]["guest"]["plugin"], "scribe")
+                for disk, entry in enumerate(manifest["hyperhost"]["disks"]):
+                    self.assertEqual(entry["content_digest"], self.prepared(disk))
+                    self.assertEqual(entry["source_digest"], content_digest(self.truths[disk]))
+                    self.assertEqual((entry["changed"]["blocks"], entry["changed"]["bytes"]), (2, 2 * MIB))
+                    changes = self.work / "out/sample-vm" / entry["changed"]["list"]
+                    raw = self.raw_of(manifest["disks"][disk]["local_path"], f"delivered-{disk}.raw")
+                    self.assertEqual(source_digest(raw, changes), entry["source_digest"])
+                done = self.host("verify", "out/sample-vm/manifest.json")
+                self.assertIn(manifest["hyperhost"]["disks"][1]["source_digest"], done.out)
+
+    def test_a_list_that_does_not_fit_is_refused(self):
+        self.host("run", self.guest_plan())
+        place = self.work / "out/sample-vm"
+        changes = place / "sample-vm-disk-0.changes"
+        good = changes.read_text()
+        lines = good.splitlines(keepends=True)
+
+        def signed(middle):
+            text = "".join(lines[:4] + middle)
+            return text + f"end {len(middle)} {hashlib.sha256(text.encode()).hexdigest()}\n"
+        self.assertEqual(signed(lines[4:-1]), good)
+        leaf = lines[4][:-2] + ("0" if lines[4][-2] != "0" else "1") + "\n"
+        for text, status, message in ((signed([leaf] + lines[5:-1]), DIFFERS, "it is not the source"),
+                                      (signed(lines[5:-1]), DIFFERS, "it is not the source"),
+                                      (good[:-1], FAILED, "is damaged"),
+                                      (good.replace("size ", "size 1"), FAILED, "is damaged"),
+                                      ((place / "sample-vm-disk-1.changes").read_text(), FAILED, "is not of this disk"),
+                                      ("", FAILED, "is damaged")):
+            with self.subTest(message=message):
+                changes.write_text(text)
+                done = self.host("verify", place / "manifest.json", status=status)
+                self.assertIn(message, done.err + done.out)
+        changes.unlink()
+        self.assertIn("sample-vm-disk-0.changes", self.host("verify", place / "manifest.json", status=FAILED).err)
+        manifest = self.manifest()
+        manifest["hyperhost"]["disks"][0]["changed"]["list"] = "../sample-vm-disk-0.changes"
+        (place / "manifest.json").write_text(json.dumps(manifest))
+        self.assertIn("is not the name of a file", self.host("verify", place / "manifest.json", status=FAILED).err)
+
+    def test_a_preparation_that_fails_leaves_nothing(self):
+        done = self.host("run", self.guest_plan({"fail": "prepare"}), status=FAILED)
+        self.assert_one_clear_error(done, "out of ink")
+        self.assert_nothing_left()
+        done = self.host("run", self.guest_plan({"fail": "plan"}), status=PREFLIGHT)
+        self.assertIn("the scribe takes no such VM", done.err + done.out)
+        self.assert_nothing_left()
+
+    def test_what_cannot_be_prepared_is_said_before(self):
+        streamed, _ = self.ova("gzip-reference")
+        for text, status, plan in (
+                ("from its front to its end", PREFLIGHT, self.guest_plan(package=streamed, name="a.yaml")),
+                ("while its disks are converted", PREFLIGHT, self.guest_plan(defaults={"convert": False}, name="b.yaml")),
+                ("out of process", USAGE, None)):
+            if plan is None:
+                plan = self.plan(self.package, name="c.yaml", plugin_dirs=[str(TEST_PLUGINS)],
+                                 defaults={"guest": {"plugin": "scribe", "isolation": "process"}})
+                text = "from a process of its own"
+            with self.subTest(text=text):
+                done = self.host("run", plan, status=status)
+                self.assertIn(text, done.err + done.out)
+        done = self.host("run", self.guest_plan(migration={"guest": False}, name="d.yaml"))
+        self.assertNotIn("guest", self.manifest()["hyperhost"])
+        self.assertEqual([d["content_digest"] for d in self.manifest()["hyperhost"]["disks"]],
+                         [content_digest(raw) for raw in self.truths])
+
+    def test_an_inspection_only_reads_and_says_what_keeps_it_from_booting(self):
+        before = sha256_of(self.package)
+        arguments = ("--plugin-dir", TEST_PLUGINS, "--isolation", "none", "inspect", "sample-vm", "--path", self.package,
+                     "--guest-plugin", "scribe")
+        done = self.host(*arguments, status=PREFLIGHT)
+        self.assertIn("sample-vm: linux, scribal", done.out)
+        self.assertRegex(done.out, r"error +scribe\.text +a disk has not the text +disk-1 +scribe")
+        self.assertIn("It will not boot as it is on virtio", done.out)
+        found = self.host("--output", "json", *arguments, status=PREFLIGHT).json
+        self.assertEqual([one["evidence"] for one in found["findings"]], ["disk-0", "disk-1"])
+        self.assertGreater(found["source_bytes_read"], 0)
+        self.assertEqual(sha256_of(self.package), before)
+        self.host("run", self.guest_plan({"text": "prepared"}, defaults={"target_format": "raw"}, migration={"disks": {"include": ["disk-0"]}}))
+        delivered = self.work / "out/sample-vm/sample-vm-disk-0.raw"
+        done = self.host(*arguments[:4], "inspect", "sample-vm-disk-0", "--path", delivered, *arguments[-2:])
+        self.assertIn("Nothing was found that keeps it from booting", done.out)
+        streamed, _ = self.ova("gzip-reference")
+        done = self.host(*arguments[:4], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
+        self.assert_one_clear_error(done, "from its front to its end")
+
+    def attached(self, running):
+        """What the plugin got for each disk, once both are attached."""
+        served = self.work / "served"
+        running.wait_for(served.exists, "attached disks")
+        return served, [json.loads(line) for line in served.read_text().splitlines()]
+
+    def test_programs_use_attached_disks(self):
+        requirement.tool("qemu-io", "qemu-utils")
+        running = self.start("run", self.guest_plan({"served": str(self.work / "served")}))
+        served, disks = self.attached(running)
+        for number, disk in enumerate(disks):
+            self.assertEqual(disk["uri"], f"nbd+unix:///?socket={disk['socket']}")
+            subprocess.run(["qemu-io", "-f", "raw", "-c", f"read -P {ord('p')} {OFFSET} 1", "-c",
+                            f"write -P {0x30 + number} 3000 77", "-c", "flush", disk["uri"]], check=True, timeout=60,
+                           stdout=subprocess.DEVNULL)
+        served.unlink()
+        self.assertEqual(running.finish().status, OK)
+        for number, entry in enumerate(self.manifest()["hyperhost"]["disks"]):
+            self.assertEqual(entry["content_digest"], self.prepared(number, ((OFFSET, TEXT.encode()),
+                                                                             (3000, bytes([0x30 + number]) * 77))))
+            self.assertFalse(pathlib.Path(disks[number]["socket"]).exists())
+
+    def test_a_kill_during_the_preparation_leaves_no_view(self):
+        running = self.start("run", self.guest_plan({"served": str(self.work / "served")}))
+        served, disks = self.attached(running)
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        served.unlink()
+        self.assert_nothing_left_but_locks()
+        self.host("cleanup")
+        self.assertEqual([d["socket"] for d in disks if pathlib.Path(d["socket"]).parent.exists()], [])
+        self.host("run", self.guest_plan())
+        self.assertEqual([e["content_digest"] for e in self.manifest()["hyperhost"]["disks"]],
+                         [self.prepared(0), self.prepared(1)])
+        self.assertTrue(self.host("--output", "json", "run", self.guest_plan()).json["results"][0]["already_done"])
+        again = self.report(self.guest_plan({"text": "otherwise"}, defaults={"overwrite": True}))
+        self.assertFalse(again["already_done"])
+
+    def assert_nothing_left_but_locks(self):
+        left = [p.name for p in (self.work / "out").rglob("*") if not p.is_dir()]
+        self.assertEqual([name for name in left if not name.endswith("lock")], [])
+
+
+if __name__ == "__main__":
+    requirement.main()

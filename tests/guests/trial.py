@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a guest: booted on virtio with fresh firmware, over a throw-away overlay, after a preparation or
+without one. QEMU emulates the processor unless KVM really gets a guest going."""
+
+import dataclasses
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from guest_table import ADDRESS, MAC, PASSPHRASE
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+UP = re.compile(r"corpus: up (.*?) ?\[(.*)\]")
+# The boot ended where nothing follows. Firmware without a boot device says so only on its screen.
+DEAD = re.compile(r"\(initramfs\)|grub rescue>|Kernel panic|emergency mode|No bootable device|BdsDxe: No bootable|Shell> ")
+OVMF = ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd")
+
+
+@dataclasses.dataclass
+class Boot:
+    up: bool
+    address: str = ""     # "ens192=192.0.2.10/24"
+    failed: str = ""      # units that failed
+    seconds: float = 0.0
+    console: str = ""
+
+
+def overlay(disk, place, name):
+    path = os.path.join(place, name)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", image_format(disk), path], check=True)
+    return path
+
+
+def image_format(path):
+    info = subprocess.run(["qemu-img", "info", "--output=json", path], stdout=subprocess.PIPE, check=True)
+    return json.loads(info.stdout)["format"]
+
+
+def qemu_command(guest, disks, work):
+    command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35", "-m", "768", "-smp", "2",
+               "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-vga", "std",
+               "-netdev", "user,id=net,restrict=on", "-device", f"virtio-net-pci,netdev=net,mac={MAC}"]
+    if guest.firmware == "uefi":
+        variables = os.path.join(work, "vars.fd")
+        shutil.copyfile(OVMF[1], variables)
+        command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF[0]}",
+                    "-drive", f"if=pflash,unit=1,format=raw,file={variables}"]
+    for number, disk in enumerate(disks):
+        path = overlay(disk, work, f"boot-{number}.qcow2")
+        command += ["-drive", f"if=none,id=d{number},format=qcow2,cache=unsafe,file={path.replace(',', ',,')}",
+                    "-device", f"virtio-blk-pci,drive=d{number}" + (",bootindex=0" if number == 0 else "")]
+    return command
+
+
+def boot(guest, disks, timeout=300, silence=120):
+    """Boots until the guest reports that it is up, its boot has visibly ended, it is silent for `silence` seconds or
+    `timeout` seconds are over."""
+    begin, console = time.monotonic(), ""
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work, selectors.DefaultSelector() as selector, \
+            subprocess.Popen(qemu_command(guest, disks, work), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, start_new_session=True) as process:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        end = begin + timeout
+        while (left := end - time.monotonic()) > 0 and selector.select(min(left, silence)):
+            block = os.read(process.stdout.fileno(), 65536)
+            console += block.decode("utf-8", "replace")
+            if not block or UP.search(console) or DEAD.search(console):
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+    found = UP.search(console)
+    return Boot(bool(found), found[1] if found else "", found[2].strip() if found else "", time.monotonic() - begin, console)
+
+
+class Driver:
+    """The plugin, through the program guest_driver: it loads it as hyperhost does."""
+
+    def __init__(self, program=None):
+        build = os.environ.get("HYPERHOST_BUILD_DIR", os.path.join(ROOT, "build/dev"))
+        self.program = program or os.path.join(build, "tests/guests/guest_driver")
+
+    def call(self, verb, request, disks, options=None, timeout=1800):
+        """Returns (exit status, the answer as a document or None, what was reported)."""
+        with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+            paths = {}
+            for name, value in (("request", request), ("options", options or {})):
+                paths[name] = os.path.join(work, name + ".json")
+                with open(paths[name], "w", encoding="utf-8") as out:
+                    json.dump(value, out)
+            done = subprocess.run([self.program, verb, paths["options"], paths["request"], *disks], timeout=timeout,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        # The core's log may have written lines before the answer, which is the last one.
+        answer = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+        return done.returncode, answer, done.stderr
+
+
+def request_of(guest):
+    request = {"vm": {"name": guest.name, "os_hint": "linux", "firmware": guest.firmware, "nics": [{"mac": MAC}]},
+               "machine": {"firmware": guest.firmware, "disks": [{"id": "disk-0", "bus": "virtio"}],
+                           "nics": [{"mac": MAC, "model": "virtio"}]}}
+    return request
+
+
+def options_of(guest):
+    return {"keys": {"all": PASSPHRASE}} if guest.layout == "luks" else {}
+
+
+def v2v(guest, disks, work):
+    """virt-v2v-in-place over the disks as the host would call it; its last lines where it failed."""
+    devices = "".join(f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{disk}'/>"
+                      f"<target dev='sd{'ab'[number]}' bus='scsi'/></disk>" for number, disk in enumerate(disks))
+    loader = " firmware='efi'" if guest.firmware == "uefi" else ""
+    xml = os.path.join(work, "guest.xml")
+    with open(xml, "w", encoding="utf-8") as out:
+        out.write(f"<domain type='kvm'><name>{guest.name}</name><memory>1048576</memory><vcpu>1</vcpu>"
+                  f"<os{loader}><type>hvm</type></os><devices><controller type='scsi' model='vmpvscsi'/>{devices}"
+                  f"<interface type='bridge'><mac address='{MAC}'/><source bridge='x'/></interface></devices></domain>")
+    environment = {**os.environ, "LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
+    keys = ["--key", f"/dev/sda{2}:key:corpus"] if guest.layout == "luks" else []
+    done = subprocess.run(["virt-v2v-in-place", "--root", "first", *keys, "-i", "libvirtxml", xml], env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout[-500:]
+
+
+def prepared(guest, disks, work, driver):
+    """(overlays, answer, what was reported) after our preparation."""
+    overlays = [overlay(disk, work, f"ours-{number}.qcow2") for number, disk in enumerate(disks)]
+    status, answer, said = driver.call("prepare", request_of(guest), overlays, options_of(guest))
+    return overlays, answer if status == 0 else None, said
+
+
+def try_guest(guest, disks, driver):
+    """One row of the table, as a document."""
+    row = {"guest": guest.name}
+    status, answer, said = driver.call("inspect", request_of(guest), disks, options_of(guest))
+    row["inspected"] = status == 0
+    row["errors"] = sorted({one["rule"] for one in answer["findings"] if one["severity"] == "error"}) if answer else \
+        [said.strip().splitlines()[-1] if said.strip() else "failed"]
+    row["bytes_read"] = answer.get("bytes_read") if answer else None
+    row["before"] = dataclasses.asdict(boot(guest, disks))
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+        if shutil.which("virt-v2v-in-place"):
+            overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
+            problem = v2v(guest, overlays, work)
+            row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
+        begin = time.monotonic()
+        overlays, answer, said = prepared(guest, disks, work, driver)
+        row["prepare_seconds"] = time.monotonic() - begin
+        row["ours"] = dataclasses.asdict(boot(guest, overlays)) if answer else {"up": False, "refused": said[-500:]}
+        row["actions"] = len(answer["actions"]) if answer else 0
+    return row
+
+
+def cell(result):
+    if result is None:
+        return "-"
+    if "failed" in result and not result.get("console"):
+        return "fails"
+    if "refused" in result:
+        return "refused"
+    return (f"boots ({result['address'] or 'no address'})" if result["up"] else "no")
+
+
+def table(guests, directory, build):
+    driver, rows, wrong = Driver(), [], 0
+    print("| guest | as delivered | virt-v2v-in-place | ours | predicted |\n|---|---|---|---|---|", flush=True)
+    for guest in guests:
+        row = try_guest(guest, build(guest.name, directory), driver)
+        rows.append(row)
+        print(f"| {guest.name} | {cell(row['before'])} | {cell(row.get('v2v'))} | {cell(row['ours'])} | "
+              f"{', '.join(row['errors']) or 'will boot'} |", flush=True)
+        wrong += row["before"]["up"] != guest.boots_before or row["ours"]["up"] != guest.boots_after
+        wrong += bool(row["errors"]) == guest.boots_before
+        with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
+            json.dump(row, out, indent=1)
+    print(f"{len(rows)} guests, {sum(row['before']['up'] for row in rows)} boot as delivered, "
+          f"{sum(row['ours']['up'] for row in rows)} prepared, {wrong} differ from what is known of them", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def address_of(guest):
+    return f"ens192={ADDRESS}/24" if guest.network != "none" else ""

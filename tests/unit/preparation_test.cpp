@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest that is prepared before its disks are copied, as the host sees it: what it lends a plugin
+// of the kind "guest", and what it makes of each answer. The plugin is one of the test.
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <hyper/draft/guest.hpp>
+
+#include "core/block/change_list.hpp"
+#include "core/disk/content.hpp"
+#include "core/disk/local_sources.hpp"
+#include "core/vm/route.hpp"
+#include "tests/support/memory_plugins.hpp"
+
+namespace hyperhost::testing_memory {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+struct Script {
+  json answer = {{"actions", {{{"rule", "linux.fstab-device"}, {"what", "names a UUID"}}}},
+                 {"files", {{{"path", "/etc/fstab"}, {"before", nullptr}, {"after", "sha256:1"}}}},
+                 {"caps", {{"block", "virtio"}}},
+                 {"root", "/dev/sda1"}};
+  std::string refusal;  ///< of plan()
+  std::string failure;  ///< of prepare(), when it has written
+  json planned, prepared;
+};
+
+Script& script() {
+  static Script current;
+  return current;
+}
+
+/// Writes "new!" at byte 2 of each disk.
+class MemoryGuest final : public hyper::GuestInstance {
+ public:
+  static std::unique_ptr<MemoryGuest> open(const hyper::Doc&, hyper::Op) {
+    return std::make_unique<MemoryGuest>();
+  }
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    script().planned = asked_as("guest.request", request);
+    if (!script().refusal.empty()) throw hyper::Error(HYPER_UNSUPPORTED, script().refusal);
+    return R"({"families": ["linux"]})";
+  }
+  std::string inspect(hyper::Op, const hyper::Doc&, const std::vector<hyper::BlockRef>&) override {
+    return R"({"roots": []})";
+  }
+  std::string prepare(hyper::Op op, const hyper::Doc& request,
+                      const std::vector<hyper::BlockRef>& disks) override {
+    MemoryWorld::here().call("prepare");
+    script().prepared = asked_as("guest.request", request);
+    for (const hyper::BlockRef& disk : disks) {
+      EXPECT_TRUE(disk.can(HYPER_BLOCK_WRITE | HYPER_BLOCK_ATTACH));
+      disk.write_at(op, 2, "new!", 4);
+    }
+    if (!script().failure.empty()) throw hyper::Error(HYPER_FAIL, script().failure);
+    return script().answer.dump();
+  }
+};
+
+class Preparation : public MemoryHost {
+ protected:
+  Preparation() {
+    script() = {};
+    PluginTables tables;
+    tables.guest = *static_cast<const hyper_guest*>(hyper::Guest<MemoryGuest>::table());
+    add("memory-guest", tables, {HYPER_IFACE_GUEST});
+    add_vm("web", {"aaaaaaaa", "bbbbbbbb"});
+  }
+  MigrationConfig preparing() const {
+    MigrationConfig out = config("web");
+    out.guest.wanted = true;
+    out.guest_plugin.plugin = "memory-guest";
+    return out;
+  }
+  json manifest() const { return json::parse(content("web/manifest.json")); }
+  static std::string digest_of(const std::string& bytes) {
+    Operation op("digest", CancelSource::create());
+    char name[] = "/tmp/hyperhost-digest-XXXXXX";
+    const int file = ::mkstemp(name);
+    EXPECT_EQ(::write(file, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+    ::close(file);
+    const auto source = open_file_source(name, "raw");
+    std::filesystem::remove(name);
+    return content_digest(*source, op, 1);
+  }
+};
+
+TEST_F(Preparation, TheDeliveredDisksArePreparedAndTheSourceIsProven) {
+  MigrationConfig job = preparing();
+  job.verify_export = Verify::kTarget;
+  job.guest.machine = {"q35", "scsi", "e1000"};
+  const MigrationResult result = orchestrator().migrate(job, cancel_);
+  ASSERT_TRUE(result.success) << result.error;
+  EXPECT_EQ(content("web/web-disk-0.raw"), "aanew!aa");
+  EXPECT_EQ(content("web/web-disk-1.raw"), "bbnew!bb");
+  EXPECT_EQ(world_.vms["web"].disks[0].bytes, "aaaaaaaa");
+  const json machine = script().prepared["machine"];
+  EXPECT_EQ(machine["machine"], "q35");
+  EXPECT_EQ(machine["disks"][1]["bus"], "scsi");
+  EXPECT_EQ(script().prepared["vm"]["name"], "web");
+
+  EXPECT_EQ(result.disks[0].digest, digest_of("aanew!aa"));
+  EXPECT_EQ(result.disks[0].source_digest, digest_of("aaaaaaaa"));
+  const ChangeList list = read_changes(file("web/web-disk-1.changes"));
+  EXPECT_EQ(list.source_digest, digest_of("bbbbbbbb"));
+  EXPECT_THAT(list.blocks, SizeIs(1));
+  const json own = manifest()["hyperhost"];
+  EXPECT_EQ(own["disks"][1]["changed"],
+            json({{"blocks", 1}, {"bytes", 8}, {"list", "web-disk-1.changes"}}));
+  EXPECT_EQ(own["guest"]["plugin"], "memory-guest");
+  EXPECT_EQ(own["guest"]["actions"][0]["rule"], "linux.fstab-device");
+  EXPECT_EQ(own["guest"]["files"],
+            json::array({json{{"path", "/etc/fstab"}, {"after", "sha256:1"}}}));
+  EXPECT_EQ(manifest()["pipeline"]["fix"]["enabled"], true);
+}
+
+TEST_F(Preparation, WithoutTheKeyTheGuestStaysAsItIs) {
+  ASSERT_TRUE(orchestrator().migrate(config("web"), cancel_).success);
+  EXPECT_EQ(content("web/web-disk-0.raw"), "aaaaaaaa");
+  EXPECT_FALSE(std::filesystem::exists(file("web/web-disk-0.changes")));
+  EXPECT_FALSE(manifest()["hyperhost"].contains("guest"));
+  EXPECT_EQ(manifest()["pipeline"]["fix"]["enabled"], false);
+}
+
+TEST_F(Preparation, AFailureLeavesNothing) {
+  script().failure = "the guest has no kernel";
+  const MigrationResult result = orchestrator().migrate(preparing(), cancel_);
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.diagnostic.summary, "the guest has no kernel");
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
+  script() = {};
+  EXPECT_TRUE(orchestrator().migrate(preparing(), cancel_).success);
+}
+
+TEST_F(Preparation, AnAnswerInAWrongFormIsTheFaultOfThePlugin) {
+  const std::pair<const char*, json> wrong[] = {{"/actions", {{{"rule", "a"}}}},
+                                                {"/files", {{{"path", 1}}}},
+                                                {"/caps", "virtio"},
+                                                {"/root", 1}};
+  for (const auto& [pointer, value] : wrong) {
+    script() = {};
+    script().answer[json::json_pointer(pointer)] = value;
+    const MigrationResult result = orchestrator().migrate(preparing(), cancel_);
+    EXPECT_FALSE(result.success);
+    EXPECT_THAT(result.diagnostic.summary,
+                HasSubstr("plugin 'memory-guest': prepare() gave a wrong document: " +
+                          std::string(pointer)));
+  }
+}
+
+TEST_F(Preparation, WhatCannotBePreparedIsAFindingOfPreflight) {
+  script().refusal = "this plugin prepares Linux only";
+  VmRoute route = orchestrator().preflight(preparing(), cancel_);
+  ASSERT_THAT(route.findings, SizeIs(1));
+  EXPECT_EQ(route.findings[0].summary, script().refusal);
+  script() = {};
+  EXPECT_THAT(orchestrator().preflight(preparing(), cancel_).findings, IsEmpty());
+  MigrationConfig as_it_is = preparing();
+  as_it_is.enable_conversion = false;
+  route = orchestrator().preflight(as_it_is, cancel_);
+  ASSERT_FALSE(route.findings.empty());
+  EXPECT_THAT(route.findings[0].summary, HasSubstr("while its disks are converted"));
+  world_.vms["web"].disks[1].seekable = false;
+  route = orchestrator().preflight(preparing(), cancel_);
+  ASSERT_THAT(route.findings, SizeIs(1));
+  EXPECT_THAT(route.findings[0].path, HasSubstr("disk-1"));
+  EXPECT_THAT(route.findings[0].summary, HasSubstr("from its front to its end"));
+  EXPECT_EQ(world_.count("prepare"), 0u);
+}
+
+TEST_F(Preparation, AFinishedVmStaysAndAnotherMachineBeginsItAgain) {
+  ASSERT_TRUE(orchestrator().migrate(preparing(), cancel_).success);
+  MigrationResult again = orchestrator().migrate(preparing(), cancel_);
+  EXPECT_TRUE(again.already_done);
+  EXPECT_EQ(again.guest["root"], "/dev/sda1");
+  EXPECT_EQ(world_.count("prepare"), 1u);
+  MigrationConfig other = preparing();
+  other.guest.machine.bus = "sata";
+  other.overwrite = true;
+  again = orchestrator().migrate(other, cancel_);
+  ASSERT_TRUE(again.success) << again.error;
+  EXPECT_FALSE(again.already_done);
+  EXPECT_EQ(world_.count("prepare"), 2u);
+}
+
+TEST_F(Preparation, TheListsGoWhereTheDisksGo) {
+  MigrationConfig job = uploading("web");
+  job.guest.wanted = true;
+  job.guest_plugin.plugin = "memory-guest";
+  job.keep_local = false;
+  const MigrationResult result = orchestrator().migrate(job, cancel_);
+  ASSERT_TRUE(result.success) << result.error;
+  EXPECT_EQ(world_.bucket["web/web-disk-0.raw"], "aanew!aa");
+  EXPECT_TRUE(world_.bucket.contains("web/web-disk-1.changes"));
+  EXPECT_FALSE(std::filesystem::exists(file("web/web-disk-0.changes")));
+}
+
+}  // namespace
+}  // namespace hyperhost::testing_memory
