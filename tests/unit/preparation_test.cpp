@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-struct Script {
+struct GuestScript {
   json answer = {{"actions", {{{"rule", "linux.fstab-device"}, {"what", "names a UUID"}}}},
                  {"files", {{{"path", "/etc/fstab"}, {"before", nullptr}, {"after", "sha256:1"}}}},
                  {"caps", {{"block", "virtio"}}},
@@ -30,8 +30,8 @@ struct Script {
   json planned, prepared;
 };
 
-Script& script() {
-  static Script current;
+GuestScript& guest_script() {
+  static GuestScript current;
   return current;
 }
 
@@ -42,8 +42,9 @@ class MemoryGuest final : public hyper::GuestInstance {
     return std::make_unique<MemoryGuest>();
   }
   std::string plan(hyper::Op, const hyper::Doc& request) override {
-    script().planned = asked_as("guest.request", request);
-    if (!script().refusal.empty()) throw hyper::Error(HYPER_UNSUPPORTED, script().refusal);
+    guest_script().planned = asked_as("guest.request", request);
+    if (!guest_script().refusal.empty())
+      throw hyper::Error(HYPER_UNSUPPORTED, guest_script().refusal);
     return R"({"families": ["linux"]})";
   }
   std::string inspect(hyper::Op, const hyper::Doc&, const std::vector<hyper::BlockRef>&) override {
@@ -52,20 +53,20 @@ class MemoryGuest final : public hyper::GuestInstance {
   std::string prepare(hyper::Op op, const hyper::Doc& request,
                       const std::vector<hyper::BlockRef>& disks) override {
     MemoryWorld::here().call("prepare");
-    script().prepared = asked_as("guest.request", request);
+    guest_script().prepared = asked_as("guest.request", request);
     for (const hyper::BlockRef& disk : disks) {
       EXPECT_TRUE(disk.can(HYPER_BLOCK_WRITE | HYPER_BLOCK_ATTACH));
       disk.write_at(op, 2, "new!", 4);
     }
-    if (!script().failure.empty()) throw hyper::Error(HYPER_FAIL, script().failure);
-    return script().answer.dump();
+    if (!guest_script().failure.empty()) throw hyper::Error(HYPER_FAIL, guest_script().failure);
+    return guest_script().answer.dump();
   }
 };
 
 class Preparation : public MemoryHost {
  protected:
   Preparation() {
-    script() = {};
+    guest_script() = {};
     PluginTables tables;
     tables.guest = *static_cast<const hyper_guest*>(hyper::Guest<MemoryGuest>::table());
     add("memory-guest", tables, {HYPER_IFACE_GUEST});
@@ -99,10 +100,10 @@ TEST_F(Preparation, TheDeliveredDisksArePreparedAndTheSourceIsProven) {
   EXPECT_EQ(content("web/web-disk-0.raw"), "aanew!aa");
   EXPECT_EQ(content("web/web-disk-1.raw"), "bbnew!bb");
   EXPECT_EQ(world_.vms["web"].disks[0].bytes, "aaaaaaaa");
-  const json machine = script().prepared["machine"];
+  const json machine = guest_script().prepared["machine"];
   EXPECT_EQ(machine["machine"], "q35");
   EXPECT_EQ(machine["disks"][1]["bus"], "scsi");
-  EXPECT_EQ(script().prepared["vm"]["name"], "web");
+  EXPECT_EQ(guest_script().prepared["vm"]["name"], "web");
 
   EXPECT_EQ(result.disks[0].digest, digest_of("aanew!aa"));
   EXPECT_EQ(result.disks[0].source_digest, digest_of("aaaaaaaa"));
@@ -128,12 +129,12 @@ TEST_F(Preparation, WithoutTheKeyTheGuestStaysAsItIs) {
 }
 
 TEST_F(Preparation, AFailureLeavesNothing) {
-  script().failure = "the guest has no kernel";
+  guest_script().failure = "the guest has no kernel";
   const MigrationResult result = orchestrator().migrate(preparing(), cancel_);
   EXPECT_FALSE(result.success);
   EXPECT_EQ(result.diagnostic.summary, "the guest has no kernel");
   EXPECT_FALSE(std::filesystem::exists(file("web")));
-  script() = {};
+  guest_script() = {};
   EXPECT_TRUE(orchestrator().migrate(preparing(), cancel_).success);
 }
 
@@ -143,8 +144,8 @@ TEST_F(Preparation, AnAnswerInAWrongFormIsTheFaultOfThePlugin) {
                                                 {"/caps", "virtio"},
                                                 {"/root", 1}};
   for (const auto& [pointer, value] : wrong) {
-    script() = {};
-    script().answer[json::json_pointer(pointer)] = value;
+    guest_script() = {};
+    guest_script().answer[json::json_pointer(pointer)] = value;
     const MigrationResult result = orchestrator().migrate(preparing(), cancel_);
     EXPECT_FALSE(result.success);
     EXPECT_THAT(result.diagnostic.summary,
@@ -154,11 +155,11 @@ TEST_F(Preparation, AnAnswerInAWrongFormIsTheFaultOfThePlugin) {
 }
 
 TEST_F(Preparation, WhatCannotBePreparedIsAFindingOfPreflight) {
-  script().refusal = "this plugin prepares Linux only";
+  guest_script().refusal = "this plugin prepares Linux only";
   VmRoute route = orchestrator().preflight(preparing(), cancel_);
   ASSERT_THAT(route.findings, SizeIs(1));
-  EXPECT_EQ(route.findings[0].summary, script().refusal);
-  script() = {};
+  EXPECT_EQ(route.findings[0].summary, guest_script().refusal);
+  guest_script() = {};
   EXPECT_THAT(orchestrator().preflight(preparing(), cancel_).findings, IsEmpty());
   MigrationConfig as_it_is = preparing();
   as_it_is.enable_conversion = false;

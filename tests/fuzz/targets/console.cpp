@@ -9,8 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::size_t piece = size == 0 ? 1 : 1 + data[0] % 97;
   Evidence evidence({"ready"});
   uint64_t ms = 0;
-  for (std::size_t at = 0; at < size; at += piece)
-    evidence.feed(static_cast<Channel>(ms++ % 3), text.substr(at, piece), ms);
+  for (std::size_t at = 0; at < size; at += piece, ++ms)
+    evidence.feed(static_cast<Channel>(ms % 3), text.substr(at, piece), ms);
   evidence.screen(text_rows(text), ++ms);
   evidence.registers(std::string(text), ++ms);
   const auto check = [](const std::string& shown, std::size_t most) {
