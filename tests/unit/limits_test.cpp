@@ -270,7 +270,7 @@ TEST(RateLimit, SlowsWhileAndShortlyAfterACallerWaits) {
   auto now = RateLimit::Clock::time_point(std::chrono::hours(1));
   limit.set(kMib);
   EXPECT_EQ(limit.try_take(kMib, now).count(), 0);
-  EXPECT_FALSE(limit.slows(now));  // nobody waited yet
+  EXPECT_FALSE(limit.slows(now));  // no caller waited yet
   // However long a busy machine takes to ask again, and however little is read then.
   for (int i = 0; i < 10; ++i) {
     now += std::chrono::milliseconds(90);
