@@ -75,7 +75,8 @@ void VmMigration::restore_finished() {
   run_.resume()->restore(run_.result);
   run_.remove_orphans(true);
   run_.inform("already done by an earlier run: its files are there and unchanged", "export");
-  if (run_.job.boot.wanted && !run_.result.boot.value("booted", false))
+  const nlohmann::json& boot = run_.result.boot;  // null where the earlier run had no check
+  if (run_.job.boot.wanted && !(boot.is_object() && boot.value("booted", false)))
     run_.warn(Error(Code::kFail, "the earlier run did not show that the VM boots", "",
                     "overwrite: true migrates it again, with the boot check"),
               "boot");

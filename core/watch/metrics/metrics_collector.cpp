@@ -441,9 +441,13 @@ nlohmann::json MetricsCollector::get_stats() const {
     durations[name + "_total"] = sum.seconds;
     durations[name + "_avg"] = sum.average();
   };
-  for (const auto& [stage, metrics] : m.stages) put(stage.row().noun, metrics.total);
+  for (const auto& [stage, metrics] : m.stages) {
+    // The Go hypersdk's four stages are always there, a further one as soon as a VM has had it.
+    if (stage > Stage::kVerify && metrics.total.count == 0 && metrics.bytes == 0) continue;
+    put(stage.row().noun, metrics.total);
+    stats["bytes"][stage.row().done] = metrics.bytes;
+  }
   put("migration", m.migrations);
-  for (const auto& [stage, metrics] : m.stages) stats["bytes"][stage.row().done] = metrics.bytes;
   stats["providers"] = m.providers;
   stats["uptime"] = m.uptime();
   return stats;

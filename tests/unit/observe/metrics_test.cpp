@@ -144,6 +144,17 @@ TEST_F(Metrics, StatsAreTheSeeds) {
   EXPECT_EQ(collector_.get_stats(), golden) << collector_.get_stats().dump(2);
 }
 
+TEST_F(Metrics, AStageThatTheSeedDoesNotKnowIsInTheStatsAfterItsFirstEnd) {
+  EXPECT_THAT(collector_.metrics_text(), HasSubstr("hypersdk_bytes_booted_total 0\n"));
+  EXPECT_FALSE(collector_.get_stats()["bytes"].contains("booted"));
+  publish(event::TaskStarted{});
+  publish(event::StageFinished{Stage::kBoot, true, 0, std::chrono::seconds(9)});
+  const auto stats = collector_.get_stats();
+  EXPECT_EQ(stats["bytes"]["booted"], 0);
+  EXPECT_EQ(stats["durations"]["boot_total"], 9.0);
+  EXPECT_EQ(stats["durations"]["boot_avg"], 9.0);
+}
+
 TEST_F(Metrics, ReadersAreAskedAtEachScrape) {
   double length = 3;
   collector_.add_gauge("hypersdk_queue_length", "Entries waiting.", {{"queue", "webhook"}},
