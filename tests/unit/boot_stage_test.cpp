@@ -160,6 +160,34 @@ TEST_F(BootStage, WithoutARecordAFailureTakesTheDisksAway) {
   MigrationOrchestrator orchestrator(config_of, registry_, {nullptr, nullptr, clock_});
   EXPECT_FALSE(orchestrator.migrate(booting(), cancel_).success);
   EXPECT_FALSE(std::filesystem::exists(file("web")));
+  // The picture that the result names is what there is to see of it.
+  script().picture = true;
+  const MigrationResult result = orchestrator.migrate(booting(), cancel_);
+  const std::filesystem::path screen = result.boot["screen"].get<std::string>();
+  EXPECT_TRUE(std::filesystem::exists(screen));
+  EXPECT_THAT(result.diagnostic.hint, HasSubstr(screen.string()));
+  EXPECT_FALSE(std::filesystem::exists(file("web/web-disk-0.raw")));
+  std::filesystem::remove(screen);
+  EXPECT_TRUE(std::filesystem::remove(file("web")));  // nothing else is there
+}
+
+TEST_F(BootStage, AResultNamesNoPictureThatWentWithItsVm) {
+  script().picture = true;
+  OrchestratorConfig config_of;
+  config_of.providers = providers();
+  MigrationOrchestrator orchestrator(config_of, registry_, {nullptr, nullptr, clock_});
+  MigrationConfig job = uploading("web");
+  job.boot.wanted = true;
+  job.boot_plugin.plugin = "memory-boot";
+  world_.on_call = [](const std::string& call) {
+    if (call.rfind("put bucket:", 0) == 0) throw hyper::Error(HYPER_FAIL, "the bucket is gone");
+  };
+  const MigrationResult result = orchestrator.migrate(job, cancel_);
+  world_.on_call = {};
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.boot["booted"], true);
+  EXPECT_FALSE(result.boot.contains("screen"));
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
 }
 
 TEST_F(BootStage, AGuestThatIsNotThereInTimeHasNotBooted) {

@@ -177,6 +177,17 @@ void take_picture(VmRun& run, const Json& answer, const std::filesystem::path& s
   }
 }
 
+/// Of a VM whose files go again. The picture of a guest that does not boot stays: the result names
+/// it, and it may be all that there is to see.
+void drop_picture(VmRun& run, const std::filesystem::path& stem) {
+  Json& boot = run.result.boot;
+  if (boot.is_object() && boot.contains("screen") && !boot.value("booted", false)) return;
+  std::error_code ignored;
+  for (const char* extension : {".png", ".ppm"})
+    std::filesystem::remove(stem.string() + extension, ignored);
+  if (boot.is_object()) boot.erase("screen");
+}
+
 void Boot::run(VmRun& run) {
   run.cancel->check();
   const std::string& plugin = run.job.boot_plugin.plugin;
@@ -209,11 +220,7 @@ void Boot::run(VmRun& run) {
   });
   const auto& clock = *run.session.services().clock;
   const auto began = clock.steady();
-  run.undo.push([picture] {
-    std::error_code ignored;
-    for (const char* extension : {".png", ".ppm"})
-      std::filesystem::remove(picture.string() + extension, ignored);
-  });
+  run.undo.push([&run, picture] { drop_picture(run, picture); });
   const Json answer = run.session.boot(run.job.boot_plugin, op).check(op, request, blocks);
   Json boot = judged(run.job.boot, answer);
   take_picture(run, answer, picture, boot);
