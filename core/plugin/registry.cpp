@@ -12,6 +12,9 @@
 #include <filesystem>
 #include <regex>
 
+#include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
+
 #include "core/base/near_miss.hpp"
 #include "core/os/file_trust.hpp"
 #include "core/os/own_library.hpp"
@@ -32,8 +35,18 @@ std::string unsafe(const std::string& path) {
 constexpr const char* kBuiltIn = "built-in";
 constexpr const char* kOtherPackages = "plugins.d";
 
-uint64_t half_of_memory() {
-  constexpr uint64_t kLeast = uint64_t{2} << 30;
+/// Whether its code deals with guests: their file systems, and machines that run their programs.
+bool runs_guests(const PluginFile& file) {
+  const auto& names = file.manifest["interfaces"];
+  return std::any_of(names.begin(), names.end(), [](const auto& name) {
+    return name == HYPER_IFACE_GUEST || name == HYPER_IFACE_BOOT;
+  });
+}
+
+/// Of a worker. The machines that a worker starts inherit its limit, and emulation takes 1 GiB more
+/// than the machine has.
+uint64_t half_of_memory(bool starts_machines) {
+  const uint64_t kLeast = uint64_t{starts_machines ? 4U : 2U} << 30;
   const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
   if (pages <= 0 || size <= 0) return kLeast;
   return std::max(kLeast, static_cast<uint64_t>(pages) * static_cast<uint64_t>(size) / 2);
@@ -302,7 +315,7 @@ Isolation PluginRegistry::isolation_of(const PluginFile& file) const {
   const auto decided = isolation_.find(file.id);
   if (decided != isolation_.end() && decided->second != Isolation::kAuto) return decided->second;
   if (default_isolation_ != Isolation::kAuto) return default_isolation_;
-  return file.origin == kBuiltIn ? Isolation::kNone : Isolation::kProcess;
+  return file.origin == kBuiltIn && !runs_guests(file) ? Isolation::kNone : Isolation::kProcess;
 }
 
 std::vector<std::string> PluginRegistry::ids_with(const std::string& iface) const {
@@ -370,7 +383,7 @@ Plugin& PluginRegistry::load(const std::string& reference) {
   const auto limit = memory_.find(file->id);
   const uint64_t memory = limit != memory_.end() ? limit->second
                           : default_memory_      ? *default_memory_
-                                                 : half_of_memory();
+                                                 : half_of_memory(runs_guests(*file));
   isolation::WorkerSettings settings{memory, environment_of(file->manifest)};
   return *(loaded_[file->path] =
                isolation::load_isolated(file->path, file->id, std::move(settings)));

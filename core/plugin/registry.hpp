@@ -92,14 +92,15 @@ class PluginRegistry {
   Plugin& load(const std::string& reference);
 
   /// Decides where plugins without a decision of their own (isolate()) run. kAuto: those of the
-  /// built-in directory run in this process, all others in processes of their own.
+  /// built-in directory that do not prepare or boot guests run in this process, all others in
+  /// processes of their own.
   void isolate_by_default(Isolation isolation) { default_isolation_ = isolation; }
   /// Decides where one plugin runs, by its id, before it is loaded. The stricter of two decisions
   /// holds.
   void isolate(const std::string& id, Isolation isolation);
   /// The most memory that the worker process of a plugin may allocate; 0 = no limit. Default: half
-  /// of this machine's memory, and at least 2 GiB. Set by the host's configuration, for every
-  /// plugin and for one plugin, before the plugin is loaded.
+  /// of this machine's memory, and at least 2 GiB, or 4 GiB if it prepares or boots guests. Set by
+  /// the host's configuration, for every plugin and for one plugin, before the plugin is loaded.
   void memory_by_default(uint64_t bytes) { default_memory_ = bytes; }
   void memory_of(const std::string& id, uint64_t bytes);
   /// Set by a plan. It can only lower the host's limit.

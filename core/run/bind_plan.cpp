@@ -147,34 +147,19 @@ class Binder {
   /// The plugins that prepare and boot the guest, where the plan wants them.
   void bind_drafts(const MigrationSpec& spec, MigrationConfig& config) {
     if (spec.guest.wanted)
-      if (auto choice = bind_draft(spec.guest_plugin, HYPER_IFACE_GUEST, "prepare guests"))
+      if (auto choice = bind_draft(spec.guest_plugin, HYPER_IFACE_GUEST))
         config.guest_plugin = std::move(*choice);
     if (spec.boot.wanted)
-      if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT, "boot VMs"))
+      if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
   }
 
-  /// The plugin of a draft's kind: the one that the plan names, or the preferred one. deed: what it
-  /// cannot do from a process of its own.
-  std::optional<PluginChoice> bind_draft(PluginSpec wanted, const char* iface, const char* deed) {
+  /// The plugin of a draft's kind: the one that the plan names, or the preferred one.
+  std::optional<PluginChoice> bind_draft(PluginSpec wanted, const char* iface) {
     try {
       if (wanted.plugin.empty()) wanted.plugin = registry_.default_for(iface);
     } catch (const Error& failure) {
       add(failure.diagnostic());
-      return std::nullopt;
-    }
-    const PluginFile* file = registry_.find(wanted.plugin);
-    if (file != nullptr &&
-        (wanted.isolation == "process" || registry_.isolation_of(*file) == Isolation::kProcess)) {
-      Diagnostic diagnostic;
-      diagnostic.code = Code::kUnsupported;
-      diagnostic.where = wanted.mark.where();
-      diagnostic.path = wanted.pointer;
-      diagnostic.summary = "plugin '" + wanted.plugin + "' cannot " + deed +
-                           " from a process of its own: " + iface +
-                           " is a draft that does not cross processes yet";
-      diagnostic.hint = "set isolation: none for it, if you trust it";
-      add(std::move(diagnostic));
       return std::nullopt;
     }
     return bind(wanted, iface);

@@ -325,6 +325,30 @@ TEST_F(IsolationEnds, WhatASourceOrASinkDoesNotDoIsRefused) {
   EXPECT_EQ(calls_, 0);
 }
 
+TEST_F(IsolationEnds, WhatADiskDoesNotDoIsRefused) {
+  hyper_block block{};
+  block.size = sizeof block;
+  block.id = "disk-0";
+  block.length = kLength;
+  block.block_min = block.max_parallel = 1;
+  block.ctx = &calls_;
+  block.read_at = source_.read_at;
+  const isolation::Lent<isolation::OfferedBlock, hyper_block> disk(host_, block);
+  const isolation::Lent<isolation::OfferedSource, hyper_source> source(host_, source_);
+  EXPECT_EQ(ask(frame(Verb::kBlockRead, disk.id(), kLength - 1, 1, 0, 0)).status, HYPER_OK);
+  EXPECT_EQ(calls_, 1);
+  EXPECT_EQ(ask(frame(Verb::kBlockRead, disk.id(), kLength, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kBlockRead, disk.id(), 2, UINT64_MAX, 0, 0)).status, HYPER_FAIL);
+  // Its flags promise neither, and its slots are empty.
+  for (const Verb verb : {Verb::kBlockWrite, Verb::kBlockZero, Verb::kBlockFlush,
+                          Verb::kBlockExtents, Verb::kBlockAttach, Verb::kBlockDetach})
+    EXPECT_EQ(ask(frame(verb, disk.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  // Nor is a disk a source, or a source a disk.
+  EXPECT_EQ(ask(frame(Verb::kReadAt, disk.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(ask(frame(Verb::kBlockRead, source.id(), 0, 1, 0, 0)).status, HYPER_FAIL);
+  EXPECT_EQ(calls_, 1);
+}
+
 TEST_F(IsolationEnds, NoMoreCallsAreInATableThanItAllows) {
   static std::atomic<int> inside{0}, most{0};
   source_.read_at = [](void* calls, hyper_op*, uint32_t, uint64_t, void*, uint64_t) noexcept {

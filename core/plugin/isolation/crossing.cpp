@@ -26,6 +26,16 @@ void Arguments::put(const hyper_sink* sink) {
   write_sink(call_.arguments(), *sink);
 }
 
+void Arguments::put(uint32_t count) {
+  call_.arguments().bytes(&count, sizeof count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto& lent = lendings_.blocks.emplace_back(to_.peer, blocks_[i]);
+    put(lent.id());
+    write_block(call_.arguments(), blocks_[i]);
+  }
+  call_.arguments().bytes(&count, sizeof count);  // the argument after the blocks
+}
+
 void Arguments::take(hyper_source* source) {
   PayloadReader description(call_.lane(), call_.answer);
   import_source(to_.peer, call_.answer.object, description, source);
@@ -106,6 +116,17 @@ HostTable<hyper_sink>::HostTable(Incoming& call) {
   table_.size = sizeof table_;
   const auto id = call.in.pod<uint64_t>();
   import_sink(not_owned(call.peer), id, call.in, &table_);
+}
+
+HostBlocks::HostBlocks(Incoming& call) {
+  for (auto left = call.in.pod<uint32_t>(); left > 0; --left) {
+    const auto id = call.in.pod<uint64_t>();
+    tables_.push_back(import_block(not_owned(call.peer), id, call.in));
+  }
+}
+
+HostBlocks::~HostBlocks() {
+  for (hyper_block& table : tables_) forget_block(table);
 }
 
 }  // namespace hyperhost::isolation

@@ -3,14 +3,18 @@
 // slot in a table of the ABI. The list makes the calling side (a stub for the slot) and the serving
 // side (the dispatch of the verb); the slot's type decides how each argument and answer is carried.
 // A function that needs more (the bytes of disks, the ends of objects) is written by hand: in
-// imported.cpp and offered.cpp for sources and sinks, in isolated_plugin.cpp and worker.cpp for the
-// plugin, in worker_host.cpp and worker_process.cpp for the host's services. Stateless.
+// imported.cpp and offered.cpp for sources, sinks and blocks, in isolated_plugin.cpp and worker.cpp
+// for the plugin, in worker_host.cpp and worker_process.cpp for the host's services. Stateless.
 #pragma once
 
+#include <hyper/draft/block.h>
+#include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
 #include <hyper/hyper.h>
 
 #include <cstddef>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,10 +53,11 @@ class OpenedRemote final : public RemoteObject {
 /// The calling side's arguments and answers.
 class Arguments {
  public:
-  /// The sources and sinks that a call lends. They must outlive the call.
+  /// The sources, sinks and blocks that a call lends. They must outlive the call.
   struct Lendings {
     std::optional<Lent<OfferedSource, hyper_source>> source;
     std::optional<Lent<OfferedSink, hyper_sink>> sink;
+    std::list<Lent<OfferedBlock, hyper_block>> blocks;
   };
   Arguments(Call& call, const Remote& to, Lendings& lendings)
       : call_(call), to_(to), lendings_(lendings) {}
@@ -65,6 +70,8 @@ class Arguments {
   void put(const hyper_doc* document);
   void put(const hyper_source* source);
   void put(const hyper_sink* sink);
+  void put(const hyper_block* blocks) { blocks_ = blocks; }
+  void put(uint32_t count);  // of the blocks before it
   void put(hyper_emit emit) { emit_ = emit; }
   void put(void* arg) { call_.emit_to(emit_, arg); }  // the argument of that emitter
   void put(void**) {}
@@ -85,6 +92,7 @@ class Arguments {
   Call& call_;
   const Remote& to_;
   Lendings& lendings_;
+  const hyper_block* blocks_ = nullptr;
   hyper_emit emit_ = nullptr;
 };
 
@@ -150,6 +158,19 @@ HostTable<hyper_source>::HostTable(Incoming& call);
 template <>
 HostTable<hyper_sink>::HostTable(Incoming& call);
 
+/// The host's blocks in a worker, for as long as this object lives.
+class HostBlocks {
+ public:
+  explicit HostBlocks(Incoming& call);
+  ~HostBlocks();
+  HostBlocks(const HostBlocks&) = delete;
+  HostBlocks& operator=(const HostBlocks&) = delete;
+  const hyper_block* get() const { return tables_.data(); }
+
+ private:
+  std::vector<hyper_block> tables_;
+};
+
 /// An argument on the serving side: read from the call, passed to the slot, and after the slot's
 /// return, with its status, turned into the answer. end() returns the status.
 template <class Argument>
@@ -208,6 +229,18 @@ struct Received<const hyper_source*> : ReceivedTable<hyper_source> {
 template <>
 struct Received<const hyper_sink*> : ReceivedTable<hyper_sink> {
   using ReceivedTable::ReceivedTable;
+};
+template <>
+struct Received<const hyper_block*> : OnlyRead {
+  explicit Received(Incoming& call) : blocks(call) {}
+  const hyper_block* get() const { return blocks.get(); }
+  const HostBlocks blocks;
+};
+template <>
+struct Received<uint32_t> : OnlyRead {  // the count of the blocks before it
+  explicit Received(Incoming& call) : value(call.in.pod<uint32_t>()) {}
+  uint32_t get() const { return value; }
+  const uint32_t value;
 };
 template <>
 struct Received<void**> {
@@ -335,6 +368,15 @@ using StorageCalls =
           Crossing<Verb::kList, &hyper_storage::list>,
           Crossing<Verb::kRemove, &hyper_storage::remove>,
           Crossing<Verb::kStorageUndo, &hyper_storage::undo>>;
+using GuestCalls = Calls<Crossing<Verb::kGuestPlan, &hyper_guest::plan>,
+                         Crossing<Verb::kInspect, &hyper_guest::inspect>,
+                         Crossing<Verb::kPrepare, &hyper_guest::prepare>>;
+using BootCalls = Calls<Crossing<Verb::kBootPlan, &hyper_boot::plan>,
+                        Crossing<Verb::kBootCheck, &hyper_boot::check>>;
+using BlockCalls = Calls<Crossing<Verb::kBlockZero, &hyper_block::zero_at>,
+                         Crossing<Verb::kBlockFlush, &hyper_block::flush, HYPER_OK>,
+                         Crossing<Verb::kBlockAttach, &hyper_block::attach>,
+                         Crossing<Verb::kBlockDetach, &hyper_block::detach, HYPER_OK>>;
 using SourceCalls = Calls<Crossing<Verb::kSibling, &hyper_source::sibling>,
                           Crossing<Verb::kFinish, &hyper_source::finish, HYPER_OK>>;
 using SinkCalls =
@@ -360,6 +402,12 @@ static_assert(sizeof(hyper_image) ==
               offsetof(hyper_image, probe) + ImageCalls::kBytes + kSlotBytes);
 static_assert(sizeof(hyper_storage) ==
               offsetof(hyper_storage, connect) + StorageCalls::kBytes + 3 * kSlotBytes);
+static_assert(sizeof(hyper_guest) ==
+              offsetof(hyper_guest, open) + GuestCalls::kBytes + 3 * kSlotBytes);
+static_assert(sizeof(hyper_boot) ==
+              offsetof(hyper_boot, open) + BootCalls::kBytes + 3 * kSlotBytes);
+static_assert(sizeof(hyper_block) ==
+              offsetof(hyper_block, read_at) + BlockCalls::kBytes + 4 * kSlotBytes);
 static_assert(sizeof(hyper_source) ==
               offsetof(hyper_source, read_at) + SourceCalls::kBytes + 8 * kSlotBytes);
 static_assert(sizeof(hyper_sink) ==

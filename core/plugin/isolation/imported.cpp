@@ -27,6 +27,10 @@ struct SinkFacts {
   uint64_t flags = 0, part_size = 0;
   uint32_t block_min = 0, max_parallel = 0;
 };
+struct BlockFacts {
+  uint64_t length = 0;
+  uint32_t flags = 0, block_min = 0, block_pref = 0, max_parallel = 0;
+};
 
 /// The object behind an imported table.
 struct Imported final : RemoteObject {
@@ -37,6 +41,7 @@ struct Imported final : RemoteObject {
   uint64_t block_min = 1, length = 0;
   bool in_file = false;
   std::string path;  // of a sink
+  std::string name;  // of a block
   std::mutex mutex;  // guards `range`, which is set once: its path lives as long as the source
   struct Range {
     std::string path;
@@ -84,6 +89,7 @@ bool read_file(Imported& self, hyper_op* op, uint32_t flags, uint64_t offset, vo
   return true;
 }
 
+template <Verb kVerb>
 hyper_st read_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void* buf,
                  uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
@@ -91,7 +97,7 @@ hyper_st read_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, void*
     if (read_file(self, op, flags, offset, buf, len)) return HYPER_OK;
     const uint64_t piece = std::max(self.block_min, kPiece / self.block_min * self.block_min);
     for (uint64_t done = 0;; done += piece) {
-      Call call(*self.peer, Verb::kReadAt, self.id, op);
+      Call call(*self.peer, kVerb, self.id, op);
       call.request.flags = flags;
       call.request.a = offset + done;
       call.request.b = std::min(piece, len - done);
@@ -124,6 +130,7 @@ void release(void*, hyper_span* span) noexcept {
   span->token = nullptr;
 }
 
+template <Verb kVerb>
 hyper_st extents(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint64_t len,
                  hyper_emit_extent emit, void* arg) noexcept {
   return guarded(op, [&]() -> hyper_st {
@@ -131,7 +138,7 @@ hyper_st extents(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, uint6
     for (const uint64_t end = offset + len; offset < end;) {
       std::vector<hyper_extent> batch;
       {
-        Call call(*self.peer, Verb::kExtents, self.id, op);
+        Call call(*self.peer, kVerb, self.id, op);
         call.request.flags = flags;
         call.request.a = offset;
         call.request.b = end - offset;
@@ -175,11 +182,12 @@ void close(void* ctx, hyper_op* op) noexcept {
   }));
 }
 
+template <Verb kVerb>
 hyper_st write_at(void* ctx, hyper_op* op, uint32_t flags, uint64_t offset, const void* buf,
                   uint64_t len) noexcept {
   return guarded(op, [&]() -> hyper_st {
     Imported& self = self_of(ctx);
-    Call call(*self.peer, Verb::kWriteAt, self.id, op);
+    Call call(*self.peer, kVerb, self.id, op);
     call.request.flags = flags;
     call.request.a = offset;
     call.request.b = len;
@@ -222,10 +230,10 @@ void import_source(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descr
   table.block_max = facts.block_max;
   table.max_parallel = facts.max_parallel;
   std::memcpy(table.format, facts.format, sizeof table.format);
-  table.read_at = read_at;
+  table.read_at = read_at<Verb::kReadAt>;
   table.next = next;
   table.release = release;
-  table.extents = extents;
+  table.extents = extents<Verb::kExtents>;
   table.locate = locate;
   SourceCalls::fill(table);
   table.close = close<Verb::kSourceClose>;
@@ -249,12 +257,46 @@ void import_sink(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& descrip
   table.part_size = facts.part_size;
   table.block_min = facts.block_min;
   table.max_parallel = facts.max_parallel;
-  table.write_at = write_at;
+  table.write_at = write_at<Verb::kWriteAt>;
   table.path = path;
   SinkCalls::fill(table);
   table.close = close<Verb::kSinkClose>;
   table.ctx = static_cast<RemoteObject*>(self.release());
   hyper::detail::fill_table(*out, table);
+}
+
+void write_block(PayloadWriter& out, const hyper_block& table) {
+  const BlockFacts facts{table.length, table.flags, table.block_min, table.block_pref,
+                         table.max_parallel};
+  out.bytes(&facts, sizeof facts).text(table.id);
+}
+
+hyper_block import_block(std::shared_ptr<Peer> peer, uint64_t id, PayloadReader& description) {
+  const auto facts = description.pod<BlockFacts>();
+  auto self = std::make_unique<Imported>(std::move(peer), id);
+  self->block_min = std::max<uint64_t>(facts.block_min, 1);
+  self->length = facts.length;
+  self->name = description.text();
+  hyper_block table{};
+  table.size = sizeof table;
+  table.flags = facts.flags;
+  table.id = self->name.c_str();
+  table.length = facts.length;
+  table.block_min = facts.block_min;
+  table.block_pref = facts.block_pref;
+  table.max_parallel = facts.max_parallel;
+  table.read_at = read_at<Verb::kBlockRead>;
+  table.write_at = write_at<Verb::kBlockWrite>;
+  table.extents = extents<Verb::kBlockExtents>;
+  BlockCalls::fill(table);
+  table.get_ext = [](void*, const char*, void**) noexcept -> const void* { return nullptr; };
+  table.ctx = static_cast<RemoteObject*>(self.release());
+  return table;
+}
+
+void forget_block(hyper_block& table) {
+  const std::unique_ptr<Imported> self(&self_of(table.ctx));
+  table = {};
 }
 
 }  // namespace hyperhost::isolation

@@ -217,6 +217,20 @@ PluginTables tables_of() {
   };
   storage.disconnect = close_it;
   StorageCalls::fill(storage);
+  hyper_guest& guest = tables.guest;
+  guest.size = sizeof guest;
+  guest.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+    return open_it<Verb::kGuestOpen, Verb::kGuestClose>(kNumber, op, flags, options, out);
+  };
+  guest.close = close_it;
+  GuestCalls::fill(guest);
+  hyper_boot& boot = tables.boot;
+  boot.size = sizeof boot;
+  boot.open = [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+    return open_it<Verb::kBootOpen, Verb::kBootClose>(kNumber, op, flags, options, out);
+  };
+  boot.close = close_it;
+  BootCalls::fill(boot);
   return tables;
 }
 
@@ -250,6 +264,9 @@ std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string
   if (!has(HYPER_IFACE_IMAGE)) tables.image = {};
   if (!has(HYPER_IFACE_CONVERTER)) tables.converter = {};
   if (!has(HYPER_IFACE_STORAGE)) tables.storage = {};
+  if (!has(HYPER_IFACE_GUEST)) tables.guest = {};
+  if (!has(HYPER_IFACE_BOOT)) tables.boot = {};
+  if (!facts.value("prepares", false)) tables.guest.prepare = nullptr;
   tables.serial = facts.value("serial", true);
   return Plugin::of_tables(id, facts.value("version", ""), tables, [number] {
     std::shared_ptr<Isolated> last;  // ended outside the lock

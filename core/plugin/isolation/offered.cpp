@@ -106,10 +106,21 @@ void check_promised(const hyper_sink& table, Verb verb) {
     throw Error(Code::kFail, "a worker asked a sink for what it does not do");
 }
 
-hyper_st serve_read(const hyper_source& table, Incoming& call) {
+void check_promised(const hyper_block& table, Verb verb) {
+  const uint32_t needed = verb == Verb::kBlockRead      ? 0
+                          : verb == Verb::kBlockExtents ? HYPER_BLOCK_EXTENTS
+                          : verb == Verb::kBlockAttach || verb == Verb::kBlockDetach
+                              ? HYPER_BLOCK_ATTACH
+                              : HYPER_BLOCK_WRITE;
+  if ((table.flags & needed) != needed)
+    throw Error(Code::kFail, "a worker asked a disk for what it does not do");
+}
+
+template <class Table>
+hyper_st serve_read(const Table& table, Incoming& call) {
   const Frame& request = call.request;
   if (call.peer.is_host() && (request.a > table.length || request.b > table.length - request.a))
-    throw Error(Code::kFail, "a worker asked for bytes beyond the end of a source");
+    throw Error(Code::kFail, "a worker asked for bytes beyond the end of a disk");
   // The worker chose the length: room() and named_to_write() bound it.
   const bool carried = request.memory == 0;
   unsigned char* const to =
@@ -119,7 +130,17 @@ hyper_st serve_read(const hyper_source& table, Incoming& call) {
   return status;
 }
 
-hyper_st serve_extents(const hyper_source& table, Incoming& call) {
+template <class Table>
+hyper_st serve_write(const Table& table, Incoming& call) {
+  const Frame& request = call.request;
+  const bool carried = request.memory == 0;
+  const void* const from = carried ? call.lane.data() : call.peer.named_to_read(request, request.b);
+  return table.write_at(table.ctx, call.op, call.flags(), request.a, from,
+                        carried ? request.payload : request.b);
+}
+
+template <class Table>
+hyper_st serve_extents(const Table& table, Incoming& call) {
   Batch batch;
   const hyper_st status = table.extents(table.ctx, call.op, call.flags(), call.request.a,
                                         call.request.b, &Batch::take, &batch);
@@ -166,11 +187,17 @@ void serve_sink(OfferedSink& sink, Incoming& call) {
   if (call.peer.is_host()) check_promised(table, call.request.verb);
   call.through = &sink.opened;
   if (SinkCalls::serve(call, table, [&] { return object_of(table.ctx); })) return;
-  const Frame& request = call.request;  // kWriteAt
-  const bool carried = request.memory == 0;
-  const void* const from = carried ? call.lane.data() : call.peer.named_to_read(request, request.b);
-  call.answer.status = table.write_at(table.ctx, call.op, call.flags(), request.a, from,
-                                      carried ? request.payload : request.b);
+  call.answer.status = serve_write(table, call);  // kWriteAt
+}
+
+void serve_block(OfferedBlock& block, Incoming& call) {
+  const hyper_block& table = block.table;
+  const Turns::Turn turn(block.turns, table.max_parallel);
+  if (call.peer.is_host()) check_promised(table, call.request.verb);
+  if (BlockCalls::serve(call, table, [&] { return object_of(table.ctx); })) return;
+  call.answer.status = call.request.verb == Verb::kBlockRead    ? serve_read(table, call)
+                       : call.request.verb == Verb::kBlockWrite ? serve_write(table, call)
+                                                                : serve_extents(table, call);
 }
 
 /// Closes a table that the other side opened, when no other call uses it.
@@ -211,6 +238,18 @@ bool serve_table(Incoming& call) {
       const auto sink = call.peer.find<OfferedSink>(call.request.object);
       if (!sink) gone();
       serve_sink(*sink, call);
+      return true;
+    }
+    case Verb::kBlockRead:
+    case Verb::kBlockWrite:
+    case Verb::kBlockZero:
+    case Verb::kBlockFlush:
+    case Verb::kBlockExtents:
+    case Verb::kBlockAttach:
+    case Verb::kBlockDetach: {
+      const auto block = call.peer.find<OfferedBlock>(call.request.object);
+      if (!block) gone();
+      serve_block(*block, call);
       return true;
     }
     case Verb::kSourceClose:

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The serving side of sources and sinks: the tables that the other process may use. As thread-safe
-// as these tables.
+// The serving side of sources, sinks and blocks: the tables that the other process may use. As
+// thread-safe as these tables.
 #pragma once
+
+#include <hyper/draft/block.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -79,9 +81,15 @@ struct OfferedSink {
   void end(hyper_op* op);
 };
 
-/// Lends a source or a sink to the other process while this lives. The destructor waits until no
-/// call of the other side (which may have been killed in mid-call) uses the table, and closes the
-/// sources that were opened through it. Then the table's owner may close it.
+struct OfferedBlock {
+  hyper_block table{};
+  OpenedThrough opened;  // stays empty: nothing is opened through a block
+  Turns turns;
+};
+
+/// Lends a source, a sink or a block to the other process while this lives. The destructor waits
+/// until no call of the other side (which may have been killed in mid-call) uses the table, and
+/// closes the sources that were opened through it. Then the table's owner may close it.
 template <class Offered, class Table>
 class Lent {
  public:
@@ -105,7 +113,7 @@ class Lent {
 };
 
 struct Incoming;
-/// Serves a verb of sources, of sinks, or kEmit. False: it is another verb.
+/// Serves a verb of sources, of sinks, of blocks, or kEmit. False: it is another verb.
 bool serve_table(Incoming& call);
 
 }  // namespace hyperhost::isolation

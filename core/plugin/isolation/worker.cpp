@@ -91,8 +91,13 @@ hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::st
   if (plugin->image() != nullptr) interfaces.push_back(HYPER_IFACE_IMAGE);
   if (plugin->converter() != nullptr) interfaces.push_back(HYPER_IFACE_CONVERTER);
   if (plugin->storage() != nullptr) interfaces.push_back(HYPER_IFACE_STORAGE);
+  if (plugin->guest() != nullptr) interfaces.push_back(HYPER_IFACE_GUEST);
+  if (plugin->boot() != nullptr) interfaces.push_back(HYPER_IFACE_BOOT);
   const nlohmann::json facts = {
-      {"version", plugin->version()}, {"serial", plugin->serial()}, {"interfaces", interfaces}};
+      {"version", plugin->version()},
+      {"serial", plugin->serial()},
+      {"interfaces", interfaces},
+      {"prepares", plugin->guest() != nullptr && plugin->guest()->prepare != nullptr}};
   answer.payload = PayloadWriter(lane).text(facts.dump()).size();
   return HYPER_OK;
 }
@@ -113,6 +118,8 @@ bool serve_interfaces(Incoming& call) {
   const hyper_converter* const converter = plugin->converter();
   const hyper_image* const image = plugin->image();
   const hyper_storage* const storage = plugin->storage();
+  const hyper_guest* const guest = plugin->guest();
+  const hyper_boot* const boot = plugin->boot();
   switch (call.request.verb) {
     case Verb::kProviderConnect:
       using P = hyper_provider;
@@ -123,9 +130,17 @@ bool serve_interfaces(Incoming& call) {
     case Verb::kStorageConnect:
       using S = hyper_storage;
       return storage && answer(open_held<&S::connect, &S::disconnect>(call, *storage));
+    case Verb::kGuestOpen:
+      using G = hyper_guest;
+      return guest && answer(open_held<&G::open, &G::close>(call, *guest));
+    case Verb::kBootOpen:
+      using B = hyper_boot;
+      return boot && answer(open_held<&B::open, &B::close>(call, *boot));
     case Verb::kProviderDisconnect:
     case Verb::kConverterClose:
     case Verb::kStorageDisconnect:
+    case Verb::kGuestClose:
+    case Verb::kBootClose:
       return answer(end_held(call));
     case Verb::kCloseVm:
       return provider && answer(close_vm(call, *provider));
@@ -137,7 +152,9 @@ bool serve_interfaces(Incoming& call) {
       return (provider && ProviderCalls::serve(call, *provider, self)) ||
              (converter && ConverterCalls::serve(call, *converter, self)) ||
              (image && ImageCalls::serve(call, *image)) ||
-             (storage && StorageCalls::serve(call, *storage, self));
+             (storage && StorageCalls::serve(call, *storage, self)) ||
+             (guest && GuestCalls::serve(call, *guest, self)) ||
+             (boot && BootCalls::serve(call, *boot, self));
   }
 }
 
