@@ -12,6 +12,7 @@ nlohmann::json diagnostic_json(const Diagnostic& diagnostic) {
                         {"retryable", diagnostic.retryable}};
   const std::pair<const char*, const std::string*> texts[] = {{"detail", &diagnostic.detail},
                                                               {"hint", &diagnostic.hint},
+                                                              {"rule", &diagnostic.rule},
                                                               {"path", &diagnostic.path},
                                                               {"where", &diagnostic.where}};
   for (const auto& [key, text] : texts)

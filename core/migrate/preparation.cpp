@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/base/json_text.hpp"
 #include "core/base/text.hpp"
 #include "core/block/block_table.hpp"
 #include "core/migrate/conversion_manager.hpp"
@@ -47,9 +48,34 @@ Json bounded(const Json& value, int depth) {
 
 Json outcome_of(const Plugin& plugin, const Json& answer) {
   Json out = {{"plugin", plugin.id()}, {"version", plugin.version()}};
-  for (const char* name : {"actions", "files", "caps", "root"})
+  for (const char* name : {"actions", "files", "caps", "root", "findings"})
     if (answer.contains(name)) out[name] = bounded(answer[name], 4);
   return out;
+}
+
+/// An error that the preparation has left: the guest will not boot. The first one that the plan
+/// does not accept is thrown.
+void judge_findings(VmRun& run, const Json& outcome) {
+  const auto& accept = run.job.guest.accept;
+  for (const Json& finding : outcome.value("findings", Json::array())) {
+    if (text_of(finding, "severity") != "error") continue;
+    Diagnostic diagnostic;
+    diagnostic.code = Code::kUnsupported;
+    diagnostic.path = "vm/" + run.route.vm.name;
+    diagnostic.rule = text_of(finding, "rule");
+    const std::string summary = text_of(finding, "summary");
+    diagnostic.summary =
+        "the prepared guest will not boot: " + (summary.empty() ? diagnostic.rule : summary);
+    diagnostic.detail = text_of(finding, "evidence");
+    diagnostic.hint = text_of(finding, "hint");
+    if (std::find(accept.begin(), accept.end(), diagnostic.rule) != accept.end()) {
+      run.warn(Error(diagnostic), "export");
+      continue;
+    }
+    diagnostic.hint += (diagnostic.hint.empty() ? "" : " ") + std::string("guest: {accept: [") +
+                       diagnostic.rule + "]} delivers it all the same";
+    throw Error(diagnostic);
+  }
 }
 
 }  // namespace
@@ -100,6 +126,7 @@ void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
     changed += disk->result().changed_blocks;
   }
   run.result.guest = outcome_of(guest.plugin(), answer);
+  judge_findings(run, run.result.guest);
   run.inform("the guest is prepared: " + std::to_string(changed) + " blocks of 1 MiB are changed",
              "export");
 }

@@ -96,6 +96,7 @@ struct MachineSettings {
 struct GuestSettings {
   bool wanted = false;
   MachineSettings machine;
+  std::vector<std::string> accept;  ///< rules whose errors do not fail the VM
 };
 
 /// Each one needs the ones before it.

@@ -173,12 +173,14 @@ void read_machine(const ConfigValue* from, MachineSettings& machine) {
   read(from->find("nic"), machine.nic);
 }
 
-/// false, or {plugin, isolation, options, machine}.
+/// false, or {plugin, isolation, options, machine, accept}.
 void read_guest(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
   spec.guest.wanted = true;
   spec.guest_plugin = read_converter(*from.value, from.pointer);
   read_machine(from.value->find("machine"), spec.guest.machine);
+  if (const ConfigValue* accept = from.value->find("accept"))
+    for (const ConfigValue& rule : *accept->sequence()) spec.guest.accept.push_back(*rule.string());
 }
 
 /// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/base/json_text.hpp"
 #include "core/base/timestamp.hpp"
 #include "core/events/event.hpp"
 #include "core/state/sqlite/state_store.hpp"
@@ -338,6 +339,9 @@ class StateCommands {
       if (one.contains("path")) std::cout << " (" << one.value("path", "") << ")";
       std::cout << "\n";
     }
+    for (const json& one : guest.value("findings", json::array()))
+      std::cout << "  " << text_of(one, "severity") << ": " << text_of(one, "rule") << ": "
+                << text_of(one, "summary") << "\n";
   }
 
   static void print_boot(const json& boot) {

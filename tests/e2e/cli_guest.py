@@ -4,11 +4,12 @@
 
 import hashlib
 import json
+import os
 import pathlib
 import signal
 import subprocess
 
-from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, sha256_of)
+from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, sha256_of)
 import requirement
 
 TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
@@ -49,8 +50,8 @@ class Guest(CliTest):
             self.host("convert", self.package, raw, "--disk", f"disk-{disk}")
             self.truths.append(raw)
 
-    def guest_plan(self, options=None, name="plan.yaml", **keys):
-        guest = {"plugin": "scribe", "isolation": "none", "options": options or {}}
+    def guest_plan(self, options=None, name="plan.yaml", isolation="process", **keys):
+        guest = {"plugin": "scribe", "isolation": isolation, "options": options or {}}
         return self.plan(keys.pop("package", self.package), name=name, plugin_dirs=[str(TEST_PLUGINS)],
                          defaults={"guest": guest, **keys.pop("defaults", {})}, **keys)
 
@@ -66,9 +67,10 @@ class Guest(CliTest):
         return json.loads((self.work / "out/sample-vm/manifest.json").read_text())
 
     def test_the_delivered_disks_are_prepared_and_proven(self):
-        for converter in ("parallel-disk", "qemu-img"):
-            with self.subTest(converter=converter):
-                result = self.report(self.guest_plan(converter={"plugin": converter}, defaults={"overwrite": True}))
+        for converter, isolation in (("parallel-disk", "process"), ("qemu-img", "none")):
+            with self.subTest(converter=converter, isolation=isolation):
+                result = self.report(self.guest_plan(converter={"plugin": converter}, isolation=isolation,
+                                                     defaults={"overwrite": True}))
                 self.assertEqual((result["guest"]["plugin"], result["guest"]["root"]), ("scribe", "/dev/known"))
                 self.assertEqual([a["what"] for a in result["guest"]["actions"]], ["wrote to disk-0", "wrote to disk-1"])
                 manifest = self.manifest()
@@ -121,16 +123,21 @@ class Guest(CliTest):
         self.assertIn("the scribe takes no such VM", done.err + done.out)
         self.assert_nothing_left()
 
+    def test_an_error_that_a_preparation_leaves_fails_unless_the_plan_accepts_it(self):
+        done = self.host("run", self.guest_plan({"finding": "scribe.ink"}), status=FAILED)
+        self.assert_one_clear_error(done, "will not boot: the ink will fade", "accept: [scribe.ink]")
+        self.assert_nothing_left()
+        plan = self.guest_plan({"finding": "scribe.ink"})
+        result = self.report(plan, "--set", "defaults.guest.accept=[scribe.ink]")
+        self.assertEqual([w["rule"] for w in result["warnings"]], ["scribe.ink"])
+        self.assertEqual(self.manifest()["hyperhost"]["guest"]["findings"][0]["severity"], "error")
+        self.host("run", plan, "--set", "defaults.guest.accept=[Ink]", status=USAGE)
+
     def test_what_cannot_be_prepared_is_said_before(self):
         streamed, _ = self.ova("gzip-reference")
         for text, status, plan in (
                 ("from its front to its end", PREFLIGHT, self.guest_plan(package=streamed, name="a.yaml")),
-                ("while its disks are converted", PREFLIGHT, self.guest_plan(defaults={"convert": False}, name="b.yaml")),
-                ("out of process", USAGE, None)):
-            if plan is None:
-                plan = self.plan(self.package, name="c.yaml", plugin_dirs=[str(TEST_PLUGINS)],
-                                 defaults={"guest": {"plugin": "scribe", "isolation": "process"}})
-                text = "from a process of its own"
+                ("while its disks are converted", PREFLIGHT, self.guest_plan(defaults={"convert": False}, name="b.yaml"))):
             with self.subTest(text=text):
                 done = self.host("run", plan, status=status)
                 self.assertIn(text, done.err + done.out)
@@ -141,7 +148,7 @@ class Guest(CliTest):
 
     def test_an_inspection_only_reads_and_says_what_keeps_it_from_booting(self):
         before = sha256_of(self.package)
-        arguments = ("--plugin-dir", TEST_PLUGINS, "--isolation", "none", "inspect", "sample-vm", "--path", self.package,
+        arguments = ("--plugin-dir", TEST_PLUGINS, "inspect", "sample-vm", "--path", self.package,
                      "--guest-plugin", "scribe")
         done = self.host(*arguments, status=PREFLIGHT)
         self.assertIn("sample-vm: linux, scribal", done.out)
@@ -153,10 +160,10 @@ class Guest(CliTest):
         self.assertEqual(sha256_of(self.package), before)
         self.host("run", self.guest_plan({"text": "prepared"}, defaults={"target_format": "raw"}, migration={"disks": {"include": ["disk-0"]}}))
         delivered = self.work / "out/sample-vm/sample-vm-disk-0.raw"
-        done = self.host(*arguments[:4], "inspect", "sample-vm-disk-0", "--path", delivered, *arguments[-2:])
+        done = self.host(*arguments[:2], "inspect", "sample-vm-disk-0", "--path", delivered, *arguments[-2:])
         self.assertIn("Nothing was found that keeps it from booting", done.out)
         streamed, _ = self.ova("gzip-reference")
-        done = self.host(*arguments[:4], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
+        done = self.host(*arguments[:2], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
         self.assert_one_clear_error(done, "from its front to its end")
 
     def attached(self, running):
@@ -186,6 +193,7 @@ class Guest(CliTest):
         served, disks = self.attached(running)
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
+        self.assertEqual(running.wait_none_left(10 * PATIENCE), {})
         served.unlink()
         self.assert_nothing_left_but_locks()
         self.host("cleanup")
@@ -196,6 +204,34 @@ class Guest(CliTest):
         self.assertTrue(self.host("--output", "json", "run", self.guest_plan()).json["results"][0]["already_done"])
         again = self.report(self.guest_plan({"text": "otherwise"}, defaults={"overwrite": True}))
         self.assertFalse(again["already_done"])
+
+    def worker(self, running):
+        workers = [pid for pid, command in running.others().items() if "plugins serve" in command]
+        self.assertEqual(len(workers), 1, running.others())
+        return workers[0]
+
+    def test_the_plugin_runs_apart_without_the_secrets_of_the_run(self):
+        plan = self.plan(self.package, plugin_dirs=[str(TEST_PLUGINS)], defaults={
+            "guest": {"plugin": "scribe", "options": {"served": str(self.work / "served")}}})
+        running = self.start("run", plan, env={"VC_PASSWORD": "hunter2-hunter2"})
+        served, _ = self.attached(running)
+        worker = pathlib.Path(f"/proc/{self.worker(running)}")
+        self.assertNotIn(b"hunter2", (worker / "environ").read_bytes())
+        self.assertRegex((worker / "status").read_text(), r"NoNewPrivs:\s+1\n(?s:.*)Seccomp:\s+2\n")
+        served.unlink()
+        self.assertEqual(running.finish().status, OK)
+
+    def test_the_end_of_the_plugins_process_fails_the_vm_and_leaves_nothing(self):
+        plan = self.guest_plan({"served": str(self.work / "served")}, batch={"max_retries": 0})
+        running = self.start("run", plan)
+        served, disks = self.attached(running)
+        os.kill(self.worker(running), signal.SIGKILL)
+        done = running.finish()
+        self.assertEqual(done.status, FAILED, done)
+        self.assertIn("the plugin 'scribe' crashed in its process: SIGKILL", done.err)
+        self.assertEqual([d["socket"] for d in disks if pathlib.Path(d["socket"]).exists()], [])
+        served.unlink()
+        self.assert_nothing_left()
 
     def assert_nothing_left_but_locks(self):
         left = [p.name for p in (self.work / "out").rglob("*") if not p.is_dir()]

@@ -215,7 +215,7 @@ TEST(DiagnosticJson, FitsItsSchema) {
       EXPECT_NO_THROW(check_document("diagnostic", diagnostic_json(diagnostic), "diagnostic_json"));
     }
   }
-  diagnostic.detail = diagnostic.hint = diagnostic.path = diagnostic.where = "x";
+  diagnostic.detail = diagnostic.hint = diagnostic.path = diagnostic.where = diagnostic.rule = "x";
   diagnostic.native_code = -28;
   const nlohmann::json all = diagnostic_json(diagnostic);
   EXPECT_NO_THROW(check_document("diagnostic", all, "diagnostic_json"));

@@ -138,6 +138,31 @@ TEST_F(Preparation, AFailureLeavesNothing) {
   EXPECT_TRUE(orchestrator().migrate(preparing(), cancel_).success);
 }
 
+TEST_F(Preparation, AnErrorThatItLeavesFailsTheVmUnlessThePlanAcceptsIt) {
+  guest_script().answer["findings"] = {
+      {{"rule", "linux.mount"}, {"severity", "warning"}, {"summary", "a disk is not mounted"}},
+      {{"rule", "linux.fstab-by-path"},
+       {"severity", "error"},
+       {"summary", "A name in /etc/fstab belongs to the old machine"},
+       {"evidence", "/dev/disk/by-path/pci-0000:03:00.0"},
+       {"hint", "Write a UUID there."}}};
+  MigrationResult result = orchestrator().migrate(preparing(), cancel_);
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.diagnostic.rule, "linux.fstab-by-path");
+  EXPECT_THAT(result.diagnostic.summary,
+              HasSubstr("will not boot: A name in /etc/fstab belongs to the old machine"));
+  EXPECT_THAT(result.diagnostic.detail, HasSubstr("by-path/pci-0000:03:00.0"));
+  EXPECT_THAT(result.diagnostic.hint, HasSubstr("guest: {accept: [linux.fstab-by-path]}"));
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
+  MigrationConfig job = preparing();
+  job.guest.accept = {"linux.mount", "linux.fstab-by-path"};
+  result = orchestrator().migrate(job, cancel_);
+  ASSERT_TRUE(result.success) << result.error;
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_EQ(result.warnings[0].rule, "linux.fstab-by-path");
+  EXPECT_THAT(manifest()["hyperhost"]["guest"]["findings"], SizeIs(2));
+}
+
 TEST_F(Preparation, AnAnswerInAWrongFormIsTheFaultOfThePlugin) {
   const std::pair<const char*, json> wrong[] = {{"/actions", {{{"rule", "a"}}}},
                                                 {"/files", {{{"path", 1}}}},

@@ -89,8 +89,7 @@ int32_t severity_of(const Finding& finding) {
     case Finding::Severity::kError:
       break;
   }
-  // The call goes on: an error would end it.
-  return HYPER_SEVERITY_WARNING;
+  return HYPER_SEVERITY_ERROR;
 }
 
 void report(hyper::Op op, const Bench& bench, hyper::DocBuilder& answer) {

@@ -17,6 +17,7 @@ class Scribe final : public hyper::GuestInstance {
     out->offset_ = options.need_size("/offset");
     out->fail_ = options.string("/fail");
     out->served_ = options.string("/served");
+    out->finding_ = options.string("/finding");
     return out;
   }
   std::string plan(hyper::Op, const hyper::Doc& request) override {
@@ -61,6 +62,12 @@ class Scribe final : public hyper::GuestInstance {
     if (!served_.empty()) serve(op, disks);
     if (fail_ == "prepare") throw hyper::Error(HYPER_FAIL, "the scribe is out of ink");
     answer.set("/root", "/dev/known");
+    if (!finding_.empty()) {
+      op.report(hyper::Error(HYPER_FAIL, "the ink will fade").rule(finding_), HYPER_SEVERITY_ERROR);
+      hyper::DocBuilder one;
+      one.set("/rule", finding_).set("/severity", "error").set("/summary", "the ink will fade");
+      answer.array("/findings").append("/findings", one);
+    }
     return answer.json();
   }
 
@@ -76,7 +83,7 @@ class Scribe final : public hyper::GuestInstance {
     while (::access(served_.c_str(), F_OK) == 0) op.sleep_ns(10'000'000);
   }
 
-  std::string text_, fail_, served_;
+  std::string text_, fail_, served_, finding_;
   uint64_t offset_ = 0;
 };
 
