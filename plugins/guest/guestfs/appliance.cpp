@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/guest/guestfs/appliance.hpp"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 namespace hyperhost::guestfs {
 namespace {
@@ -32,11 +30,6 @@ std::vector<std::string> marks_of(const std::string& scratch,
   return marks;
 }
 
-std::string temporary_directory() {
-  const char* set = std::getenv("TMPDIR");
-  return set != nullptr && set[0] == '/' ? set : "/var/tmp";
-}
-
 }  // namespace
 
 std::string library_version() {
@@ -52,21 +45,10 @@ std::string library_version() {
   return text;
 }
 
-Appliance::Scratch::Scratch() : path(temporary_directory() + "/hyperhost-guestfs-XXXXXX") {
-  if (::mkdtemp(path.data()) == nullptr)
-    throw hyper::errno_error(
-        errno, "a directory for the appliance cannot be made in " + temporary_directory());
-}
-
-Appliance::Scratch::~Scratch() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path, ignored);
-}
-
 Appliance::Appliance(hyper::Op op, const Settings& settings, const std::vector<ServedDisk>& disks)
     : op_(op),
       settings_(settings),
-      watchdog_(op, marks_of(scratch_.path, disks), std::chrono::seconds(settings.timeout_s)) {
+      watchdog_(op, marks_of(scratch_.path(), disks), std::chrono::seconds(settings.timeout_s)) {
   const bool offered = ::access("/dev/kvm", R_OK | W_OK) == 0;
   if (settings.accel == "kvm" || (settings.accel == "auto" && offered)) {
     try {
@@ -96,7 +78,7 @@ void Appliance::make(const std::vector<ServedDisk>& disks, bool kvm) {
   char* none[] = {nullptr};
   need(guestfs_set_backend(g, "direct") == 0);
   need(guestfs_set_backend_settings(g, kvm ? none : settings) == 0);
-  need(guestfs_set_tmpdir(g, scratch_.path.c_str()) == 0);
+  need(guestfs_set_tmpdir(g, scratch_.path().c_str()) == 0);
   need(guestfs_set_memsize(g, settings_.memory_mib) == 0);
   need(guestfs_set_smp(g, settings_.cpus) == 0);
   need(guestfs_set_network(g, 0) == 0);

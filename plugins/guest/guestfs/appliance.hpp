@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "plugins/guest/guestfs/guest_files.hpp"
+#include "plugins/guest/guestfs/scratch.hpp"
 #include "plugins/guest/guestfs/settings.hpp"
 #include "plugins/guest/guestfs/watchdog.hpp"
 
@@ -68,11 +69,6 @@ class Appliance final : public GuestFiles {
  private:
   struct Close {
     void operator()(guestfs_h* g) const { guestfs_close(g); }
-  };
-  struct Scratch {  ///< a directory of our own, removed at the end
-    Scratch();
-    ~Scratch();
-    std::string path;
   };
   void make(const std::vector<ServedDisk>& disks, bool kvm);
   void launch(const std::vector<ServedDisk>& disks);

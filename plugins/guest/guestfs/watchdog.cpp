@@ -91,7 +91,10 @@ Watchdog::Reason Watchdog::due() const {
 
 void Watchdog::watch() {
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopping_.wait_for(lock, std::chrono::milliseconds(500), [&] { return stop_; })) {
+  for (unsigned turn = 0;
+       !stopping_.wait_for(lock, std::chrono::milliseconds(500), [&] { return stop_; }); ++turn) {
+    // The guest's own programs may run for many minutes. The host kills a plugin that is silent.
+    if (turn % 20 == 0) op_.progress(0, 0, "working");
     // Before QEMU starts, the appliance is built, which may take minutes without a word.
     if (limit_ > 0 && !signal_marked(marks_, 0)) alive();
     const Reason reason = due();
