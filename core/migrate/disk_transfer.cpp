@@ -156,15 +156,12 @@ std::shared_ptr<Overlay> DiskTransfer::open_view(const OpenSource& open,
                                                  Operation& op) {
   delivered_ = begin(open);
   decoded_by_.clear();
-  if (!delivered_->can(HYPER_SOURCE_SEEK))
-    throw Error(Code::kUnsupported,
-                "the guest cannot be prepared: " + provider_text() + " opened a disk as a stream");
-  std::shared_ptr<SourceHandle> disk = delivered_;
+  std::shared_ptr<SourceHandle> disk = staged(delivered_, directory, op);
   if (!route_.disk.blank) {
     const ImageReaders& images = session_.images();
     if (result_.source_format.empty())
-      result_.source_format = images.detect(*delivered_, route_.disk.id, op);
-    disk = images.open(delivered_, result_.source_format, {}, op, decoded_by_);
+      result_.source_format = images.detect(*disk, route_.disk.id, op);
+    disk = images.open(disk, result_.source_format, {}, op, decoded_by_);
   }
   view_ =
       Overlay::scratch(std::move(disk), job_.staging_dir.empty() ? directory : job_.staging_dir);

@@ -76,9 +76,13 @@ std::string common_sink(const nlohmann::json& converter_plan, const nlohmann::js
 void choose_source(DiskRoute& route, const std::string& need, const std::string& converter) {
   const DiskDescription& disk = route.disk;
   if (route.prepared) {
-    route.open_flags = HYPER_OPEN_SEEK;
-    route.why = "prepared before the copy, one pass through " + converter +
-                (route.needs_file ? ", which gets a raw file" : "");
+    route.staged = !disk.seekable && !disk.blank;
+    route.open_flags = route.staged ? HYPER_OPEN_STREAM : HYPER_OPEN_SEEK;
+    route.why =
+        (route.staged ? "staged, since a preparation needs to seek and the source is a stream; "
+                      : "") +
+        std::string("prepared before the copy, one pass through ") + converter +
+        (route.needs_file ? ", which gets a raw file" : "");
   } else if (!route.decoder.empty()) {
     route.staged = !disk.seekable;
     route.open_flags = disk.seekable ? HYPER_OPEN_SEEK : HYPER_OPEN_STREAM;

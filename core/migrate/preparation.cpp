@@ -88,13 +88,6 @@ void check_preparation(VmCheck& check) {
   if (job.convert_options.compression == Compression::kKeep)
     check.error(Code::kUnsupported, "", "compression: keep keeps the grains of the source",
                 "what a preparation changes has none; choose another compression");
-  for (const DiskRoute& disk : check.route.disks)
-    if (!disk.disk.seekable && !disk.disk.blank)
-      check.error(
-          Code::kUnsupported, disk.disk.id,
-          "the guest cannot be prepared: its source delivers the disk from its front to its "
-          "end only",
-          "a vSphere source seeks with transport: datastore; or say guest: false");
   try {
     check.session.guest(job.guest_plugin, check.op).plan(check.op, guest_request(job, check.route));
   } catch (const Error& failure) {

@@ -11,8 +11,7 @@ namespace hyperhost {
 struct VmCheck;
 struct VmRun;
 
-/// Preflight's part: whether the plugin takes the VM, and whether every disk can be read in any
-/// order. Findings, no changes.
+/// Preflight's part: whether the plugin takes the VM. Findings, no changes.
 void check_preparation(VmCheck& check);
 
 /// Leaves a prepared view in each disk of the run. vm: null where all disks are blank. Throws
