@@ -125,7 +125,7 @@ std::string reason(const Json& boot, std::chrono::nanoseconds timeout) {
       {"emergency", "it ends in emergency mode"},
       {"bsod", "Windows stops with an error"},
       {"reboot-loop", "it restarts again and again"}};
-  const std::string failed = boot.value("failed", "");
+  std::string failed = boot.value("failed", "");
   for (const auto& [name, text] : kReasons)
     if (failed == name) return std::string(text) + " (" + failed + ")";
   if (!failed.empty()) return failed;

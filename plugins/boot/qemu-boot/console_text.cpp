@@ -98,7 +98,7 @@ void ConsoleText::feed(std::string_view bytes,
 }
 
 std::string ConsoleText::tail() const {
-  const std::string all = tail_ + line_;
+  std::string all = tail_ + line_;
   if (all.size() <= kTail) return all;
   const std::size_t begin = all.find('\n', all.size() - kTail);
   return all.substr(begin == std::string::npos ? all.size() - kTail : begin + 1);

@@ -133,7 +133,7 @@ std::vector<std::string> Guest::screen(hyper::Op op) {
 
 std::string Guest::picture(hyper::Op op, const std::string& stem) {
   for (const char* format : {"png", "ppm"}) {
-    const std::string path = stem + "." + format;
+    std::string path = stem + "." + format;
     std::error_code ignored;
     std::filesystem::remove(path, ignored);  // a link that somebody put there is not followed
     try {
@@ -180,7 +180,7 @@ std::string find_qemu(const std::string& program) {
     const std::string path = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
     for (std::size_t begin = 0; begin <= path.size();) {
       const std::size_t end = std::min(path.find(':', begin), path.size());
-      const std::string candidate = path.substr(begin, end - begin) + "/" + program;
+      std::string candidate = path.substr(begin, end - begin) + "/" + program;
       if (end > begin && runnable(candidate)) return candidate;
       begin = end + 1;
     }

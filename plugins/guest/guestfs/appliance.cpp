@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 namespace hyperhost::guestfs {
 namespace {
@@ -39,8 +40,8 @@ std::string library_version() {
   if (g == nullptr) return "unknown";
   struct guestfs_version* version = guestfs_version(g.get());
   if (version == nullptr) return "unknown";
-  const std::string text = std::to_string(version->major) + "." + std::to_string(version->minor) +
-                           "." + std::to_string(version->release);
+  std::string text = std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                     std::to_string(version->release);
   guestfs_free_version(version);
   return text;
 }
@@ -194,8 +195,9 @@ uint64_t Appliance::bytes_read(unsigned disk) {
   char* result = guestfs_debug(g_.get(), "sh", arguments);
   if (result == nullptr) return 0;  // a figure for people
   const std::unique_ptr<char, void (*)(void*)> owned(result, std::free);
-  unsigned long long reads = 0, merged = 0, sectors = 0;
-  return std::sscanf(result, "%llu %llu %llu", &reads, &merged, &sectors) == 3 ? sectors * 512 : 0;
+  std::istringstream fields(result);
+  uint64_t reads = 0, merged = 0, sectors = 0;
+  return fields >> reads >> merged >> sectors ? sectors * 512 : 0;
 }
 
 bool Appliance::is_file(const std::string& path) {

@@ -135,7 +135,7 @@ std::vector<NicUse> netplan_nics(std::string_view yaml) {
   std::vector<std::pair<std::size_t, std::string>> path;  // indentation and key
   for (const std::string& raw : lines_of(yaml)) {
     std::string line = raw.substr(0, raw.find(" #"));
-    const std::size_t indent = line.find_first_not_of(" ");
+    const std::size_t indent = line.find_first_not_of(' ');
     const std::string text = trimmed(line);
     if (text.empty() || text.front() == '#' || text.front() == '-') continue;
     const std::size_t colon = text.find(": ") != std::string::npos ? text.find(": ")
