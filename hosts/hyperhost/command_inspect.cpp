@@ -37,6 +37,7 @@ class GuestDisks {
     vm_ = session.provider(provider, op).open_vm(op, request);
     for (const DiskRoute& disk : route.disks) {
       auto source = open_guest_disk(session, *vm_, route.vm, disk.disk, op, read_);
+      count_reads(*source, seen_);
       tables_.push_back(
           std::make_unique<BlockTable>(disk.disk.id, read_only_device(std::move(source)), op));
       blocks_.push_back(tables_.back()->table());
@@ -44,7 +45,8 @@ class GuestDisks {
   }
 
   const std::vector<hyper_block>& blocks() const { return blocks_; }
-  uint64_t bytes_read() const { return read_->known(); }
+  /// From the source; as the guest sees it where a reader opened the source's file by itself.
+  uint64_t bytes_read() const { return read_->located ? seen_->known() : read_->known(); }
   /// Gives the VM back.
   std::vector<Diagnostic> close(const Operation& op) {
     blocks_.clear();
@@ -56,6 +58,7 @@ class GuestDisks {
 
  private:
   const std::shared_ptr<ReadCount> read_ = std::make_shared<ReadCount>();
+  const std::shared_ptr<ReadCount> seen_ = std::make_shared<ReadCount>();
   std::unique_ptr<ProviderVmHandle> vm_;
   std::vector<std::unique_ptr<BlockTable>> tables_;
   std::vector<hyper_block> blocks_;
