@@ -8,6 +8,7 @@
 #include "core/base/file_name.hpp"
 #include "core/base/random_id.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/prediction.hpp"
 #include "core/migrate/resume_log.hpp"
 #include "core/migrate/vm_run.hpp"
 #include "core/migrate/vm_stage.hpp"
@@ -342,6 +343,7 @@ VmRoute plan_route(Session& session, const MigrationConfig& job, Operation& op) 
     stage->check(check);
     if (check.settled) return route;
   }
+  check_prediction(check);
   for (const std::string& text : route.vm.warnings) tell(route, Severity::kWarning, text);
   for (const std::string& text : route.vm.notes) tell(route, Severity::kInfo, text);
   return route;

@@ -245,6 +245,7 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"cloud_destination", result.cloud_destination}};
   if (!result.boot.is_null()) record.result["boot"] = result.boot;
   if (!result.guest.is_null()) record.result["guest"] = result.guest;
+  if (!result.findings.empty()) record.result["findings"] = result.findings;
   const std::lock_guard lock(mutex_);
   try {
     store_->finish_resume(record);
@@ -329,6 +330,7 @@ void ResumeLog::restore(MigrationResult& result) const {
     if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());
   result.boot = saved.value("boot", json());
   result.guest = saved.value("guest", json());
+  result.findings = saved.value("findings", json());
   result.already_done = true;
 }
 

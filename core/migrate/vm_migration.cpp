@@ -13,6 +13,9 @@ void VmMigration::run() {
   run_.route = plan_route(run_.session, run_.job, run_.op);
   run_.result.total_size = 0;
   for (const DiskRoute& disk : run_.route.disks) run_.result.total_size += disk.disk.capacity_bytes;
+  run_.result.findings = nlohmann::json::array();
+  for (const VmFinding& one : run_.route.predicted)
+    run_.result.findings.push_back(finding_json(one));
   on_planned_(run_.route);
   report_findings();
   const auto lock = lock_target();  // also where the VM is done: a kill may have left its lock

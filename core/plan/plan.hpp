@@ -96,7 +96,7 @@ struct MachineSettings {
 struct GuestSettings {
   bool wanted = false;
   MachineSettings machine;
-  std::vector<std::string> accept;  ///< rules whose errors do not fail the VM
+  std::vector<std::string> accept;  ///< rules whose errors do not keep the VM from being migrated
 };
 
 /// Each one needs the ones before it.
@@ -148,6 +148,7 @@ struct MigrationSpec : MigrationSettings {
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   PluginSpec guest_plugin, boot_plugin;  ///< the same
+  std::vector<Mark> accept_marks;        ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

@@ -173,14 +173,18 @@ void read_machine(const ConfigValue* from, MachineSettings& machine) {
   read(from->find("nic"), machine.nic);
 }
 
-/// false, or {plugin, isolation, options, machine, accept}.
+/// false, or {plugin, isolation, options, machine, when, accept}.
 void read_guest(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
-  spec.guest.wanted = true;
+  std::string when = "before";
+  read(from.value->find("when"), when);
+  spec.guest.wanted = when != "off";
+  read(from.value->find("accept"), spec.guest.accept);
+  if (const ConfigValue* accept = from.value->find("accept"); accept && accept->sequence())
+    for (const ConfigValue& one : *accept->sequence())
+      if (one.string() != nullptr) spec.accept_marks.push_back(one.mark());
   spec.guest_plugin = read_converter(*from.value, from.pointer);
   read_machine(from.value->find("machine"), spec.guest.machine);
-  if (const ConfigValue* accept = from.value->find("accept"))
-    for (const ConfigValue& rule : *accept->sequence()) spec.guest.accept.push_back(*rule.string());
 }
 
 /// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.

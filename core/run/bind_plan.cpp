@@ -6,9 +6,11 @@
 #include <map>
 #include <set>
 
+#include "core/base/near_miss.hpp"
 #include "core/config/schema.hpp"
 #include "core/config/secret.hpp"
 #include "core/migrate/memory_limit.hpp"
+#include "core/migrate/prediction.hpp"
 #include "core/migrate/session.hpp"
 #include "core/plugin/answer_limit.hpp"
 #include "core/plugin/format_catalog.hpp"
@@ -154,6 +156,37 @@ class Binder {
         config.boot_plugin = std::move(*choice);
   }
 
+  /// Rules that a plan accepts exist: in the host's table, or in the guest plugin's manifest.
+  void check_accepted(const MigrationSpec& spec, const MigrationConfig& config) {
+    std::vector<std::string> known;
+    for (const PredictionRule& rule : prediction_rules()) known.emplace_back(rule.id);
+    const auto is_own_group = [&](const std::string& id) {
+      const std::string group = id.substr(0, id.find('.') + 1);
+      return std::any_of(known.begin(), known.end(),
+                         [&](const std::string& one) { return one.rfind(group, 0) == 0; });
+    };
+    const PluginFile* file =
+        spec.guest.wanted ? registry_.find(config.guest_plugin.plugin) : nullptr;
+    const nlohmann::json rules =
+        file != nullptr ? file->manifest.value("rules", nlohmann::json()) : nlohmann::json();
+    const bool any = spec.guest.wanted && !rules.is_array();  // the plugin does not say
+    std::vector<std::string> all = known;
+    for (const auto& rule : rules)
+      if (rule.is_string()) all.push_back(rule.get<std::string>());
+    for (std::size_t i = 0; i < spec.guest.accept.size() && i < spec.accept_marks.size(); ++i) {
+      const std::string& id = spec.guest.accept[i];
+      if (std::find(all.begin(), all.end(), id) != all.end() || (any && !is_own_group(id)))
+        continue;
+      Diagnostic diagnostic;
+      diagnostic.code = Code::kConfig;
+      diagnostic.where = spec.accept_marks[i].where();
+      diagnostic.path = spec.pointer + "/guest/accept";
+      diagnostic.summary = "there is no rule '" + id + "' to accept";
+      diagnostic.hint = suggest(id, all);
+      add(std::move(diagnostic));
+    }
+  }
+
   /// The plugin of a draft's kind: the one that the plan names, or the preferred one.
   std::optional<PluginChoice> bind_draft(PluginSpec wanted, const char* iface) {
     try {
@@ -245,6 +278,7 @@ BoundPlan bind_plan(const Plan& plan, PluginRegistry& registry,
     if (auto choice = binder.bind(wanted, HYPER_IFACE_CONVERTER))
       config.converter = std::move(*choice);
     binder.bind_drafts(spec, config);
+    binder.check_accepted(spec, config);
     if (spec.provider_options.members() != nullptr)
       if (auto options = binder.bind_vm_options(spec))
         config.provider_options = std::move(*options);

@@ -37,6 +37,33 @@ bool has_error(const std::vector<Diagnostic>& diagnostics) {
                      [](const Diagnostic& one) { return one.severity == Severity::kError; });
 }
 
+/// Network cards of different VMs that have one address.
+class MacAddresses {
+ public:
+  void add(const VmRoute& route, const std::string& where) {
+    for (const NicDescription& nic : route.vm.nics) {
+      if (nic.mac.empty()) continue;
+      const auto [first, fresh] = seen_.try_emplace(nic.mac, route.vm.name);
+      if (fresh || first->second == route.vm.name || !said_.insert(nic.mac).second) continue;
+      Diagnostic one;
+      one.severity = Severity::kWarning;
+      one.code = Code::kOk;
+      one.where = where;
+      one.path = "vm/" + route.vm.name;
+      one.rule = "nic.mac-twice";
+      one.summary = "it has a network card with the address of another VM's";
+      one.detail = nic.mac + ", as '" + first->second + "'";
+      one.hint = "Let no more than one of them run in one network";
+      twice.push_back(std::move(one));
+    }
+  }
+  std::vector<Diagnostic> twice;
+
+ private:
+  std::map<std::string, std::string> seen_;  // the VM's name, by the address
+  std::set<std::string> said_;
+};
+
 }  // namespace
 
 PlanRun::PlanRun(PlanHost host, PlanRunOptions options)
@@ -134,6 +161,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
   std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
   PlanEstimator estimator(bound_.batch);
+  MacAddresses addresses;
   for (const MigrationConfig& config : bound_.migrations) {
     if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
@@ -142,6 +170,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
       if (finding.where.empty() && finding.path != "/output_dir" &&
           finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
+    addresses.add(route, bound_.specs[bound_.batch.checked]->mark.where());
     found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
@@ -151,6 +180,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
   }
   if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
   for (const auto& findings : found) keep(findings);
+  keep(addresses.twice);
   keep(shared_directories());
   estimate_ = estimator.result(plan_->batch.source_bandwidth_limit, plan_->batch.bandwidth_limit,
                                state_.get());

@@ -76,6 +76,8 @@ class PlanRun {
   const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
   /// Of check(): how each VM would go.
   const std::vector<VmRoute>& routes() const { return routes_; }
+  /// The plan with its plugins; after prepare() or check() was kReady.
+  const BoundPlan& bound() const { return bound_; }
   /// After prepare() or check() was kReady.
   MigrationOrchestrator& orchestrator() { return *orchestrator_; }
   const std::string& name() const { return plan_->name; }

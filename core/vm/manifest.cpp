@@ -105,6 +105,7 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
       if (result.boot.contains(member)) own["boot"][member] = result.boot[member];
     own["boot"]["evidence"] = result.boot.value("reached", Json::array());
   }
+  if (!result.findings.empty()) own["findings"] = result.findings;
   if (!result.guest.is_null()) own["guest"] = result.guest;
   if (config.upload_to_cloud) own["upload"] = {{"destination", config.cloud_destination}};
   return own;

@@ -138,6 +138,9 @@ struct MigrationResult {
   uint64_t upload_size = 0;
   std::string cloud_destination;
 
+  /// What may go wrong with it on its new machine (vm/finding.hpp): a list, empty or null =
+  /// nothing.
+  nlohmann::json findings{};
   nlohmann::json guest{};  ///< how the guest was prepared (preparation.cpp); null = it was not
   nlohmann::json boot{};   ///< what the boot check found (stages/boot.cpp); null = none
   std::chrono::nanoseconds boot_duration{0};

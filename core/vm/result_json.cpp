@@ -138,6 +138,7 @@ json to_json(const MigrationResult& result) {
     out["boot"] = result.boot;
     out["boot_seconds"] = seconds(result.boot_duration);
   }
+  if (!result.findings.empty()) out["findings"] = result.findings;
   if (!result.guest.is_null()) out["guest"] = result.guest;
   if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);

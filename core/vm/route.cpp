@@ -2,6 +2,7 @@
 #include "core/vm/route.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 namespace hyperhost {
 
@@ -61,11 +62,11 @@ nlohmann::json VmRoute::to_json() const {
          {"digest_in_pass", route.digest_in_pass},
          {"how", route.why},
          {"notes", route.notes}});
-  return {{"vm", vm.name},
-          {"directory", directory.string()},
-          {"disks", list},
-          {"finished", finished},
-          {"possible", possible()}};
+  json found = json::array();
+  for (const VmFinding& one : predicted) found.push_back(finding_json(one));
+  return {{"vm", vm.name},        {"directory", directory.string()},
+          {"disks", list},        {"findings", found},
+          {"finished", finished}, {"possible", possible()}};
 }
 
 }  // namespace hyperhost

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/vm/finding.hpp"
 #include "core/vm/migration.hpp"
 #include "core/vm/vm_description.hpp"
 
@@ -52,6 +53,7 @@ struct VmRoute {
   std::shared_ptr<ResumeLog> resume;  ///< what an earlier run left; null where no state is kept
   bool finished = false;              ///< by an earlier run, and still there
   std::vector<Diagnostic> findings;   ///< warnings and errors; with an error nothing may start
+  std::vector<VmFinding> predicted;   ///< from the description; not of a VM that is finished
 
   bool possible() const;
   nlohmann::json to_json() const;

@@ -28,6 +28,7 @@ class Reader {
       bad(key, "is not a number from 0 to " + std::to_string(limit));
     return value->get<uint64_t>();
   }
+  bool has(const char* key) const { return find(key) != nullptr; }
   bool flag(const char* key) const {
     const auto* value = find(key);
     if (value == nullptr) return false;
@@ -64,6 +65,77 @@ bool is_id(const std::string& text) {
   });
 }
 
+constexpr uint64_t kMaxDisk = uint64_t{1} << 51;  // 2 PiB: 4096 of them still add up in 64 bits
+
+/// ids: of the disks before.
+DiskDescription read_disk(const Reader& disk, std::set<std::string>& ids) {
+  DiskDescription made;
+  made.id = disk.text("id");
+  if (!is_id(made.id)) disk.bad("id", "is not of the form a-z A-Z 0-9 _ -");
+  if (!ids.insert(made.id).second) disk.bad("id", "stands twice");
+  made.label = disk.text("label");
+  made.file = disk.text("file");
+  made.format = disk.text("format");
+  if (!made.format.empty() && (!is_id(made.format) || made.format.size() > 15))
+    disk.bad("format", "is not a format's name");
+  made.capacity_bytes = disk.number("capacity_bytes", kMaxDisk).value_or(0);
+  made.source_bytes = disk.number("bytes", kMaxDisk);
+  made.allocated_bytes = disk.number("allocated_bytes", kMaxDisk);
+  for (const auto& access : disk.list("access", 32)) {
+    made.seekable |= access == "seek";
+    made.streamable |= access == "stream";
+    made.local_file |= access == "file";
+  }
+  made.boot_order = static_cast<int>(disk.number("boot_order", 1u << 20).value_or(999));
+  made.type = disk.text("type", "unknown");
+  made.datastore = disk.text("datastore");
+  made.controller = disk.text("controller");
+  made.content_id = disk.text("content_id");
+  made.blank = disk.flag("blank");
+  made.mode = disk.text("mode");
+  made.raw_mapping = disk.text("raw_mapping");
+  made.multi_writer = disk.flag("multi_writer");
+  return made;
+}
+
+std::vector<LeftDevice> left_devices(const Reader& vm, const char* list, const char* label,
+                                     const std::string& provider) {
+  std::vector<LeftDevice> out;
+  for (const auto& item : vm.list(list, 4096)) {
+    const Reader one(item, "/" + std::string(list) + "/" + std::to_string(out.size()), provider);
+    out.push_back({one.text("kind"), one.text(label)});
+  }
+  return out;
+}
+
+/// What a prediction looks at, beyond what a migration needs.
+void read_conditions(const Reader& vm, const std::string& provider, VmDescription& out) {
+  out.power_state = vm.text("power_state", "unknown");
+  out.consolidation_needed = vm.flag("consolidation_needed");
+  out.fault_tolerance = vm.flag("fault_tolerance");
+  out.cpu_hot_add = vm.flag("cpu_hot_add");
+  out.memory_hot_add = vm.flag("memory_hot_add");
+  out.cpu_affinity = vm.flag("cpu_affinity");
+  out.numa_affinity = vm.flag("numa_affinity");
+  out.disk_uuid = vm.flag("disk_uuid");
+  if (vm.has("change_tracking")) out.change_tracking = vm.flag("change_tracking");
+  if (vm.has("host_name")) out.host_name = vm.text("host_name");
+  if (vm.has("addresses")) {
+    out.addresses.emplace();
+    for (const auto& address : vm.list("addresses", 4096))
+      if (address.is_string()) out.addresses->push_back(address.get<std::string>());
+  }
+  out.devices = left_devices(vm, "devices", "label", provider);
+  out.attachments = left_devices(vm, "attachments", "file", provider);
+  for (const auto& item : vm.list("snapshots", 4096))
+    out.snapshots.push_back(
+        Reader(item, "/snapshots/" + std::to_string(out.snapshots.size()), provider).text("name"));
+  for (const auto& item : vm.list("guest_disks", 4096)) {
+    const Reader one(item, "/guest_disks/" + std::to_string(out.guest_disks.size()), provider);
+    out.guest_disks.push_back({one.text("path"), one.number("free_bytes", UINT64_MAX)});
+  }
+}
+
 std::vector<std::string> texts(const nlohmann::json& list) {
   std::vector<std::string> out;
   for (const auto& item : list) {
@@ -84,7 +156,6 @@ uint64_t VmDescription::guest_bytes() const {
 }
 
 VmDescription parse_vm_description(nlohmann::json document, const std::string& provider) {
-  constexpr uint64_t kMaxDisk = uint64_t{1} << 51;  // 2 PiB: 4096 of them still add up in 64 bits
   const Reader vm(document, "", provider);
   VmDescription out;
   out.name = vm.text("name");
@@ -106,43 +177,21 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.cores_per_socket = static_cast<uint32_t>(vm.number("cores_per_socket", 1u << 20).value_or(0));
   out.cpu = static_cast<uint32_t>(vm.number("cpu", 1u << 20).value_or(0));
   out.memory_bytes = vm.number("memory_bytes", uint64_t{1} << 56).value_or(0);
+  read_conditions(vm, provider, out);
   out.notes = texts(vm.list("notes", 1000));
   out.warnings = texts(vm.list("warnings", 1000));
 
   std::set<std::string> ids;
   std::size_t index = 0;
   for (const auto& item : vm.list("disks", 4096)) {
-    const Reader disk(item, "/disks/" + std::to_string(index++), provider);
-    DiskDescription made;
-    made.id = disk.text("id");
-    if (!is_id(made.id)) disk.bad("id", "is not of the form a-z A-Z 0-9 _ -");
-    if (!ids.insert(made.id).second) disk.bad("id", "stands twice");
-    made.label = disk.text("label");
-    made.file = disk.text("file");
-    made.format = disk.text("format");
-    if (!made.format.empty() && (!is_id(made.format) || made.format.size() > 15))
-      disk.bad("format", "is not a format's name");
-    made.capacity_bytes = disk.number("capacity_bytes", kMaxDisk).value_or(0);
-    made.source_bytes = disk.number("bytes", kMaxDisk);
-    made.allocated_bytes = disk.number("allocated_bytes", kMaxDisk);
-    for (const auto& access : disk.list("access", 32)) {
-      made.seekable |= access == "seek";
-      made.streamable |= access == "stream";
-      made.local_file |= access == "file";
-    }
-    made.boot_order = static_cast<int>(disk.number("boot_order", 1u << 20).value_or(999));
-    made.type = disk.text("type", "unknown");
-    made.datastore = disk.text("datastore");
-    made.controller = disk.text("controller");
-    made.content_id = disk.text("content_id");
-    made.blank = disk.flag("blank");
-    out.disks.push_back(std::move(made));
+    out.disks.push_back(
+        read_disk(Reader(item, "/disks/" + std::to_string(index++), provider), ids));
   }
   index = 0;
   for (const auto& item : vm.list("nics", 4096)) {
     const Reader nic(item, "/nics/" + std::to_string(index++), provider);
     out.nics.push_back({nic.text("id", "nic-" + std::to_string(index - 1)), nic.text("mac"),
-                        nic.text("network"), nic.text("model")});
+                        nic.text("network"), nic.text("model"), nic.flag("sriov")});
   }
   index = 0;
   for (const auto& item : vm.list("controllers", 4096)) {

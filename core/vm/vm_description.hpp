@@ -32,11 +32,15 @@ struct DiskDescription {
   std::string controller;        ///< its place, e.g. "scsi0:0"; may be empty
   std::string content_id;        ///< another one: the content may be another; "" = never known
   bool blank = false;            ///< never written: nothing to read
+  std::string mode;              ///< as the source calls it, e.g. "independent_persistent"
+  std::string raw_mapping;       ///< "physical", "virtual": a mapped device; "" = a file
+  bool multi_writer = false;     ///< several VMs may write it at once
 };
 
 struct NicDescription {
   std::string id, mac, network;
-  std::string model;  ///< as the source calls it; may be empty
+  std::string model;   ///< as the source calls it; may be empty
+  bool sriov = false;  ///< a function of a network card of the host
 };
 
 struct ControllerDescription {
@@ -44,17 +48,40 @@ struct ControllerDescription {
   std::string type;  ///< as the source calls it, e.g. "VirtualSCSI"; may be empty
 };
 
+/// Something of the VM that does not come along.
+struct LeftDevice {
+  std::string kind;   ///< "passthrough", "usb", "nvram", "iso" …
+  std::string label;  ///< as the source calls it; may be empty
+};
+
+/// A file system as the guest's agent reports it.
+struct GuestDisk {
+  std::string path;  ///< where it is mounted
+  std::optional<uint64_t> free_bytes;
+};
+
 struct VmDescription {
   std::string ref, name, path, datacenter, export_method;
   std::string host;  ///< that it runs on or would be read through; may be empty
   std::string guest_os, os_hint, os_version, firmware;
   std::string uuid, instance_uuid, hardware;  ///< as the source has them; may be empty
+  std::string power_state;                    ///< "on", "off", "suspended", "unknown"
   bool secure_boot = false, tpm = false;
-  uint32_t cpu = 0, cores_per_socket = 0;  ///< 0 = not known
+  bool consolidation_needed = false, fault_tolerance = false;
+  bool cpu_hot_add = false, memory_hot_add = false, cpu_affinity = false, numa_affinity = false;
+  bool disk_uuid = false;  ///< the guest sees the disks' UUIDs as serial numbers
+  std::optional<bool> change_tracking;
+  std::optional<std::string> host_name;               ///< the guest's; nothing: not known
+  std::optional<std::vector<std::string>> addresses;  ///< the guest's; nothing: not known
+  uint32_t cpu = 0, cores_per_socket = 0;             ///< 0 = not known
   uint64_t memory_bytes = 0;
   std::vector<DiskDescription> disks;
   std::vector<NicDescription> nics;
   std::vector<ControllerDescription> controllers;
+  std::vector<LeftDevice> devices;
+  std::vector<LeftDevice> attachments;  ///< files; the label is the file's name
+  std::vector<std::string> snapshots;   ///< their names; may be empty texts
+  std::vector<GuestDisk> guest_disks;
   std::vector<std::string> notes, warnings;
   nlohmann::json document;  ///< as the provider gave it
 

@@ -9,6 +9,7 @@
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/result_json.hpp"
 #include "hosts/hyperhost/context.hpp"
+#include "hosts/hyperhost/guest_inspection.hpp"
 #include "hosts/hyperhost/plan_flags.hpp"
 #include "hosts/hyperhost/plan_report.hpp"
 #include "hosts/hyperhost/report.hpp"
@@ -46,6 +47,7 @@ int print_refusal(const Context& context, const RunOptions& options, const PlanR
     return exit_of(status);
   }
   context.print(run.diagnostics());
+  std::cout << findings_table(run.routes());
   const auto errors =
       std::count_if(run.diagnostics().begin(), run.diagnostics().end(),
                     [](const Diagnostic& one) { return one.severity == Severity::kError; });
@@ -54,26 +56,34 @@ int print_refusal(const Context& context, const RunOptions& options, const PlanR
   return exit_of(status);
 }
 
-int print_routes(const Context& context, const RunOptions& options, const PlanRun& run) {
-  const auto& routes = run.routes();
+/// inspected: what `validate --inspect` found in guests.
+int print_routes(const Context& context, const RunOptions& options, const PlanRun& run,
+                 const std::vector<VmRoute>& routes, const std::vector<Diagnostic>& inspected) {
+  const bool ok = std::none_of(inspected.begin(), inspected.end(), [](const Diagnostic& one) {
+    return one.severity == Severity::kError;
+  });
   if (context.json()) {
     nlohmann::json list = nlohmann::json::array();
     for (const VmRoute& route : routes) list.push_back(route.to_json());
+    nlohmann::json diagnostics = diagnostics_json(run);
+    for (const Diagnostic& one : inspected) diagnostics.push_back(diagnostic_json(one));
     context.print_json({{"plan", options.plan},
-                        {"ok", true},
+                        {"ok", ok},
                         {"vms", list},
                         {"estimate", run.estimate().to_json()},
-                        {"diagnostics", diagnostics_json(run)}});
-    return kExitOk;
+                        {"diagnostics", diagnostics}});
+    return ok ? kExitOk : kExitPreflight;
   }
   context.print(run.diagnostics());
+  context.print(inspected);
   if (options.dry_run)
     for (const VmRoute& route : routes) std::cout << route_text(route);
   else
     std::cout << routes_table(routes);
-  std::cout << estimate_text(run.estimate(), run.diagnostics()) << options.plan << ": valid, "
+  std::cout << findings_table(routes) << estimate_text(run.estimate(), run.diagnostics())
+            << options.plan << ": " << (ok ? "valid, " : "some guests will not boot, ")
             << routes.size() << (routes.size() == 1 ? " VM" : " VMs") << "; nothing was changed\n";
-  return kExitOk;
+  return ok ? kExitOk : kExitPreflight;
 }
 
 int print_results(const Context& context, const RunOptions& options,
@@ -115,12 +125,19 @@ int run_plan(Context& context, const RunOptions& options, bool only_check) {
   PlanRunOptions wanted{options.plan, options.text, options.changes, options.converter,
                         options.fresh};
   wanted.changes.host_defaults = context.host_config().defaults;
+  PluginRegistry* plugins = nullptr;
   const auto registry = [&](const std::vector<std::string>& dirs) -> PluginRegistry& {
-    return context.registry(dirs);
+    plugins = &context.registry(dirs);
+    return *plugins;
   };
   PlanRun run({registry, context.cancel(), default_state_dir()}, std::move(wanted));
   PlanStatus status = only_check ? run.check() : run.prepare();
-  if (status == PlanStatus::kReady && only_check) return print_routes(context, options, run);
+  if (status == PlanStatus::kReady && only_check) {
+    std::vector<VmRoute> routes = run.routes();
+    std::vector<Diagnostic> inspected;
+    if (options.inspect) inspected = inspect_guests(context, *plugins, run.bound(), routes);
+    return print_routes(context, options, run, routes, inspected);
+  }
   if (status == PlanStatus::kReady) status = run.start();
   if (status != PlanStatus::kReady) return print_refusal(context, options, run, status);
   // Its own share: it may be on its way while the last VM ends and the orchestrator goes.
@@ -172,8 +189,12 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
   CLI::App* validate = add_plan_command(
       app, "validate", "Check a plan whole: syntax, options, VMs, space, targets; changes nothing",
       *check);
+  validate->add_flag("--inspect", check->inspect,
+                     "Look into the guests that the plan prepares, too. The disks are only read, "
+                     "but\na VM that runs needs a snapshot for that while it is looked at");
   validate->footer(
-      "Prints a line for each VM, then the sums: VMs, bytes to read, space on each file system\n"
+      "Prints a line for each VM, what its description predicts, then the sums: VMs, bytes to "
+      "read, space on each file system\n"
       "(the most and the least that all VMs together take), hours, warnings.\n\n"
       "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.\n\n"
       "Examples:\n"

@@ -2,6 +2,8 @@
 #include "hosts/hyperhost/plan_report.hpp"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/base/timestamp.hpp"
 #include "core/base/units.hpp"
@@ -64,6 +66,33 @@ std::string routes_table(const std::vector<VmRoute>& routes) {
     table.row({route.vm.name, std::to_string(route.disks.size()), human_bytes(guest),
                formats(route), how(route)});
   }
+  return table.text() + "\n";
+}
+
+std::string findings_table(const std::vector<VmRoute>& routes) {
+  struct Line {
+    const VmFinding* first;
+    std::string where;  ///< the first one's VM and evidence
+    std::set<std::string> vms;
+  };
+  std::map<std::pair<int, std::string>, Line> lines;  // errors first
+  for (const VmRoute& route : routes)
+    for (const VmFinding& one : route.predicted) {
+      const auto [found, fresh] =
+          lines.try_emplace({-static_cast<int>(one.severity), one.rule}, Line{&one, {}, {}});
+      if (fresh) {
+        found->second.where = route.vm.name;
+        for (const std::string* part : {&one.disk, &one.evidence})
+          if (!part->empty()) found->second.where += ": " + *part;
+      }
+      found->second.vms.insert(route.vm.name);
+    }
+  if (lines.empty()) return {};
+  Table table({"Severity", "Rule", ">VMs", "Finding", "The first", "Changed by"});
+  for (const auto& [key, line] : lines)
+    table.row({finding_severity_name(line.first->severity), line.first->rule,
+               std::to_string(line.vms.size()), line.first->summary, line.where,
+               line.first->fixable_by});
   return table.text() + "\n";
 }
 

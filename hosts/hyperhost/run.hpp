@@ -19,6 +19,7 @@ struct RunOptions {
   bool dry_run = false;
   bool fresh = false;    ///< resume from no earlier run
   bool verbose = false;  ///< a long report
+  bool inspect = false;  ///< a check looks into the guests that are prepared
 };
 
 /// Returns the exit status.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """guest: in a plan, with a plugin that writes known bytes: what is delivered, what proves it, and what a failure leaves."""
 
+import functools
 import hashlib
 import json
 import os
@@ -44,11 +45,15 @@ class Guest(CliTest):
         super().setUp()
         requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
         self.package, _ = self.ova()
-        self.truths = []
+
+    @functools.cached_property
+    def truths(self):
+        made = []
         for disk in range(2):
             raw = self.work / f"truth-{disk}.raw"
             self.host("convert", self.package, raw, "--disk", f"disk-{disk}")
-            self.truths.append(raw)
+            made.append(raw)
+        return made
 
     def guest_plan(self, options=None, name="plan.yaml", isolation="process", **keys):
         guest = {"plugin": "scribe", "isolation": isolation, "options": options or {}}
@@ -164,7 +169,8 @@ class Guest(CliTest):
         self.assertRegex(done.out, r"error +scribe\.text +a disk has not the text +disk-1 +scribe")
         self.assertIn("It will not boot as it is on virtio", done.out)
         found = self.host("--output", "json", *arguments, status=PREFLIGHT).json
-        self.assertEqual([one["evidence"] for one in found["findings"]], ["disk-0", "disk-1"])
+        self.assertEqual([(one["rule"], one["evidence"], one["depth"]) for one in found["findings"] if one["severity"] == "error"],
+                         [("scribe.text", "disk-0", "appliance"), ("scribe.text", "disk-1", "appliance")])
         self.assertGreater(found["source_bytes_read"], 0)
         self.assertEqual(sha256_of(self.package), before)
         self.host("run", self.guest_plan({"text": "prepared"}, defaults={"target_format": "raw"}, migration={"disks": {"include": ["disk-0"]}}))
@@ -174,6 +180,66 @@ class Guest(CliTest):
         streamed, _ = self.ova("gzip-reference")
         done = self.host(*arguments[:2], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
         self.assert_one_clear_error(done, "from its front to its end")
+
+    def test_a_description_is_judged_without_a_plugin_and_without_a_byte(self):
+        package, _ = self.ova("efi-nvram")
+        arguments = ("--isolation", "none", "inspect", "sample-vm", "--path", package, "--depth", "description")
+        done = self.host(*arguments)
+        self.assertRegex(done.out, r"warning +vm\.nvram +It boots by EFI, and its NVRAM")
+        self.assertRegex(done.out, r"note +vm\.attachment +A file of the VM is not migrated +nvram: sample-vm-file1\.nvram")
+        self.assertIn("0 B were read from its source", done.out)
+        found = self.host("--output", "json", *arguments).json
+        self.assertEqual({one["depth"] for one in found["findings"]}, {"description"})
+        self.assertEqual(found["source_bytes_read"], 0)
+
+    def test_findings_are_shown_before_and_kept_in_the_manifest(self):
+        package, _ = self.ova("efi-nvram")
+        plan = self.plan(package)
+        done = self.host("validate", plan)
+        self.assertRegex(done.out, r"warning +vm\.nvram +1 +It boots by EFI")
+        self.assertIn("NVRAM", done.err)
+        found = self.host("--output", "json", "validate", plan).json
+        rules = {one["rule"]: one for one in found["vms"][0]["findings"]}
+        self.assertEqual((rules["vm.nvram"]["severity"], rules["vm.attachment"]["severity"]), ("warning", "note"))
+        self.assertIn("vm.nvram", [one.get("rule") for one in found["diagnostics"]])
+        result = self.report(plan)
+        self.assertEqual({one["rule"] for one in self.manifest()["hyperhost"]["findings"]}, set(rules))
+        self.assertEqual(result["findings"], self.manifest()["hyperhost"]["findings"])
+
+    def test_a_rule_that_does_not_exist_cannot_be_accepted(self):
+        for number, (accept, hint, guest) in enumerate((
+                ("vm.pasthrough", "did you mean 'vm.passthrough'?", {"plugin": "scribe", "isolation": "none"}),
+                ("scribe.inc", "did you mean 'scribe.ink'?", {"plugin": "scribe", "isolation": "none"}),
+                ("scribe.ink", "", {"when": "off"}))):
+            with self.subTest(accept=accept):
+                plan = self.work / f"{number}.yaml"
+                keys = "".join(f"      {key}: {value}\n" for key, value in guest.items())
+                plan.write_text(f"version: 1\nproviders:\n  p: {{plugin: local-ovf, path: {self.package}}}\noutput_dir: out\n"
+                                f"plugin_dirs: [{TEST_PLUGINS}]\nmigrations:\n  - vm: sample-vm\n    provider: p\n    guest:\n"
+                                f"{keys}      accept:\n        - vm.tpm\n        - {accept}\n")
+                done = self.host("validate", plan, status=USAGE)
+                self.assert_one_clear_error(done, f"there is no rule '{accept}' to accept")
+                line = plan.read_text().splitlines().index(f"        - {accept}") + 1
+                self.assertIn(f"{plan.name}:{line}:11", done.err)
+                self.assertIn(hint, done.err)
+
+    def test_when_off_leaves_the_guest_as_it_is(self):
+        self.host("run", self.guest_plan(migration={"guest": {"when": "off", "accept": ["vm.passthrough"]}}))
+        self.assertNotIn("guest", self.manifest()["hyperhost"])
+        self.assertEqual([d["content_digest"] for d in self.manifest()["hyperhost"]["disks"]],
+                         [content_digest(raw) for raw in self.truths])
+
+    def test_validate_looks_into_the_guests_that_are_prepared(self):
+        before = sha256_of(self.package)
+        done = self.host("validate", self.guest_plan(), "--inspect")
+        self.assertRegex(done.out, r"error +scribe\.text +1 +a disk has not the text +sample-vm: disk-0 +scribe")
+        found = self.host("--output", "json", "validate", self.guest_plan(), "--inspect").json
+        self.assertIn("scribe.text", [one["rule"] for one in found["vms"][0]["findings"]])
+        self.assertEqual(sha256_of(self.package), before)
+        self.assertFalse((self.work / "out/sample-vm").exists())
+        done = self.host("validate", self.guest_plan({"finding": "scribe.ink"}), "--inspect", status=PREFLIGHT)
+        self.assertIn("the ink will fade", done.err)
+        self.assertIn("some guests will not boot", done.out)
 
     def attached(self, running):
         """What the plugin got for each disk, once both are attached."""

@@ -490,7 +490,7 @@ class Details(FaultTest):
                 ("cluster", PREFLIGHT, "share (bus sharing)", {**RUNNING, "bus_sharing": "physicalSharing"}, {}),
                 ("cluster-off", OK, "", {"bus_sharing": "physicalSharing"}, {}),
                 ("gpu", PREFLIGHT, "PCI device 0", {**RUNNING, "passthrough": True}, {}),
-                ("gpu-off", OK, "", {"passthrough": True}, {}),
+                ("gpu-off", PREFLIGHT, "A device of the source's host does not come along", {"passthrough": True}, {}),
                 ("twin", OK, "Fault Tolerance", {**RUNNING, "fault_tolerance": "running"}, {}),
                 ("backup", OK, "the server refuses CreateSnapshot_Task of 'backup'",
                  {**RUNNING, "disabled": ["RelocateVM_Task", "CreateSnapshot_Task"]}, {}),
@@ -503,6 +503,20 @@ class Details(FaultTest):
                 done = self.host("validate", self.plan(name, options), status=status)
                 self.assertIn(words, done.err)
         self.assertEqual(self.server.called("CreateSnapshot_Task"), [])
+
+    def test_an_error_of_the_description_is_accepted_by_the_plan_alone(self):
+        vm = self.add_vm("gpu", passthrough=True)
+        done = self.host("run", self.plan("gpu"), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "A device of the source's host does not come along: PCI device 0")
+        self.assertIn("guest: {accept: [vm.passthrough]}", done.err)
+        self.assert_nothing_left()
+        self.host("run", self.plan("gpu", migration={"guest": {"when": "off", "accept": ["vm.passthrough"]}}))
+        manifest = self.assert_migrated(vm)
+        found = {one["rule"]: one for one in manifest["hyperhost"]["findings"]}
+        self.assertTrue(found["vm.passthrough"]["accepted"])
+        self.assertEqual(found["vm.passthrough"]["evidence"], "PCI device 0")
+        self.assertEqual(found["vm.nvram"]["severity"], "warning")
+        self.assert_nothing_owed()
 
     def test_boot_order_and_opaque_networks(self):
         self.add_vm("web", disks=3, boot_keys=[2002, 2001], opaque_network="3d7b0d25-nsx")

@@ -98,6 +98,31 @@ class Inventory(VcsimTest):
         found = self.host("--output", "json", "describe", "/DC0/vm/other/twin", "--plan", self.plan()).json
         self.assertEqual(found["folder"], "/DC0/vm/other")
 
+    def test_the_description_is_judged_by_rules(self):
+        with self.vim() as vim:
+            vm = vim.vm(VM)
+            vim.task("ReconfigVM_Task", vm, """<spec><cpuHotAddEnabled>true</cpuHotAddEnabled>
+                <memoryHotAddEnabled>true</memoryHotAddEnabled>
+                <deviceChange><operation>add</operation><device xsi:type="VirtualUSBController"><key>-7</key></device></deviceChange>
+                <deviceChange><operation>add</operation><device xsi:type="VirtualPCIPassthrough"><key>-8</key>
+                <deviceInfo xsi:type="Description"><label>A card</label><summary/></deviceInfo></device></deviceChange>
+                <extraConfig xsi:type="OptionValue"><key>disk.EnableUUID</key><value xsi:type="xsd:string">TRUE</value></extraConfig>
+                <extraConfig xsi:type="OptionValue"><key>numa.nodeAffinity</key><value xsi:type="xsd:string">0</value></extraConfig>
+                <firmware>efi</firmware><bootOptions><efiSecureBootEnabled>true</efiSecureBootEnabled></bootOptions></spec>""")
+            vim.task("PowerOffVM_Task", vm)
+            vim.task("CreateSnapshot_Task", vm, "<name>before</name><memory>false</memory><quiesce>false</quiesce>")
+        found = self.host("--output", "json", "inspect", VM, "--plan", self.plan(), "--depth", "description", status=PREFLIGHT).json
+        rules = {one["rule"]: one for one in found["findings"]}
+        for rule, severity in (("vm.passthrough", "error"), ("vm.hot-add", "note"), ("vm.usb-controller", "note"),
+                               ("disk.serial", "note"), ("vm.numa-affinity", "note"), ("vm.nvram", "warning"),
+                               ("vm.secure-boot", "warning"), ("vm.snapshot", "warning"), ("vm.name", "note")):
+            self.assertEqual(rules[rule]["severity"], severity, rule)
+        self.assertEqual(rules["vm.hot-add"]["evidence"], "CPUs, memory")
+        self.assertEqual(rules["vm.snapshot"]["evidence"], "1: before")
+        self.assertEqual(found["source_bytes_read"], 0)
+        quiet = self.host("--output", "json", "inspect", "DC0_H0_VM1", "--plan", self.plan(), "--depth", "description").json
+        self.assertEqual({one["severity"] for one in quiet["findings"]} & {"error", "warning"}, set(), quiet["findings"])
+
     def test_wrong_password_and_unknown_certificate(self):
         wrong = self.work / "wrong"
         wrong.touch(0o600)

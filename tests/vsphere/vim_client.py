@@ -79,6 +79,7 @@ class VimClient:
     def call(self, method, this, arguments=""):
         """The <returnval> elements."""
         body = ('<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
+                'xmlns:xsd="http://www.w3.org/2001/XMLSchema" '
                 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>'
                 f'<{method} xmlns="urn:vim25"><_this type="{this[0]}">{escape(this[1])}</_this>{arguments}</{method}>'
                 "</soapenv:Body></soapenv:Envelope>")

@@ -70,6 +70,11 @@ std::string describe(const Contents& contents, const Vm& vm, const std::string& 
   if (!vm.ovf.uuid.empty()) out["uuid"] = vm.ovf.uuid;
   if (!vm.ovf.hardware.empty()) out["hardware"] = vm.ovf.hardware;
   if (vm.ovf.tpm) out["vtpm"] = true;
+  if (vm.ovf.cpu_hot_add) out["cpu_hot_add"] = true;
+  if (vm.ovf.memory_hot_add) out["memory_hot_add"] = true;
+  if (vm.ovf.disk_uuid) out["disk_uuid"] = true;
+  for (const std::string& label : vm.ovf.usb_controllers)
+    out["devices"].push_back({{"kind", "usb-controller"}, {"label", label}});
   if (!vm.ovf.annotation.empty()) out["annotation"] = vm.ovf.annotation;
   out["controllers"] = Json::array();
   for (const OvfController& controller : vm.ovf.controllers)

@@ -27,6 +27,7 @@ enum Resource : uint64_t {
   kDvd = 16,
   kDisk = 17,
   kOtherStorage = 20,
+  kUsbController = 23,
 };
 
 constexpr std::size_t kMaxItems = 4'000;
@@ -128,6 +129,10 @@ class Hardware {
     if (same(key, "firmware")) vm_.firmware = same(value, "efi") ? "uefi" : "bios";
     if (same(key, "uefi.secureBoot.enabled") || same(key, "bootOptions.efiSecureBootEnabled"))
       vm_.secure_boot = vm_.secure_boot || same(value, "true");
+    if (same(key, "cpuHotAddEnabled") || same(key, "cpuHotRemoveEnabled"))
+      vm_.cpu_hot_add = vm_.cpu_hot_add || same(value, "true");
+    if (same(key, "memoryHotAddEnabled")) vm_.memory_hot_add = same(value, "true");
+    if (same(key, "disk.EnableUUID")) vm_.disk_uuid = same(value, "true") || value == "1";
     if (same(key, "nvram")) {
       const std::string file = resource("file", value);
       if (!file.empty()) vm_.attachments.push_back({"nvram", file});
@@ -190,6 +195,9 @@ class Hardware {
       }
       case kOther:
         vm_.tpm = vm_.tpm || lower(item.subtype).find("vtpm") != std::string::npos;
+        break;
+      case kUsbController:
+        vm_.usb_controllers.push_back(item.label);
         break;
       case kMemory:
         return memory(item);

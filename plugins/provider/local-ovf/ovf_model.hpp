@@ -57,6 +57,8 @@ struct OvfVm {
   std::string firmware = "bios";
   std::string uuid, hardware;  ///< "" = unknown
   bool secure_boot = false, tpm = false;
+  bool cpu_hot_add = false, memory_hot_add = false, disk_uuid = false;
+  std::vector<std::string> usb_controllers;             ///< their labels
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;  ///< 0 = unknown
   std::vector<OvfController> controllers;
   std::vector<OvfDrive> drives;

@@ -47,7 +47,7 @@ Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std
     out["content_id"] = id->second;
   if (!disk.change_id.empty()) out["change_id"] = disk.change_id;
   if (disk.raw_mapping()) out["raw_mapping"] = disk.physical ? "physical" : "virtual";
-  if (disk.multi_writer()) out["multi_writer"] = true;
+  if (disk.multi_writer() || disk.bus_sharing) out["multi_writer"] = true;
   if (disk.encrypted) out["encrypted"] = true;
   return out;
 }
@@ -84,6 +84,13 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
               {"uuid", vm.uuid},
               {"instance_uuid", vm.instance_uuid},
               {"change_tracking", vm.change_tracking},
+              {"consolidation_needed", vm.consolidation_needed},
+              {"fault_tolerance", vm.fault_tolerant},
+              {"cpu_hot_add", vm.cpu_hot_add},
+              {"memory_hot_add", vm.memory_hot_add},
+              {"cpu_affinity", vm.cpu_affinity},
+              {"numa_affinity", vm.numa_affinity},
+              {"disk_uuid", vm.disk_uuid},
               {"annotation", vm.annotation}};
   out["disks"] = Json::array();
   const std::vector<std::size_t> places = boot_order(vm);
@@ -100,10 +107,23 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
     out["nics"].push_back({{"id", "nic-" + std::to_string(i)},
                            {"mac", vm.nics[i].mac},
                            {"network", vm.nics[i].network},
-                           {"model", vm.nics[i].model}});
+                           {"model", vm.nics[i].model},
+                           {"sriov", vm.nics[i].model == "VirtualSriovEthernetCard"}});
   out["controllers"] = Json::array();
   for (const Controller& controller : vm.controllers)
     out["controllers"].push_back({{"id", controller.id}, {"type", controller.type}});
+  out["devices"] = Json::array();
+  for (const LeftDevice& device : vm.devices)
+    out["devices"].push_back({{"kind", device.kind}, {"label", device.label}});
+  if (vm.tells_of_guest) {
+    out["host_name"] = vm.guest_name_inside;
+    out["addresses"] = vm.addresses;
+    out["guest_disks"] = Json::array();
+    for (const GuestDisk& disk : vm.guest_disks)
+      out["guest_disks"].push_back({{"path", disk.path},
+                                    {"capacity_bytes", disk.capacity},
+                                    {"free_bytes", disk.free_bytes}});
+  }
   out["snapshots"] = Json::array();
   for (const Snapshot& snapshot : vm.snapshots)
     out["snapshots"].push_back({{"ref", snapshot.ref.id}, {"name", snapshot.name}});

@@ -36,9 +36,6 @@ class Preflight {
                       *why)
                     .hint("transport: auto or lease exports it through the API."),
                 "/disk/" + disk.id);
-      if (disk.raw_mapping() && !disk.physical)
-        warn("the disk '" + disk.label + "' is a raw mapping; it becomes an ordinary image", "",
-             "/disk/" + disk.id);
     }
     machine();
     refusals();
@@ -92,25 +89,9 @@ class Preflight {
     if (vm_.encrypted)
       error(Error(HYPER_UNSUPPORTED, "'" + vm_.name + "' is encrypted")
                 .hint("Decrypt it first (VM storage policy), or exclude it."));
-    if (vm_.tpm)
-      warn("'" + vm_.name + "' has a virtual TPM, whose secrets cannot be exported",
-           "Have the recovery keys (BitLocker, LUKS) at hand, or suspend the protection first.");
-    if (vm_.firmware == "efi")
-      warn(
-          "'" + vm_.name +
-              "' boots by EFI, and its NVRAM (boot entries, enrolled keys) stays behind",
-          "The target starts \\EFI\\BOOT\\BOOTX64.EFI of the boot disk, or its entry is made again "
-          "there.");
     if (vm_.is_template)
       note("'" + vm_.name +
            "' is a template: not every server exports one; a clone of it is a VM like others");
-    if (!vm_.snapshots.empty())
-      warn("'" + vm_.name + "' has " + std::to_string(vm_.snapshots.size()) +
-               " snapshots; the current state is migrated, without them",
-           "Remove those that are not needed: reading through them is slow.");
-    if (vm_.consolidation_needed)
-      warn("the disks of '" + vm_.name + "' need consolidation",
-           "In vCenter: Snapshots > Consolidate.");
   }
 
   /// What vSphere makes no snapshot of, and what somebody else has forbidden.
@@ -120,10 +101,6 @@ class Preflight {
                   "'" + vm_.name + "' uses a device of its host: no snapshot of it can be made",
                   vm_.passthrough.front())
                 .hint("Shut the VM down (power: shutdown), or take the device away."));
-    if (vm_.fault_tolerant)
-      warn("'" + vm_.name +
-               "' is protected by Fault Tolerance, which may refuse snapshots and exports",
-           "Turn Fault Tolerance off for the time of the migration.");
     std::vector<std::string> needed;
     if (frozen_) needed = {"CreateSnapshot_Task"};
     if (vm_.power == "off" && options_.transport != VmOptions::Transport::kDatastore)

@@ -8,6 +8,7 @@ namespace hyper::vsphere {
 namespace {
 
 constexpr std::size_t kMaxDisabled = 1000;
+constexpr std::size_t kMaxDevices = 1000;
 constexpr int kMaxSnapshotDepth = 64;  // vSphere's own limit is 32
 
 bool ends_with(const std::string& text, std::string_view end) {
@@ -127,6 +128,44 @@ void read_conditions(const Object& object, VmInfo& vm) {
         xsi_type(child(device, "backing")) == "VirtualPCIPassthroughVmiopBackingInfo";
     if ((kind == "VirtualPCIPassthrough" && !virtual_gpu) || kind == "VirtualSriovEthernetCard")
       vm.passthrough.push_back(text(device, "deviceInfo/label"));
+    const std::string what = kind == "VirtualPCIPassthrough" ? "passthrough"
+                             : kind == "VirtualUSB"          ? "usb"
+                             : kind == "VirtualUSBController" || kind == "VirtualUSBXHCIController"
+                                 ? "usb-controller"
+                                 : "";
+    if (!what.empty() && vm.devices.size() < kMaxDevices)
+      vm.devices.push_back({what, text(device, "deviceInfo/label")});
+  });
+}
+
+/// Settings of its hardware that a target may not have.
+void read_settings(const Object& object, VmInfo& vm) {
+  vm.cpu_hot_add = object.text("config.cpuHotAddEnabled") == "true" ||
+                   object.text("config.cpuHotRemoveEnabled") == "true";
+  vm.memory_hot_add = object.text("config.memoryHotAddEnabled") == "true";
+  each(object.at("config.cpuAffinity"), "affinitySet",
+       [&](const pugi::xml_node&) { vm.cpu_affinity = true; });
+  each(object.at("config.extraConfig"), "", [&](const pugi::xml_node& option) {
+    const std::string key = text(option, "key"), value = text(option, "value");
+    if (key == "numa.nodeAffinity" && !value.empty()) vm.numa_affinity = true;
+    if (key == "disk.EnableUUID" && (value == "TRUE" || value == "true" || value == "1"))
+      vm.disk_uuid = true;
+  });
+}
+
+/// What VMware Tools report of the guest, while they run.
+void read_guest(const Object& object, VmInfo& vm) {
+  vm.tells_of_guest = vm.power == "on" && vm.tools_running();
+  vm.guest_name_inside = object.text("guest.hostName");
+  each(object.at("guest.net"), "", [&](const pugi::xml_node& nic) {
+    each(nic, "ipAddress", [&](const pugi::xml_node& address) {
+      if (vm.addresses.size() < kMaxDevices) vm.addresses.push_back(text(address));
+    });
+  });
+  each(object.at("guest.disk"), "", [&](const pugi::xml_node& disk) {
+    if (vm.guest_disks.size() < kMaxDevices && child(disk, "freeSpace"))
+      vm.guest_disks.push_back(
+          {text(disk, "diskPath"), number(disk, "capacity"), number(disk, "freeSpace")});
   });
 }
 
@@ -187,6 +226,11 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "config.bootOptions.efiSecureBootEnabled",
                                       "config.bootOptions.bootOrder",
                                       "config.changeTrackingEnabled",
+                                      "config.cpuAffinity",
+                                      "config.cpuHotAddEnabled",
+                                      "config.cpuHotRemoveEnabled",
+                                      "config.memoryHotAddEnabled",
+                                      "config.extraConfig",
                                       "config.template",
                                       "config.files.vmPathName",
                                       "config.keyId",
@@ -203,6 +247,9 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
                                       "runtime.consolidationNeeded",
                                       "guest.toolsRunningStatus",
                                       "guest.guestFamily",
+                                      "guest.hostName",
+                                      "guest.net",
+                                      "guest.disk",
                                       "snapshot",
                                       "layoutEx",
                                       "recentTask"},
@@ -262,6 +309,8 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
     vm.tpm = vm.tpm || xsi_type(device) == "VirtualTPM";
   });
   read_conditions(object, vm);
+  read_settings(object, vm);
+  read_guest(object, vm);
   vm.snapshots = read_snapshots(object.at("snapshot"));
   read_layout(object.at("layoutEx"), vm);
   each(object.at("recentTask"), "ManagedObjectReference",

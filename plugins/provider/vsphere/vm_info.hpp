@@ -48,6 +48,17 @@ struct Nic {
   std::string mac, network, model;
 };
 
+/// What does not come along: "passthrough", "usb", "usb-controller", "sound" …
+struct LeftDevice {
+  std::string kind, label;
+};
+
+/// A file system, as VMware Tools report it.
+struct GuestDisk {
+  std::string path;
+  uint64_t capacity = 0, free_bytes = 0;
+};
+
 struct Snapshot {
   Ref ref;
   std::string name;
@@ -64,6 +75,13 @@ struct VmInfo {
   std::string uuid, instance_uuid, hardware;
   std::string firmware;
   bool secure_boot = false, tpm = false, encrypted = false, is_template = false;
+  bool cpu_hot_add = false, memory_hot_add = false, cpu_affinity = false, numa_affinity = false;
+  bool disk_uuid = false;         ///< disk.EnableUUID
+  bool tells_of_guest = false;    ///< VMware Tools run: what follows is what they report
+  std::string guest_name_inside;  ///< the guest's host name
+  std::vector<std::string> addresses;
+  std::vector<GuestDisk> guest_disks;
+  std::vector<LeftDevice> devices;
   bool change_tracking = false, change_tracking_supported = false, consolidation_needed = false;
   uint64_t cpus = 0, cores_per_socket = 0, memory = 0;
   std::vector<Disk> disks;

@@ -26,7 +26,7 @@ class Scribe final : public hyper::GuestInstance {
     if (fail_ == "plan") throw hyper::Error(HYPER_UNSUPPORTED, "the scribe takes no such VM");
     return R"({"families": ["any"]})";
   }
-  /// An error for each disk that has not the text.
+  /// An error for each disk that has not the text, and the one that a preparation would leave.
   std::string inspect(hyper::Op op, const hyper::Doc&,
                       const std::vector<hyper::BlockRef>& disks) override {
     hyper::DocBuilder answer, root;
@@ -44,6 +44,7 @@ class Scribe final : public hyper::GuestInstance {
           .set("/fixable_by", "scribe");
       answer.append("/findings", one);
     }
+    if (!finding_.empty()) add_finding(answer);
     return answer.json();
   }
   std::string prepare(hyper::Op op, const hyper::Doc&,
@@ -64,14 +65,18 @@ class Scribe final : public hyper::GuestInstance {
     answer.set("/root", "/dev/known");
     if (!finding_.empty()) {
       op.report(hyper::Error(HYPER_FAIL, "the ink will fade").rule(finding_), HYPER_SEVERITY_ERROR);
-      hyper::DocBuilder one;
-      one.set("/rule", finding_).set("/severity", "error").set("/summary", "the ink will fade");
-      answer.array("/findings").append("/findings", one);
+      answer.array("/findings");
+      add_finding(answer);
     }
     return answer.json();
   }
 
  private:
+  void add_finding(hyper::DocBuilder& answer) const {
+    hyper::DocBuilder one;
+    one.set("/rule", finding_).set("/severity", "error").set("/summary", "the ink will fade");
+    answer.append("/findings", one);
+  }
   void serve(hyper::Op op, const std::vector<hyper::BlockRef>& disks) {
     const std::string unfinished = served_ + ".part";
     {
