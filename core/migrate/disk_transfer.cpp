@@ -103,7 +103,7 @@ std::shared_ptr<SourceHandle> DiskTransfer::staged(const std::shared_ptr<SourceH
   const auto begin = Instant::now();
   const auto& place = job_.staging_dir.empty() ? directory : job_.staging_dir;
   auto out = stage_source(*delivered, place.string(), route_.file_name, op, [&](uint64_t bytes) {
-    on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0), false);
+    report_read(bytes, route_.disk.source_bytes.value_or(0), false);
   });
   result_.stage_duration = Instant::now() - begin;
   return out;
@@ -244,14 +244,18 @@ void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
   if (log_ != nullptr) log_->forget(route_.disk.id);
   open_sink(op);
   if (log_ != nullptr && sink_->can(HYPER_SINK_RESUME)) token_ = sink_->keep(op);
-  const CopyResult copied =
-      copy_source(source, *sink_, op, hardware_threads(), [&](uint64_t bytes) {
-        on_progress_(Stage::kExport, bytes, route_.disk.source_bytes.value_or(0), false);
-      });
+  const CopyResult copied = copy_source(
+      source, *sink_, op, hardware_threads(),
+      [&](uint64_t bytes) { report_read(bytes, route_.disk.source_bytes.value_or(0), false); });
   length_ = copied.bytes;
   result_.target_checksum = result_.source_checksum = copied.checksum;
   result_.virtual_size = route_.disk.capacity_bytes;
   if (result_.source_format == "raw") check_length(copied.bytes);
+}
+
+void DiskTransfer::report_read(uint64_t bytes, uint64_t total, bool adopted) {
+  moved_bytes_ = bytes;
+  on_progress_(Stage::kExport, bytes, total, adopted);
 }
 
 void DiskTransfer::report_pass(uint64_t done, uint64_t total) {
@@ -264,9 +268,9 @@ void DiskTransfer::report_pass(uint64_t done, uint64_t total) {
                                            static_cast<double>(export_total));
   const uint64_t read = read_->known();
   if (read == 0 || adopted)
-    on_progress_(Stage::kExport, share, export_total, adopted);
+    report_read(share, export_total, adopted);
   else
-    on_progress_(Stage::kExport, std::min(adopted_read_ + read, export_total), export_total, false);
+    report_read(std::min(adopted_read_ + read, export_total), export_total, false);
   if (adopted) adopted_read_ = share;
 }
 
@@ -367,7 +371,7 @@ void DiskTransfer::finish_source(const SourceHandle& delivered, Operation& op) {
   moved_bytes_ = read != 0 ? adopted_read_ + read
                            : std::min(result_.source_bytes,
                                       route_.disk.allocated_bytes.value_or(result_.source_bytes));
-  on_progress_(Stage::kExport, moved_bytes_, moved_bytes_, false);
+  report_read(moved_bytes_, moved_bytes_, false);
 }
 
 void DiskTransfer::record_written(Operation& op) {

@@ -67,8 +67,8 @@ class DiskTransfer {
   bool written() const { return written_; }
   const DiskRoute& route() const { return route_; }
   const DiskResult& result() const { return result_; }
-  /// What came from the source in this run, as far as it was counted; else what the source says
-  /// that it has without its holes.
+  /// What came from the source so far, as far as it was counted; at the end, else what the source
+  /// says that it has without its holes.
   uint64_t moved_bytes() const { return moved_bytes_; }
   uint64_t length() const { return length_; }  ///< of the finished object
   StorageHandle& store(Operation& op);
@@ -101,6 +101,7 @@ class DiskTransfer {
   std::string provider_text() const;
   /// Of a conversion: its guest bytes, and what came from the source meanwhile.
   void report_pass(uint64_t done, uint64_t total);
+  void report_read(uint64_t bytes, uint64_t total, bool adopted);
   void check_size() const;
   void check_length(uint64_t bytes) const;
   void check_zeros(const SourceHandle& delivered, const SourceHandle& source, Operation& op);
@@ -129,7 +130,7 @@ class DiskTransfer {
   std::atomic<bool> continued_{false};  ///< the pass began at a checkpoint, not reported yet
   /// What an earlier run had read of it, by the checkpoint's share.
   std::atomic<uint64_t> adopted_read_{0};
-  uint64_t moved_bytes_ = 0;
+  std::atomic<uint64_t> moved_bytes_{0};
   std::shared_ptr<SourceHandle> delivered_;  ///< below view_
   std::shared_ptr<Overlay> view_;            ///< from its opening to the pass
   std::optional<ChangeList> changes_;        ///< of a prepared disk

@@ -98,6 +98,10 @@ class Batch(CliTest):
         done = self.host("--output", "json", "run", plan, status=FAILED)
         self.assertEqual(self.outcomes(done), {"db.ova": "failed", "web": "skipped", "free": "succeeded"})
         self.assertIn("'db', which it depends on, did not succeed", json.dumps(done.json))
+        read = {r["vm_name"]: r["export_size"] for r in done.json["results"]}["db.ova"]
+        self.assertGreater(read, 0)  # what came before it failed
+        failed = [event for event in self.audit() if event["event_type"] == "migration_failed"]
+        self.assertEqual([event["details"]["bytes_exported"] for event in failed], [str(read)])
         tasks = {task["vm_name"]: task for task in self.host("--output", "json", "status").json["runs"][0]["tasks"]}
         self.assertEqual({vm: (task["status"], task["attempts"], task["start_time"] is None) for vm, task in tasks.items()},
                          {"db.ova": ("failed", 1, False), "web": ("skipped", 0, True), "free": ("succeeded", 1, False)})

@@ -155,6 +155,8 @@ void Transfer::run(VmRun& run) {
   report_adopted(run);
   std::unique_ptr<ProviderVmHandle> vm = open_source(run);
   const auto measure = [&] {
+    run.result.export_size = 0;
+    for (const auto& disk : run.disks) run.result.export_size += disk->moved_bytes();
     run.result.export_duration = run.stages.duration(Stage::kExport);
     run.result.conversion_duration = run.stages.duration(Stage::kConvert);
     run.result.verify_duration = run.stages.duration(Stage::kVerify);
@@ -175,14 +177,12 @@ void Transfer::run(VmRun& run) {
     throw;
   }
   measure();
-  uint64_t moved = 0, converted = 0;
+  uint64_t converted = 0;
   for (const auto& disk : run.disks) {
-    moved += disk->moved_bytes();
     converted += disk->result().virtual_size;
     run.result.exported_files.push_back(disk->result().source_file);
   }
-  run.result.export_size = moved;
-  run.stages.end(Stage::kExport, true, moved);
+  run.stages.end(Stage::kExport, true, run.result.export_size);
   run.stages.end(Stage::kConvert, true, converted);
   run.stages.end(Stage::kVerify, true, converted);
   close_source(run, vm, HYPER_OK);
