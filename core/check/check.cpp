@@ -2,6 +2,7 @@
 #include "core/check/check.hpp"
 
 #include <hyper/draft/boot.h>
+#include <hyper/draft/guest.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -177,6 +178,10 @@ const std::vector<Case>& cases() {
        case_converter_resume},
       {"converter-large", "a disk of more than 4 GiB", HYPER_IFACE_CONVERTER, 60,
        case_converter_large, true},
+      {"guest", "looks and changes nothing", HYPER_IFACE_GUEST, 600, case_guest},
+      {"guest-prepare", "says what it changed, and passes failures on", HYPER_IFACE_GUEST, 900,
+       case_guest_prepare},
+      {"guest-cancel", "stops within 2 s of a cancel", HYPER_IFACE_GUEST, 120, case_guest_cancel},
       {"boot", "a guest that cannot boot is a result", HYPER_IFACE_BOOT, 40, case_boot},
       {"boot-cancel", "stops within 2 s of a cancel", HYPER_IFACE_BOOT, 12, case_boot_cancel},
       {"storage", "what is committed is there, whole", HYPER_IFACE_STORAGE, 20, case_storage},

@@ -22,6 +22,11 @@ bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
   });
 }
 
+/// Of a disk that a killed run served, whichever VM's it was: its directory is its own.
+bool is_socket(const JournalEntry& entry) {
+  return entry.plugin == kHostEntries && text_of(entry.what, "kind") == kSocketEntry;
+}
+
 /// The plugin that wrote it undoes it, at each place of the job that it may be of.
 bool undo_where_it_is(VmRun& run, const JournalEntry& entry) {
   std::vector<StorageHandle*> places;
@@ -76,7 +81,7 @@ void VmRun::remove_orphans(bool finished) {
                         std::none_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
                           return token.find(ref) != std::string::npos;
                         });
-    if ((object || is_staging_file(*this, entry)) &&
+    if ((object || is_staging_file(*this, entry) || is_socket(entry)) &&
         process_state(entry.owner) == ProcessState::kGone)
       orphans.push_back(entry);
   });

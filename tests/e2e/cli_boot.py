@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import hyperhost_cli
-from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, ROOT, USAGE, CliTest, Running
+from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, ROOT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest
 import boot_check
 import requirement
 
@@ -179,6 +179,32 @@ class Boot(BootTest):
                                                            "options": {"accel": "tcg"}}, **keys))
         self.assertTrue(result["disks"][0]["adopted"])
         self.assertTrue((self.work / "out/idle/manifest.json").exists())
+
+    def test_a_prepared_guest_whose_host_was_killed_is_prepared_and_booted_again(self):
+        requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
+        disk = self.work / "idle.raw"
+        source = bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512)
+        disk.write_bytes(source)
+        scratch = self.work / "scratch"
+        scratch.mkdir()
+        keys = {"staging_dir": str(scratch), "plugin_dirs": [str(TEST_PLUGINS)],
+                "migration": {"guest": {"plugin": "scribe", "options": {"offset": 4096}}}}
+        running = self.start("run", self.boot_plan(disk, "idle", {"options": {"accel": "tcg"}}, **keys))
+        self.wait_for_guest(running)
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+        self.assertEqual(running.wait_none_left(30 * TIMES), {})
+        self.assertEqual(list(scratch.iterdir()), [])
+        result = self.report(self.boot_plan(disk, "idle", {"timeout": "2s", "on_failure": "warn",
+                                                           "options": {"accel": "tcg"}}, **keys))
+        prepared = self.work / "prepared.raw"
+        prepared.write_bytes(source[:4096] + b"prepared" + source[4104:])
+        self.assertEqual(result["disks"][0]["content_digest"], content_digest(prepared))
+        self.assertEqual(result["disks"][0]["source_digest"], content_digest(disk))
+        self.assertEqual(sorted(p.name for p in (self.work / "out/idle").iterdir()),
+                         ["boot-screen.png", "idle-disk-0.changes", "idle-disk-0.qcow2", "manifest.json"])
+        self.assertEqual(list(scratch.iterdir()), [])
+        self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
 
     def test_a_cancel_ends_the_guest(self):
         disk = self.work / "idle.raw"

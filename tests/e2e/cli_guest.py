@@ -271,6 +271,36 @@ class Guest(CliTest):
         again = self.report(self.guest_plan({"text": "otherwise"}, defaults={"overwrite": True}))
         self.assertFalse(again["already_done"])
 
+    def test_a_kill_between_the_preparation_and_the_end_leaves_nothing_and_a_rerun_is_whole(self):
+        hold = self.work / "hold"  # no read of the source ends while it is there
+        (self.work / "secret").write_text("tell-nobody-1234")
+        (self.work / "secret").chmod(0o600)
+        zoo = {"zoo": {"plugin": "zoo", "isolation": "process", "password": {"file": "secret"}}}
+        env = {"HYPER_ZOO": "hold", "HYPER_ZOO_HOLD": str(hold)}
+        scratch = self.work / "scratch"
+        scratch.mkdir()
+        keys = {"vm": "demo", "migration": {"provider": "zoo"}, "providers": zoo, "staging_dir": str(scratch)}
+        raw = {"defaults": {"target_format": "raw"}}
+        running = self.start("run", self.guest_plan({"served": str(self.work / "served")}, **keys, **raw), env=env)
+        served, disks = self.attached(running)
+        hold.touch()
+        served.unlink()
+        # The plugin has returned: the host looks for what it changed, and then copies.
+        running.wait_for(lambda: not pathlib.Path(disks[0]["socket"]).exists(), "end of the preparation")
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        self.assertEqual(running.wait_none_left(10 * PATIENCE), {})
+        self.assertEqual(list(scratch.iterdir()), [])
+        hold.unlink()
+        result = self.report(self.guest_plan(**keys, **raw), env=env)
+        disk = bytearray(0 if (at // 65536) % 3 == 1 else 1 + (at * 31 + at // 65536) % 251 for at in range(2 * MIB))
+        disk[OFFSET:OFFSET + len(TEXT)] = TEXT.encode()
+        self.assertEqual(pathlib.Path(result["disks"][0]["path"]).read_bytes(), bytes(disk))
+        self.assertEqual(sorted(p.name for p in (self.work / "out/demo").iterdir()),
+                         ["demo-disk-0.changes", "demo-disk-0.raw", "manifest.json"])
+        self.assertEqual(list(scratch.iterdir()), [])
+        self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
+
     def worker(self, running):
         workers = [pid for pid, command in running.others().items() if "plugins serve" in command]
         self.assertEqual(len(workers), 1, running.others())

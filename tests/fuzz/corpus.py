@@ -287,9 +287,11 @@ def binaries(seeds):
         return bytes([verb, target, emit, len(payload)]) + payload + struct.pack("<II", a, b) + bytes([0, memory, 0])
     text = struct.pack("<Q", 4) + b"name"
     seeds.write("lane", "source", frame(64, 1, b=100) + frame(65, 1) + frame(66, 1, b=4096) + frame(68, 1, payload=text)
-                + frame(64, 4, b=10) + frame(70, 4) + frame(69, 1, emit=3))
+                + frame(64, 5, b=10) + frame(70, 5) + frame(69, 1, emit=3))
     seeds.write("lane", "sink", frame(71, 2, payload=b"bytes") + frame(72, 2, a=9, b=9) + frame(73, 2) + frame(74, 2, a=100)
                 + frame(76, 2, emit=3, a=1) + frame(75, 2, emit=3) + frame(77, 2))
+    seeds.write("lane", "block", frame(78, 4, b=100) + frame(79, 4, payload=b"bytes") + frame(80, 4, payload=bytes(16))
+                + frame(81, 4) + frame(82, 4, b=4096) + frame(83, 4, emit=3, payload=b"\x01\0\0\0") + frame(84, 4) + frame(78, 4, a=65536, b=1))
     seeds.write("lane", "host", frame(128, 3, payload=b"{}") + frame(129, 0, payload=text + bytes(8) + text) + frame(64, 1, memory=1))
 
     def option(number, data=b""):

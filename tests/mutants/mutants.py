@@ -121,6 +121,13 @@ FOUND = {
     "image-zeros-when-short": ("image-damaged", r"read_at\(\) of the first half of .* gives a whole disk with other bytes"),
     "image-leak-probe": ("image-again", r"probe\(\) leaks memory"),
     "image-leak-open": ("image-again", r"open\(\), read_at\(\), extents\(\) and close\(\) leaks memory"),
+
+    "guest-inspect-writes": ("guest", r"inspect\(\) writes to a disk, and may only read"),
+    "guest-inspect-shape": ("guest", r"inspect\(\) gave a wrong document: /roots"),
+    "guest-swallows-errors": ("guest-prepare", r"prepare\(\) of a disk that cannot be read succeeds and must fail"),
+    "guest-swallows-nospace": ("guest-prepare", r"prepare\(\) of a disk that takes no writes succeeds and must fail"),
+    "guest-changes-unlisted": ("guest-prepare", r"prepare\(\) changes a disk and lists neither actions nor files"),
+    "guest-ignores-cancel": ("guest-cancel", r"inspect\(\) continues for more than 2 s after the cancel"),
 }
 # What only a power cut shows.
 NOT_FOUND = {"storage-ignores-durability": "storage-kill"}
@@ -193,7 +200,7 @@ class Mutants(unittest.TestCase):
                     self.assertEqual(status, 1, err)
                     self.assertRegex(findings(report), FOUND[mutant][1])
                     table[mutant.split("-")[0]] += 1
-        for kind in ("provider", "storage", "converter", "image"):
+        for kind in ("provider", "storage", "converter", "image", "guest"):
             tried = sum(mutant.startswith(kind) for mutant in [*FOUND, *NOT_FOUND])
             print(f"{kind}: {table[kind]} of {tried} mutants found")
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All mutants in one plugin; HYPER_MUTANT names the one that this process is.
 #include "converter.hpp"
+#include "guest.hpp"
 #include "image.hpp"
 #include "provider.hpp"
 #include "storage.hpp"
@@ -8,8 +9,9 @@
 namespace mutants {
 namespace {
 
-using Interfaces = hyper::Interfaces<hyper::Provider<Connection>, hyper::Converter<Converter>,
-                                     hyper::Storage<Store>, hyper::Image<Image>>;
+using Interfaces =
+    hyper::Interfaces<hyper::Provider<Connection>, hyper::Converter<Converter>,
+                      hyper::Storage<Store>, hyper::Image<Image>, hyper::Guest<Guest>>;
 
 // Tables as a plugin in C has them that does not look at a call's flags.
 const hyper_provider& provider() {

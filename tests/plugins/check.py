@@ -18,6 +18,7 @@ import requirement  # noqa: E402
 BUILD = pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"])
 HOST = BUILD / "bin/hyperhost"
 SHIPPED = sorted((BUILD / "lib/hyperhost/plugins").glob("*.so"))
+APPLIANCE = BUILD / "lib/hyperhost/plugins/guestfs.so"
 ZOO = BUILD / "lib/hyperhost/test-plugins"
 SANITIZED = BUILD.name in ("asan", "tsan")
 # Of each case, where its own limit is one of an unsanitized build.
@@ -101,10 +102,10 @@ IN_SANITIZER = {"write-past-end", "read-new-hello", "read-new-host", "refusal-ov
                 "crash-in-read", "probe-crashes-on-empty"}
 
 
-def check(*arguments, zoo=None, limit=PATIENCE):
+def check(*arguments, zoo=None, limit=PATIENCE, timeout=900 if SANITIZED else 170):
     env = {**os.environ, "HYPER_ZOO": zoo or ""}
     done = subprocess.run([str(HOST), "--output", "json", "plugins", "check", *limit, *map(str, arguments)], env=env,
-                          capture_output=True, text=True, timeout=900 if SANITIZED else 170)
+                          capture_output=True, text=True, timeout=timeout)
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
@@ -196,10 +197,36 @@ class Zoo(unittest.TestCase):
         self.assertIn("0 passed, 1 failed, 0 skipped", done.stdout)
 
 
+class Guests(unittest.TestCase):
+    def test_a_good_guest_plugin_passes(self):
+        for arguments in ((), ("--isolated",)):
+            status, report, err = check(ZOO / "scribe.so", "--strict", *arguments)
+            self.assertEqual(status, 0, findings(report) + err)
+            self.assertLessEqual({"guest", "guest-prepare", "guest-cancel"},
+                                 {case["name"] for case in report["plugins"][0]["cases"] if case["result"] == "passed"})
+
+
+class Appliance(unittest.TestCase):
+    """An emulated appliance takes minutes: with HYPERHOST_SLOW=1 only."""
+    def test_guestfs_passes(self):
+        status, report, err = check(APPLIANCE, limit=["--time-limit", "2400"], timeout=9000)
+        self.assertEqual(status, 0, findings(report) + err)
+
+
 class Shipped(unittest.TestCase):
+    def test_what_needs_an_appliance_passes_without_it(self):
+        requirement.need(APPLIANCE.exists(), "libguestfs-dev is not installed")
+        for case in ("symbols", "manifest", "load", "greeting", "old-host", "future-host", "interfaces", "start-stop", "options",
+                     "refusals"):
+            with self.subTest(case=case):
+                status, report, err = check(APPLIANCE, "--case", case)
+                self.assertEqual(status, 0, findings(report) + err)
+
     def test_ours_pass(self):
         self.assertGreaterEqual(len(SHIPPED), 4)
         for plugin in SHIPPED:
+            if plugin == APPLIANCE:
+                continue
             with self.subTest(plugin=plugin.name):
                 before = cpu_seconds()
                 status, report, err = check(plugin)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a hostile worker sends to the host: frames about a source, a sink and an emitter that it was
-// lent. Input: frames of 15 bytes, each followed by its payload: verb, object, emit, the length of
-// the payload (1 byte each), a and b (4 bytes each, little endian), flags, memory, an operation.
+// What a hostile worker sends to the host: frames about a source, a sink, an emitter and a disk
+// that it was lent. Input: frames of 15 bytes, each followed by its payload: verb, object, emit,
+// the length of the payload (1 byte each), a and b (4 bytes each, little endian), flags, memory, an
+// operation.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -88,6 +89,26 @@ hyper_sink lent_sink() {
   return table;
 }
 
+hyper_block lent_block() {
+  const hyper_source source = lent_source();
+  const hyper_sink sink = lent_sink();
+  hyper_block table{};
+  table.size = sizeof table;
+  table.flags = HYPER_BLOCK_WRITE | HYPER_BLOCK_EXTENTS | HYPER_BLOCK_ATTACH;
+  table.id = "disk-0";
+  table.length = kLength;
+  table.max_parallel = 4;
+  table.read_at = source.read_at;
+  table.write_at = sink.write_at;
+  table.zero_at = sink.zero_at;
+  table.flush = sink.sync;
+  table.extents = source.extents;
+  table.attach = [](void*, hyper_op*, uint32_t, int32_t, hyper_emit emit,
+                    void* arg) noexcept -> hyper_st { return emit(arg, "{}", 2); };
+  table.detach = [](void*, hyper_op*, uint32_t) noexcept -> hyper_st { return HYPER_OK; };
+  return table;
+}
+
 /// The bytes of an input, one after another; zeros at its end.
 class Bytes {
  public:
@@ -161,6 +182,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     return HYPER_OK;
   };
   peer.add(std::make_shared<OfferedEmit>(OfferedEmit{ignore, nullptr}));
+  const auto block = std::make_shared<OfferedBlock>();
+  block->table = lent_block();
+  peer.add(block);
   Bytes input(data, size);
   for (int frames = 0; !input.empty() && frames < 64; ++frames) {
     try {
