@@ -89,7 +89,16 @@ void check_preparation(VmCheck& check) {
     check.error(Code::kUnsupported, "", "compression: keep keeps the grains of the source",
                 "what a preparation changes has none; choose another compression");
   try {
-    check.session.guest(job.guest_plugin, check.op).plan(check.op, guest_request(job, check.route));
+    GuestHandle& guest = check.session.guest(job.guest_plugin, check.op);
+    const Json plan = guest.plan(check.op, guest_request(job, check.route));
+    for (const Json& note : plan.value("notes", Json::array())) {
+      Diagnostic finding;
+      finding.severity = Severity::kInfo;
+      finding.code = Code::kOk;
+      finding.path = "vm/" + check.route.vm.name;
+      finding.summary = job.guest_plugin.plugin + ": " + bounded(note, 1).get<std::string>();
+      check.route.findings.push_back(std::move(finding));
+    }
   } catch (const Error& failure) {
     check.keep(failure);
   }

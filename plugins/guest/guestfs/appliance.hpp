@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "plugins/guest/guestfs/guest_files.hpp"
-#include "plugins/guest/guestfs/scratch.hpp"
 #include "plugins/guest/guestfs/settings.hpp"
 #include "plugins/guest/guestfs/watchdog.hpp"
+#include "plugins/guest/scratch/scratch.hpp"
 
 namespace hyperhost::guestfs {
 
@@ -77,7 +77,7 @@ class Appliance final : public GuestFiles {
 
   hyper::Op op_;
   const Settings settings_;
-  Scratch scratch_;
+  guest::Scratch scratch_{"hyperhost-guestfs-"};
   Watchdog watchdog_;
   std::string accel_, messages_;  ///< of its start, the last ones
   std::unique_ptr<guestfs_h, Close> g_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is left of an appliance's directory, by the end of its owner.
+// What is left of a guest plugin's directory, by the end of its owner.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "plugins/guest/guestfs/scratch.hpp"
+#include "plugins/guest/scratch/scratch.hpp"
 
-namespace hyperhost::guestfs {
+namespace hyperhost::guest {
 namespace {
 
 namespace fs = std::filesystem;
@@ -31,7 +31,7 @@ class ScratchTest : public testing::Test {
     EXPECT_EQ(::pipe(ready), 0);
     const pid_t pid = ::fork();
     if (pid == 0) {
-      const Scratch scratch(parent_);
+      const Scratch scratch("hyperhost-test-", parent_);
       std::ofstream(scratch.path() + "/overlay") << "guest";
       static_cast<void>(::write(ready[1], "x", 1));
       for (;;) ::pause();
@@ -51,7 +51,7 @@ class ScratchTest : public testing::Test {
 
 TEST_F(ScratchTest, ItGoesWithItsOwner) {
   {
-    const Scratch one(parent_), other(parent_);
+    const Scratch one("hyperhost-test-", parent_), other("hyperhost-test-", parent_);
     EXPECT_NE(one.path(), other.path());
     EXPECT_EQ(fs::status(one.path()).permissions(), fs::perms::owner_all);
     std::ofstream(one.path() + "/overlay") << "guest";
@@ -67,18 +67,18 @@ TEST_F(ScratchTest, TheNextOneRemovesWhatAKilledOwnerLeft) {
   EXPECT_EQ(entries(), 4);
   end(killed);
   {
-    const Scratch next(parent_);
+    const Scratch next("hyperhost-test-", parent_);
     EXPECT_EQ(entries(), 4) << "the killed one's is gone, and there is a new one";
   }
   EXPECT_TRUE(fs::exists(parent_ + "/of-somebody-else"));
   end(alive);
-  { const Scratch next(parent_); }
+  { const Scratch next("hyperhost-test-", parent_); }
   EXPECT_EQ(entries(), 2);
 }
 
 TEST_F(ScratchTest, APlaceThatIsNotThereIsAnError) {
-  EXPECT_ANY_THROW(Scratch(parent_ + "/nowhere"));
+  EXPECT_ANY_THROW(Scratch("hyperhost-test-", parent_ + "/nowhere"));
 }
 
 }  // namespace
-}  // namespace hyperhost::guestfs
+}  // namespace hyperhost::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/guest/guestfs/scratch.hpp"
+#include "plugins/guest/scratch/scratch.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,12 +11,10 @@
 #include <filesystem>
 #include <hyper/error.hpp>
 
-namespace hyperhost::guestfs {
+namespace hyperhost::guest {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kPrefix = "hyperhost-guestfs-";
 
 /// Locks the directory; -1 if it is not this user's, another owner lives, or it is gone meanwhile.
 int locked(const std::string& path, int how) {
@@ -33,11 +31,11 @@ int locked(const std::string& path, int how) {
 }
 
 /// Removes what killed owners left. The lock is held until the directory is gone.
-void sweep(const std::string& parent) {
+void sweep(const std::string& parent, const std::string& prefix) {
   std::error_code ignored;
   for (fs::directory_iterator one(parent, ignored), end; one != end; one.increment(ignored)) {
     if (ignored) return;
-    if (one->path().filename().string().rfind(kPrefix, 0) != 0) continue;
+    if (one->path().filename().string().rfind(prefix, 0) != 0) continue;
     const int lock = locked(one->path().string(), LOCK_EX | LOCK_NB);
     if (lock < 0) continue;
     fs::remove_all(one->path(), ignored);
@@ -52,17 +50,17 @@ std::string temporary_directory() {
   return set != nullptr && set[0] == '/' ? set : "/var/tmp";
 }
 
-Scratch::Scratch(const std::string& parent) {
-  sweep(parent);
+Scratch::Scratch(const std::string& prefix, const std::string& parent) {
+  sweep(parent, prefix);
   // Between its making and its locking another run may sweep it away.
   while (lock_ < 0) {
-    path_ = parent + "/" + kPrefix + "XXXXXX";
+    path_ = parent + "/" + prefix + "XXXXXX";
     if (::mkdtemp(path_.data()) == nullptr)
-      throw hyper::errno_error(errno, "a directory for the appliance cannot be made in " + parent);
+      throw hyper::errno_error(errno, "a temporary directory cannot be made in " + parent);
     lock_ = locked(path_, LOCK_EX);
     if (lock_ < 0 && ::access(path_.c_str(), F_OK) == 0) {
       ::rmdir(path_.c_str());
-      throw hyper::Error(HYPER_IO, "a directory for the appliance cannot be locked in " + parent);
+      throw hyper::Error(HYPER_IO, "a temporary directory cannot be locked in " + parent);
     }
   }
 }
@@ -73,4 +71,4 @@ Scratch::~Scratch() {
   ::close(lock_);
 }
 
-}  // namespace hyperhost::guestfs
+}  // namespace hyperhost::guest
