@@ -365,7 +365,7 @@ class Details(FaultTest):
         vm = self.add_vm(power="poweredOn")
         vm.snapshots.append((("VirtualMachineSnapshot", "snapshot-1"), "before the update"))
         done = self.host("run", self.plan())
-        self.assertIn("has 1 snapshots", done.err)
+        self.assertIn("It has snapshots; the current state is migrated, without them: 1: before the update", done.err)
         self.assert_migrated(vm)
         self.assertEqual([name for _, name in vm.snapshots], ["before the update"])
 
