@@ -18,7 +18,9 @@ import requirement  # noqa: E402
 BUILD = pathlib.Path(os.environ["HYPERHOST_BUILD_DIR"])
 HOST = BUILD / "bin/hyperhost"
 SHIPPED = sorted((BUILD / "lib/hyperhost/plugins").glob("*.so"))
-APPLIANCE = BUILD / "lib/hyperhost/plugins/guestfs.so"
+GUESTFS = BUILD / "lib/hyperhost/plugins/guestfs.so"
+VIRT_V2V = GUESTFS.with_name("virt-v2v.so")
+APPLIANCES = (GUESTFS, VIRT_V2V)  # where their programs are installed, most cases start an appliance
 ZOO = BUILD / "lib/hyperhost/test-plugins"
 SANITIZED = BUILD.name in ("asan", "tsan")
 # Of each case, where its own limit is one of an unsanitized build.
@@ -209,23 +211,25 @@ class Guests(unittest.TestCase):
 class Appliance(unittest.TestCase):
     """An emulated appliance takes minutes: with HYPERHOST_SLOW=1 only."""
     def test_guestfs_passes(self):
-        status, report, err = check(APPLIANCE, limit=["--time-limit", "2400"], timeout=9000)
+        status, report, err = check(GUESTFS, limit=["--time-limit", "2400"], timeout=9000)
         self.assertEqual(status, 0, findings(report) + err)
 
 
 class Shipped(unittest.TestCase):
     def test_what_needs_an_appliance_passes_without_it(self):
-        requirement.need(APPLIANCE.exists(), "libguestfs-dev is not installed")
-        for case in ("symbols", "manifest", "load", "greeting", "old-host", "future-host", "interfaces", "start-stop", "options",
-                     "refusals"):
-            with self.subTest(case=case):
-                status, report, err = check(APPLIANCE, "--case", case)
-                self.assertEqual(status, 0, findings(report) + err)
+        self.assertTrue(VIRT_V2V.exists())
+        requirement.need(GUESTFS.exists(), "libguestfs-dev is not installed")
+        for plugin in APPLIANCES:
+            for case in ("symbols", "manifest", "load", "greeting", "old-host", "future-host", "interfaces", "start-stop", "options",
+                         "refusals"):
+                with self.subTest(plugin=plugin.name, case=case):
+                    status, report, err = check(plugin, "--case", case)
+                    self.assertEqual(status, 0, findings(report) + err)
 
     def test_ours_pass(self):
         self.assertGreaterEqual(len(SHIPPED), 4)
         for plugin in SHIPPED:
-            if plugin == APPLIANCE:
+            if plugin in APPLIANCES:
                 continue
             with self.subTest(plugin=plugin.name):
                 before = cpu_seconds()
