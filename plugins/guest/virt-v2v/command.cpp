@@ -10,8 +10,6 @@
 
 #include "plugins/guest/scratch/scratch.hpp"
 
-extern char** environ;
-
 namespace hyperhost::virt_v2v {
 namespace {
 
@@ -74,7 +72,7 @@ std::string find_program(const std::string& name, const std::vector<std::string>
     begin = end + 1;
   }
   for (const std::string& directory : more)
-    if (const std::string candidate = directory + "/" + name; runnable(candidate)) return candidate;
+    if (std::string candidate = directory + "/" + name; runnable(candidate)) return candidate;
   return {};
 }
 

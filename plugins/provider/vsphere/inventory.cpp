@@ -158,7 +158,7 @@ Ref find_vm(Session& session, Names& names, VmIndex& index, const std::string& w
   if (wanted_vm.find('/') != std::string::npos) {
     Args args;
     args.text("inventoryPath", wanted_vm);
-    const Ref ref = found_by_search(session, "FindByInventoryPath", args, cancel);
+    Ref ref = found_by_search(session, "FindByInventoryPath", args, cancel);
     if (!ref.empty()) return ref;
   } else if (is_uuid(wanted_vm)) {
     // A copied VM may have the BIOS UUID of its original.
@@ -178,7 +178,7 @@ Ref find_vm(Session& session, Names& names, VmIndex& index, const std::string& w
 
 Ref described_vm(Session& session, Names& names, VmIndex& index, const std::string& wanted_vm,
                  const http::Cancel& cancel) {
-  if (const Ref ref{"VirtualMachine", wanted_vm}; exists(session, ref, cancel)) return ref;
+  if (Ref ref{"VirtualMachine", wanted_vm}; exists(session, ref, cancel)) return ref;
   return find_vm(session, names, index, wanted_vm, cancel);
 }
 
