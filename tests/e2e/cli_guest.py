@@ -10,7 +10,8 @@ import pathlib
 import signal
 import subprocess
 
-from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, sha256_of)
+from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, digest_leaf, sha256_of,
+                           tree_digest)
 import requirement
 
 TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
@@ -23,21 +24,10 @@ def source_digest(delivered, changes):
     count, checksum = lines[-1].removeprefix("end ").split()
     assert int(count) == len(lines) - 5 and hashlib.sha256("".join(lines[:-1]).encode()).hexdigest() == checksum
     before = {int(line.split()[0]): bytes.fromhex(line.split()[1]) for line in lines[4:-1]}
-
-    def h(*parts):
-        return hashlib.sha256(b"".join(parts)).digest()
-
-    def tree(leaves):
-        if len(leaves) == 1:
-            return leaves[0]
-        k = 1
-        while k * 2 < len(leaves):
-            k *= 2
-        return h(b"\x01", tree(leaves[:k]), tree(leaves[k:]))
     data = pathlib.Path(delivered).read_bytes()
     assert lines[1] == f"size {len(data)}\n"
-    leaves = [before.get(i, h(b"\x00", data[i * MIB:(i + 1) * MIB])) for i in range(-(-len(data) // MIB))]
-    return "hyper-tree-sha256:" + h(b"hyper-tree-sha256/1\n", len(data).to_bytes(8, "little"), tree(leaves)).hex()
+    leaves = [before.get(i, digest_leaf(data[i * MIB:(i + 1) * MIB])) for i in range(-(-len(data) // MIB))]
+    return tree_digest(leaves, len(data))
 
 
 class Guest(CliTest):

@@ -34,8 +34,12 @@ SANITIZED = BUILD.name in ("asan", "tsan")  # memory and time limits mean nothin
 PATIENCE = 4 if SANITIZED else 1  # a limit of time here ends what hangs; it says nothing about speed
 
 
-def content_digest(path):
-    """core/disk/digest.md, from a raw image: written down a second time, against the product."""
+def digest_leaf(block):
+    return hashlib.sha256(b"\x00" + block).digest()
+
+
+def tree_digest(leaves, size):
+    """core/disk/digest.md, from the leaves: written down a second time, against the product."""
     def h(*parts):
         return hashlib.sha256(b"".join(parts)).digest()
 
@@ -46,13 +50,18 @@ def content_digest(path):
         while k * 2 < len(leaves):
             k *= 2
         return h(b"\x01", tree(leaves[:k]), tree(leaves[k:]))
+    root = tree(leaves) if leaves else h()
+    return "hyper-tree-sha256:" + h(b"hyper-tree-sha256/1\n", size.to_bytes(8, "little"), root).hex()
+
+
+def content_digest(path):
+    """Of a raw image."""
     leaves, size = [], 0
     with open(path, "rb") as raw:
         while block := raw.read(MIB):
             size += len(block)
-            leaves.append(h(b"\x00", block))
-    root = tree(leaves) if leaves else h()
-    return "hyper-tree-sha256:" + h(b"hyper-tree-sha256/1\n", size.to_bytes(8, "little"), root).hex()
+            leaves.append(digest_leaf(block))
+    return tree_digest(leaves, size)
 
 
 def sha256_of(path):
