@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the fuzz targets share: the host that plugin code asks for its services, and the rule of
-// what a parser may do with foreign bytes. One target a program; libFuzzer (run.py) or replay.cpp
-// calls it on one thread.
+// what a parser may do with foreign bytes. libFuzzer (run.py: one target a program) or
+// replay.cpp (all targets in one, each entry renamed by its build) calls a target on one thread.
 #pragma once
 
 #include <cstddef>

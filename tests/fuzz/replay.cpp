@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a fuzz target without libFuzzer: every file of a corpus as it is, then the same mutants of
 // it in every run. The normal suite does this with every compiler and sanitizer.
-//   TARGET [--mutants N] [--last FILE] DIRECTORY
+//   fuzz_replay TARGET [--mutants N] [--last FILE] DIRECTORY|FILE…
 // --last writes each input before it runs: after a crash FILE has the one that crashed.
 #include <algorithm>
 #include <cstdio>
@@ -17,7 +17,22 @@
 #include "tests/fuzz/compare_qemu.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
+// The entry of each target, by the name that its build gives it.
+#define TARGET(name) extern "C" int fuzz_##name(const uint8_t* data, std::size_t size);
+FUZZ_TARGETS
+#undef TARGET
+
 namespace {
+
+using Entry = int (*)(const uint8_t*, std::size_t);
+
+Entry entry_of(const std::string& name) {
+#define TARGET(known) \
+  if (name == #known) return fuzz_##known;
+  FUZZ_TARGETS
+#undef TARGET
+  return nullptr;
+}
 
 using Bytes = std::vector<uint8_t>;
 
@@ -26,14 +41,14 @@ Bytes load(const std::filesystem::path& path) {
   return Bytes(std::istreambuf_iterator<char>(file), {});
 }
 
-void run(const Bytes& input, const char* last) {
+void run(Entry entry, const Bytes& input, const char* last) {
   if (last != nullptr)
     std::ofstream(last, std::ios::binary)
         .write(reinterpret_cast<const char*>(input.data()),
                static_cast<std::streamsize>(input.size()));
   // A block of its own, so that AddressSanitizer sees a read beyond its end.
   const Bytes exact(input.begin(), input.end());
-  LLVMFuzzerTestOneInput(exact.data(), exact.size());
+  entry(exact.data(), exact.size());
 }
 
 /// A damage that parsers meet: flipped bits, a number at a limit, a cut, a part twice.
@@ -74,10 +89,16 @@ Bytes mutant(Bytes bytes, std::mt19937& random) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const Entry entry = argc > 1 ? entry_of(argv[1]) : nullptr;
+  if (entry == nullptr) {
+    std::fprintf(stderr,
+                 "fuzz_replay: the first argument is the name of a target: tests/fuzz/targets\n");
+    return 2;
+  }
   int mutants = 0;
   const char* last = nullptr;
   std::vector<std::filesystem::path> files;
-  for (int i = 1; i < argc; ++i) {
+  for (int i = 2; i < argc; ++i) {
     if (std::strcmp(argv[i], "--mutants") == 0 && i + 1 < argc)
       mutants = std::atoi(argv[++i]);
     else if (std::strcmp(argv[i], "--last") == 0 && i + 1 < argc)
@@ -93,9 +114,9 @@ int main(int argc, char** argv) {
   for (const auto& path : files) {
     const Bytes original = load(path);
     std::fprintf(stderr, "%s\n", path.filename().c_str());  // the last line names what crashed
-    run(original, last);
+    run(entry, original, last);
     std::mt19937 random(1);
-    for (int i = 0; i < mutants; ++i) run(mutant(original, random), last);
+    for (int i = 0; i < mutants; ++i) run(entry, mutant(original, random), last);
     runs += 1 + static_cast<std::size_t>(mutants);
   }
   std::printf("%zu files, %zu runs, %u of them read by qemu-img too\n", files.size(), runs,
