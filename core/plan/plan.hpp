@@ -40,6 +40,7 @@ struct PluginSpec {
   Mark mark;                   ///< where the plugin is named
   std::string isolation = {};  ///< "process", "none"; "" = the host's default
   uint64_t worker_memory = 0;  ///< of its process, at most; 0 = the host's limit
+  std::string confine = {};    ///< its process: "auto", "required", "off"; "" = the host's default
 };
 
 struct ProviderSpec {

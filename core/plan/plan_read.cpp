@@ -59,12 +59,13 @@ void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_
   }
 }
 
-/// process, none, or {memory: SIZE} of a process
+/// process, none, or {memory: SIZE, confine: HOW} of a process
 void read_isolation(const ConfigValue* value, PluginSpec& spec) {
   read(value, spec.isolation);
   if (value == nullptr || value->members() == nullptr) return;
   spec.isolation = "process";
   read(value->find("memory"), spec.worker_memory);
+  read(value->find("confine"), spec.confine);
 }
 
 /// {plugin: NAME, OPTION: …}

@@ -35,6 +35,8 @@ class Binder {
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
       if (spec.worker_memory != 0)
         registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
+      if (!spec.confine.empty())
+        registry_.confine(plugin_id(spec.plugin), confine_named(spec.confine));
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();

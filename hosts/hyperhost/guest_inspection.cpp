@@ -18,7 +18,9 @@ using nlohmann::json;
 /// The disks of a VM as its guest sees them, to be read in any order.
 class GuestDisks {
  public:
-  GuestDisks(Session& session, const std::string& provider, const VmRoute& route, Operation& op) {
+  /// user: of the process that reads them.
+  GuestDisks(Session& session, const std::string& provider, const VmRoute& route, Operation& op,
+             std::optional<uid_t> user) {
     json request = {{"vm", route.vm.ref}, {"task_id", random_id()}};
     for (const DiskRoute& disk : route.disks)
       if (!disk.disk.content_id.empty())
@@ -27,8 +29,8 @@ class GuestDisks {
     for (const DiskRoute& disk : route.disks) {
       auto source = open_guest_disk(session, *vm_, route.vm, disk.disk, op, read_);
       count_reads(*source, seen_);
-      tables_.push_back(
-          std::make_unique<BlockTable>(disk.disk.id, read_only_device(std::move(source)), op));
+      tables_.push_back(std::make_unique<BlockTable>(
+          disk.disk.id, read_only_device(std::move(source)), op, user));
       blocks_.push_back(tables_.back()->table());
     }
   }
@@ -62,7 +64,7 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
   GuestHandle& guest = session.guest(plugin, op);
   const json request = {{"vm", route.vm.document}, {"machine", machine_of(machine, route)}};
   static_cast<void>(guest.plan(op, request));
-  GuestDisks disks(session, provider, route, op);
+  GuestDisks disks(session, provider, route, op, guest.plugin().user());
   GuestInspection out;
   try {
     out.answer = guest.inspect(op, request, disks.blocks());

@@ -190,6 +190,7 @@ class CliTest(unittest.TestCase):
         directory = tempfile.TemporaryDirectory(prefix="hyperhost-e2e-")
         self.addCleanup(directory.cleanup)
         self.work = pathlib.Path(directory.name)
+        self.work.chmod(0o711)  # a plugin that works on guests may be another user
 
     # --- making inputs
 

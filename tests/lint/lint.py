@@ -198,7 +198,7 @@ _FROZEN = ("tests/abi/frozen/",)  # headers as they were released
 
 
 def check_english(names):
-    bad = re.compile(r"\b(" + "|".join(word.replace(" ", r"\s+") for word in _UNCLEAR) + r")\b", re.I)
+    bad = re.compile(r"(?<![`\"])\b(" + "|".join(word.replace(" ", r"\s+") for word in _UNCLEAR) + r")\b", re.I)
     found = []
     for name in names:
         if not name.endswith((".hpp", ".cpp", ".h", ".md")) or name.startswith(_FROZEN):

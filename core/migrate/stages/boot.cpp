@@ -7,6 +7,7 @@
 #include "core/base/json_text.hpp"
 #include "core/block/block_table.hpp"
 #include "core/disk/local_sources.hpp"
+#include "core/migrate/handed_directory.hpp"
 #include "core/migrate/machine.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
@@ -161,14 +162,18 @@ Error not_booted(const VmRun& run, const Json& boot) {
   return Error(diagnostic);
 }
 
-/// The screen's picture, where the plugin made one.
-void take_picture(VmRun& run, const Json& answer, const std::filesystem::path& stem, Json& boot) {
+/// The screen's picture, where the plugin made one. handed: where it made it; null: in its place.
+void take_picture(VmRun& run, const Json& answer, const std::filesystem::path& stem,
+                  const HandedDirectory* handed, Json& boot) {
   const Json screens = answer.value("screens", Json::array());
   for (const char* extension : {".png", ".ppm"}) {
     const std::filesystem::path path = stem.string() + extension;
+    const std::string name = path.filename().string();
+    if (handed != nullptr) handed->take(name, path);
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) continue;
-    const bool wanted = std::find(screens.begin(), screens.end(), path.string()) != screens.end();
+    const std::string made = handed != nullptr ? (handed->path() / name).string() : path.string();
+    const bool wanted = std::find(screens.begin(), screens.end(), made) != screens.end();
     // Where local files do not stay, only a guest that does not boot leaves one.
     if (wanted && (run.keeps_local_files() || !boot.value("booted", false)))
       boot["screen"] = path.string();
@@ -194,6 +199,10 @@ void Boot::run(VmRun& run) {
   run.stages.announce(Stage::kBoot, 0,
                       plugin + ", up to '" + boot_grade_name(run.job.boot.require) + "'");
   run.stages.begin(Stage::kBoot);
+  Operation op = run.operation(run.route.vm.name);
+  op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "boot"); });
+  BootHandle& boot_plugin = run.session.boot(run.job.boot_plugin, op);
+  const std::optional<uid_t> user = boot_plugin.plugin().user();
   std::vector<std::unique_ptr<BlockTable>> tables;
   std::vector<hyper_block> blocks;
   for (const auto& disk : run.disks) {
@@ -202,16 +211,17 @@ void Boot::run(VmRun& run) {
     auto image = run.session.images().open(open_file_source(result.path), result.target_format, {},
                                            run.op, used);
     tables.push_back(
-        std::make_unique<BlockTable>(result.id, read_only_device(std::move(image)), run.op));
+        std::make_unique<BlockTable>(result.id, read_only_device(std::move(image)), run.op, user));
     blocks.push_back(tables.back()->table());
   }
   const std::filesystem::path picture = run.route.directory / "boot-screen";
+  const std::filesystem::path& place =
+      run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
+  std::unique_ptr<HandedDirectory> handed;
+  if (user) handed = std::make_unique<HandedDirectory>(op.services().journal, place, *user);
   Json request = request_of(run.job, run.route);
-  request["picture"] = picture.string();
-  request["scratch_dir"] =
-      (run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir).string();
-  Operation op = run.operation(run.route.vm.name);
-  op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "boot"); });
+  request["picture"] = (handed ? handed->path() / picture.filename() : picture).string();
+  request["scratch_dir"] = (handed ? handed->path() : place).string();
   const std::string& disk_id = boot_disk(run.route).disk.id;
   uint64_t read = 0;
   op.on_progress([&](uint64_t done, uint64_t) {
@@ -221,9 +231,10 @@ void Boot::run(VmRun& run) {
   const auto& clock = *run.session.services().clock;
   const auto began = clock.steady();
   run.undo.push([&run, picture] { drop_picture(run, picture); });
-  const Json answer = run.session.boot(run.job.boot_plugin, op).check(op, request, blocks);
+  const Json answer = boot_plugin.check(op, request, blocks);
   Json boot = judged(run.job.boot, answer);
-  take_picture(run, answer, picture, boot);
+  take_picture(run, answer, picture, handed.get(), boot);
+  handed.reset();
   run.result.boot = boot;
   const bool booted = boot.value("booted", false);
   run.stages.disk_finished(disk_id, booted);

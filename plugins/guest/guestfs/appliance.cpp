@@ -8,6 +8,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "plugins/guest/scratch/kernels.hpp"
+
 namespace hyperhost::guestfs {
 namespace {
 
@@ -120,10 +122,12 @@ void Appliance::launch(const std::vector<ServedDisk>& disks) {
   watchdog_.expect_life(accel_ == "kvm" ? kKvmStall : kTcgStall);
   const bool started = guestfs_launch(g_.get()) == 0;
   watchdog_.expect_life(std::chrono::seconds(0));
-  if (!started && watchdog_.reason() == Watchdog::Reason::kNone)
+  if (!started && watchdog_.reason() == Watchdog::Reason::kNone) {
+    const std::string kernels = guest::unreadable_kernels();
     throw hyper::Error(HYPER_FAIL, "libguestfs' appliance does not start with " + accel_,
                        last_error() + "; its last messages: " + messages_)
-        .hint("libguestfs-test-tool shows what it needs and lacks.");
+        .hint(kernels.empty() ? "libguestfs-test-tool shows what it needs and lacks." : kernels);
+  }
   need(started);
   guestfs_set_verbose(g_.get(), 0);
   need(words(guestfs_list_devices(g_.get())).size() == disks.size());
