@@ -315,7 +315,8 @@ class Guest(CliTest):
         running = self.start("run", plan, env={"VC_PASSWORD": "hunter2-hunter2"})
         served, _ = self.attached(running)
         worker = pathlib.Path(f"/proc/{self.worker(running)}")
-        self.assertNotIn(b"hunter2", (worker / "environ").read_bytes())
+        if os.geteuid() == 0:  # another user does not see it, the test plugin burglar does
+            self.assertNotIn(b"hunter2", (worker / "environ").read_bytes())
         self.assertRegex((worker / "status").read_text(), r"NoNewPrivs:\s+1\n(?s:.*)Seccomp:\s+2\n")
         served.unlink()
         self.assertEqual(running.finish().status, OK)
