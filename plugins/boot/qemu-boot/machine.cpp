@@ -85,8 +85,8 @@ void add_disks(const Machine& machine, const std::vector<nlohmann::json>& disks,
   for (std::size_t i = 0; i < disks.size(); ++i) {
     const std::string number = std::to_string(i);
     // snapshot=on: QEMU writes into a file of its own, which has no name any more.
-    add("-drive",
-        "if=none,id=d" + number + ",snapshot=on,file=" + quoted("json:" + disks[i].dump()));
+    add("-drive", "if=none,id=d" + number + (machine.keeps_writes ? "" : ",snapshot=on") +
+                      ",file=" + quoted("json:" + disks[i].dump()));
     const std::string& bus = machine.buses[i];
     std::string device = bus == "virtio" ? "virtio-blk-pci"
                          : bus == "scsi" ? "scsi-hd,bus=scsi.0"

@@ -15,12 +15,20 @@ std::string text_of(const nlohmann::json& document) {
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-Grade required(const hyper::Doc& request) {
+/// For traces the guest starts its services and is stopped by its button: both as for a login.
+bool wants_traces(const hyper::Doc& request) {
+  return request.string("/require") == "traces";
+}
+
+Grade required(const hyper::Doc& request, const Settings& settings) {
+  if (wants_traces(request)) {
+    if (settings.stop_timeout_ms == 0)
+      throw hyper::Error(HYPER_CONFIG, "a guest that is switched off leaves no traces to rely on")
+          .at("/stop_timeout")
+          .hint("require: traces needs a stop_timeout");
+    return Grade::kLogin;
+  }
   const std::string name = request.string("/require", "login");
-  if (name == "traces")
-    throw hyper::Error(HYPER_UNSUPPORTED, "qemu-boot does not read a guest's traces yet")
-        .at("/require")
-        .hint("require: login or agent");
   const auto grade = grade_named(name);
   if (!grade || *grade < Grade::kLoader)
     throw hyper::Error(HYPER_UNSUPPORTED, "qemu-boot knows no grade '" + name + "'").at("/require");
@@ -72,7 +80,7 @@ std::unique_ptr<QemuBoot> QemuBoot::open(const hyper::Doc& options, hyper::Op op
 }
 
 std::string QemuBoot::plan(hyper::Op, const hyper::Doc& request) {
-  static_cast<void>(required(request));
+  static_cast<void>(required(request, settings_));
   const Machine machine = read_machine(request, settings_);
   if (machine.uefi)
     static_cast<void>(find_uefi({"/etc/qemu/firmware", "/usr/share/qemu/firmware"}, machine.type));
@@ -94,13 +102,16 @@ std::string QemuBoot::accel(hyper::Op op, std::string& why) {
 std::string QemuBoot::check(hyper::Op op, const hyper::Doc& request,
                             const std::vector<hyper::BlockRef>& disks) {
   CheckRequest asked{
-      required(request),
+      required(request, settings_),
       static_cast<uint64_t>(std::max<int64_t>(1, request.integer("/timeout_ms", 600'000))),
-      request.string("/picture")};
-  const Machine machine = read_machine(request, settings_);
+      request.string("/picture"), wants_traces(request)};
+  Machine machine = read_machine(request, settings_);
   if (machine.buses.size() != disks.size())
     throw hyper::Error(HYPER_CONFIG, "the machine has another number of disks than the call")
         .at("/machine/disks");
+  machine.keeps_writes = std::all_of(disks.begin(), disks.end(), [](const hyper::BlockRef& disk) {
+    return disk.can(HYPER_BLOCK_WRITE);
+  });
   std::string why_tcg;
   const std::string accelerator = accel(op, why_tcg);
   const Turn turn(op, running_mutex_, running_, settings_.parallel);
