@@ -12,7 +12,10 @@ import subprocess
 import hyperhost_cli
 from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, ROOT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest
 import boot_check
+import efi_disk
+import ova_factory
 import requirement
+from vmdk_writer import Content
 
 OUT = ROOT / "out/sample"
 LIMIT, PATIENCE = "12m", 900  # a busy machine without KVM takes minutes
@@ -39,6 +42,12 @@ def recording_disk(path, counts=True):
         "ba0406 b80020 ef f4 ebfd") + b"\r\nweb01 login: \0"
     path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
     return path
+
+
+def asking_disk():
+    """A disk whose boot sector asks the BIOS for a TPM (int 1a, bb00) and, where there is one, writes a login prompt."""
+    code = bytes.fromhex("31c0 8ed8 66b800bb0000 cd1a 6685c0 750f be237c fc baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
+    return (code + b"\r\nweb01 login: \0").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512)
 
 
 class BootTest(CliTest):
@@ -215,6 +224,51 @@ class Boot(BootTest):
         self.assert_one_clear_error(done, "plugin 'scribe' does not read what a boot leaves", "boot: {traces: {plugin: …}}")
         done = self.host("validate", self.traces_plan(disk, "loop", {"options": {"stop_timeout": "0s"}}), status=PREFLIGHT)
         self.assert_one_clear_error(done, "require: traces needs a stop_timeout")
+
+    def package(self, data, **machine):
+        """A VM that is described by an OVF, beside its one disk."""
+        made = ova_factory.Package("web", **machine)
+        made.add_disk(Content(len(data), [(0, data)]))
+        ova_factory.write_directory(self.work / "package", made.members())
+        return self.work / "package"
+
+    def test_secure_boot_refuses_a_loader_that_is_not_signed(self):
+        requirement.need(pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd").exists(), "ovmf is not installed")
+        options = {"accel": "tcg", "stop_timeout": "0s"}
+        plan = self.boot_plan(self.package(efi_disk.disk(), firmware="efi", secure_boot=True), "web", {"options": options})
+        result = self.report(plan, status=FAILED, timeout=PATIENCE)
+        self.assertEqual(result["boot"]["failed"], "secure-boot", result["boot"])
+        self.assertIn("its firmware refuses its loader", result["diagnostic"]["summary"])
+        self.assertIn("Access Denied", result["diagnostic"]["detail"])
+        self.assertIn("secure boot needs a q35 machine, so that of the check is one", result["boot"]["notes"])
+        # The same loader starts where nothing has to sign it.
+        plan = self.boot_plan(self.package(efi_disk.disk(), firmware="efi"), "web", {"options": options})
+        self.assertEqual(self.report(plan, timeout=PATIENCE)["boot"]["grade"], "login")
+
+    def test_a_guest_finds_its_tpm(self):
+        requirement.tool("swtpm", "swtpm")
+        options = {"accel": "tcg", "stop_timeout": "0s"}
+        temporary = self.work / "tmp"
+        temporary.mkdir()
+        plan = self.boot_plan(self.package(asking_disk(), tpm=True), "web", {"options": options})
+        running = self.start("run", plan, "--json", env={"TMPDIR": str(temporary)})
+        done = running.finish(PATIENCE)
+        self.assertEqual(done.status, OK, done)
+        self.assertEqual(running.wait_none_left(10 * TIMES), {})
+        self.assertEqual(list(temporary.iterdir()), [])  # its state went with it
+        result = json.loads(done.out)["results"][0]
+        self.assertEqual((result["boot"]["grade"], result["warnings"]), ("login", []), result)
+
+    def test_without_swtpm_the_check_says_that_there_is_no_tpm(self):
+        plan = self.boot_plan(self.package(asking_disk(), tpm=True), "web", {
+            "timeout": "5s", "on_failure": "warn", "options": {"accel": "tcg", "swtpm": "swtpm-nowhere"}})
+        done = self.host("validate", plan)
+        self.assertIn("the machine of the check has no TPM", done.out + done.err)
+        result = self.report(plan, timeout=PATIENCE)
+        self.assertFalse(result["boot"]["booted"])
+        found = [one for one in result["warnings"] if "has no TPM" in one["summary"]]
+        self.assertEqual(len(found), 1, result["warnings"])
+        self.assertIn("apt-get install swtpm", found[0]["hint"])
 
     def test_a_killed_host_leaves_no_guest_and_the_next_run_boots_what_is_there(self):
         disk = self.work / "idle.raw"

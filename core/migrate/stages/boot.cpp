@@ -122,6 +122,7 @@ std::string reason(const Json& boot, std::chrono::nanoseconds timeout) {
   static const std::pair<const char*, const char*> kReasons[] = {
       {"no-boot-device", "its firmware finds nothing to boot"},
       {"efi-shell", "its firmware finds nothing to boot and offers its shell"},
+      {"secure-boot", "its firmware refuses its loader, which no valid key has signed"},
       {"grub-rescue", "GRUB does not find its files"},
       {"initramfs", "its kernel does not find the root file system"},
       {"panic", "its kernel panics"},

@@ -54,8 +54,8 @@ class Evidence {
   void reset(uint64_t ms);
 
   Grade grade() const { return grade_; }
-  /// "no-boot-device", "efi-shell", "grub-rescue", "initramfs", "panic", "emergency", "bsod",
-  /// "reboot-loop"; "" = no sign of a failure.
+  /// "no-boot-device", "efi-shell", "secure-boot", "grub-rescue", "initramfs", "panic",
+  /// "emergency", "bsod", "reboot-loop"; "" = no sign of a failure.
   const std::string& failed() const { return failed_; }
   const std::string& failure() const { return failure_; }  ///< its evidence
   /// The first evidence of each grade and channel, in order of time.
@@ -74,6 +74,7 @@ class Evidence {
   std::array<ConsoleText, 3> texts_;
   std::vector<std::string> rows_;  ///< of the last screen with text
   Grade grade_ = Grade::kNone;
+  std::string denied_;  ///< the line by which the firmware refused a loader
   std::string failed_, failure_;
   std::vector<Reached> reached_;
   std::vector<std::string> seen_;  ///< "serial 2": evidence of this kind is in reached_

@@ -7,9 +7,13 @@
 
 #include "plugins/boot/qemu-boot/boot_check.hpp"
 #include "plugins/boot/qemu-boot/machine.hpp"
+#include "plugins/boot/qemu-boot/tpm.hpp"
 
 namespace hyperhost::qemu_boot {
 namespace {
+
+constexpr const char* kInstallTpm =
+    "install it: apt-get install swtpm (Debian, Ubuntu), dnf install swtpm (Fedora)";
 
 std::string text_of(const nlohmann::json& document) {
   return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -60,6 +64,19 @@ class Turn {
   unsigned& running_;
 };
 
+std::string no_tpm_text(const std::string& program) {
+  return "the machine of the check has no TPM: \"" + program + "\" is not installed";
+}
+
+/// The machine's TPM; null where it has none, or where there is no program for one.
+std::unique_ptr<Tpm> tpm_for(hyper::Op op, const Machine& machine, const Settings& settings) {
+  if (!machine.tpm) return nullptr;
+  if (const auto program = find_program(settings.swtpm)) return std::make_unique<Tpm>(op, *program);
+  op.report(hyper::Error(HYPER_NOTFOUND, no_tpm_text(settings.swtpm)).hint(kInstallTpm),
+            HYPER_SEVERITY_WARNING);
+  return nullptr;
+}
+
 /// A node of QEMU's block layer for each disk. It names no file: the host reads the images.
 std::vector<nlohmann::json> nodes_of(const hyper::AttachedBlocks& attached) {
   std::vector<nlohmann::json> out;
@@ -82,12 +99,16 @@ std::unique_ptr<QemuBoot> QemuBoot::open(const hyper::Doc& options, hyper::Op op
 std::string QemuBoot::plan(hyper::Op, const hyper::Doc& request) {
   static_cast<void>(required(request, settings_));
   const Machine machine = read_machine(request, settings_);
-  if (machine.uefi)
-    static_cast<void>(find_uefi({"/etc/qemu/firmware", "/usr/share/qemu/firmware"}, machine.type));
-  const nlohmann::json program{{"name", qemu_}, {"version", version_}};
-  return text_of({{"programs", nlohmann::json::array({program})},
-                  {"memory_bytes", machine.memory},
-                  {"notes", machine.notes}});
+  if (machine.uefi) static_cast<void>(installed_uefi(machine));
+  nlohmann::json programs{{{"name", qemu_}, {"version", version_}}};
+  std::vector<std::string> notes = machine.notes;
+  if (machine.tpm) {
+    if (const auto swtpm = find_program(settings_.swtpm))
+      programs.push_back({{"name", *swtpm}});
+    else
+      notes.push_back(no_tpm_text(settings_.swtpm));
+  }
+  return text_of({{"programs", programs}, {"memory_bytes", machine.memory}, {"notes", notes}});
 }
 
 std::string QemuBoot::accel(hyper::Op op, std::string& why) {
@@ -116,7 +137,9 @@ std::string QemuBoot::check(hyper::Op op, const hyper::Doc& request,
   const std::string accelerator = accel(op, why_tcg);
   const Turn turn(op, running_mutex_, running_, settings_.parallel);
   const hyper::AttachedBlocks attached(op, disks);
-  Guest guest(op, qemu_, arguments_of(machine, accelerator, nodes_of(attached)),
+  const std::unique_ptr<Tpm> tpm = tpm_for(op, machine, settings_);
+  Guest guest(op, qemu_,
+              arguments_of(machine, accelerator, nodes_of(attached), tpm ? tpm->socket() : ""),
               request.string("/scratch_dir"));
   nlohmann::json answer = BootCheck(op, guest, settings_, std::move(asked)).run();
   answer["accel"] = accelerator;
