@@ -159,7 +159,7 @@ TEST(BootEvidence, EachFailureHasItsName) {
   }
 }
 
-// As OVMF with the usual keys writes it for a loader that nobody has signed.
+// As OVMF with the usual keys writes it for a loader that no key has signed.
 constexpr const char* kRefused =
     "BdsDxe: loading Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x2,0x0)\r\n"
     "BdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x2,0x0): Access "
