@@ -67,7 +67,9 @@ class MemoryBoot final : public hyper::BootInstance {
     for (const hyper::BlockRef& disk : disks) {
       const bool takes = script().checked["require"] == "traces";
       EXPECT_EQ(disk.can(HYPER_BLOCK_WRITE), takes);
-      if (!takes) EXPECT_THROW(disk.write_at(op, 0, "x", 1), hyper::Error);
+      if (!takes) {
+        EXPECT_THROW(disk.write_at(op, 0, "x", 1), hyper::Error);
+      }
       std::string bytes(disk.length(), '\0');
       disk.read_at(op, 0, bytes.data(), bytes.size());
       script().read += bytes;
