@@ -156,6 +156,10 @@ class Binder {
     if (spec.boot.wanted)
       if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
+    if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
+      if (auto choice =
+              bind_draft(spec.traces_plugin.value_or(spec.guest_plugin), HYPER_IFACE_GUEST))
+        config.traces_plugin = std::move(*choice);
   }
 
   /// Rules that a plan accepts exist: in the host's table, or in the guest plugin's manifest.
