@@ -145,6 +145,25 @@ const PredictionRule kMachineRules[] = {
      [](const In& in, const FoundBy& found) { find_devices(in, "passthrough", found); }},
     {"vm.sriov", Severity::kWarning, "nics (sriov)",
      "A network card is a function of one of the host", "target",
+/// A rule of the cluster in words: "licences: must run on the hosts 'rack 2'".
+std::string cluster_rule_text(const ClusterRule& rule) {
+  const std::string verb = rule.mandatory ? "must" : "should";
+  const std::string what = rule.kind == "run-on" ? verb + " run on the hosts '" + rule.hosts + "'"
+                           : rule.kind == "keep-off"
+                               ? verb + " not run on the hosts '" + rule.hosts + "'"
+                           : rule.kind == "together" ? "together with other VMs"
+                                                     : "apart from other VMs";
+  return (rule.name.empty() ? "a rule" : rule.name) + ": " + what;
+}
+
+/// The cluster's rules of these kinds.
+void find_cluster_rules(const In& in, const FoundBy& found,
+                        std::initializer_list<const char*> kinds) {
+  for (const ClusterRule& rule : in.vm.cluster_settings.rules)
+    if (std::find(kinds.begin(), kinds.end(), rule.kind) != kinds.end())
+      found("", cluster_rule_text(rule));
+}
+
      "The target gives it an emulated card, whose driver the guest needs",
      [](const In& in, const FoundBy& found) {
        find_nics(in, found, [](const NicDescription& nic) { return nic.sriov; });
@@ -203,6 +222,35 @@ const PredictionRule kMachineRules[] = {
     {"vm.numa-affinity", Severity::kInfo, "numa_affinity",
      "It is bound to memory nodes of its host, which does not come along", "target", "",
      [](const In& in, const FoundBy& found) { when(in.vm.numa_affinity, found, ""); }},
+    {"vm.drs", Severity::kInfo, "cluster_settings (drs)",
+     "DRS of its cluster places it by the hosts' load, which does not come along", "target", "",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.drs.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.dpm", Severity::kInfo, "cluster_settings (dpm)",
+     "DPM of its cluster powers hosts off and on by their load, which does not come along",
+     "target", "",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.dpm.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.ha", Severity::kWarning, "cluster_settings (ha)",
+     "HA of its cluster restarts it after a host's failure, which does not come along", "target",
+     "Have the target restart it, if it must not stay down",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.ha.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.host-affinity", Severity::kWarning, "cluster_settings (rules)",
+     "A rule of its cluster ties it to hosts, and does not come along", "target",
+     "Give the target such a rule, if licences or devices ask for it",
+     [](const In& in, const FoundBy& found) {
+       find_cluster_rules(in, found, {"run-on", "keep-off"});
+     }},
+    {"vm.vm-affinity", Severity::kWarning, "cluster_settings (rules)",
+     "A rule of its cluster keeps it with other VMs or apart from them, and does not come along",
+     "target", "Give the target such a rule",
+     [](const In& in, const FoundBy& found) {
+       find_cluster_rules(in, found, {"together", "apart"});
+     }},
     {"vm.cpu-topology", Severity::kInfo, "cpu, cores_per_socket",
      "Its CPUs are no whole number of sockets", "target", "",
      [](const In& in, const FoundBy& found) {

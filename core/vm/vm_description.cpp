@@ -29,6 +29,7 @@ class Reader {
     return value->get<uint64_t>();
   }
   bool has(const char* key) const { return find(key) != nullptr; }
+  const nlohmann::json* object(const char* key) const { return find(key); }
   bool flag(const char* key) const {
     const auto* value = find(key);
     if (value == nullptr) return false;
@@ -109,6 +110,19 @@ std::vector<LeftDevice> left_devices(const Reader& vm, const char* list, const c
 }
 
 /// What a prediction looks at, beyond what a migration needs.
+ClusterSettings read_cluster(const Reader& cluster, const std::string& provider) {
+  ClusterSettings out;
+  for (const auto& [key, value] :
+       {std::pair{"drs", &out.drs}, std::pair{"dpm", &out.dpm}, std::pair{"ha", &out.ha}})
+    if (cluster.has(key)) *value = cluster.flag(key);
+  for (const auto& item : cluster.list("rules", 1000)) {
+    const Reader one(item, "/cluster_settings/rules/" + std::to_string(out.rules.size()), provider);
+    out.rules.push_back(
+        {one.text("kind"), one.text("name"), one.text("hosts"), one.flag("mandatory")});
+  }
+  return out;
+}
+
 void read_conditions(const Reader& vm, const std::string& provider, VmDescription& out) {
   out.power_state = vm.text("power_state", "unknown");
   out.consolidation_needed = vm.flag("consolidation_needed");
@@ -126,6 +140,8 @@ void read_conditions(const Reader& vm, const std::string& provider, VmDescriptio
       if (address.is_string()) out.addresses->push_back(address.get<std::string>());
   }
   out.devices = left_devices(vm, "devices", "label", provider);
+  if (const auto* cluster = vm.object("cluster_settings"))
+    out.cluster_settings = read_cluster(Reader(*cluster, "/cluster_settings", provider), provider);
   out.attachments = left_devices(vm, "attachments", "file", provider);
   for (const auto& item : vm.list("snapshots", 4096))
     out.snapshots.push_back(
@@ -166,6 +182,7 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.export_method = vm.text("export_method");
   out.host = vm.text("host");
   out.guest_os = vm.text("guest_os");
+  out.cluster = vm.text("cluster");
   out.os_hint = vm.text("os_hint", "unknown");
   out.os_version = vm.text("os_version");
   out.firmware = vm.text("firmware", "unknown");

@@ -55,6 +55,20 @@ struct LeftDevice {
 };
 
 /// A file system as the guest's agent reports it.
+/// A rule of the source's cluster that concerns the VM.
+struct ClusterRule {
+  std::string kind;   ///< "run-on", "keep-off", "together", "apart"
+  std::string name;   ///< as the source calls it; may be empty
+  std::string hosts;  ///< the group's name; may be empty
+  bool mandatory = false;
+};
+
+/// What the source's cluster does for the VM. Nothing: not known.
+struct ClusterSettings {
+  std::optional<bool> drs, dpm, ha;
+  std::vector<ClusterRule> rules;
+};
+
 struct GuestDisk {
   std::string path;  ///< where it is mounted
   std::optional<uint64_t> free_bytes;
@@ -62,7 +76,9 @@ struct GuestDisk {
 
 struct VmDescription {
   std::string ref, name, path, datacenter, export_method;
-  std::string host;  ///< that it runs on or would be read through; may be empty
+  std::string host;     ///< that it runs on or would be read through; may be empty
+  std::string cluster;  ///< of that host; may be empty
+  ClusterSettings cluster_settings;
   std::string guest_os, os_hint, os_version, firmware;
   std::string uuid, instance_uuid, hardware;  ///< as the source has them; may be empty
   std::string power_state;                    ///< "on", "off", "suspended", "unknown"

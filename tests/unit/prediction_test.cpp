@@ -35,6 +35,9 @@ json plain() {
           {"change_tracking", true},
           {"host_name", "web-01.example"},
           {"addresses", {"192.0.2.7"}},
+          {"cluster", "C 1"},
+          {"cluster_settings",
+           {{"drs", false}, {"dpm", false}, {"ha", false}, {"rules", json::array()}}},
           {"guest_disks",
            {{{"path", "/"}, {"free_bytes", 104857600}},
             {{"path", "/boot"}, {"free_bytes", 52428800}},
@@ -93,6 +96,11 @@ json device(const char* kind, const char* label) {
   return json::array({{{"kind", kind}, {"label", label}}});
 }
 
+json cluster_rule(const char* kind, const char* name, const char* hosts, bool mandatory) {
+  return set("/cluster_settings/rules/-",
+             {{"kind", kind}, {"name", name}, {"hosts", hosts}, {"mandatory", mandatory}});
+}
+
 const std::vector<Fault>& faults() {
   static const std::vector<Fault> all = {
       {"vm.passthrough", set("/devices", device("passthrough", "PCI device 0")), "",
@@ -110,6 +118,17 @@ const std::vector<Fault>& faults() {
        "2: before, patch 7"},
       {"vm.consolidation", set("/consolidation_needed", true), "", ""},
       {"vm.fault-tolerance", set("/fault_tolerance", true), "", ""},
+      {"vm.drs", set("/cluster_settings/drs", true), "", "C 1"},
+      {"vm.dpm", set("/cluster_settings/dpm", true), "", "C 1"},
+      {"vm.ha", set("/cluster_settings/ha", true), "", "C 1"},
+      {"vm.host-affinity", cluster_rule("run-on", "licences", "rack 2", true), "",
+       "licences: must run on the hosts 'rack 2'"},
+      {"vm.host-affinity", cluster_rule("keep-off", "", "old", false), "",
+       "a rule: should not run on the hosts 'old'"},
+      {"vm.vm-affinity", cluster_rule("together", "web and db", "", false), "",
+       "web and db: together with other VMs"},
+      {"vm.vm-affinity", cluster_rule("apart", "two controllers", "", true), "",
+       "two controllers: apart from other VMs"},
       {"vm.guest-os",
        json::array({{{"op", "add"}, {"path", "/guest_os"}, {"value", "freebsd13_64Guest"}},
                     {{"op", "add"}, {"path", "/os_hint"}, {"value", "unknown"}}}),
@@ -218,6 +237,9 @@ TEST(Prediction, AnErrorNamesWhatAcceptsIt) {
   EXPECT_EQ(refused.severity, Severity::kError);
   EXPECT_EQ(refused.path, "vm/web");
   EXPECT_EQ(refused.rule, "vm.passthrough");
+  document = plain();
+  document["cluster_settings"] = {{"drs", nullptr}, {"rules", {{{"kind", "of-tomorrow"}}}}};
+  EXPECT_THAT(rules_of(found_in(document)), IsEmpty());
   EXPECT_THAT(refused.hint, HasSubstr("guest: {accept: [vm.passthrough]}"));
   found[0].accepted = true;
   EXPECT_EQ(found[0].diagnostic("web").severity, Severity::kWarning);

@@ -668,6 +668,47 @@ class Details(FaultTest):
         self.assert_nothing_left()
 
     def test_killed_and_cleaned_up(self):
+    def cluster_findings(self, vm):
+        done = self.host("--output", "json", "inspect", vm, "--plan", self.plan(vm), "--depth", "description").json
+        return {one["rule"]: one for one in done["findings"]
+                if one["rule"] in ("vm.drs", "vm.dpm", "vm.ha", "vm.host-affinity", "vm.vm-affinity")}
+
+    def test_a_cluster_is_read_once_for_all_vms(self):
+        vms = [self.add_vm(f"web-{number}") for number in range(3)]
+        d, model = self.dialect, self.server.model
+        member = f'<vm type="VirtualMachine">{vms[1].ref[1]}</vm>'
+        on = "<enabled>true</enabled>"
+        model.cluster = (
+            f"<dasConfig>{on}</dasConfig><drsConfig>{on}</drsConfig><dpmConfigInfo>{on}</dpmConfigInfo>"
+            + d.typed("rule", "ClusterVmHostRuleInfo", f"{on}<name>licences</name><vmGroupName>paid</vmGroupName>"
+                      "<antiAffineHostGroupName>lab</antiAffineHostGroupName>")
+            + d.typed("rule", "ClusterVmHostRuleInfo", f"{on}<name>gone</name><vmGroupName>no such group</vmGroupName>")
+            + d.typed("rule", "ClusterAffinityRuleSpec", f"<enabled>false</enabled><name>off</name>{member}")
+            + d.typed("rule", "ClusterDependencyRuleInfo", f"{on}<name>start order</name>")
+            + d.typed("group", "ClusterHostGroup", '<name>lab</name><host type="HostSystem">host-9</host>')
+            + d.typed("group", "ClusterVmGroup", f"<name>paid</name>{member}"))
+        said = self.host("validate", self.plan("web-*")).err
+        self.assertEqual(said.count("HA of its cluster restarts it"), 3)
+        self.assertEqual(said.count("A rule of its cluster ties it to hosts"), 1)
+        self.assertIn("licences: should not run on the hosts 'lab'", said)
+        self.assertEqual(model.cluster_reads, 1)
+        found = self.cluster_findings("web-0")
+        self.assertEqual({rule: one["severity"] for rule, one in found.items()},
+                         {"vm.drs": "note", "vm.dpm": "note", "vm.ha": "warning"})
+        self.assertEqual({one["evidence"] for one in found.values()}, {"cluster"})
+
+    def test_a_cluster_that_may_not_be_read_is_not_known(self):
+        self.add_vm()
+        self.server.model.cluster = "<dasConfig><enabled>true</enabled></dasConfig>"
+        self.assertEqual(self.describe("web", self.plan()).json["cluster_settings"], {"ha": True, "rules": []})
+        self.server.faults["missing"] = {"configurationEx": "NoPermission"}
+        self.assertEqual(self.cluster_findings("web"), {})
+        self.assertNotIn("cluster_settings", self.describe("web", self.plan()).json)
+        self.host("run", self.plan())
+        self.server.model.cluster = None
+        del self.server.faults["missing"]
+        self.assertEqual(self.cluster_findings("web"), {})
+
         vm = self.add_vm(power="poweredOn")
         vm.snapshots.append((("VirtualMachineSnapshot", "snapshot-1"), "before the update"))
         other = self.add_vm("other", power="poweredOn")

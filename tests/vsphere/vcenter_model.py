@@ -140,6 +140,7 @@ class Model:
         disks = [c if isinstance(c, Disk) else Disk(2000 + i, c, unit=i) for i, c in enumerate(contents)]
         vm = Vm(next(self.numbers), name, disks, power, **keys)
         self.vms[vm.ref[1]] = vm
+        self.cluster, self.cluster_reads = None, 0  # what is within its configurationEx: XML
         return vm
 
     def snapshot_vm(self, ref_id):
@@ -186,6 +187,9 @@ class Model:
             return self.dialect.typed("val", "OpaqueNetworkSummary", f"<name>{name}</name><opaqueNetworkId>"
                                       "3d7b0d25-nsx</opaqueNetworkId><opaqueNetworkType>nsx.LogicalSwitch</opaqueNetworkType>")
         if (ref, path) == (self.STORE, "browser"):
+        if (ref, path) == (self.CLUSTER, "configurationEx"):
+            self.cluster_reads += 1
+            return None if self.cluster is None else self.dialect.typed("val", "ClusterConfigInfoEx", self.cluster)
             return self.dialect.ref("val", self.BROWSER)
         return self.dialect.ref("val", parent) if path == "parent" and parent else None
 

@@ -274,7 +274,10 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   vm.host_name = names.name(vm.host, cancel);
   if (!vm.host.empty()) {
     const Ref compute = names.parent(vm.host, cancel);
-    if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
+    if (compute.type == "ClusterComputeResource") {
+      vm.cluster_ref = compute;
+      vm.cluster = names.name(compute, cancel);
+    }
   }
   vm.power = power_word(object.required("runtime.powerState", what));
   vm.connection = object.text("runtime.connectionState");

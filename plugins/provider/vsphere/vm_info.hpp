@@ -68,7 +68,7 @@ struct VmInfo {
   Ref ref;
   std::string name;  ///< unescaped
   std::string path, folder, datacenter, host_name, cluster, vm_file;
-  Ref host, datacenter_ref;
+  Ref host, datacenter_ref, cluster_ref;
   std::string power;       ///< "on", "off", "suspended"
   std::string connection;  ///< "connected", "disconnected", "orphaned", "inaccessible", "invalid"
   std::string guest_id, guest_name, guest_family, tools, annotation;
@@ -113,10 +113,12 @@ struct Contents;
 
 /// The description for hyper.provider/1, as JSON. seekable: whether the disks will be seekable.
 std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
-                     const http::Cancel& cancel);
+                     const ClusterSettings* cluster, const http::Cancel& cancel);
+struct ClusterSettings;
 
 /// "linux", "windows" or "unknown".
 std::string os_hint(const std::string& guest_id, const std::string& guest_family);
+/// cluster: null if nothing is known of it.
 
 }  // namespace hyper::vsphere
 
