@@ -83,6 +83,7 @@ class Vm:
         self.uuid, self.instance_uuid = (str(uuid.UUID(int=number + n)) for n in (1 << 64, 2 << 64))
         self.snapshots = []  # [(ref, name)]
         self.tools = keys.get("tools", "guestToolsRunning")
+        self.mac = f"00:50:56:01:{number >> 8 & 255:02x}:{number & 255:02x}"
         self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
         self.folder = keys.get("folder", ("Folder", "group-v3"))
         self.consolidation_needed, self.change_tracking = False, keys.get("change_tracking", True)
@@ -323,7 +324,7 @@ class Model:
                        + (d.typed("backing", "VirtualEthernetCardOpaqueNetworkBackingInfo",
                                   f"<opaqueNetworkId>{vm.opaque_network}</opaqueNetworkId>") if vm.opaque_network else
                           d.typed("backing", "VirtualEthernetCardNetworkBackingInfo", "<deviceName>LAN</deviceName>"))
-                       + "<macAddress>00:50:56:01:02:03</macAddress>")
+                       + f"<macAddress>{vm.mac}</macAddress>")
         if vm.passthrough:
             out += d.typed("VirtualDevice", "VirtualPCIPassthrough",
                            "<key>13000</key><deviceInfo><label>PCI device 0</label><summary/></deviceInfo>")
