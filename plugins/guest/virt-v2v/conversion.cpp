@@ -7,6 +7,8 @@
 #include <exception>
 #include <functional>
 
+#include "plugins/find_program.hpp"
+
 namespace hyperhost::virt_v2v {
 namespace {
 
