@@ -96,6 +96,7 @@ DiskDescription read_disk(const Reader& disk, std::set<std::string>& ids) {
   made.mode = disk.text("mode");
   made.raw_mapping = disk.text("raw_mapping");
   made.multi_writer = disk.flag("multi_writer");
+  if (disk.has("change_tracking")) made.change_tracking = disk.flag("change_tracking");
   return made;
 }
 
@@ -109,7 +110,6 @@ std::vector<LeftDevice> left_devices(const Reader& vm, const char* list, const c
   return out;
 }
 
-/// What a prediction looks at, beyond what a migration needs.
 ClusterSettings read_cluster(const Reader& cluster, const std::string& provider) {
   ClusterSettings out;
   for (const auto& [key, value] :
@@ -123,6 +123,7 @@ ClusterSettings read_cluster(const Reader& cluster, const std::string& provider)
   return out;
 }
 
+/// What a prediction looks at, beyond what a migration needs.
 void read_conditions(const Reader& vm, const std::string& provider, VmDescription& out) {
   out.power_state = vm.text("power_state", "unknown");
   out.consolidation_needed = vm.flag("consolidation_needed");
@@ -139,9 +140,9 @@ void read_conditions(const Reader& vm, const std::string& provider, VmDescriptio
     for (const auto& address : vm.list("addresses", 4096))
       if (address.is_string()) out.addresses->push_back(address.get<std::string>());
   }
-  out.devices = left_devices(vm, "devices", "label", provider);
   if (const auto* cluster = vm.object("cluster_settings"))
     out.cluster_settings = read_cluster(Reader(*cluster, "/cluster_settings", provider), provider);
+  out.devices = left_devices(vm, "devices", "label", provider);
   out.attachments = left_devices(vm, "attachments", "file", provider);
   for (const auto& item : vm.list("snapshots", 4096))
     out.snapshots.push_back(
@@ -181,8 +182,8 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.datacenter = vm.text("datacenter");
   out.export_method = vm.text("export_method");
   out.host = vm.text("host");
-  out.guest_os = vm.text("guest_os");
   out.cluster = vm.text("cluster");
+  out.guest_os = vm.text("guest_os");
   out.os_hint = vm.text("os_hint", "unknown");
   out.os_version = vm.text("os_version");
   out.firmware = vm.text("firmware", "unknown");

@@ -35,6 +35,7 @@ struct DiskDescription {
   std::string mode;              ///< as the source calls it, e.g. "independent_persistent"
   std::string raw_mapping;       ///< "physical", "virtual": a mapped device; "" = a file
   bool multi_writer = false;     ///< several VMs may write it at once
+  std::optional<bool> change_tracking;  ///< of its blocks; nothing: not known
 };
 
 struct NicDescription {
@@ -54,7 +55,6 @@ struct LeftDevice {
   std::string label;  ///< as the source calls it; may be empty
 };
 
-/// A file system as the guest's agent reports it.
 /// A rule of the source's cluster that concerns the VM.
 struct ClusterRule {
   std::string kind;   ///< "run-on", "keep-off", "together", "apart"
@@ -69,6 +69,7 @@ struct ClusterSettings {
   std::vector<ClusterRule> rules;
 };
 
+/// A file system as the guest's agent reports it.
 struct GuestDisk {
   std::string path;  ///< where it is mounted
   std::optional<uint64_t> free_bytes;

@@ -113,8 +113,8 @@ class Inventory(VcsimTest):
             vim.task("CreateSnapshot_Task", vm, "<name>before</name><memory>false</memory><quiesce>false</quiesce>")
         found = self.host("--output", "json", "inspect", VM, "--plan", self.plan(), "--depth", "description", status=PREFLIGHT).json
         rules = {one["rule"]: one for one in found["findings"]}
-        for rule, severity in (("vm.passthrough", "error"), ("vm.hot-add", "note"), ("vm.usb-controller", "note"),
-                               ("disk.serial", "note"), ("vm.numa-affinity", "note"), ("vm.nvram", "warning"),
+        for rule, severity in (("vm.passthrough", "error"), ("vm.hot-add", "warning"), ("vm.usb-controller", "note"),
+                               ("disk.serial", "note"), ("vm.numa-affinity", "warning"), ("vm.nvram", "warning"),
                                ("vm.secure-boot", "warning"), ("vm.snapshot", "warning"), ("vm.name", "note")):
             self.assertEqual(rules[rule]["severity"], severity, rule)
         self.assertEqual(rules["vm.hot-add"]["evidence"], "CPUs, memory")

@@ -49,13 +49,13 @@ Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std
   if (const auto id = contents.ids.find(disk.id); id != contents.ids.end())
     out["content_id"] = id->second;
   if (!disk.change_id.empty()) out["change_id"] = disk.change_id;
+  if (disk.tracked) out["change_tracking"] = *disk.tracked;
   if (disk.raw_mapping()) out["raw_mapping"] = disk.physical ? "physical" : "virtual";
   if (disk.multi_writer() || disk.bus_sharing) out["multi_writer"] = true;
   if (disk.encrypted) out["encrypted"] = true;
   return out;
 }
 
-}  // namespace
 /// What the cluster does for this VM.
 Json describe_cluster(const ClusterSettings& cluster, const VmInfo& vm) {
   Json out = Json::object();
@@ -73,6 +73,7 @@ Json describe_cluster(const ClusterSettings& cluster, const VmInfo& vm) {
   return out;
 }
 
+}  // namespace
 
 std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
                      const ClusterSettings* cluster, const http::Cancel& cancel) {
@@ -135,8 +136,8 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
   out["devices"] = Json::array();
   for (const LeftDevice& device : vm.devices)
     out["devices"].push_back({{"kind", device.kind}, {"label", device.label}});
-  if (vm.tells_of_guest) {
   if (cluster != nullptr) out["cluster_settings"] = describe_cluster(*cluster, vm);
+  if (vm.tells_of_guest) {
     out["host_name"] = vm.guest_name_inside;
     out["addresses"] = vm.addresses;
     out["guest_disks"] = Json::array();
