@@ -164,8 +164,8 @@ class Structures(CliTest):
         self.tool("ntfscp", ntfs, saved, "hiberfil.sys")
         disk = self.boots(self.disk([("7", ntfs)]))
         self.assertEqual(self.rules(disk, PREFLIGHT), [("win.hibernated", "error")])
-        saved.write_bytes(b"wake" + bytes(65532))
-        self.tool("ntfscp", "-f", ntfs, saved, "hiberfil.sys")
+        data = ntfs.read_bytes()
+        ntfs.write_bytes(data.replace(b"hibr" + bytes(60), b"wake" + bytes(60)))  # what a Windows leaves that has come back
         self.assertEqual(self.rules(self.boots(self.disk([("7", ntfs)]))), [])
         self.tool("ntfsfix", ntfs)  # leaves it marked for a check
         self.assertEqual(self.rules(self.boots(self.disk([("7", ntfs)]))), [("fs.dirty", "warning")])
