@@ -123,7 +123,7 @@ def check_layering(names):
 
 
 # Core's rooms, lowest first. A room includes itself and what stands before it (docs/architecture.md).
-ROOMS = ("base", "os", "config", "plan", "state", "plugin", "disk", "block", "check", "events", "watch", "vm", "migrate", "run")
+ROOMS = ("base", "os", "config", "plan", "state", "plugin", "disk", "block", "structures", "check", "events", "watch", "vm", "migrate", "run")
 
 
 def check_rooms(names):
