@@ -44,6 +44,14 @@ def recording_disk(path, counts=True):
     return path
 
 
+def panicking_disk(path, reason):
+    """A disk whose boot sector writes a kernel's panic to the serial port."""
+    code = bytes.fromhex("31c0 8ed8 be167c fc baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
+    code += f"\r\nKernel panic - not syncing: {reason}\r\n\0".encode()
+    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+    return path
+
+
 def asking_disk():
     """A disk whose boot sector asks the BIOS for a TPM (int 1a, bb00) and, where there is one, writes a login prompt."""
     code = bytes.fromhex("31c0 8ed8 66b800bb0000 cd1a 6685c0 750f be237c fc baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
@@ -141,6 +149,12 @@ class Boot(BootTest):
 
     def test_a_boot_sector_that_restarts_is_a_loop(self):
         self.failing(looping_disk(self.work / "loop.raw"), "loop", failed="reboot-loop")
+
+    def test_a_guest_that_failed_for_want_of_time_gets_a_second_boot(self):
+        for vm, reason, again in (("late", "IO-APIC + timer doesn't work!", True), ("root", "VFS: Unable to mount root fs", False)):
+            disk = panicking_disk(self.work / f"{vm}.raw", reason)
+            boot = self.failing(disk, vm, {"options": {"accel": "tcg"}}, failed="panic")["boot"]
+            self.assertEqual(any("counts its instructions" in note for note in boot.get("notes", [])), again, boot)
 
     def test_a_guest_that_does_nothing_runs_out_of_time(self):
         disk = self.work / "idle.raw"

@@ -351,4 +351,16 @@ TEST(BootBase64, ReadsWhatQemuWrites) {
 }
 
 }  // namespace
+TEST(Evidence, AFailureForWantOfTimeIsKnown) {
+  EXPECT_TRUE(may_be_late("panic",
+                          "serial: Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot "
+                          "with apic=debug"));
+  EXPECT_TRUE(may_be_late("emergency",
+                          "[ TIME ] Timed out waiting for device dev-disk-by\\x2duuid-1.device - "
+                          "/dev/disk/by-uuid/1."));
+  EXPECT_FALSE(may_be_late("panic", "Kernel panic - not syncing: VFS: Unable to mount root fs"));
+  EXPECT_FALSE(may_be_late("emergency", "You are in emergency mode."));
+  EXPECT_FALSE(may_be_late("initramfs", "Timed out waiting for device"));
+}
+
 }  // namespace hyperhost::qemu_boot

@@ -277,4 +277,10 @@ std::vector<std::string> text_rows(std::string_view characters) {
   return rows;
 }
 
+bool may_be_late(std::string_view failed, std::string_view text) {
+  const auto shows = [&](const char* words) { return text.find(words) != std::string_view::npos; };
+  if (failed == "panic") return shows("timer doesn't work");
+  return failed == "emergency" && shows("Timed out waiting for device");
+}
+
 }  // namespace hyperhost::qemu_boot

@@ -31,6 +31,11 @@ struct Reached {
   std::string evidence;  ///< "serial: web01 login:"
 };
 
+/// Whether a failure may come from an emulation that is slower than the guest's clock: its kernel
+/// finds that its timer does not work, or a unit that its boot needs is out of time. text: the
+/// failure's evidence and the end of the console.
+bool may_be_late(std::string_view failed, std::string_view text);
+
 class Evidence {
  public:
   /// Resets without a kernel between them that are a loop, and resets in all that are one. Guests

@@ -241,9 +241,7 @@ std::vector<std::string> arguments_of(const Machine& machine, const std::string&
   add("-machine", machine.type + (firmware && firmware->smm ? ",smm=on" : ""));
   add("-accel", accel);
   add("-cpu", accel == "kvm" ? "host" : "max");
-  // The guest's clock counts its instructions. With the host's clock, a kernel on a busy machine
-  // finds that its timer does not work, and panics.
-  if (accel == "tcg") add("-icount", "shift=auto");
+  if (machine.counted_clock) add("-icount", "shift=auto");
   add("-m", std::to_string(machine.memory / kMiB));
   add("-smp", std::to_string(machine.cpus));
   add("-rtc", machine.local_time ? "base=localtime" : "base=utc");

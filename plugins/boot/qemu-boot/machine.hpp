@@ -28,6 +28,7 @@ struct Machine {
   std::vector<std::string> buses;  ///< of each disk: "virtio", "scsi", "sata", "ide"
   std::size_t boot_disk = 0;       ///< index of the disk that is booted
   bool keeps_writes = false;       ///< the disks take what the guest writes; else QEMU drops it
+  bool counted_clock = false;      ///< an emulated guest's clock counts its instructions
   std::vector<Nic> nics;           ///< empty with `network: none`
   std::vector<std::string> notes;  ///< what differs from what was asked for
 };
