@@ -12,11 +12,13 @@ BlockTable& table_of(void* ctx) {
 
 }  // namespace
 
-BlockTable::BlockTable(std::string id, std::shared_ptr<BlockDevice> device, const Operation& op)
+BlockTable::BlockTable(std::string id, std::shared_ptr<BlockDevice> device, const Operation& op,
+                       std::optional<uid_t> user)
     : id_(std::move(id)),
       device_(std::move(device)),
       journal_(op.services().journal),
-      cancel_(op.cancel().child()) {
+      cancel_(op.cancel().child()),
+      user_(user) {
   static_cast<void>(host_table());
 }
 
@@ -27,7 +29,7 @@ void BlockTable::attach(int32_t how, const hyper::Emit& emit) {
   const std::lock_guard lock(mutex_);
   if (server_) throw hyper::Error(HYPER_BUSY, "the disk is attached already", id_);
   try {
-    auto socket = NbdSocket::anywhere(journal_);
+    auto socket = NbdSocket::anywhere(journal_, user_);
     auto server = std::make_unique<NbdServer>(socket->take(),
                                               std::vector<NbdExport>{{"", id_, device_}}, cancel_);
     // A plugin that cannot take the answer has nothing attached.

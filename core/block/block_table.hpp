@@ -19,8 +19,9 @@ namespace hyperhost {
 class BlockTable {
  public:
   /// id: "disk-0". An attached disk's socket is in the journal of `op`, and its clients are cut off
-  /// when `op` is cancelled.
-  BlockTable(std::string id, std::shared_ptr<BlockDevice> device, const Operation& op);
+  /// when `op` is cancelled. user: of the plugin's process (Plugin::user()).
+  BlockTable(std::string id, std::shared_ptr<BlockDevice> device, const Operation& op,
+             std::optional<uid_t> user = std::nullopt);
   BlockTable(const BlockTable&) = delete;
   BlockTable& operator=(const BlockTable&) = delete;
 
@@ -35,6 +36,7 @@ class BlockTable {
   const std::shared_ptr<BlockDevice> device_;
   const std::shared_ptr<Journal> journal_;
   const std::shared_ptr<CancelSource> cancel_;
+  const std::optional<uid_t> user_;
   std::mutex mutex_;  ///< of the following
   std::unique_ptr<NbdSocket> socket_;
   std::unique_ptr<NbdServer> server_;

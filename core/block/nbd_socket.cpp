@@ -70,11 +70,12 @@ std::unique_ptr<NbdSocket> NbdSocket::at(const std::filesystem::path& path) {
   return out;
 }
 
-std::unique_ptr<NbdSocket> NbdSocket::anywhere(std::shared_ptr<Journal> journal) {
+std::unique_ptr<NbdSocket> NbdSocket::anywhere(std::shared_ptr<Journal> journal,
+                                               std::optional<uid_t> user) {
   std::unique_ptr<NbdSocket> out(new NbdSocket());
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
   const std::string name = "/hyperhost-nbd-XXXXXX";
-  const bool usable = runtime != nullptr && *runtime == '/' &&
+  const bool usable = !user && runtime != nullptr && *runtime == '/' &&
                       std::strlen(runtime) + name.size() + 1 + std::strlen(kSocketName) <
                           sizeof sockaddr_un::sun_path &&
                       ::access(runtime, W_OK | X_OK) == 0;
@@ -85,6 +86,10 @@ std::unique_ptr<NbdSocket> NbdSocket::anywhere(std::shared_ptr<Journal> journal)
   out->entry_ =
       std::make_unique<HostEntry>(std::move(journal), kSocketEntry, directory, kSocketName);
   out->listen(std::filesystem::path(directory) / kSocketName);
+  // The directory stays ours, so that its user cannot put anything else there.
+  if (user && (::chmod(directory.c_str(), 0711) != 0 ||
+               ::lchown(out->path_.c_str(), *user, static_cast<gid_t>(-1)) != 0))
+    throw errno_error(errno, "give the socket in " + directory + " to the plugin's user");
   return out;
 }
 

@@ -3,9 +3,12 @@
 // Plain owners; one thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/os/fd.hpp"
@@ -13,14 +16,15 @@
 
 namespace hyperhost {
 
-/// A Unix socket that its user alone may connect to. It goes with the object.
+/// A Unix socket that one user alone may connect to. It goes with the object.
 class NbdSocket {
  public:
   /// At a path that is free. Throws Error.
   static std::unique_ptr<NbdSocket> at(const std::filesystem::path& path);
   /// In a directory of our own that goes, too. journal: may be null; else cleanup removes what a
-  /// kill leaves.
-  static std::unique_ptr<NbdSocket> anywhere(std::shared_ptr<Journal> journal);
+  /// kill leaves. user: the one who may connect; nothing = this process's.
+  static std::unique_ptr<NbdSocket> anywhere(std::shared_ptr<Journal> journal,
+                                             std::optional<uid_t> user = std::nullopt);
   ~NbdSocket();
   NbdSocket(const NbdSocket&) = delete;
   NbdSocket& operator=(const NbdSocket&) = delete;

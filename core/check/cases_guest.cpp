@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "core/block/block_table.hpp"
-#include "core/check/run.hpp"
+#include "core/check/opened.hpp"
 #include "core/check/test_disks.hpp"
 #include "core/plugin/guest_handle.hpp"
 
@@ -92,29 +92,19 @@ nlohmann::json guest_request() {
             {"disks", {{{"id", "disk-0"}, {"bus", "virtio"}}}}}}};
 }
 
-std::unique_ptr<GuestHandle> opened_guest(Run& run) {
-  Operation op = operation("open");
-  run.at("open()");
-  try {
-    return std::make_unique<GuestHandle>(run.plugin(), run.options(HYPER_IFACE_GUEST), op);
-  } catch (const Error& error) {
-    if (error.code() == Code::kNotFound || error.code() == Code::kUnsupported)
-      run.skip(std::string("it cannot look into guests here: ") + error.what());
-    run.stop(std::string("open() fails: ") + error.what());
-  }
-}
-
-enum class Deed { kInspect, kPrepare };
+enum class Deed { kInspect, kTraces, kPrepare };
 const char* name_of(Deed deed) {
-  return deed == Deed::kInspect ? "inspect()" : "prepare()";
+  return deed == Deed::kPrepare ? "prepare()" : "inspect()";
 }
 
 nlohmann::json call(Run& run, GuestHandle& guest, Deed deed,
                     const std::shared_ptr<WatchedDisk>& disk, Operation& op) {
   BlockTable block("disk-0", disk, op);
   run.at(name_of(deed));
-  return deed == Deed::kInspect ? guest.inspect(op, guest_request(), {block.table()})
-                                : guest.prepare(op, guest_request(), {block.table()});
+  nlohmann::json request = guest_request();
+  if (deed == Deed::kTraces) request["traces"] = true;
+  return deed == Deed::kPrepare ? guest.prepare(op, request, {block.table()})
+                                : guest.inspect(op, request, {block.table()});
 }
 
 /// The answer of a call; null if the plugin refuses the guest with a reason.
@@ -149,19 +139,24 @@ void expect_failure(Run& run, GuestHandle& guest, Deed deed, WatchedDisk::Way wa
 }  // namespace
 
 void case_guest(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   Operation op = operation("plan");
   run.at("plan()");
-  static_cast<void>(guest->plan(op, guest_request()));
+  const nlohmann::json plan = guest->plan(op, guest_request());
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kGood, false);
   static_cast<void>(answer_or_reason(run, *guest, Deed::kInspect, disk));
+  if (plan.contains("traces") && plan["traces"] == true) {
+    const auto answer = answer_or_reason(run, *guest, Deed::kTraces, disk);
+    run.expect(!answer.is_object() || (answer.contains("traces") && answer["traces"].is_object()),
+               "plan() offers traces, and inspect() answers without \"traces\"");
+  }
   run.expect(disk->writes() == 0, "inspect() writes to a disk, and may only read");
   expect_failure(run, *guest, Deed::kInspect, WatchedDisk::Way::kReadsFail,
                  "a disk that cannot be read");
 }
 
 void case_guest_prepare(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   if (run.plugin().guest()->prepare == nullptr) run.skip("it only inspects");
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kGood, true);
   const nlohmann::json answer = answer_or_reason(run, *guest, Deed::kPrepare, disk);
@@ -179,7 +174,7 @@ void case_guest_prepare(Run& run) {
 }
 
 void case_guest_cancel(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   const auto cancel = CancelSource::create();
   Operation op = operation("cancelled", cancel);
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kReadsHang, false);

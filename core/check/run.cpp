@@ -195,9 +195,9 @@ Plugin& Run::plugin() {
     at("start()");
     try {
       const std::string id = manifest().value("id", "");
-      plugin_ = settings_.isolated
-                    ? isolation::load_isolated(settings_.file, id, {0, environment_of(manifest())})
-                    : Plugin::load(settings_.file, id, watching_host(*this));
+      plugin_ = settings_.isolated ? isolation::load_isolated(settings_.file, id,
+                                                              {0, environment_of(manifest()), {}})
+                                   : Plugin::load(settings_.file, id, watching_host(*this));
     } catch (const Error& error) {
       stop(error.what());
     }

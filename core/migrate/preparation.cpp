@@ -108,17 +108,18 @@ void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
   const std::string& plugin = run.job.guest_plugin.plugin;
   Operation op = run.operation(run.route.vm.name);
   op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "export"); });
+  GuestHandle& guest = run.session.guest(run.job.guest_plugin, op);
   std::vector<std::unique_ptr<BlockTable>> tables;
   std::vector<hyper_block> blocks;
   for (const auto& disk : run.disks) {
     const DiskRoute& route = disk->route();
     const auto open = [&] { return open_delivered(run, vm, route, op); };
     std::shared_ptr<Overlay> view = disk->open_view(open, run.route.directory, op);
-    tables.push_back(std::make_unique<BlockTable>(route.disk.id, std::move(view), op));
+    tables.push_back(
+        std::make_unique<BlockTable>(route.disk.id, std::move(view), op, guest.plugin().user()));
     blocks.push_back(tables.back()->table());
   }
   run.inform("the guest is prepared by " + plugin, "export");
-  GuestHandle& guest = run.session.guest(run.job.guest_plugin, op);
   const Json answer = guest.prepare(op, guest_request(run.job, run.route), blocks);
   tables.clear();  // what the plugin left attached ends here
   run.cancel->check();

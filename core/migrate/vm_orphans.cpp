@@ -22,9 +22,11 @@ bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
   });
 }
 
-/// Of a disk that a killed run served, whichever VM's it was: its directory is its own.
-bool is_socket(const JournalEntry& entry) {
-  return entry.plugin == kHostEntries && text_of(entry.what, "kind") == kSocketEntry;
+/// What a killed run made for a plugin's programs, whichever VM's it was: the socket of a disk, in
+/// a directory of its own, or a directory that they wrote to.
+bool is_for_programs(const JournalEntry& entry) {
+  const std::string kind = text_of(entry.what, "kind");
+  return entry.plugin == kHostEntries && (kind == kSocketEntry || kind == kHandedEntry);
 }
 
 /// The plugin that wrote it undoes it, at each place of the job that it may be of.
@@ -81,7 +83,7 @@ void VmRun::remove_orphans(bool finished) {
                         std::none_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
                           return token.find(ref) != std::string::npos;
                         });
-    if ((object || is_staging_file(*this, entry) || is_socket(entry)) &&
+    if ((object || is_staging_file(*this, entry) || is_for_programs(entry)) &&
         process_state(entry.owner) == ProcessState::kGone)
       orphans.push_back(entry);
   });

@@ -128,10 +128,14 @@ HostConfig load_host_config() {
     config.isolation = *isolation->find("default")->string();
     if (const ConfigValue* memory = isolation->find("memory"))
       config.worker_memory = static_cast<uint64_t>(*memory->integer());
+    config.confine = *isolation->find("confine")->string();
+    if (const ConfigValue* user = isolation->find("user")) config.confined_user = *user->string();
     for (const auto& [id, mark, value] : *isolation->find("plugins")->members()) {
       config.isolation_of[id] = value.string() != nullptr ? *value.string() : "process";
       if (const ConfigValue* memory = value.find("memory"))
         config.worker_memory_of[id] = static_cast<uint64_t>(*memory->integer());
+      if (const ConfigValue* confine = value.find("confine"))
+        config.confine_of[id] = *confine->string();
     }
   }
   for (const char* key : {"converter", "storage"})

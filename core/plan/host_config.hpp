@@ -22,6 +22,9 @@ struct HostConfig {
   std::map<std::string, std::string> isolation_of;   ///< by plugin id
   std::optional<uint64_t> worker_memory;             ///< most that a worker may allocate; 0 = any
   std::map<std::string, uint64_t> worker_memory_of;  ///< by plugin id
+  std::string confine = "auto";                      ///< processes: auto, required, off
+  std::map<std::string, std::string> confine_of;     ///< by plugin id
+  std::string confined_user;                         ///< "" = the default
   /// {"converter": …, "storage": {SCHEME: …}}: for PlanOptions::host_defaults.
   ConfigValue defaults = ConfigValue::mapping();
 };

@@ -40,6 +40,7 @@ struct PluginSpec {
   Mark mark;                   ///< where the plugin is named
   std::string isolation = {};  ///< "process", "none"; "" = the host's default
   uint64_t worker_memory = 0;  ///< of its process, at most; 0 = the host's limit
+  std::string confine = {};    ///< its process: "auto", "required", "off"; "" = the host's default
 };
 
 struct ProviderSpec {
@@ -147,8 +148,9 @@ struct MigrationSpec : MigrationSettings {
   std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
-  PluginSpec guest_plugin, boot_plugin;  ///< the same
-  std::vector<Mark> accept_marks;        ///< as guest.accept
+  PluginSpec guest_plugin, boot_plugin;     ///< the same
+  std::optional<PluginSpec> traces_plugin;  ///< of boot.require: traces; nothing = guest_plugin
+  std::vector<Mark> accept_marks;           ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

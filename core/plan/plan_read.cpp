@@ -59,12 +59,13 @@ void read(const ConfigValue* value, const char* (*name)(Enum), std::initializer_
   }
 }
 
-/// process, none, or {memory: SIZE} of a process
+/// process, none, or {memory: SIZE, confine: HOW} of a process
 void read_isolation(const ConfigValue* value, PluginSpec& spec) {
   read(value, spec.isolation);
   if (value == nullptr || value->members() == nullptr) return;
   spec.isolation = "process";
   read(value->find("memory"), spec.worker_memory);
+  read(value->find("confine"), spec.confine);
 }
 
 /// {plugin: NAME, OPTION: …}
@@ -187,7 +188,7 @@ void read_guest(const Setting& from, MigrationSpec& spec) {
   read_machine(from.value->find("machine"), spec.guest.machine);
 }
 
-/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.
+/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine, traces}.
 void read_boot(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
   BootSettings& boot = spec.boot;
@@ -197,6 +198,8 @@ void read_boot(const Setting& from, MigrationSpec& spec) {
        {BootGrade::kLoader, BootGrade::kKernel, BootGrade::kLogin, BootGrade::kAgent,
         BootGrade::kTraces},
        boot.require);
+  if (const ConfigValue* reader = from.value->find("traces"))
+    spec.traces_plugin = read_converter(*reader, pointer_join(from.pointer, "traces"));
   read(from.value->find("timeout"), boot.timeout);
   std::string network, on_failure;
   read(from.value->find("network"), network);
@@ -234,6 +237,8 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
+  spec.guest_plugin.options = ConfigValue::mapping(own.mark());
+  spec.guest_plugin.mark = own.mark();
   read_guest(plan_rules::setting(document, index, "guest"), spec);
   read_boot(plan_rules::setting(document, index, "boot"), spec);
   read(at("export_manifest"), spec.export_manifest);

@@ -8,10 +8,13 @@
 #include <hyper/draft/guest.h>
 #include <hyper/hyper.h>
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "core/plugin/operation.hpp"
@@ -29,6 +32,7 @@ struct PluginTables {
   hyper_guest guest{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
+  std::optional<uid_t> user;  ///< of its process, where that is another than this one's
 };
 
 class Plugin {
@@ -56,6 +60,10 @@ class Plugin {
   const hyper_boot* boot() const;
   const hyper_guest* guest() const;
 
+  /// The user of its process, where that is another than this one's: what the plugin's programs
+  /// shall open has to be that user's.
+  std::optional<uid_t> user() const { return user_; }
+
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
 
@@ -71,6 +79,7 @@ class Plugin {
   std::string id_, version_;
   bool started_ = false;
   std::function<void()> ended_;
+  std::optional<uid_t> user_;
   mutable std::recursive_mutex serial_;
   hyper_provider provider_{};
   hyper_image image_{};

@@ -43,6 +43,14 @@ bool runs_guests(const PluginFile& file) {
   });
 }
 
+/// It needs no network: the host serves it the disks.
+bool only_runs_guests(const PluginFile& file) {
+  const auto& names = file.manifest["interfaces"];
+  return runs_guests(file) && std::none_of(names.begin(), names.end(), [](const auto& name) {
+           return name == HYPER_IFACE_PROVIDER || name == HYPER_IFACE_STORAGE;
+         });
+}
+
 /// Of a worker. The machines that a worker starts inherit its limit, and emulation takes 1 GiB more
 /// than the machine has.
 uint64_t half_of_memory(bool starts_machines) {
@@ -150,6 +158,10 @@ Isolation isolation_named(const std::string& name) {
   return name == "none"      ? Isolation::kNone
          : name == "process" ? Isolation::kProcess
                              : Isolation::kAuto;
+}
+
+Confine confine_named(const std::string& name) {
+  return name == "off" ? Confine::kOff : name == "required" ? Confine::kRequired : Confine::kAuto;
 }
 
 std::vector<SearchDir> PluginRegistry::search_path(std::vector<SearchDir> dirs,
@@ -299,6 +311,21 @@ void PluginRegistry::isolate(const std::string& id, Isolation isolation) {
   decided = std::max(decided, isolation);
 }
 
+void PluginRegistry::confine(const std::string& id, Confine how) {
+  const std::lock_guard lock(mutex_);
+  Confine& decided = confine_.try_emplace(id, how).first->second;
+  decided = std::max(decided, how);
+}
+
+Confine PluginRegistry::confine_of(const PluginFile& file) const {
+  const auto decided = confine_.find(file.id);
+  if (only_runs_guests(file)) return decided != confine_.end() ? decided->second : default_confine_;
+  if (decided != confine_.end() && decided->second == Confine::kRequired)
+    throw Error(Code::kConfig, "the process of plugin '" + file.id + "' cannot be confined",
+                "it is no plugin that only prepares or boots guests", "leave confine out");
+  return Confine::kOff;
+}
+
 void PluginRegistry::limit_memory(const std::string& id, uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   uint64_t& limit = memory_.try_emplace(id, default_memory_.value_or(0)).first->second;
@@ -384,7 +411,10 @@ Plugin& PluginRegistry::load(const std::string& reference) {
   const uint64_t memory = limit != memory_.end() ? limit->second
                           : default_memory_      ? *default_memory_
                                                  : half_of_memory(runs_guests(*file));
-  isolation::WorkerSettings settings{memory, environment_of(file->manifest)};
+  isolation::WorkerSettings settings{memory, environment_of(file->manifest), {}};
+  if (const Confine how = confine_of(*file); how != Confine::kOff)
+    settings.confinement = {true, how == Confine::kRequired,
+                            isolation::worker_user(confined_user_)};
   return *(loaded_[file->path] =
                isolation::load_isolated(file->path, file->id, std::move(settings)));
 }

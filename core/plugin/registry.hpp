@@ -39,6 +39,12 @@ enum class Isolation { kAuto, kNone, kProcess };
 /// "auto", "none", "process"; kAuto for anything else.
 Isolation isolation_named(const std::string& name);
 
+/// How the process of a plugin that works on guests is confined (isolation/confinement.hpp).
+/// kAuto: as far as this system allows it. Processes of other plugins are not.
+enum class Confine { kOff, kAuto, kRequired };
+/// "off", "required"; kAuto for anything else.
+Confine confine_named(const std::string& name);
+
 /// The variables of the environment that a manifest names for its plugin's worker process.
 std::vector<std::string> environment_of(const nlohmann::json& manifest);
 
@@ -105,18 +111,28 @@ class PluginRegistry {
   void memory_of(const std::string& id, uint64_t bytes);
   /// Set by a plan. It can only lower the host's limit.
   void limit_memory(const std::string& id, uint64_t bytes);
+  /// How processes of plugins without a decision of their own (confine()) are confined.
+  void confine_by_default(Confine how) { default_confine_ = how; }
+  /// Decides it for one plugin, before it is loaded. The stricter of two decisions holds.
+  void confine(const std::string& id, Confine how);
+  /// The user that confined processes of a run by root become. Default: "nobody".
+  void confined_user(const std::string& name) { confined_user_ = name; }
   /// Where that file's code would run: kNone (in this process) or kProcess.
   Isolation isolation_of(const PluginFile& file) const;
 
  private:
   void scan(const SearchDir& dir);
   void choose();
+  Confine confine_of(const PluginFile& file) const;
   static bool better(const PluginFile& a, const PluginFile& b);
   [[noreturn]] void not_found(const std::string& reference) const;
   std::vector<SearchDir> dirs_;
   std::vector<PluginFile> files_;
   Isolation default_isolation_ = Isolation::kAuto;
   std::map<std::string, Isolation> isolation_;
+  Confine default_confine_ = Confine::kAuto;
+  std::map<std::string, Confine> confine_;
+  std::string confined_user_ = "nobody";
   std::optional<uint64_t> default_memory_;
   std::map<std::string, uint64_t> memory_;                // by id
   std::map<std::string, std::string> preferred_storage_;  // by scheme

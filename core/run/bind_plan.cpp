@@ -36,6 +36,8 @@ class Binder {
         registry_.isolate(plugin_id(spec.plugin), isolation_named(spec.isolation));
       if (spec.worker_memory != 0)
         registry_.limit_memory(plugin_id(spec.plugin), spec.worker_memory);
+      if (!spec.confine.empty())
+        registry_.confine(plugin_id(spec.plugin), confine_named(spec.confine));
       plugin = &registry_.load(spec.plugin);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
@@ -155,6 +157,10 @@ class Binder {
     if (spec.boot.wanted)
       if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
+    if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
+      if (auto choice =
+              bind_draft(spec.traces_plugin.value_or(spec.guest_plugin), HYPER_IFACE_GUEST))
+        config.traces_plugin = std::move(*choice);
   }
 
   /// Rules that a plan accepts exist: in the host's table, or in the guest plugin's manifest.

@@ -79,9 +79,16 @@ void undo_host_entry(const JournalEntry& entry) {
   const bool staging = kind == kStagingEntry && !name.empty() && name.front() == '.' &&
                        name.find(kStagingMark) != std::string::npos;
   const bool socket = kind == kSocketEntry && name == kSocketName;
-  if ((!lock && !staging && !socket) || name.find('/') != std::string::npos)
+  const bool handed = kind == kHandedEntry && name.rfind(kHandedMark, 0) == 0;
+  if ((!lock && !staging && !socket && !handed) || name.find('/') != std::string::npos)
     throw Error(Code::kFail, "the journal entry names no file of the host");
   const std::string path = text("where") + "/" + name;
+  if (handed) {
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
+    if (error) throw errno_error(error.value(), "remove " + path);
+    return;
+  }
   if (lock && !remove_stale_lock(path))
     throw Error(Code::kBusy, "the lock is held by a process that lives");
   if (!lock && ::unlink(path.c_str()) != 0 && errno != ENOENT)

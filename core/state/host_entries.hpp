@@ -21,6 +21,8 @@ constexpr const char* kStagingEntry = "staging file";
 constexpr const char* kStagingMark = ".hyperhost-stage-";
 constexpr const char* kSocketEntry = "socket";  ///< in a directory of its own
 constexpr const char* kSocketName = "hyperhost.sock";
+constexpr const char* kHandedEntry = "directory of a plugin's process";
+constexpr const char* kHandedMark = ".hyperhost-guest-";
 
 /// An entry that is closed by its destructor. journal: may be null, then it is none. One that a
 /// killed run left of the same file is taken over.

@@ -182,10 +182,19 @@ void add_plugin_commands(CLI::App& app, Context& context, int& status) {
   add_plugin_new_command(*plugins, context, status);
   // The host's own: a process for a plugin, see core/plugin/isolation.
   CLI::App* serve = plugins->add_subcommand("serve")->group("");
-  auto file = std::make_shared<std::pair<std::string, std::string>>();
-  serve->add_option("FILE", file->first)->required();
-  serve->add_option("ID", file->second)->required();
-  serve->callback([file, &status] { status = isolation::serve_plugin(file->first, file->second); });
+  struct Served {
+    std::string file, id, user;
+    bool confined = false;
+  };
+  auto served = std::make_shared<Served>();
+  serve->add_option("FILE", served->file)->required();
+  serve->add_option("ID", served->id)->required();
+  serve->add_flag("--confined", served->confined);
+  serve->add_option("--user", served->user);
+  serve->callback([served, &status] {
+    status = isolation::serve_plugin(served->file, served->id,
+                                     isolation::confinement_of(served->confined, served->user));
+  });
   add_plugin_check_command(*plugins, context, status);
 }
 

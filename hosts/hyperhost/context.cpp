@@ -72,6 +72,9 @@ PluginRegistry& Context::registry(const std::vector<std::string>& plan_dirs) {
   for (const auto& [id, one] : host.isolation_of) registry_->isolate(id, isolation_named(one));
   if (host.worker_memory) registry_->memory_by_default(*host.worker_memory);
   for (const auto& [id, bytes] : host.worker_memory_of) registry_->memory_of(id, bytes);
+  registry_->confine_by_default(confine_named(host.confine));
+  for (const auto& [id, how] : host.confine_of) registry_->confine(id, confine_named(how));
+  if (!host.confined_user.empty()) registry_->confined_user(host.confined_user);
   if (const ConfigValue* storages = host.defaults.find("storage"))
     for (const auto& [scheme, key_mark, storage] : *storages->members())
       registry_->prefer_storage(scheme, *storage.find("plugin")->string());

@@ -28,13 +28,14 @@ class OpenedVm {
   }
 
   ProviderVmHandle* handle() const { return vm_.get(); }
-  /// The disks of the VM as its guest sees them, to be read in any order.
-  const std::vector<hyper_block>& blocks(Operation& op) {
+  /// The disks of the VM as its guest sees them, to be read in any order. user: of the process that
+  /// reads them.
+  const std::vector<hyper_block>& blocks(Operation& op, std::optional<uid_t> user) {
     for (const DiskRoute& disk : route_.disks) {
       auto source = open_guest_disk(session_, *vm_, route_.vm, disk.disk, op, read_);
       count_reads(*source, seen_);
-      tables_.push_back(
-          std::make_unique<BlockTable>(disk.disk.id, read_only_device(std::move(source)), op));
+      tables_.push_back(std::make_unique<BlockTable>(
+          disk.disk.id, read_only_device(std::move(source)), op, user));
       blocks_.push_back(tables_.back()->table());
     }
     return blocks_;
@@ -106,7 +107,8 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
   GuestInspection out;
   try {
     out.structures = read_structures(session, vm.handle(), route, guest, op);
-    if (taken != nullptr) out.answer = taken->inspect(op, request, vm.blocks(op));
+    if (taken != nullptr)
+      out.answer = taken->inspect(op, request, vm.blocks(op, taken->plugin().user()));
   } catch (...) {
     static_cast<void>(vm.close(op));
     throw;

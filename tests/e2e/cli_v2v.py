@@ -55,6 +55,8 @@ class VirtV2v(CliTest):
         self.place.mkdir()
         self.scratch = self.work / "scratch"
         self.scratch.mkdir()
+        for shared in (self.place, self.scratch):  # its process may be another user
+            shared.chmod(0o777)
         self.program = self.place / "virt-v2v-in-place"
         self.program.write_text(PROGRAM.format(place=self.place, qemu_io=shutil.which("qemu-io"), offset=OFFSET))
         self.program.chmod(0o755)

@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 
 std::unique_ptr<Plugin> zoo(const char* way) {
   ::setenv("HYPER_ZOO", way, 1);
-  return isolation::load_isolated(TEST_PLUGIN_DIR "/zoo.so", "zoo", {0, {"HYPER_ZOO"}});
+  return isolation::load_isolated(TEST_PLUGIN_DIR "/zoo.so", "zoo", {0, {"HYPER_ZOO"}, {}});
 }
 
 /// All children of this process: the one worker.

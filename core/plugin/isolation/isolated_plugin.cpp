@@ -4,6 +4,8 @@
 // makes their functions for each number. All other functions get an object that knows its plugin.
 #include "core/plugin/isolation/isolated_plugin.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
 #include <hyper/filter.hpp>
@@ -245,8 +247,14 @@ PluginTables tables_numbered(std::size_t number, std::index_sequence<kNumbers...
 std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string& id,
                                       WorkerSettings settings) {
   static_cast<void>(host_table());  // the proxies report to it
+  const Confinement confinement = settings.confinement;
   const auto plugin = std::make_shared<Isolated>(path, id, std::move(settings));
   const nlohmann::json facts = plugin->worker()->facts();
+  if (const std::string kept = plugin->worker()->kept(); !kept.empty())
+    spdlog::warn(
+        "plugin '{}' works on guests, and this system does not give its process {}; isolation: "
+        "{{confine: required}} refuses to go on, {{confine: off}} leaves it as it is",
+        id, kept);
   std::size_t number = 0;
   {
     const std::lock_guard lock(slots_mutex);
@@ -268,6 +276,7 @@ std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string
   if (!has(HYPER_IFACE_BOOT)) tables.boot = {};
   if (!facts.value("prepares", false)) tables.guest.prepare = nullptr;
   tables.serial = facts.value("serial", true);
+  if (confinement.user) tables.user = confinement.user->user;
   return Plugin::of_tables(id, facts.value("version", ""), tables, [number] {
     std::shared_ptr<Isolated> last;  // ended outside the lock
     const std::lock_guard lock(slots_mutex);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/plugin/isolation/confinement.hpp"
 #include "core/plugin/plugin.hpp"
 
 namespace hyperhost::isolation {
@@ -17,6 +18,7 @@ namespace hyperhost::isolation {
 struct WorkerSettings {
   uint64_t memory = 0;                   ///< limit_memory() of sandbox.hpp; 0 = none
   std::vector<std::string> environment;  ///< child_environment() of os/child_process.hpp
+  Confinement confinement;
 };
 
 /// As Plugin::load, but the plugin's code runs in another process. Throws Error.

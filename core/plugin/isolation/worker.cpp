@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/sandbox.hpp"
@@ -24,6 +25,8 @@ namespace {
 // may still use them.
 std::shared_ptr<Peer>& peer = *new std::shared_ptr<Peer>;
 std::unique_ptr<Plugin>& plugin = *new std::unique_ptr<Plugin>;
+// What confine() could not give up.
+std::vector<std::string>& kept = *new std::vector<std::string>;
 
 std::shared_ptr<Held> held(Incoming& call) {
   auto found = call.peer.find<Held>(call.request.object);
@@ -97,7 +100,8 @@ hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::st
       {"version", plugin->version()},
       {"serial", plugin->serial()},
       {"interfaces", interfaces},
-      {"prepares", plugin->guest() != nullptr && plugin->guest()->prepare != nullptr}};
+      {"prepares", plugin->guest() != nullptr && plugin->guest()->prepare != nullptr},
+      {"kept", kept}};
   answer.payload = PayloadWriter(lane).text(facts.dump()).size();
   return HYPER_OK;
 }
@@ -176,7 +180,7 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
 
 }  // namespace
 
-int serve_plugin(const std::string& file, const std::string& id) {
+int serve_plugin(const std::string& path, const std::string& id, const Confinement& confinement) {
   // The conversation moves off descriptor 0, which a plugin may use as its input.
   Fd control(::fcntl(0, F_DUPFD_CLOEXEC, 3));
   const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -184,6 +188,11 @@ int serve_plugin(const std::string& file, const std::string& id) {
   ::close(null_fd);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // write() fails with EFBIG instead
+  // Opened before the user changes, who may not get at the path.
+  const Fd library(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  kept = confine(confinement);
+  const bool hidden = library.valid() && ::access(path.c_str(), R_OK) != 0;
+  const std::string file = hidden ? "/proc/self/fd/" + std::to_string(library.get()) : path;
   const std::string dropped = drop_privileges();
 
   peer = std::make_shared<Peer>(std::move(control), false, [&](const Frame& request, Lane& lane) {

@@ -4,9 +4,11 @@
 
 #include <string>
 
+#include "core/plugin/isolation/confinement.hpp"
+
 namespace hyperhost::isolation {
 
 /// The worker's main. Descriptor 0 is the conversation. Returns the exit status.
-int serve_plugin(const std::string& file, const std::string& id);
+int serve_plugin(const std::string& file, const std::string& id, const Confinement& confinement);
 
 }  // namespace hyperhost::isolation

@@ -84,7 +84,23 @@ std::shared_ptr<WorkerProcess> WorkerProcess::start(const std::string& path, con
   op.check(call.go(), "plugin '" + id + "': start");
   made->facts_ = parse_object(PayloadReader(call.lane(), call.answer).text(),
                               "the worker of plugin '" + id + "'");
+  if (settings.confinement.required) made->require_confined();
   return made;
+}
+
+std::string WorkerProcess::kept() const {
+  std::string out;
+  for (const auto& one : facts_.value("kept", nlohmann::json::array()))
+    out += (out.empty() ? "" : "; ") + one.get<std::string>().substr(0, 200);
+  return out;
+}
+
+void WorkerProcess::require_confined() const {
+  if (const std::string missing = kept(); !missing.empty())
+    throw Error(Code::kUnsupported,
+                "this system does not let the process of plugin '" + id_ + "' be confined", missing,
+                "allow it (docs/security.md says what it takes), or say isolation: {confine: auto} "
+                "to go on with a warning");
 }
 
 WorkerProcess::WorkerProcess(const std::string& path, const std::string& id,
@@ -95,10 +111,11 @@ WorkerProcess::WorkerProcess(const std::string& path, const std::string& id,
     throw errno_error(errno, "make a socket for a plugin's worker");
   Fd ours(ends[0]);
   const Fd theirs(ends[1]);
-  child_ = std::make_unique<ChildProcess>(
-      std::vector<std::string>{worker_program(), "--log-level", level_name(), "plugins", "serve",
-                               path, id},
-      theirs.get(), settings.environment);
+  std::vector<std::string> argv{
+      worker_program(), "--log-level", level_name(), "plugins", "serve", path, id};
+  for (std::string& argument : arguments_of(settings.confinement))
+    argv.push_back(std::move(argument));
+  child_ = std::make_unique<ChildProcess>(argv, theirs.get(), settings.environment);
   const BlockedSignals blocked;
   reader_ = std::thread([this] {
     read_lines(*child_, -1, [this](int, const std::string& line) {

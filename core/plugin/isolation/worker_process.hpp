@@ -30,14 +30,17 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   /// The pointer keeps the worker alive: an owner of a worker's source owns the worker too.
   std::shared_ptr<Peer> peer() { return {shared_from_this(), peer_.get()}; }
   bool gone() const { return peer_->gone(); }
-  /// {"version", "serial", "interfaces"}
+  /// {"version", "serial", "interfaces", "prepares", "kept"}
   const nlohmann::json& facts() const { return facts_; }
+  /// What confine() could not give up, for people; "" = nothing.
+  std::string kept() const;
 
  private:
   WorkerProcess(const std::string& path, const std::string& id, const WorkerSettings& settings);
   std::pair<hyper_st, std::string> why_gone();
   Frame serve(const Frame& request, Lane& lane);
   void kill(const std::string& why);
+  void require_confined() const;
 
   const std::string id_;
   const uint64_t memory_;  ///< its limit; 0 = none

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "plugins/guest/scratch/kernels.hpp"
+
 namespace hyperhost::guestfs {
 namespace {
 
@@ -120,10 +122,12 @@ void Appliance::launch(const std::vector<ServedDisk>& disks) {
   watchdog_.expect_life(accel_ == "kvm" ? kKvmStall : kTcgStall);
   const bool started = guestfs_launch(g_.get()) == 0;
   watchdog_.expect_life(std::chrono::seconds(0));
-  if (!started && watchdog_.reason() == Watchdog::Reason::kNone)
+  if (!started && watchdog_.reason() == Watchdog::Reason::kNone) {
+    const std::string kernels = guest::unreadable_kernels();
     throw hyper::Error(HYPER_FAIL, "libguestfs' appliance does not start with " + accel_,
                        last_error() + "; its last messages: " + messages_)
-        .hint("libguestfs-test-tool shows what it needs and lacks.");
+        .hint(kernels.empty() ? "libguestfs-test-tool shows what it needs and lacks." : kernels);
+  }
   need(started);
   guestfs_set_verbose(g_.get(), 0);
   need(words(guestfs_list_devices(g_.get())).size() == disks.size());
@@ -230,6 +234,21 @@ std::optional<std::string> Appliance::read(const std::string& path) {
       throw hyper::Error(HYPER_UNSUPPORTED, "a file of the guest is too long",
                          path + ": more than " + std::to_string(kMostFileBytes >> 20) + " MiB");
   }
+}
+
+std::string Appliance::read_part(const std::string& path, uint64_t offset, uint64_t most) {
+  std::string out;
+  while (out.size() < most) {
+    size_t length = 0;
+    char* piece = guestfs_pread(g_.get(), path.c_str(),
+                                static_cast<int>(std::min<uint64_t>(kPiece, most - out.size())),
+                                static_cast<int64_t>(offset + out.size()), &length);
+    need(piece != nullptr);
+    const std::unique_ptr<char, void (*)(void*)> owned(piece, std::free);
+    out.append(piece, length);
+    if (length == 0) break;
+  }
+  return out;
 }
 
 std::vector<std::string> Appliance::list(const std::string& directory) {

@@ -7,6 +7,9 @@
 #include <exception>
 #include <functional>
 
+#include "plugins/find_program.hpp"
+#include "plugins/guest/scratch/kernels.hpp"
+
 namespace hyperhost::virt_v2v {
 namespace {
 
@@ -137,9 +140,11 @@ hyper::Error Conversion::error() const {
                                     : "exit status " + std::to_string(status_))
         .rule("v2v.failed");
   const Meaning meaning = meaning_of(messages_.error());
+  // libguestfs passes on what supermin says, which makes the appliance.
+  const bool appliance = messages_.error().find("supermin") != std::string::npos;
   return hyper::Error(HYPER_UNSUPPORTED, meaning.summary, messages_.error())
       .rule(meaning.rule)
-      .hint(meaning.hint);
+      .hint(appliance ? guest::unreadable_kernels() : meaning.hint);
 }
 
 void Conversion::commit() {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "plugins/guest/scratch/kernels.hpp"
 #include "plugins/guest/scratch/scratch.hpp"
 
 namespace hyperhost::guest {
@@ -78,6 +79,31 @@ TEST_F(ScratchTest, TheNextOneRemovesWhatAKilledOwnerLeft) {
 
 TEST_F(ScratchTest, APlaceThatIsNotThereIsAnError) {
   EXPECT_ANY_THROW(Scratch("hyperhost-test-", parent_ + "/nowhere"));
+}
+
+TEST_F(ScratchTest, KernelsThatThisUserCannotReadAreAHint) {
+  // In a child, which is not root: root reads everything.
+  const auto hinted = [&] {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      if (::geteuid() == 0 && (::setgid(65534) != 0 || ::setuid(65534) != 0)) ::_exit(9);
+      ::_exit(unreadable_kernels(parent_).find("chmod 0644") != std::string::npos ? 1 : 0);
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+  };
+  fs::permissions(parent_, fs::perms(0755));
+  EXPECT_EQ(hinted(), 0) << "there is no kernel";
+  const std::string first = parent_ + "/vmlinuz-1", second = parent_ + "/vmlinuz-2";
+  for (const std::string& kernel : {first, second}) {
+    std::ofstream(kernel) << "kernel";
+    fs::permissions(kernel, fs::perms::none);
+  }
+  EXPECT_EQ(hinted(), 1);
+  fs::permissions(second, fs::perms(0644));
+  EXPECT_EQ(hinted(), 0);
+  EXPECT_EQ(unreadable_kernels(parent_ + "/nowhere"), "");
 }
 
 }  // namespace
