@@ -187,8 +187,11 @@ std::shared_ptr<SourceHandle> DiskTransfer::viewed(const std::filesystem::path& 
                                                    Operation& op) {
   std::shared_ptr<SourceHandle> image = open_block_source(std::exchange(view_, nullptr));
   if (route_.needs_file) image = as_file(image, directory, op);
-  result_.notes.push_back("prepared by " + job_.guest_plugin.plugin + ": " +
-                          std::to_string(result_.changed_blocks) + " blocks of 1 MiB changed");
+  std::string plugins;
+  for (const PluginChoice& one : job_.guest_plugins)
+    plugins += (plugins.empty() ? "" : ", ") + one.plugin;
+  result_.notes.push_back("prepared by " + plugins + ": " + std::to_string(result_.changed_blocks) +
+                          " blocks of 1 MiB changed");
   return image;
 }
 

@@ -32,6 +32,12 @@ std::string sha256_of(const std::string& text) {
   return out;
 }
 
+json keys_of(const std::vector<PluginChoice>& plugins) {
+  json out = json::array();
+  for (const PluginChoice& one : plugins) out.push_back(one.key());
+  return out;
+}
+
 /// What a local file is recognised by without reading it; null if it is not there.
 json stamp_of(const std::string& path) {
   struct stat info {};
@@ -91,7 +97,7 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
                  {"direct", disk.direct_upload},
                  {"key", disk.key}};
     if (const MachineSettings& machine = config.guest.machine; config.guest.wanted)
-      wish["guest"] = {{"plugin", config.guest_plugin.key()},
+      wish["guest"] = {{"plugins", keys_of(config.guest_plugins)},
                        {"machine", {machine.type, machine.bus, machine.nic}}};
     whole["disks"].push_back(wish);
     const std::string content = disk.disk.blank ? "blank" : disk.disk.content_id;

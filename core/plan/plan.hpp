@@ -147,8 +147,9 @@ struct MigrationSpec : MigrationSettings {
   std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
-  PluginSpec guest_plugin, boot_plugin;  ///< the same
-  std::vector<Mark> accept_marks;        ///< as guest.accept
+  std::vector<PluginSpec> guest_plugins;  ///< the same, in the order in which they prepare
+  PluginSpec boot_plugin;                 ///< the same
+  std::vector<Mark> accept_marks;         ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

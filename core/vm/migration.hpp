@@ -41,8 +41,8 @@ struct MigrationConfig : MigrationSettings {
   /// = never.
   std::optional<std::chrono::nanoseconds> disk_retry;
 
-  PluginChoice guest_plugin;  ///< of guest.wanted
-  PluginChoice boot_plugin;   ///< of boot.wanted
+  std::vector<PluginChoice> guest_plugins;  ///< of guest.wanted: one after the other, at least one
+  PluginChoice boot_plugin;                 ///< of boot.wanted
 
   bool upload_to_cloud = false;
   std::string cloud_destination;

@@ -77,6 +77,26 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
   return out;
 }
 
+namespace {
+
+/// What the plugins of one VM found: an error stands unless the plan accepts it or one of the
+/// plugins changes it.
+void judge_found(const MigrationConfig& job, VmRoute& route, const std::vector<VmFinding>& found,
+                 std::vector<Diagnostic>& out) {
+  const auto& accepted = job.guest.accept;
+  for (VmFinding one : found) {
+    one.accepted = one.severity == Severity::kError &&
+                   std::find(accepted.begin(), accepted.end(), one.rule) != accepted.end();
+    const bool fixable = std::any_of(found.begin(), found.end(), [&](const VmFinding& other) {
+      return other.rule == one.rule && is_fixable(other);
+    });
+    if (stands(one) && !fixable) out.push_back(one.diagnostic(route.vm.name));
+    route.predicted.push_back(std::move(one));
+  }
+}
+
+}  // namespace
+
 std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registry,
                                        const BoundPlan& plan, std::vector<VmRoute>& routes) {
   std::vector<Diagnostic> out;
@@ -90,16 +110,14 @@ std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registr
     if (!job.guest.wanted || route.finished) continue;
     Operation op(route.vm.name, context.cancel(), {journal});
     try {
-      const GuestInspection seen =
-          inspect_guest(session, job.provider, job.guest_plugin, route, job.guest.machine, op);
-      out.insert(out.end(), seen.notices.begin(), seen.notices.end());
-      const auto& accepted = job.guest.accept;
-      for (VmFinding one : seen.findings) {
-        one.accepted = one.severity == Severity::kError &&
-                       std::find(accepted.begin(), accepted.end(), one.rule) != accepted.end();
-        if (stands(one) && !is_fixable(one)) out.push_back(one.diagnostic(route.vm.name));
-        route.predicted.push_back(std::move(one));
+      std::vector<VmFinding> found;
+      for (const PluginChoice& plugin : job.guest_plugins) {
+        GuestInspection seen =
+            inspect_guest(session, job.provider, plugin, route, job.guest.machine, op);
+        out.insert(out.end(), seen.notices.begin(), seen.notices.end());
+        found.insert(found.end(), seen.findings.begin(), seen.findings.end());
       }
+      judge_found(job, route, found, out);
     } catch (const Error& failure) {
       Diagnostic diagnostic = failure.diagnostic();
       if (diagnostic.path.empty()) diagnostic.path = "vm/" + route.vm.name;

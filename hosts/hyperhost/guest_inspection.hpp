@@ -29,7 +29,7 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
                               const MachineSettings& machine, Operation& op);
 
 /// Of `validate --inspect`: looks into every guest that the plan prepares and adds what is found to
-/// the routes. Returns the errors that neither the plugin changes nor the plan accepts, and the VMs
+/// the routes. Returns the errors that neither a plugin changes nor the plan accepts, and the VMs
 /// that could not be looked at.
 std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registry,
                                        const BoundPlan& plan, std::vector<VmRoute>& routes);

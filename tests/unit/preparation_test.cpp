@@ -77,7 +77,7 @@ class Preparation : public MemoryHost {
   MigrationConfig preparing() const {
     MigrationConfig out = config("web");
     out.guest.wanted = true;
-    out.guest_plugin.plugin = "memory-guest";
+    out.guest_plugins = {{"memory-guest", {}}};
     return out;
   }
   json manifest() const { return json::parse(content("web/manifest.json")); }
@@ -244,7 +244,7 @@ TEST_F(Preparation, AFinishedVmStaysAndAnotherMachineBeginsItAgain) {
 TEST_F(Preparation, TheListsGoWhereTheDisksGo) {
   MigrationConfig job = uploading("web");
   job.guest.wanted = true;
-  job.guest_plugin.plugin = "memory-guest";
+  job.guest_plugins = {{"memory-guest", {}}};
   job.keep_local = false;
   const MigrationResult result = orchestrator().migrate(job, cancel_);
   ASSERT_TRUE(result.success) << result.error;

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <fstream>
 
 namespace {
@@ -58,6 +60,9 @@ class Scribe final : public hyper::GuestInstance {
       disk.flush(op);
       hyper::DocBuilder one;
       one.set("/rule", "scribe.text").set("/what", "wrote to " + disk.id()).set("/after", text_);
+      if (std::all_of(before.begin(), before.end(),
+                      [](unsigned char c) { return std::isprint(c); }))
+        one.set("/before", before);
       answer.append("/actions", one);
     }
     if (!served_.empty()) serve(op, disks);
