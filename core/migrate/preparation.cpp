@@ -104,6 +104,61 @@ Json prepared_by(const PluginChoice& plugin, VmRun& run, const Views& views, Ope
   return outcome_of(guest.plugin(), guest.prepare(op, guest_request(run.job, run.route), blocks));
 }
 
+/// Takes over what an earlier run has prepared. Null: nothing of it can be used.
+Json adopt_preparation(VmRun& run, ProviderVmHandle* vm, Operation& op) {
+  const auto record = run.resume() == nullptr ? std::nullopt : run.resume()->prepared();
+  if (!record) return nullptr;
+  const Json views = record->token.value("views", Json::object());
+  const bool whole = std::all_of(run.disks.begin(), run.disks.end(), [&](const auto& disk) {
+    const auto open = [&] { return open_delivered(run, vm, disk->route(), op); };
+    const auto kept = views.find(disk->route().disk.id);
+    return kept != views.end() && disk->adopt_view(open, run.route.directory, *kept, op);
+  });
+  if (whole) {
+    run.inform("the guest is as an earlier run has prepared it", "export");
+    return record->result.value("outcomes", Json());
+  }
+  run.inform("the guest is prepared again: what an earlier run kept of it is not there any more",
+             "export");
+  for (const auto& disk : run.disks) {
+    if (const auto written = run.resume()->disk(disk->route().disk.id))
+      discard(run.session, run.job, *written, op);
+    disk->drop(op, false);
+  }
+  discard_views(run.session, *record);
+  run.resume()->forget_preparation();
+  return nullptr;
+}
+
+/// Has the plugins prepare the guest on views that are new.
+Json prepare_views(VmRun& run, ProviderVmHandle* vm, bool keepable, Operation& op) {
+  Views views;
+  for (const auto& disk : run.disks) {
+    const auto open = [&] { return open_delivered(run, vm, disk->route(), op); };
+    views.push_back(disk->open_view(open, run.route.directory, keepable, op));
+  }
+  Json outcomes = Json::array();
+  for (const PluginChoice& plugin : run.job.guest_plugins) {
+    outcomes.push_back(prepared_by(plugin, run, views, op));
+    run.cancel->check();
+  }
+  return outcomes;
+}
+
+/// For a later run. What cannot be kept costs that run a preparation, and this one nothing.
+void keep_views(VmRun& run, const Json& outcomes, Operation& op) {
+  Json views = Json::object();
+  try {
+    for (const auto& disk : run.disks)
+      views[disk->route().disk.id] = disk->keep_view(run.route.directory, op);
+    run.resume()->prepared(views, outcomes);
+  } catch (const Error& failure) {
+    run.cancel->check();
+    run.inform("a rerun will have to prepare the guest again: " + failure.diagnostic().summary,
+               "export");
+  }
+}
+
 }  // namespace
 
 void check_preparation(VmCheck& check) {
@@ -135,17 +190,10 @@ void check_preparation(VmCheck& check) {
 void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
   Operation op = run.operation(run.route.vm.name);
   op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "export"); });
-  Views views;
-  for (const auto& disk : run.disks) {
-    const auto open = [&] { return open_delivered(run, vm, disk->route(), op); };
-    views.push_back(disk->open_view(open, run.route.directory, op));
-  }
-  Json outcomes = Json::array();
-  for (const PluginChoice& plugin : run.job.guest_plugins) {
-    outcomes.push_back(prepared_by(plugin, run, views, op));
-    run.cancel->check();
-  }
-  views.clear();
+  Json outcomes = adopt_preparation(run, vm, op);
+  const bool adopted = outcomes.is_array();
+  const bool keepable = run.resume() != nullptr && run.resume()->resumable(kPreparation);
+  if (!adopted) outcomes = prepare_views(run, vm, keepable, op);
   uint64_t changed = 0;
   for (const auto& disk : run.disks) {
     disk->take_changes(op);
@@ -153,8 +201,10 @@ void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
   }
   run.result.guest = outcomes.size() == 1 ? outcomes[0] : Json{{"plugins", outcomes}};
   judge_findings(run, outcomes);
+  if (keepable && !adopted) keep_views(run, outcomes, op);
   run.inform("the guest is prepared: " + std::to_string(changed) + " blocks of 1 MiB are changed",
              "export");
+  for (const auto& disk : run.disks) disk->adopt(op);
 }
 
 }  // namespace hyperhost

@@ -14,8 +14,9 @@ struct VmRun;
 /// Preflight's part: whether the plugins take the VM. Findings, no changes.
 void check_preparation(VmCheck& check);
 
-/// Leaves a prepared view in each disk of the run. vm: null where all disks are blank. Throws
-/// Error; what was written is dropped then with the disks.
+/// Leaves a prepared view in each disk of the run, or the disk as an earlier run has written it of
+/// the same preparation. vm: null where all disks are blank. Throws Error; what was written is
+/// dropped then with the disks.
 void prepare_guest(VmRun& run, ProviderVmHandle* vm);
 
 }  // namespace hyperhost

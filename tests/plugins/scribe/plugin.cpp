@@ -20,6 +20,7 @@ class Scribe final : public hyper::GuestInstance {
     out->fail_ = options.string("/fail");
     out->served_ = options.string("/served");
     out->finding_ = options.string("/finding");
+    out->calls_ = options.string("/calls");
     return out;
   }
   std::string plan(hyper::Op, const hyper::Doc& request) override {
@@ -51,6 +52,7 @@ class Scribe final : public hyper::GuestInstance {
   }
   std::string prepare(hyper::Op op, const hyper::Doc&,
                       const std::vector<hyper::BlockRef>& disks) override {
+    if (!calls_.empty()) std::ofstream(calls_, std::ios::app) << "prepare\n";
     hyper::DocBuilder answer;
     answer.array("/actions");
     for (const hyper::BlockRef& disk : disks) {
@@ -93,7 +95,7 @@ class Scribe final : public hyper::GuestInstance {
     while (::access(served_.c_str(), F_OK) == 0) op.sleep_ns(10'000'000);
   }
 
-  std::string text_, fail_, served_, finding_;
+  std::string text_, fail_, served_, finding_, calls_;
   uint64_t offset_ = 0;
 };
 
