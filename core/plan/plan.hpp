@@ -149,7 +149,9 @@ struct MigrationSpec : MigrationSettings {
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   std::vector<PluginSpec> guest_plugins;  ///< the same, in the order in which they prepare
   PluginSpec boot_plugin;                 ///< the same
-  std::vector<Mark> accept_marks;         ///< as guest.accept
+  /// Of boot.require: traces; nothing = the last one of guest_plugins.
+  std::optional<PluginSpec> traces_plugin;
+  std::vector<Mark> accept_marks;  ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

@@ -203,7 +203,7 @@ void read_guest(const Setting& from, MigrationSpec& spec) {
   read_machine(from.value->find("machine"), spec.guest.machine);
 }
 
-/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.
+/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine, traces}.
 void read_boot(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
   BootSettings& boot = spec.boot;
@@ -213,6 +213,8 @@ void read_boot(const Setting& from, MigrationSpec& spec) {
        {BootGrade::kLoader, BootGrade::kKernel, BootGrade::kLogin, BootGrade::kAgent,
         BootGrade::kTraces},
        boot.require);
+  if (const ConfigValue* reader = from.value->find("traces"))
+    spec.traces_plugin = read_converter(*reader, pointer_join(from.pointer, "traces"));
   read(from.value->find("timeout"), boot.timeout);
   std::string network, on_failure;
   read(from.value->find("network"), network);

@@ -155,6 +155,19 @@ class Binder {
     if (spec.boot.wanted)
       if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
+    if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
+      if (auto choice = bind_draft(traces_reader(spec), HYPER_IFACE_GUEST))
+        config.traces_plugin = std::move(*choice);
+  }
+
+  /// The one that the plan names, the last one that prepares the guest, or the preferred one.
+  static PluginSpec traces_reader(const MigrationSpec& spec) {
+    if (spec.traces_plugin) return *spec.traces_plugin;
+    if (!spec.guest_plugins.empty()) return spec.guest_plugins.back();
+    PluginSpec preferred;
+    preferred.options = ConfigValue::mapping(spec.mark);
+    preferred.mark = spec.mark;
+    return preferred;
   }
 
   /// Rules that a plan accepts exist: in the host's table, or in a guest plugin's manifest.

@@ -43,6 +43,7 @@ struct MigrationConfig : MigrationSettings {
 
   std::vector<PluginChoice> guest_plugins;  ///< of guest.wanted: one after the other, at least one
   PluginChoice boot_plugin;                 ///< of boot.wanted
+  PluginChoice traces_plugin;               ///< of boot.require: the guest plugin that reads traces
 
   bool upload_to_cloud = false;
   std::string cloud_destination;
