@@ -7,6 +7,8 @@
 #include <cstring>
 #include <vector>
 
+#include "core/base/text.hpp"
+
 namespace hyperhost {
 namespace {
 
@@ -47,6 +49,13 @@ Overlay::Overlay(std::shared_ptr<SourceHandle> base, OverlayFile file,
 std::shared_ptr<Overlay> Overlay::scratch(std::shared_ptr<SourceHandle> base,
                                           const std::filesystem::path& directory) {
   OverlayFile file = OverlayFile::nameless(directory, base->length());
+  return std::shared_ptr<Overlay>(
+      new Overlay(std::move(base), std::move(file), std::make_unique<OverlayMap>()));
+}
+
+std::shared_ptr<Overlay> Overlay::keepable(std::shared_ptr<SourceHandle> base,
+                                           const std::filesystem::path& directory, Operation& op) {
+  OverlayFile file = OverlayFile::keepable(directory, base->length(), fingerprint(base, op));
   return std::shared_ptr<Overlay>(
       new Overlay(std::move(base), std::move(file), std::make_unique<OverlayMap>()));
 }
@@ -152,6 +161,44 @@ void Overlay::zero_at(hyper::Op op, uint64_t offset, uint64_t length) {
 void Overlay::flush(hyper::Op) {
   const std::lock_guard lock(flush_);
   file_.flush(*map_);
+}
+
+void Overlay::keep(const std::filesystem::path& file) {
+  const std::lock_guard lock(flush_);
+  try {
+    file_.keep(file, *map_);
+  } catch (const hyper::Error& error) {
+    throw Error(static_cast<Code>(error.status()), error.summary(), error.detail());
+  }
+}
+
+std::string Overlay::digest(Operation& op) {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(),
+                                                                     EVP_MD_CTX_free);
+  bool good = hash && EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr) == 1;
+  const auto add = [&](const void* bytes, std::size_t size) {
+    good = good && EVP_DigestUpdate(hash.get(), bytes, size) == 1;
+  };
+  std::vector<unsigned char> bytes(kCluster);
+  each_held([&](uint64_t offset, uint64_t length) {
+    for (const uint64_t end = offset + length; offset < end;) {
+      op.cancel().check();
+      const uint64_t size = std::min(kCluster, end - offset);
+      try {
+        read_at(hyper::Op(&op), offset, bytes.data(), size);
+      } catch (const hyper::Error& failure) {
+        throw Error(static_cast<Code>(failure.status()), failure.summary(), failure.detail());
+      }
+      const std::string place = std::to_string(offset) + " " + std::to_string(size) + "\n";
+      add(place.data(), place.size());
+      add(bytes.data(), size);
+      offset += size;
+    }
+  });
+  unsigned char out[32];
+  if (!good || EVP_DigestFinal_ex(hash.get(), out, nullptr) != 1)
+    throw Error(Code::kFail, "SHA-256 is not available in this OpenSSL");
+  return to_hex(std::string_view(reinterpret_cast<const char*>(out), sizeof out));
 }
 
 void Overlay::extents(hyper::Op op, uint64_t offset, uint64_t length, const OnExtent& on_extent) {

@@ -24,6 +24,9 @@ class Overlay final : public BlockDevice {
   /// ends. Throws Error.
   static std::shared_ptr<Overlay> scratch(std::shared_ptr<SourceHandle> base,
                                           const std::filesystem::path& directory);
+  /// The same, and keep() can give its file a name.
+  static std::shared_ptr<Overlay> keepable(std::shared_ptr<SourceHandle> base,
+                                           const std::filesystem::path& directory, Operation& op);
   /// In a file that stays and may be opened again over the same disk. The same disk: one of the
   /// same length with the same bytes at 17 places spread over it. Throws Error.
   static std::shared_ptr<Overlay> kept(std::shared_ptr<SourceHandle> base,
@@ -42,6 +45,12 @@ class Overlay final : public BlockDevice {
 
   /// The same range of the disk below, whatever was written.
   void read_base(hyper::Op op, uint64_t offset, void* buffer, uint64_t length);
+
+  /// Of a keepable one, to which nothing writes any more: makes it durable and names its file,
+  /// which kept() opens then. Throws Error; the file has no name then.
+  void keep(const std::filesystem::path& file);
+  /// SHA-256, in hexadecimal, of what was written and where. Throws Error.
+  std::string digest(Operation& op);
 
   /// Calls on_run(offset, length) for each run of bytes that the overlay holds, ascending.
   void each_held(const std::function<void(uint64_t offset, uint64_t length)>& on_run) const;

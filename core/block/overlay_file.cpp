@@ -104,21 +104,13 @@ void as_host(const F& f) {
   }
 }
 
-}  // namespace
-
-OverlayFile::OverlayFile(Fd fd, std::string name, uint64_t length, bool kept)
-    : fd_(std::move(fd)),
-      name_(std::move(name)),
-      kept_(kept),
-      length_(length),
-      map_bytes_(rounded(rounded(length, kCluster) / kCluster, OverlayMap::kPageClusters) / 4),
-      data_(kept ? rounded(kHeaderBytes + map_bytes_, kCluster) : 0) {}
-
-OverlayFile OverlayFile::nameless(const std::filesystem::path& directory, uint64_t length) {
+/// can_be_named: it has a name later on, where the file system lets it have one.
+Fd open_nameless(const std::filesystem::path& directory, uint64_t length, bool can_be_named) {
   if (length > kMostBytes) throw Error(Code::kUnsupported, "the disk is too large for an overlay");
   std::error_code created;
   std::filesystem::create_directories(directory, created);
-  Fd fd(::open(directory.c_str(), O_RDWR | O_TMPFILE | O_EXCL | O_CLOEXEC, 0600));
+  const int exclusive = can_be_named ? 0 : O_EXCL;
+  Fd fd(::open(directory.c_str(), O_RDWR | O_TMPFILE | exclusive | O_CLOEXEC, 0600));
   if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
     // A file system without nameless files: the name lives as long as these two calls.
     const std::string path = (directory / (".hyperhost-overlay-" + random_id())).string();
@@ -126,10 +118,31 @@ OverlayFile OverlayFile::nameless(const std::filesystem::path& directory, uint64
     if (fd.valid()) ::unlink(path.c_str());
   }
   if (!fd.valid()) throw errno_error(errno, "create an overlay in " + directory.string());
-  OverlayFile out(std::move(fd), "in " + directory.string(), length, false);
+  return fd;
+}
+
+}  // namespace
+
+OverlayFile::OverlayFile(Fd fd, std::string name, uint64_t length, bool mapped)
+    : fd_(std::move(fd)),
+      name_(std::move(name)),
+      length_(length),
+      map_bytes_(rounded(rounded(length, kCluster) / kCluster, OverlayMap::kPageClusters) / 4),
+      data_(mapped ? rounded(kHeaderBytes + map_bytes_, kCluster) : 0) {}
+
+OverlayFile OverlayFile::nameless(const std::filesystem::path& directory, uint64_t length) {
+  OverlayFile out(open_nameless(directory, length, false), "in " + directory.string(), length,
+                  false);
   if (::ftruncate(out.fd_.get(), static_cast<off_t>(length)) != 0)
     throw errno_error(errno, "make a sparse overlay of " + std::to_string(length) + " bytes in " +
                                  directory.string());
+  return out;
+}
+
+OverlayFile OverlayFile::keepable(const std::filesystem::path& directory, uint64_t length,
+                                  const Fingerprint& base) {
+  OverlayFile out(open_nameless(directory, length, true), "in " + directory.string(), length, true);
+  as_host([&] { out.create(length, base); });
   return out;
 }
 
@@ -143,6 +156,7 @@ OverlayFile OverlayFile::kept(const std::filesystem::path& path, uint64_t length
   if (!S_ISREG(status.st_mode))
     throw Error(Code::kUnsupported, "the overlay " + path.string() + " is not a regular file");
   OverlayFile out(std::move(fd), path.string(), length, true);
+  out.kept_ = true;
   if (::flock(out.fd_.get(), LOCK_EX | LOCK_NB) != 0)
     throw Error(Code::kBusy, "another process uses the overlay " + path.string());
   as_host([&] {
@@ -256,6 +270,18 @@ void OverlayFile::flush(OverlayMap& map) {
     map.give_back(changed);
     throw;
   }
+}
+
+void OverlayFile::keep(const std::filesystem::path& path, OverlayMap& map) {
+  kept_ = true;
+  flush(map);
+  // By the descriptor itself: it needs no privilege.
+  const std::string itself = "/proc/self/fd/" + std::to_string(fd_.get());
+  if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0 ||
+      ::linkat(AT_FDCWD, itself.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    throw hyper::errno_error(errno, "give the overlay its name " + path.string());
+  name_ = path.string();
+  sync_name(path);
 }
 
 }  // namespace hyperhost

@@ -23,6 +23,9 @@ class OverlayFile {
 
   /// A file without a name in `directory`, for a disk of `length`. Throws Error.
   static OverlayFile nameless(const std::filesystem::path& directory, uint64_t length);
+  /// The same, and keep() can give it a name. base: as in kept().
+  static OverlayFile keepable(const std::filesystem::path& directory, uint64_t length,
+                              const Fingerprint& base);
   /// The file of that name, made if there is none. Loads what it holds into `map`. Throws
   /// Error(kCorrupt) if it is no whole overlay, Error(kConfig) if it belongs to another disk,
   /// Error(kBusy) if another process has it.
@@ -38,9 +41,12 @@ class OverlayFile {
   /// Of a kept one: the data, and then the map, are on the disk. Once the system could not write
   /// what it held back, all later calls fail: it may have dropped that. One call at a time.
   void flush(OverlayMap& map);
+  /// Of a keepable one: makes it durable and then gives it this name, under which kept() opens it.
+  /// Throws hyper::Error; it has no name then.
+  void keep(const std::filesystem::path& path, OverlayMap& map);
 
  private:
-  OverlayFile(Fd fd, std::string name, uint64_t length, bool kept);
+  OverlayFile(Fd fd, std::string name, uint64_t length, bool mapped);
   void create(uint64_t length, const Fingerprint& base);
   void load(uint64_t length, const Fingerprint& base, OverlayMap& map) const;
   void load_map(OverlayMap& map, uint64_t length) const;
@@ -48,7 +54,7 @@ class OverlayFile {
 
   Fd fd_;
   std::string name_;
-  bool kept_, lost_ = false;            ///< lost_: a sync failed
+  bool kept_ = false, lost_ = false;    ///< lost_: a sync failed
   uint64_t length_, map_bytes_, data_;  ///< data_: where the disk's first byte is
 };
 

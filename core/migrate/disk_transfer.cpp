@@ -35,13 +35,15 @@ DiskTransfer::DiskTransfer(Session& session, const MigrationConfig& job, const D
       job_(job),
       route_(route),
       own_(own),
-      // A disk is of one piece with the VM's others only if the same preparation made them: one
-      // that was prepared is not continued.
-      log_(log != nullptr && !job.guest.wanted && log->resumable(route.disk.id) ? log : nullptr),
+      log_(log),
       on_progress_(std::move(on_progress)) {}
 
 StorageHandle& DiskTransfer::store(Operation& op) {
   return store_of(session_, job_, route_.direct_upload, op);
+}
+
+ResumeLog* DiskTransfer::log() const {
+  return log_ != nullptr && log_->resumable(route_.disk.id) ? log_ : nullptr;
 }
 
 void DiskTransfer::open_sink(Operation& op, const ResumeRecord* record, uint64_t length) {
@@ -151,47 +153,6 @@ std::shared_ptr<SourceHandle> DiskTransfer::begin(const OpenSource& open) {
   return delivered;
 }
 
-std::shared_ptr<Overlay> DiskTransfer::open_view(const OpenSource& open,
-                                                 const std::filesystem::path& directory,
-                                                 Operation& op) {
-  delivered_ = begin(open);
-  decoded_by_.clear();
-  std::shared_ptr<SourceHandle> disk = staged(delivered_, directory, op);
-  if (!route_.disk.blank) {
-    const ImageReaders& images = session_.images();
-    if (result_.source_format.empty())
-      result_.source_format = images.detect(*disk, route_.disk.id, op);
-    disk = images.open(disk, result_.source_format, {}, op, decoded_by_);
-  }
-  view_ =
-      Overlay::scratch(std::move(disk), job_.staging_dir.empty() ? directory : job_.staging_dir);
-  return view_;
-}
-
-void DiskTransfer::take_changes(Operation& op) {
-  changes_ = ChangeList{view_->length(), {}, {}, changed_blocks(*view_, op)};
-  result_.changed_blocks = changes_->blocks.size();
-  result_.changed_bytes = changes_->bytes();
-  result_.changes_file = route_.file_name.substr(0, route_.file_name.rfind('.')) + ".changes";
-}
-
-std::string DiskTransfer::changes_text() const {
-  if (!changes_) return {};
-  ChangeList list = *changes_;
-  list.source_digest = result_.source_digest;
-  list.digest = result_.source_digest.empty() ? "" : result_.digest;
-  return format_changes(list);
-}
-
-std::shared_ptr<SourceHandle> DiskTransfer::viewed(const std::filesystem::path& directory,
-                                                   Operation& op) {
-  std::shared_ptr<SourceHandle> image = open_block_source(std::exchange(view_, nullptr));
-  if (route_.needs_file) image = as_file(image, directory, op);
-  result_.notes.push_back("prepared by " + job_.guest_plugin.plugin + ": " +
-                          std::to_string(result_.changed_blocks) + " blocks of 1 MiB changed");
-  return image;
-}
-
 void DiskTransfer::run(const OpenSource& open, const std::filesystem::path& directory,
                        Operation& op) {
   // `delivered` stays open until the result is verified: finish() needs it.
@@ -238,9 +199,9 @@ void DiskTransfer::pass(const std::shared_ptr<SourceHandle>& delivered, const So
 }
 
 void DiskTransfer::copy(const SourceHandle& source, Operation& op) {
-  if (log_ != nullptr) log_->forget(route_.disk.id);
+  if (log() != nullptr) log()->forget(route_.disk.id);
   open_sink(op);
-  if (log_ != nullptr && sink_->can(HYPER_SINK_RESUME)) token_ = sink_->keep(op);
+  if (log() != nullptr && sink_->can(HYPER_SINK_RESUME)) token_ = sink_->keep(op);
   const CopyResult copied = copy_source(
       source, *sink_, op, hardware_threads(),
       [&](uint64_t bytes) { report_read(bytes, route_.disk.source_bytes.value_or(0), false); });
@@ -319,15 +280,15 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
     if (source.can(HYPER_SOURCE_FILE)) request["source"]["access"].push_back("file");
   }
   ConverterHandle& converter = session_.converter(job_.converter, op);
-  const auto record = log_ == nullptr ? std::nullopt : log_->disk(id);
+  const auto record = log() == nullptr ? std::nullopt : log()->disk(id);
   const bool resumed = record && reopen_at_checkpoint(*record, op);
   continued_ = resumed;
   adopted_read_ = 0;
   if (!resumed) {
-    if (log_ != nullptr) log_->forget(id);
+    if (log() != nullptr) log()->forget(id);
     open_sink(op);
   }
-  if (log_ != nullptr && sink_->can(HYPER_SINK_RESUME)) {
+  if (log() != nullptr && sink_->can(HYPER_SINK_RESUME)) {
     token_ = sink_->keep(op);
     const auto interval =
         std::chrono::duration_cast<std::chrono::milliseconds>(job_.checkpoint_interval);
@@ -335,7 +296,7 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
                              {"interval_ms", interval.count()}};
     if (resumed) request["checkpoint"]["state"] = record->state;
     op.on_checkpoint([this, id](const std::string& text) {
-      log_->writing(id, token_, parse_object(text, "a checkpoint"));
+      log()->writing(id, token_, parse_object(text, "a checkpoint"));
     });
   }
   struct Reset {
@@ -350,7 +311,7 @@ nlohmann::json DiskTransfer::call_converter(const SourceHandle& source, Operatio
   // The converter does not understand the state (another version wrote it): from the front.
   sink_->drop(op);
   sink_.reset();
-  log_->forget(id);
+  log()->forget(id);
   return call_converter(source, op);
 }
 
@@ -372,21 +333,21 @@ void DiskTransfer::finish_source(const SourceHandle& delivered, Operation& op) {
 }
 
 void DiskTransfer::record_written(Operation& op) {
-  if (log_ == nullptr) return;
+  if (log() == nullptr) return;
   const hyper_sink& table = sink_->table();
   if (job_.durability == Durability::kFile && table.sync != nullptr)
     op.check(table.sync(table.ctx, &op, 0), "making the disk durable");
-  log_->written(route_.disk.id, token_, result_, length_);
+  log()->written(route_.disk.id, token_, result_, length_);
 }
 
 /// What is written stays where a later run can continue with it, and goes in any other case.
 void DiskTransfer::leave(Code why, Operation& op) {
-  if (!sink_ || !sink_->can(HYPER_SINK_RESUME) || log_ == nullptr) {
+  if (!sink_ || !sink_->can(HYPER_SINK_RESUME) || log() == nullptr) {
     sink_.reset();
     return;
   }
-  if (!(log_->disk(route_.disk.id) && worth_keeping(why))) {
-    log_->forget(route_.disk.id);
+  if (!(log()->disk(route_.disk.id) && worth_keeping(why))) {
+    log()->forget(route_.disk.id);
     try {
       sink_->drop(op);
     } catch (const Error&) {
@@ -397,7 +358,7 @@ void DiskTransfer::leave(Code why, Operation& op) {
 }
 
 void DiskTransfer::drop(Operation& op, bool keep) {
-  const bool kept = keep && log_ != nullptr && log_->disk(route_.disk.id);
+  const bool kept = keep && log() != nullptr && log()->disk(route_.disk.id);
   if (!kept && sink_ && sink_->can(HYPER_SINK_RESUME)) {
     try {
       sink_->drop(op);
@@ -406,10 +367,25 @@ void DiskTransfer::drop(Operation& op, bool keep) {
     }
   }
   sink_.reset();
+  view_.reset();
+  delivered_.reset();
+  if (keep && view_file_ && log_ != nullptr && log_->prepared()) view_file_->leave();
+  view_file_.reset();
 }
 
 bool DiskTransfer::adopt(Operation& op) {
-  const auto record = log_ == nullptr ? std::nullopt : log_->disk(route_.disk.id);
+  const DiskResult viewed = result_;
+  if (!adopt_written(op)) {
+    result_ = viewed;
+    return false;
+  }
+  view_.reset();
+  delivered_.reset();
+  return true;
+}
+
+bool DiskTransfer::adopt_written(Operation& op) {
+  const auto record = log() == nullptr ? std::nullopt : log()->disk(route_.disk.id);
   if (!record || record->phase != "written") return false;
   try {
     result_ = disk_result_from(record->result.at("disk"));
@@ -420,7 +396,7 @@ bool DiskTransfer::adopt(Operation& op) {
       return written_ = true;
     }
   } catch (const nlohmann::json::exception&) {
-    log_->forget(route_.disk.id);
+    log()->forget(route_.disk.id);
     return false;
   } catch (const Error& failure) {
     if (failure.code() != Code::kNotFound && failure.code() != Code::kConfig &&
@@ -440,7 +416,7 @@ bool DiskTransfer::adopt(Operation& op) {
       if (failure.code() != Code::kCorrupt && failure.code() != Code::kUnsupported) throw;
     }
   }
-  log_->forget(route_.disk.id);
+  log()->forget(route_.disk.id);
   return false;
 }
 

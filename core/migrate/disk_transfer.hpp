@@ -12,6 +12,7 @@
 #include "core/block/change_list.hpp"
 #include "core/migrate/resume_log.hpp"
 #include "core/migrate/session.hpp"
+#include "core/state/host_entries.hpp"
 #include "core/vm/migration.hpp"
 #include "core/vm/route.hpp"
 
@@ -45,9 +46,16 @@ class DiskTransfer {
   /// Opens the disk as its provider delivers it.
   using OpenSource = std::function<std::shared_ptr<SourceHandle>()>;
   /// Opens the disk as its guest sees it, under an overlay that takes what a preparation writes;
-  /// run() then reads this view. directory: as there, of the overlay's file.
+  /// run() then reads this view. directory: as there, of the overlay's file. keepable: keep_view()
+  /// may follow.
   std::shared_ptr<Overlay> open_view(const OpenSource& open, const std::filesystem::path& directory,
-                                     Operation& op);
+                                     bool keepable, Operation& op);
+  /// Keeps the view of a preparation that has succeeded for a later run; returns what finds it
+  /// again. It goes with this object or with drop(), unless a later run can use it.
+  nlohmann::json keep_view(const std::filesystem::path& directory, Operation& op);
+  /// Opens the view that an earlier run kept. False: it is not what that run has written.
+  bool adopt_view(const OpenSource& open, const std::filesystem::path& directory,
+                  const nlohmann::json& kept, Operation& op);
   /// After the preparation: notes which blocks it changed.
   void take_changes(Operation& op);
   /// The list of changes as its file has it; "" = the disk was not prepared.
@@ -64,6 +72,9 @@ class DiskTransfer {
   /// Removes what is written and has no name; where `keep`, only what no later run can use.
   void drop(Operation& op, bool keep);
 
+  /// Removes the file of a view that was kept; false: there is none.
+  bool drop_view();
+
   bool written() const { return written_; }
   const DiskRoute& route() const { return route_; }
   const DiskResult& result() const { return result_; }
@@ -77,13 +88,19 @@ class DiskTransfer {
 
  private:
   struct Token;
+  /// Null where the disk has no records: nothing of it is resumed then.
+  ResumeLog* log() const;
   std::shared_ptr<SourceHandle> begin(const OpenSource& open);
+  /// Below its view.
+  std::shared_ptr<SourceHandle> open_image(const OpenSource& open,
+                                           const std::filesystem::path& directory, Operation& op);
   void describe(const SourceHandle& delivered);
   /// The view of a prepared disk as the converter gets it.
   std::shared_ptr<SourceHandle> viewed(const std::filesystem::path& directory, Operation& op);
   /// A raw disk as a file, for a converter that reads nothing else.
   std::shared_ptr<SourceHandle> as_file(const std::shared_ptr<SourceHandle>& image,
                                         const std::filesystem::path& directory, Operation& op);
+  bool adopt_written(Operation& op);
   bool must_stage(const SourceHandle& delivered) const;
   std::shared_ptr<SourceHandle> staged(const std::shared_ptr<SourceHandle>& delivered,
                                        const std::filesystem::path& directory, Operation& op);
@@ -133,10 +150,13 @@ class DiskTransfer {
   std::atomic<uint64_t> moved_bytes_{0};
   std::shared_ptr<SourceHandle> delivered_;  ///< below view_
   std::shared_ptr<Overlay> view_;            ///< from its opening to the pass
+  std::unique_ptr<OverlayEntry> view_file_;  ///< of a view that is kept
   std::optional<ChangeList> changes_;        ///< of a prepared disk
   bool written_ = false, named_ = false, found_there_ = false;
 };
 
+/// Removes the views that the record of a preparation speaks of.
+void discard_views(Session& session, const ResumeRecord& record);
 /// Removes the unfinished object that a record speaks of. Throws Error(kBusy) where another process
 /// writes it.
 void discard(Session& session, const MigrationConfig& job, const ResumeRecord& record,

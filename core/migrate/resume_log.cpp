@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 
 #include "core/base/json_text.hpp"
+#include "core/base/random_id.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/conversion_manager.hpp"
+#include "core/migrate/machine.hpp"
 #include "core/migrate/memory_limit.hpp"
 #include "core/os/process_identity.hpp"
 #include "core/vm/result_json.hpp"
@@ -30,6 +32,29 @@ std::string sha256_of(const std::string& text) {
     out += digits[byte & 15];
   }
   return out;
+}
+
+json keys_of(const std::vector<PluginChoice>& plugins) {
+  json out = json::array();
+  for (const PluginChoice& one : plugins) out.push_back(one.key());
+  return out;
+}
+
+/// What a preparation depends on.
+json preparation_wish(const MigrationConfig& config, const VmRoute& route, Session& session) {
+  json versions = json::array(), contents = json::object();
+  for (const PluginChoice& one : config.guest_plugins) {
+    const PluginFile* file = session.registry().find(one.plugin);
+    versions.push_back(file == nullptr ? json() : file->manifest.value("version", json()));
+  }
+  for (const DiskRoute& disk : route.disks)
+    contents[disk.disk.id] = {disk.disk.blank ? "blank" : disk.disk.content_id,
+                              disk.disk.capacity_bytes};
+  return {{"plugins", keys_of(config.guest_plugins)},
+          {"versions", versions},
+          {"vm", route.vm.document},
+          {"machine", machine_of(config.guest.machine, route)},
+          {"content", contents}};
 }
 
 /// What a local file is recognised by without reading it; null if it is not there.
@@ -91,22 +116,52 @@ std::shared_ptr<ResumeLog> ResumeLog::open(const MigrationConfig& config, const 
                  {"direct", disk.direct_upload},
                  {"key", disk.key}};
     if (const MachineSettings& machine = config.guest.machine; config.guest.wanted)
-      wish["guest"] = {{"plugin", config.guest_plugin.key()},
+      wish["guest"] = {{"plugins", keys_of(config.guest_plugins)},
                        {"machine", {machine.type, machine.bus, machine.nic}}};
     whole["disks"].push_back(wish);
     const std::string content = disk.disk.blank ? "blank" : disk.disk.content_id;
     log->contents_[disk.disk.id] = content;
     wish["content"] = content;
     log->places_[disk.disk.id] = {{"key", disk.key}, {"direct", disk.direct_upload}};
-    // Hashes, since options may hold what is not to be stored.
-    for (const auto& [name, value] : wish.items())
-      log->inputs_[disk.disk.id][name] = sha256_of(value.dump()).substr(0, 16);
+    log->want(disk.disk.id, wish);
     if (!content.empty()) log->fingerprints_[disk.disk.id] = sha256_of(wish.dump());
   }
   log->vm_fingerprint_ = sha256_of(whole.dump());
   for (ResumeRecord& record : log->store_->resume_records(log->target_))
     log->records_[record.disk] = std::move(record);
+  if (config.guest.wanted) log->want_preparation(preparation_wish(config, route, session));
   return log;
+}
+
+void ResumeLog::want(const std::string& id, const json& wish) {
+  wishes_[id] = wish;
+  // Hashes, since options may hold what is not to be stored.
+  for (const auto& [name, value] : wish.items())
+    inputs_[id][name] = sha256_of(value.dump()).substr(0, 16);
+}
+
+void ResumeLog::want_preparation(const json& wish) {
+  want(kPreparation, wish);
+  const bool known = std::all_of(contents_.begin(), contents_.end(),
+                                 [](const auto& one) { return !one.second.empty(); });
+  if (known) fingerprints_[kPreparation] = sha256_of(wish.dump());
+  const auto record = prepared();
+  bind_disks(record ? text_of(record->result, "id") : "");
+}
+
+void ResumeLog::bind_disks(const std::string& preparation) {
+  for (const auto& [id, content] : contents_) {
+    fingerprints_.erase(id);
+    if (preparation.empty()) continue;
+    json wish = wishes_[id];
+    wish["preparation"] = preparation;
+    want(id, wish);
+    fingerprints_[id] = sha256_of(wish.dump());
+  }
+}
+
+std::optional<ResumeRecord> ResumeLog::prepared() const {
+  return disk(kPreparation);
 }
 
 /// Written without fsync (durability: none), a file is only as good as the page cache.
@@ -155,7 +210,10 @@ std::vector<ResumeRecord> ResumeLog::stale() const {
 std::string ResumeLog::why_stale(const ResumeRecord& record) const {
   const auto inputs = inputs_.find(record.disk);
   if (inputs == inputs_.end()) return "the plan no longer takes this disk";
-  if (!fingerprints_.contains(record.disk)) return "the source cannot say whether it has changed";
+  if (!fingerprints_.contains(record.disk))
+    return config_.guest.wanted && fingerprints_.contains(kPreparation)
+               ? "its guest is prepared again"
+               : "the source cannot say whether it has changed";
   if (!trusted(record)) return "its file was not made durable, and the machine was started since";
   const auto then = record.token.find("inputs");
   if (then == record.token.end() || !then->is_object()) return "another version wrote its record";
@@ -212,6 +270,16 @@ bool ResumeLog::written(const std::string& disk_id, const nlohmann::json& token,
   return save(std::move(record));
 }
 
+bool ResumeLog::prepared(const json& views, const json& outcomes) {
+  ResumeRecord record = fresh(kPreparation, "prepared", nullptr);
+  record.token["views"] = views;
+  const std::string id = random_id();
+  record.result = {{"id", id}, {"outcomes", outcomes}};
+  if (!save(std::move(record))) return false;
+  bind_disks(id);
+  return true;
+}
+
 bool ResumeLog::closing() {
   ResumeRecord record = fresh("", "closing", nullptr);
   record.result = {{"contents", contents_}};
@@ -249,7 +317,7 @@ void ResumeLog::finished(const MigrationResult& result) {
   const std::lock_guard lock(mutex_);
   try {
     store_->finish_resume(record);
-    records_.clear();  // as there: nothing of its disks is wanted any more
+    records_.clear();  // as there: nothing of its disks and views is wanted any more
     records_.emplace("", record);
   } catch (const std::exception& failure) {
     spdlog::warn("{}: a rerun will not know that it is finished: {}", target_, failure.what());
@@ -257,6 +325,7 @@ void ResumeLog::finished(const MigrationResult& result) {
 }
 
 void ResumeLog::forget() {
+  if (config_.guest.wanted) bind_disks("");
   const std::lock_guard lock(mutex_);
   records_.clear();
   try {
@@ -274,6 +343,12 @@ void ResumeLog::forget(const std::string& disk_id) {
   } catch (const std::exception& failure) {
     spdlog::warn("{}: {}", target_, failure.what());
   }
+}
+
+void ResumeLog::forget_preparation() {
+  for (const auto& [id, content] : contents_) forget(id);
+  forget(kPreparation);
+  bind_disks("");
 }
 
 std::string ResumeLog::check_artifacts(Session& session, Operation& op, bool& missing) const {

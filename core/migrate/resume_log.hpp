@@ -19,6 +19,9 @@
 
 namespace hyperhost {
 
+/// The record of a preparation has it as its disk; no disk has such an id.
+constexpr const char* kPreparation = "/preparation";
+
 class ResumeLog {
  public:
   /// What an earlier run left of the VM's target; null where no state is kept.
@@ -30,6 +33,10 @@ class ResumeLog {
   std::optional<ResumeRecord> disk(const std::string& id) const;
   /// The same for the VM: "closing" once every disk has its name, "finished".
   std::optional<ResumeRecord> vm() const;
+  /// The same for the preparation of the VM's guest: "prepared", with the views that it left. The
+  /// disks of such a VM have records only as long as it has this one: they fit no other
+  /// preparation.
+  std::optional<ResumeRecord> prepared() const;
   /// Records of other wishes or contents: their unfinished objects are of no use.
   std::vector<ResumeRecord> stale() const;
   /// Why such a record is of no use, for the operator: "changed since: content, options".
@@ -37,7 +44,9 @@ class ResumeLog {
   /// The content of the source is known to be the same until its content_id changes.
   bool resumable(const std::string& disk_id) const;
 
-  /// False: it is not kept.
+  /// views: by disk {"where", "ref", "digest"}, of the overlay's file. outcomes: of the plugins.
+  /// Before the threads of the disks begin. False, here and below: it is not kept.
+  bool prepared(const nlohmann::json& views, const nlohmann::json& outcomes);
   bool writing(const std::string& disk_id, const nlohmann::json& token,
                const nlohmann::json& state);
   bool written(const std::string& disk_id, const nlohmann::json& token, const DiskResult& result,
@@ -46,6 +55,8 @@ class ResumeLog {
   void finished(const MigrationResult& result);
   void forget();
   void forget(const std::string& disk_id);
+  /// And the records of the disks that were written of it.
+  void forget_preparation();
 
   /// Why the artifacts of a finished VM are not what was written; empty if they are. missing: some
   /// are gone.
@@ -59,6 +70,10 @@ class ResumeLog {
       : store_(std::move(store)), clock_(std::move(clock)), config_(config) {}
   bool save(ResumeRecord record);
   bool trusted(const ResumeRecord& record) const;
+  void want(const std::string& id, const nlohmann::json& wish);
+  void want_preparation(const nlohmann::json& wish);
+  /// Makes the records of the disks those of this preparation; "" = there is none.
+  void bind_disks(const std::string& preparation);
   ResumeRecord fresh(const std::string& disk_id, const char* phase,
                      const nlohmann::json& token) const;
 
@@ -67,7 +82,8 @@ class ResumeLog {
   const MigrationConfig config_;
   std::string target_, vm_fingerprint_;
   std::string manifest_key_;                         ///< empty where none is written
-  std::map<std::string, std::string> fingerprints_;  ///< of resumable disks
+  std::map<std::string, std::string> fingerprints_;  ///< of resumable disks, and kPreparation
+  std::map<std::string, nlohmann::json> wishes_;     ///< by disk: what its fingerprint is made of
   std::map<std::string, std::string> contents_;      ///< by disk: content_id; "" = not known
   std::map<std::string, nlohmann::json> places_;     ///< by disk: {"key", "direct"}
   std::map<std::string, nlohmann::json> inputs_;     ///< by disk: hash of each input of its print

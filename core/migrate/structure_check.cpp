@@ -27,14 +27,16 @@ DiskStructure read_disk(std::shared_ptr<SourceHandle> source, Operation& op) {
   return read_structure(bytes);
 }
 
-/// The guest plugin of the plan reports findings of this rule itself, or changes what they are of.
+/// A guest plugin of the plan reports findings of this rule itself, or changes what they are of.
 bool leaves_to_plugin(const std::string& rule, const MigrationConfig& job,
                       PluginRegistry& plugins) {
-  if (!job.guest.wanted) return false;
-  const PluginFile* file = plugins.find(job.guest_plugin.plugin);
-  if (file == nullptr) return false;
-  const nlohmann::json rules = file->manifest.value("rules", nlohmann::json::array());
-  return rules.is_array() && std::find(rules.begin(), rules.end(), rule) != rules.end();
+  const auto knows = [&](const PluginChoice& choice) {
+    const PluginFile* file = plugins.find(choice.plugin);
+    if (file == nullptr) return false;
+    const nlohmann::json rules = file->manifest.value("rules", nlohmann::json::array());
+    return rules.is_array() && std::find(rules.begin(), rules.end(), rule) != rules.end();
+  };
+  return job.guest.wanted && std::any_of(job.guest_plugins.begin(), job.guest_plugins.end(), knows);
 }
 
 }  // namespace

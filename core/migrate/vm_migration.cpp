@@ -56,6 +56,7 @@ void VmMigration::go() {
   for (const auto& stage : stages) stage->resume(run_);
   for (const auto& stage : stages) stage->run(run_);
   if (ResumeLog* log = run_.resume()) log->finished(run_.result);
+  run_.drop_views();
 }
 
 void VmMigration::report_findings() {
@@ -90,9 +91,10 @@ void VmMigration::undo(bool keep) {
   ResumeLog* log = run_.resume();
   const auto& disks = run_.route.disks;
   const bool something =
-      log != nullptr && std::any_of(disks.begin(), disks.end(), [&](const DiskRoute& disk) {
-        return log->disk(disk.disk.id).has_value();
-      });
+      log != nullptr &&
+      (log->prepared() || std::any_of(disks.begin(), disks.end(), [&](const DiskRoute& disk) {
+         return log->disk(disk.disk.id).has_value();
+       }));
   run_.drop_unnamed(keep);
   if (keep && something) {
     run_.inform("what is done so far is kept: run the plan again to go on from there", "convert",

@@ -11,14 +11,15 @@
 namespace hyperhost {
 namespace {
 
-bool is_staging_file(const VmRun& run, const JournalEntry& entry) {
+/// A file of one of the VM's disks: kind and mark are those of kStagingEntry, or of kOverlayEntry.
+bool is_file_of(const VmRun& run, const JournalEntry& entry, const char* kind, const char* mark) {
   const auto& directory = run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
-  if (entry.plugin != kHostEntries || text_of(entry.what, "kind") != kStagingEntry ||
+  if (entry.plugin != kHostEntries || text_of(entry.what, "kind") != kind ||
       text_of(entry.what, "where") != directory.string())
     return false;
   const std::string ref = text_of(entry.what, "ref");
   return std::any_of(run.route.disks.begin(), run.route.disks.end(), [&](const DiskRoute& disk) {
-    return ref.rfind("." + disk.file_name + kStagingMark, 0) == 0;
+    return ref.rfind("." + disk.file_name + mark, 0) == 0;
   });
 }
 
@@ -76,6 +77,8 @@ void VmRun::remove_orphans(bool finished) {
     keys.insert(disk.key);
     if (const auto record = route.resume->disk(disk.disk.id)) wanted.insert(record->token.dump());
   }
+  const auto prepared = route.resume->prepared();
+  const std::string views = prepared ? prepared->token.dump() : "";
   std::vector<JournalEntry> orphans;
   journal->each_entry("", [&](const JournalEntry& entry) {
     const std::string ref = text_of(entry.what, "ref");
@@ -83,7 +86,10 @@ void VmRun::remove_orphans(bool finished) {
                         std::none_of(wanted.begin(), wanted.end(), [&](const std::string& token) {
                           return token.find(ref) != std::string::npos;
                         });
-    if ((object || is_staging_file(*this, entry) || is_for_programs(entry)) &&
+    const bool view = is_file_of(*this, entry, kOverlayEntry, kOverlayMark) &&
+                      views.find(ref) == std::string::npos;
+    const bool staged = is_file_of(*this, entry, kStagingEntry, kStagingMark);
+    if ((object || view || staged || is_for_programs(entry)) &&
         process_state(entry.owner) == ProcessState::kGone)
       orphans.push_back(entry);
   });

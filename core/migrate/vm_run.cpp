@@ -2,6 +2,7 @@
 #include "core/migrate/vm_run.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace hyperhost {
 namespace {
@@ -105,6 +106,13 @@ void VmRun::undo_object(StorageHandle& store, const std::string& key) {
     Operation op_here = undoing();
     store.remove(op_here, key);
   });
+}
+
+void VmRun::drop_views() {
+  bool any = false;
+  for (const auto& disk : disks) any = disk->drop_view() || any;
+  std::error_code ignored;  // a view may have been the last file in it
+  if (any && !keeps_local_files()) std::filesystem::remove(route.directory, ignored);
 }
 
 void VmRun::drop_unnamed(bool keep) {

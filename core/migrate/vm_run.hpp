@@ -77,6 +77,8 @@ struct VmRun {
   void undo_object(StorageHandle& store, const std::string& key);
   /// Disks that are written but have no name: those a later run can use stay where `keep`.
   void drop_unnamed(bool keep);
+  /// Of a VM that is finished: no later run needs the views of its preparation.
+  void drop_views();
   /// Closes journal entries of this VM that a killed run left and that no record speaks of.
   /// `finished`: every file and object of the VM has its name.
   void remove_orphans(bool finished);

@@ -148,9 +148,11 @@ struct MigrationSpec : MigrationSettings {
   std::vector<std::string> exclude;  ///< patterns: of the VMs that match, not these
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
-  PluginSpec guest_plugin, boot_plugin;     ///< the same
-  std::optional<PluginSpec> traces_plugin;  ///< of boot.require: traces; nothing = guest_plugin
-  std::vector<Mark> accept_marks;           ///< as guest.accept
+  std::vector<PluginSpec> guest_plugins;  ///< the same, in the order in which they prepare
+  PluginSpec boot_plugin;                 ///< the same
+  /// Of boot.require: traces; nothing = the last one of guest_plugins.
+  std::optional<PluginSpec> traces_plugin;
+  std::vector<Mark> accept_marks;  ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

@@ -174,9 +174,21 @@ void read_machine(const ConfigValue* from, MachineSettings& machine) {
   read(from->find("nic"), machine.nic);
 }
 
-/// false, or {plugin, isolation, options, machine, when, accept}.
+void read_guest_plugins(const ConfigValue& list, const std::string& pointer, MigrationSpec& spec) {
+  std::size_t number = 0;
+  for (const ConfigValue& one : *list.sequence())
+    spec.guest_plugins.push_back(read_converter(one, pointer_join(pointer, number++)));
+}
+
+/// false, a list of plugins, or {plugin, isolation, options, machine, when, accept}, whose plugin
+/// may be such a list.
 void read_guest(const Setting& from, MigrationSpec& spec) {
-  if (from.value == nullptr || from.value->members() == nullptr) return;
+  if (from.value == nullptr) return;
+  if (from.value->sequence() != nullptr) {
+    spec.guest.wanted = true;
+    return read_guest_plugins(*from.value, from.pointer, spec);
+  }
+  if (from.value->members() == nullptr) return;
   std::string when = "before";
   read(from.value->find("when"), when);
   spec.guest.wanted = when != "off";
@@ -184,7 +196,11 @@ void read_guest(const Setting& from, MigrationSpec& spec) {
   if (const ConfigValue* accept = from.value->find("accept"); accept && accept->sequence())
     for (const ConfigValue& one : *accept->sequence())
       if (one.string() != nullptr) spec.accept_marks.push_back(one.mark());
-  spec.guest_plugin = read_converter(*from.value, from.pointer);
+  const ConfigValue* plugin = from.value->find("plugin");
+  if (plugin != nullptr && plugin->sequence() != nullptr)
+    read_guest_plugins(*plugin, pointer_join(from.pointer, "plugin"), spec);
+  else
+    spec.guest_plugins = {read_converter(*from.value, from.pointer)};
   read_machine(from.value->find("machine"), spec.guest.machine);
 }
 
@@ -237,8 +253,6 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
-  spec.guest_plugin.options = ConfigValue::mapping(own.mark());
-  spec.guest_plugin.mark = own.mark();
   read_guest(plan_rules::setting(document, index, "guest"), spec);
   read_boot(plan_rules::setting(document, index, "boot"), spec);
   read(at("export_manifest"), spec.export_manifest);

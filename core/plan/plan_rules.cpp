@@ -77,6 +77,20 @@ const Setting& nearer(const Setting& a, const Setting& b) {
   return b.own && !a.own ? b : a;
 }
 
+/// What stands beside a list of plugins would be of none of them.
+void check_guest(const ConfigValue& document, size_t index, Findings& findings) {
+  const Setting guest = setting(document, index, "guest");
+  const ConfigValue* plugin = guest.value != nullptr ? guest.value->find("plugin") : nullptr;
+  if (plugin == nullptr || plugin->sequence() == nullptr) return;
+  for (const char* key : {"isolation", "options"}) {
+    const ConfigValue* value = guest.value->find(key);
+    if (value == nullptr || (value->members() != nullptr && value->members()->empty())) continue;
+    findings.error(value->mark(), pointer_join(guest.pointer, key),
+                   std::string(key) + " has no meaning beside a list of plugins",
+                   "write it in the list: [{plugin: NAME, " + std::string(key) + ": …}]");
+  }
+}
+
 void check_compression(const ConfigValue& document, size_t index, Findings& findings) {
   const Setting format = setting(document, index, "target_format");
   const Setting compression = setting(document, index, "compression");
@@ -209,6 +223,7 @@ void check_settings(const ConfigValue& document, const Plan& plan, Findings& fin
     if (written[i].members() == nullptr) continue;
     check_names(plan, plan.migrations[i], written[i], findings);
     check_compression(document, i, findings);
+    check_guest(document, i, findings);
     check_parallel(written[i], plan.migrations[i].pointer, findings);
     const ConfigValue* tags = written[i].find("tags");
     if (tags != nullptr && setting(document, i, "export_manifest").is(false)) {

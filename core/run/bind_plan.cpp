@@ -152,18 +152,28 @@ class Binder {
   /// The plugins that prepare and boot the guest, where the plan wants them.
   void bind_drafts(const MigrationSpec& spec, MigrationConfig& config) {
     if (spec.guest.wanted)
-      if (auto choice = bind_draft(spec.guest_plugin, HYPER_IFACE_GUEST))
-        config.guest_plugin = std::move(*choice);
+      for (const PluginSpec& plugin : spec.guest_plugins)
+        if (auto choice = bind_draft(plugin, HYPER_IFACE_GUEST))
+          config.guest_plugins.push_back(std::move(*choice));
     if (spec.boot.wanted)
       if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
     if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
-      if (auto choice =
-              bind_draft(spec.traces_plugin.value_or(spec.guest_plugin), HYPER_IFACE_GUEST))
+      if (auto choice = bind_draft(traces_reader(spec), HYPER_IFACE_GUEST))
         config.traces_plugin = std::move(*choice);
   }
 
-  /// Rules that a plan accepts exist: in the host's table, or in the guest plugin's manifest.
+  /// The one that the plan names, the last one that prepares the guest, or the preferred one.
+  static PluginSpec traces_reader(const MigrationSpec& spec) {
+    if (spec.traces_plugin) return *spec.traces_plugin;
+    if (!spec.guest_plugins.empty()) return spec.guest_plugins.back();
+    PluginSpec preferred;
+    preferred.options = ConfigValue::mapping(spec.mark);
+    preferred.mark = spec.mark;
+    return preferred;
+  }
+
+  /// Rules that a plan accepts exist: in the host's table, or in a guest plugin's manifest.
   void check_accepted(const MigrationSpec& spec, const MigrationConfig& config) {
     std::vector<std::string> known;
     for (const PredictionRule& rule : prediction_rules()) known.emplace_back(rule.id);
@@ -172,15 +182,18 @@ class Binder {
       return std::any_of(known.begin(), known.end(),
                          [&](const std::string& one) { return one.rfind(group, 0) == 0; });
     };
-    const PluginFile* file =
-        spec.guest.wanted ? registry_.find(config.guest_plugin.plugin) : nullptr;
-    const nlohmann::json rules =
-        file != nullptr ? file->manifest.value("rules", nlohmann::json()) : nlohmann::json();
-    const bool any = spec.guest.wanted && !rules.is_array();  // the plugin does not say
     std::vector<std::string> all = known;
     for (const StructureRule& rule : structure_rules()) all.emplace_back(rule.id);
-    for (const auto& rule : rules)
-      if (rule.is_string()) all.push_back(rule.get<std::string>());
+    // A plugin that could not be loaded, or does not say.
+    bool any = config.guest_plugins.size() < spec.guest_plugins.size() && spec.guest.wanted;
+    for (const PluginChoice& choice : config.guest_plugins) {
+      const PluginFile* file = registry_.find(choice.plugin);
+      const nlohmann::json rules =
+          file != nullptr ? file->manifest.value("rules", nlohmann::json()) : nlohmann::json();
+      any = any || !rules.is_array();
+      for (const auto& rule : rules)
+        if (rule.is_string()) all.push_back(rule.get<std::string>());
+    }
     for (std::size_t i = 0; i < spec.guest.accept.size() && i < spec.accept_marks.size(); ++i) {
       const std::string& id = spec.guest.accept[i];
       if (std::find(all.begin(), all.end(), id) != all.end() || (any && !is_own_group(id)))

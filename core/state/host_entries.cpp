@@ -41,12 +41,28 @@ void HostEntry::close_others() {
 }
 
 HostEntry::~HostEntry() {
-  if (!journal_) return;
+  if (!journal_ || left_) return;
   try {
     journal_->close_entry(id_);
   } catch (const std::exception&) {
     // The next run or cleanup finds the entry without a file.
   }
+}
+
+OverlayEntry::OverlayEntry(std::shared_ptr<Journal> journal, std::filesystem::path file)
+    : file_(std::move(file)),
+      entry_(std::move(journal), kOverlayEntry, file_.parent_path().string(),
+             file_.filename().string()) {
+  entry_.close_others();
+}
+
+OverlayEntry::~OverlayEntry() {
+  if (!left_) ::unlink(file_.c_str());
+}
+
+void OverlayEntry::leave() {
+  left_ = true;
+  entry_.leave();
 }
 
 OutputLock::OutputLock(std::shared_ptr<Journal> journal, const std::filesystem::path& directory,
@@ -78,9 +94,11 @@ void undo_host_entry(const JournalEntry& entry) {
   const bool lock = kind == kLockEntry && name.rfind(".hyperhost-", 0) == 0;
   const bool staging = kind == kStagingEntry && !name.empty() && name.front() == '.' &&
                        name.find(kStagingMark) != std::string::npos;
+  const bool overlay = kind == kOverlayEntry && !name.empty() && name.front() == '.' &&
+                       name.find(kOverlayMark) != std::string::npos;
   const bool socket = kind == kSocketEntry && name == kSocketName;
   const bool handed = kind == kHandedEntry && name.rfind(kHandedMark, 0) == 0;
-  if ((!lock && !staging && !socket && !handed) || name.find('/') != std::string::npos)
+  if ((!lock && !staging && !overlay && !socket && !handed) || name.find('/') != std::string::npos)
     throw Error(Code::kFail, "the journal entry names no file of the host");
   const std::string path = text("where") + "/" + name;
   if (handed) {

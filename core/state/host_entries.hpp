@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the host itself leaves in directories while it works, written down in the journal before
-// it is there: the locks of a plan's run on its output directories and of a VM, staging files, and
-// sockets.
+// it is there: the locks of a plan's run on its output directories and of a VM, staging files,
+// overlays and sockets.
 // One thread each.
 #pragma once
 
@@ -19,6 +19,8 @@ constexpr const char* kHostEntries = "hyperhost";
 constexpr const char* kLockEntry = "lock";
 constexpr const char* kStagingEntry = "staging file";
 constexpr const char* kStagingMark = ".hyperhost-stage-";
+constexpr const char* kOverlayEntry = "overlay";
+constexpr const char* kOverlayMark = ".hyperhost-overlay-";
 constexpr const char* kSocketEntry = "socket";  ///< in a directory of its own
 constexpr const char* kSocketName = "hyperhost.sock";
 constexpr const char* kHandedEntry = "directory of a plugin's process";
@@ -36,10 +38,30 @@ class HostEntry {
   /// Of the same file, of owners that may not be visible from here (another container): for one
   /// who holds the file.
   void close_others();
+  /// The entry stays open: what it names stays, too.
+  void leave() { left_ = true; }
 
  private:
   const std::shared_ptr<Journal> journal_;
   uint64_t id_ = 0;
+  bool left_ = false;
+};
+
+/// The file of an overlay, written down before it has its name. Its destructor removes it, unless
+/// it stays for a later run. Constructed for a file that is there, too: it takes that over.
+class OverlayEntry {
+ public:
+  OverlayEntry(std::shared_ptr<Journal> journal, std::filesystem::path file);
+  ~OverlayEntry();
+  OverlayEntry(const OverlayEntry&) = delete;
+  OverlayEntry& operator=(const OverlayEntry&) = delete;
+  const std::filesystem::path& file() const { return file_; }
+  void leave();
+
+ private:
+  const std::filesystem::path file_;
+  HostEntry entry_;
+  bool left_ = false;
 };
 
 class OutputLock {

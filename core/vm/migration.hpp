@@ -41,9 +41,9 @@ struct MigrationConfig : MigrationSettings {
   /// = never.
   std::optional<std::chrono::nanoseconds> disk_retry;
 
-  PluginChoice guest_plugin;   ///< of guest.wanted
-  PluginChoice boot_plugin;    ///< of boot.wanted
-  PluginChoice traces_plugin;  ///< of boot.require: the guest plugin that reads traces
+  std::vector<PluginChoice> guest_plugins;  ///< of guest.wanted: one after the other, at least one
+  PluginChoice boot_plugin;                 ///< of boot.wanted
+  PluginChoice traces_plugin;               ///< of boot.require: the guest plugin that reads traces
 
   bool upload_to_cloud = false;
   std::string cloud_destination;

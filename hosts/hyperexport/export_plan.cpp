@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hosts/hyperexport/export_plan.hpp"
 
+#include <sstream>
+
 namespace hyperhost {
 namespace {
 
@@ -42,9 +44,10 @@ void add_target_flags(CLI::App& app, ExportFlags& flags) {
   app.add_option("--verify", flags.verify,
                  "Read what was converted again: none, target (default), independent, source")
       ->group(group);
-  app.add_option("--prepare", flags.prepare,
-                 "Prepare the guest before the copy for disks on this bus: virtio, scsi, sata, ide")
-      ->check(CLI::IsMember({"virtio", "scsi", "sata", "ide"}))
+  app.add_option(
+         "--prepare", flags.prepare,
+         "BUS[,PLUGIN…]: prepare the guest before the copy for disks on this bus (virtio, scsi,\n"
+         "sata, ide), with these plugins in turn (default: the preferred one)")
       ->group(group);
   app.add_option("--boot-check", flags.boot_check,
                  "Boot the result once; it has to come to its loader, kernel, login or agent")
@@ -107,6 +110,21 @@ void add_telling_flags(CLI::App& app, ExportFlags& flags) {
 
 }  // namespace
 
+namespace {
+
+/// BUS[,PLUGIN…]
+void add_preparation(const std::string& prepare, std::vector<PlanFlag>& plan) {
+  std::istringstream words(prepare);
+  std::string word;
+  if (!std::getline(words, word, ',')) return;
+  plan.push_back(text_flag("--prepare", "defaults.guest.machine.bus", word));
+  for (std::size_t number = 0; std::getline(words, word, ','); ++number)
+    plan.push_back(
+        text_flag("--prepare", "defaults.guest.plugin[" + std::to_string(number) + "]", word));
+}
+
+}  // namespace
+
 void add_export_flags(CLI::App& app, ExportFlags& flags) {
   app.add_option("--vm", flags.vm, "The VM: its name, inventory path or id")->required();
   app.add_option("--provider", flags.source.provider,
@@ -139,7 +157,7 @@ std::vector<PlanFlag> plan_of(const ExportFlags& flags) {
   text("--format", "defaults.target_format", flags.format);
   text("--compression", "defaults.compression", flags.compression);
   text("--verify", "defaults.verify", flags.verify);
-  text("--prepare", "defaults.guest.machine.bus", flags.prepare);
+  add_preparation(flags.prepare, plan);
   text("--boot-check", "defaults.boot.require", flags.boot_check);
   plan.push_back({"--manifest", "defaults.export_manifest", flags.manifest ? "true" : "false"});
   if (flags.overwrite) plan.push_back({"--overwrite", "defaults.overwrite", "true"});

@@ -17,7 +17,7 @@ struct ExportFlags {
   // What becomes of it.
   bool convert = false, manifest = true, overwrite = false;
   std::string format, compression, verify, converter;
-  std::string prepare;     ///< bus of the new machine's disks; "" = the guest stays as it is
+  std::string prepare;     ///< "BUS[,PLUGIN…]", of the new machine; "" = the guest stays as it is
   std::string boot_check;  ///< how far the guest has to come; "" = no check
   std::vector<std::string> disks;
   // Where it goes.

@@ -77,7 +77,7 @@ json with_options(const std::string& id, const json& options, const char* member
     shown["properties"]["isolation"] = true;
   }
   return {{"if",
-           {{"properties", {{"plugin", {{"pattern", "^" + id + "(@.*)?$"}}}}},
+           {{"properties", {{"plugin", {{"type", "string"}, {"pattern", "^" + id + "(@.*)?$"}}}}},
             {"required", {"plugin"}}}},
           {"then", shown}};
 }
@@ -87,6 +87,7 @@ json plan_schema_with(const PluginRegistry& registry) {
                                     {HYPER_IFACE_STORAGE, "storage", "", ""},
                                     {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"},
                                     {HYPER_IFACE_GUEST, "guest", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_GUEST, "guest_plugin", "", "options"},
                                     {HYPER_IFACE_BOOT, "boot", "/anyOf/1", "options"}};
   json schema = plan_schema();
   for (const Slot& slot : kSlots) {

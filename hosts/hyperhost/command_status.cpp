@@ -332,6 +332,10 @@ class StateCommands {
 
   static void print_guest(const json& guest) {
     if (!guest.is_object()) return;
+    if (guest.contains("plugins")) {
+      for (const json& one : guest["plugins"]) print_guest(one);
+      return;
+    }
     std::cout << "\nGuest: prepared by " << guest.value("plugin", "") << " "
               << guest.value("version", "") << "\n";
     for (const json& one : guest.value("actions", json::array())) {

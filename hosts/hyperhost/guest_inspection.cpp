@@ -77,7 +77,18 @@ bool are_files(const VmRoute& route) {
                      [](const DiskRoute& disk) { return disk.disk.datastore.empty(); });
 }
 
-/// Adds what was found to the route, and the errors that are left to the list.
+using Plugins = std::vector<PluginChoice>;
+
+/// What a further plugin found of the same VM. Its disks' structures are in it once.
+void add(GuestInspection& seen, GuestInspection&& more) {
+  if (seen.structures.disks.empty()) seen.structures = std::move(more.structures);
+  seen.findings.insert(seen.findings.end(), more.findings.begin(), more.findings.end());
+  seen.notices.insert(seen.notices.end(), more.notices.begin(), more.notices.end());
+  leave_out_known(seen);
+}
+
+/// Adds what was found to the route, and the errors that neither a plugin changes nor the plan
+/// accepts to the list.
 void take_findings(PluginRegistry& registry, const MigrationConfig& job, GuestInspection& seen,
                    VmRoute& route, std::vector<Diagnostic>& out) {
   settle(seen.structures.findings, job, registry);
@@ -86,10 +97,13 @@ void take_findings(PluginRegistry& registry, const MigrationConfig& job, GuestIn
     route.predicted.push_back(std::move(one));
   }
   const auto& accepted = job.guest.accept;
-  for (VmFinding& one : seen.findings) {
+  for (VmFinding one : seen.findings) {
     one.accepted = one.severity == Severity::kError &&
                    std::find(accepted.begin(), accepted.end(), one.rule) != accepted.end();
-    if (stands(one) && !is_fixable(one)) out.push_back(one.diagnostic(route.vm.name));
+    const bool fixable = std::any_of(
+        seen.findings.begin(), seen.findings.end(),
+        [&](const VmFinding& other) { return other.rule == one.rule && is_fixable(other); });
+    if (stands(one) && !fixable) out.push_back(one.diagnostic(route.vm.name));
     route.predicted.push_back(std::move(one));
   }
 }
@@ -138,9 +152,11 @@ std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registr
     if (!by_plugin && (!is_seekable(route) || (!everything && !are_files(route)))) continue;
     Operation op(route.vm.name, context.cancel(), {journal});
     try {
-      GuestInspection seen = inspect_guest(
-          session, job.provider, by_plugin ? std::optional(job.guest_plugin) : std::nullopt, route,
-          job.guest, op);
+      GuestInspection seen;
+      if (!by_plugin)
+        seen = inspect_guest(session, job.provider, std::nullopt, route, job.guest, op);
+      for (const PluginChoice& plugin : by_plugin ? job.guest_plugins : Plugins{})
+        add(seen, inspect_guest(session, job.provider, plugin, route, job.guest, op));
       out.insert(out.end(), seen.notices.begin(), seen.notices.end());
       take_findings(registry, job, seen, route, out);
     } catch (const Error& failure) {

@@ -33,7 +33,7 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
 
 /// Of `validate`: looks at the structures of disks that are files and on no datastore, and adds
 /// what is found to the routes. everything: of `--inspect`: at all disks that can be read in any
-/// order, and into every guest that the plan prepares. Returns the errors that neither the plugin
+/// order, and into every guest that the plan prepares. Returns the errors that neither a plugin
 /// changes nor the plan accepts, and the VMs that could not be looked at.
 std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registry,
                                        const BoundPlan& plan, bool everything,

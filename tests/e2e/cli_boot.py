@@ -304,23 +304,26 @@ class Boot(BootTest):
         self.assertTrue((self.work / "out/idle/manifest.json").exists())
         self.assertEqual(list(scratch.iterdir()), [])  # nor is the directory there that the guest's process wrote to
 
-    def test_a_prepared_guest_whose_host_was_killed_is_prepared_and_booted_again(self):
+    def test_a_prepared_guest_whose_host_was_killed_is_booted_again_and_not_prepared_again(self):
         requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
         disk = self.work / "idle.raw"
         source = bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512)
         disk.write_bytes(source)
         scratch = self.work / "scratch"
         scratch.mkdir()
+        calls = self.work / "calls"
         keys = {"staging_dir": str(scratch), "plugin_dirs": [str(TEST_PLUGINS)],
-                "migration": {"guest": {"plugin": "scribe", "options": {"offset": 4096}}}}
+                "migration": {"guest": {"plugin": "scribe", "options": {"offset": 4096, "calls": str(calls)}}}}
         running = self.start("run", self.boot_plan(disk, "idle", {"options": {"accel": "tcg"}}, **keys))
         self.wait_for_guest(running)
         os.kill(running.process.pid, signal.SIGKILL)
         running.process.wait()
         self.assertEqual(running.wait_none_left(30 * TIMES), {})
-        self.assertEqual([p for p in scratch.rglob("*") if not p.is_dir()], [])
+        self.assertEqual([path.name.split("hyperhost-")[1].split("-")[0] for path in scratch.rglob("*") if not path.is_dir()], ["overlay"])
         result = self.report(self.boot_plan(disk, "idle", {"timeout": "2s", "on_failure": "warn",
                                                            "options": {"accel": "tcg"}}, **keys))
+        self.assertTrue(result["disks"][0]["adopted"])
+        self.assertEqual(calls.read_text(), "prepare\n")
         prepared = self.work / "prepared.raw"
         prepared.write_bytes(source[:4096] + b"prepared" + source[4104:])
         self.assertEqual(result["disks"][0]["content_digest"], content_digest(prepared))

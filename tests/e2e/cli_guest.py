@@ -10,8 +10,8 @@ import pathlib
 import signal
 import subprocess
 
-from hyperhost_cli import (DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, content_digest, digest_leaf, sha256_of,
-                           tree_digest)
+from hyperhost_cli import (BUILD, DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest, digest_leaf,
+                           sha256_of, tree_digest)
 import requirement
 
 TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
@@ -121,6 +121,81 @@ class Guest(CliTest):
         done = self.host("run", self.guest_plan({"fail": "plan"}), status=PREFLIGHT)
         self.assertIn("the scribe takes no such VM", done.err + done.out)
         self.assert_nothing_left()
+
+    def list_plan(self, *options, **keys):
+        """A plan whose guest is a list: the plugin scribe once with each of the options."""
+        plugins = [{"plugin": "scribe", "isolation": "process", "options": one} for one in options]
+        return self.plan(self.package, plugin_dirs=[str(TEST_PLUGINS)], **{"defaults": {"guest": plugins}, **keys})
+
+    def test_plugins_of_a_list_prepare_one_after_the_other_on_the_same_views(self):
+        plan = self.list_plan({"text": "first one..."}, {"text": "second", "offset": OFFSET + 6})
+        self.host("validate", plan, "--inspect")
+        result = self.report(plan)
+        for told in (result["guest"], self.manifest()["hyperhost"]["guest"]):
+            self.assertEqual([one["plugin"] for one in told["plugins"]], ["scribe", "scribe"])
+            first, second = ([one["actions"][1] for one in told["plugins"]])
+            self.assertEqual((first["after"], second["before"], second["after"]), ("first one...", "one...", "second"))
+        writes = ((OFFSET, b"first second"),)
+        for disk, entry in enumerate(self.manifest()["hyperhost"]["disks"]):
+            self.assertEqual(entry["content_digest"], self.prepared(disk, writes))
+            self.assertEqual(entry["source_digest"], content_digest(self.truths[disk]))
+            self.assertEqual(entry["changed"]["blocks"], 2)
+        shown = self.host("result", result["task_id"]).out
+        self.assertEqual(shown.count("Guest: prepared by scribe 1.0.0\n  scribe.text: wrote to disk-0\n"), 2)
+        self.assertTrue(self.host("--output", "json", "run", plan).json["results"][0]["already_done"])
+
+    def test_a_list_is_prepared_whole_or_not_at_all(self):
+        done = self.host("run", self.list_plan({}, {"fail": "prepare"}), status=FAILED)
+        self.assert_one_clear_error(done, "out of ink")
+        self.assert_nothing_left()
+        done = self.host("run", self.list_plan({}, {"fail": "plan"}), status=PREFLIGHT)
+        self.assertIn("the scribe takes no such VM", done.err + done.out)
+        done = self.host("run", self.list_plan({}, {"finding": "scribe.ink"}), status=FAILED)
+        self.assert_one_clear_error(done, "will not boot: the ink will fade", "accept: [scribe.ink]")
+        self.assert_nothing_left()
+
+    def test_hyperexport_names_the_bus_and_then_the_plugins(self):
+        for prepare, status, message in (("sata,scribe", OK, "the guest is prepared by scribe"), ("sata,scribe,scribe", USAGE, "twice"),
+                                         ("floppy,scribe", USAGE, "--prepare"), ("sata,nowhere", USAGE, "nowhere")):
+            with self.subTest(prepare=prepare):
+                running = Running(self.work, ["--plugin-dir", TEST_PLUGINS, "--vm", "sample-vm", "--path", self.package, "--output", "out",
+                                              "--convert", "--prepare", prepare], program=BUILD / "bin/hyperexport")
+                self.addCleanup(running.stop)
+                done = running.finish()
+                self.assertEqual(done.status, status, done)
+                self.assertIn(message, done.err)
+        self.assertEqual(self.manifest()["hyperhost"]["guest"]["plugin"], "scribe")
+
+    def test_an_error_of_one_plugin_that_a_later_one_changes_does_not_stand(self):
+        result = self.report(self.list_plan({"finding": "scribe.text"}, {}))
+        self.assertEqual(result["guest"]["plugins"][0]["findings"][0]["rule"], "scribe.text")
+        done = self.host("run", self.list_plan({}, {"finding": "scribe.text"}, output_dir="other"), status=FAILED)
+        self.assert_one_clear_error(done, "will not boot: the ink will fade")
+
+    def test_a_list_may_stand_in_a_migration_and_beside_the_machine(self):
+        self.host("run", self.guest_plan({"fail": "prepare"}, migration={"guest": ["scribe"]}))
+        self.assertEqual(self.manifest()["hyperhost"]["guest"]["plugin"], "scribe")
+        whole = {"plugin": ["scribe", {"plugin": "scribe", "options": {"text": "again"}}], "machine": {"bus": "sata"},
+                 "accept": ["scribe.ink"]}
+        result = self.report(self.plan(self.package, plugin_dirs=[str(TEST_PLUGINS)],
+                                       defaults={"guest": whole, "overwrite": True}))
+        self.assertEqual(len(result["guest"]["plugins"]), 2)
+        self.report(self.plan(self.package, plugin_dirs=[str(TEST_PLUGINS)], migration={"guest": False},
+                              defaults={"guest": whole, "overwrite": True}))
+        self.assertNotIn("guest", self.manifest()["hyperhost"])
+
+    def test_a_list_that_says_nothing_or_too_much_is_refused(self):
+        for guest, status, message in (([], USAGE, "must not be empty"), (["scribe", "scribe"], USAGE, "twice"),
+                                       (["scribe", {"options": {}}], USAGE, "plugin"),
+                                       (["scribe", {"plugin": "scribe", "options": {"ink": 1}}], USAGE, "ink"),
+                                       ({"plugin": ["scribe"], "options": {"text": "a"}}, USAGE, "beside a list of plugins"),
+                                       ({"plugin": ["scribe"], "isolation": "none"}, USAGE, "beside a list of plugins"),
+                                       (["scribe", "parallel-disk"], USAGE, "does not offer"),
+                                       (["scribe", "nowhere"], USAGE, "nowhere")):
+            with self.subTest(guest=guest):
+                plan = self.plan(self.package, plugin_dirs=[str(TEST_PLUGINS)], defaults={"guest": guest})
+                done = self.host("validate", plan, status=status)
+                self.assertIn(message, done.err)
 
     def test_an_error_that_a_preparation_leaves_fails_unless_the_plan_accepts_it(self):
         done = self.host("run", self.guest_plan({"finding": "scribe.ink"}), status=FAILED)

@@ -289,6 +289,42 @@ TEST_F(OverlayTest, ALargeDiskCostsWhatIsWritten) {
   EXPECT_EQ(extents(*overlay, kSize - (uint64_t{1} << 30), uint64_t{1} << 30).back().flags, 0u);
 }
 
+TEST_F(OverlayTest, AKeepableOneHasNoNameUntilItIsKept) {
+  const std::string original = pattern(5 * kCluster + 99);
+  const auto state = bytes_of(original);
+  const auto file = directory_ / "later.overlay";
+  std::string truth = original, digest;
+  const auto put = [&](Overlay& overlay, uint64_t offset, const std::string& bytes) {
+    overlay.write_at(plain_, offset, bytes.data(), bytes.size());
+    truth.replace(offset, bytes.size(), bytes);
+  };
+  {
+    const auto overlay = Overlay::keepable(source_of(state), directory_, op_);
+    put(*overlay, kCluster - 2, "over the edge");
+    overlay->zero_at(plain_, 2 * kCluster, kCluster);
+    truth.replace(2 * kCluster, kCluster, kCluster, '\0');
+    put(*overlay, truth.size() - 3, "end");
+    overlay->flush(plain_);
+    EXPECT_TRUE(std::filesystem::is_empty(directory_));
+    overlay->keep(file);
+    digest = overlay->digest(op_);
+    EXPECT_EQ(read(*overlay, 0, truth.size()), truth);
+    EXPECT_EQ(code_of([&] { Overlay::kept(source_of(state), file, op_); }), Code::kBusy);
+  }
+  {
+    const auto overlay = Overlay::kept(source_of(state), file, op_);
+    EXPECT_EQ(read(*overlay, 0, truth.size()), truth);
+    EXPECT_EQ(overlay->digest(op_), digest);
+    put(*overlay, 3 * kCluster, "!");
+    EXPECT_NE(overlay->digest(op_), digest);
+  }
+  const auto gone = directory_ / "gone";
+  const auto overlay = Overlay::keepable(source_of(state), directory_, op_);
+  EXPECT_NE(code_of([&] { overlay->keep(gone / "it"); }), Code::kOk);
+  EXPECT_NE(code_of([&] { overlay->keep(file); }), Code::kOk);
+  EXPECT_EQ(read(*overlay, 0, original.size()), original);
+}
+
 TEST_F(OverlayTest, AKeptFileHasWhatWasFlushed) {
   const std::string original = pattern(6 * kCluster + 10);
   const auto state = bytes_of(original);

@@ -143,7 +143,9 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_EQ(web.boot.require, BootGrade::kLogin);
   EXPECT_EQ(web.boot.timeout, std::chrono::minutes(15));
   EXPECT_TRUE(web.guest.wanted);
-  EXPECT_EQ(web.guest_plugin.plugin, "guestfs");
+  ASSERT_EQ(web.guest_plugins.size(), 1u);
+  EXPECT_EQ(web.guest_plugins[0].pointer, "/defaults/guest/options");
+  EXPECT_EQ(web.guest_plugins[0].plugin, "guestfs");
   EXPECT_FALSE(scratch.guest.wanted);
   EXPECT_EQ(web.boot.machine.type, "pc");
   EXPECT_FALSE(web.boot.isolated_network || web.boot.warn_only);

@@ -77,7 +77,7 @@ class Preparation : public MemoryHost {
   MigrationConfig preparing() const {
     MigrationConfig out = config("web");
     out.guest.wanted = true;
-    out.guest_plugin.plugin = "memory-guest";
+    out.guest_plugins = {{"memory-guest", {}}};
     return out;
   }
   json manifest() const { return json::parse(content("web/manifest.json")); }
@@ -241,16 +241,85 @@ TEST_F(Preparation, AFinishedVmStaysAndAnotherMachineBeginsItAgain) {
   EXPECT_EQ(world_.count("prepare"), 2u);
 }
 
+class KeptPreparation : public Preparation {
+ protected:
+  /// The copy of the second disk breaks in its middle.
+  void break_copy(const MigrationConfig& job) {
+    world_.on_call = [](const std::string& call) {
+      if (call == "half bbne") throw hyper::Error(HYPER_IO, "the target is gone");
+    };
+    EXPECT_FALSE(orchestrator().migrate(job, cancel_).success);
+    world_.on_call = nullptr;
+    EXPECT_THAT(overlays(), SizeIs(2));
+  }
+  std::vector<std::filesystem::path> overlays() const {
+    std::vector<std::filesystem::path> out;
+    for (const auto& one : std::filesystem::recursive_directory_iterator(directory_))
+      if (one.path().filename().string().find(".hyperhost-overlay-") != std::string::npos)
+        out.push_back(one.path());
+    return out;
+  }
+  void finish(const MigrationConfig& job, std::size_t preparations) {
+    const MigrationResult result = orchestrator().migrate(job, cancel_);
+    ASSERT_TRUE(result.success) << result.error;
+    EXPECT_EQ(content("web/web-disk-0.raw"), "aanew!aa");
+    EXPECT_EQ(content("web/web-disk-1.raw"), "bbnew!bb");
+    EXPECT_EQ(result.guest["root"], "/dev/sda1");
+    EXPECT_EQ(world_.count("prepare"), preparations);
+    EXPECT_TRUE(std::filesystem::exists(file("web/web-disk-0.changes")));
+    EXPECT_THAT(overlays(), IsEmpty());
+  }
+};
+
+TEST_F(KeptPreparation, ALaterRunTakesItOverWithTheDisksThatWereMadeOfIt) {
+  break_copy(preparing());
+  finish(preparing(), 1);
+  EXPECT_EQ(world_.count("half aane"), 1u);
+  EXPECT_EQ(world_.count("half bbne"), 1u);  // continued behind its middle
+}
+
+TEST_F(KeptPreparation, AnotherMachineOrDescriptionMakesAnotherOne) {
+  break_copy(preparing());
+  MigrationConfig job = preparing();
+  job.guest.machine.nic = "e1000";
+  break_copy(job);
+  EXPECT_EQ(world_.count("prepare"), 2u);
+  world_.vms["web"].disks[0].content_id = "another";
+  finish(job, 3);
+  EXPECT_EQ(world_.count("half aane"), 3u);
+}
+
+TEST_F(KeptPreparation, AnErrorThatThePlanNoLongerAcceptsFailsTheLaterRun) {
+  guest_script().answer["findings"] = {{{"rule", "linux.fstab-by-path"}, {"severity", "error"}}};
+  MigrationConfig job = preparing();
+  job.guest.accept = {"linux.fstab-by-path"};
+  break_copy(job);
+  EXPECT_FALSE(orchestrator().migrate(preparing(), cancel_).success);
+  EXPECT_EQ(world_.count("prepare"), 1u);
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
+}
+
+TEST_F(KeptPreparation, OfASourceThatCannotTellItsContentNothingIsKept) {
+  world_.vms["web"].disks[1].content_id = "";
+  world_.on_call = [](const std::string& call) {
+    if (call == "half bbne") throw hyper::Error(HYPER_IO, "the target is gone");
+  };
+  EXPECT_FALSE(orchestrator().migrate(preparing(), cancel_).success);
+  world_.on_call = nullptr;
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
+  finish(preparing(), 2);
+}
+
 TEST_F(Preparation, TheListsGoWhereTheDisksGo) {
   MigrationConfig job = uploading("web");
   job.guest.wanted = true;
-  job.guest_plugin.plugin = "memory-guest";
+  job.guest_plugins = {{"memory-guest", {}}};
   job.keep_local = false;
   const MigrationResult result = orchestrator().migrate(job, cancel_);
   ASSERT_TRUE(result.success) << result.error;
   EXPECT_EQ(world_.bucket["web/web-disk-0.raw"], "aanew!aa");
   EXPECT_TRUE(world_.bucket.contains("web/web-disk-1.changes"));
-  EXPECT_FALSE(std::filesystem::exists(file("web/web-disk-0.changes")));
+  EXPECT_FALSE(std::filesystem::exists(file("web")));
 }
 
 }  // namespace

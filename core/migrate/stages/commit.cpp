@@ -79,7 +79,8 @@ void Commit::check_space(VmCheck& check) {
 
 void Commit::run(VmRun& run) {
   run.cancel->check();
-  // A prepared disk has no record of its own by which a later run knows it: the VM's comes first.
+  // A prepared disk may have no record of its own by which a later run knows it: the VM's comes
+  // first.
   if (run.job.guest.wanted) claim_destination(run);
   for (const auto& disk : run.disks) {
     const bool direct = disk->route().direct_upload;

@@ -45,6 +45,7 @@ void push_undo(VmRun& run) {
   if (log == nullptr) return;
   run.undo.push([&run, log] {
     Operation op = run.undoing();
+    if (const auto record = log->prepared()) discard_views(run.session, *record);
     for (const DiskRoute& disk : run.route.disks) {
       const auto record = log->disk(disk.disk.id);
       if (!record) continue;
@@ -62,6 +63,8 @@ void discard_all(VmRun& run, ResumeLog& log) {
   for (const DiskRoute& disk : run.route.disks)
     if (const auto record = log.disk(disk.disk.id)) discard(run.session, run.job, *record, run.op);
   for (const ResumeRecord& record : log.stale()) discard(run.session, run.job, record, run.op);
+  if (const auto record = log.prepared()) discard_views(run.session, *record);
+  for (const ResumeRecord& record : log.stale()) discard_views(run.session, record);
   log.forget();
 }
 
@@ -76,10 +79,14 @@ void Transfer::resume(VmRun& run) {
     discard_all(run, *log);
   } else {
     for (const ResumeRecord& record : log->stale()) {
-      run.inform("what an earlier run wrote of " + record.disk +
-                     " is removed, and the disk starts from the front: " + log->why_stale(record),
-                 "export");
+      run.inform(
+          record.disk == kPreparation
+              ? "the guest is prepared again: " + log->why_stale(record)
+              : "what an earlier run wrote of " + record.disk +
+                    " is removed, and the disk starts from the front: " + log->why_stale(record),
+          "export");
       discard(run.session, run.job, record, run.op);
+      discard_views(run.session, record);
       log->forget(record.disk);
     }
     // What is at the destination is this VM's own, as far as it came.
@@ -87,7 +94,9 @@ void Transfer::resume(VmRun& run) {
       run.own.objects = true;
       run.own.files = run.own.files || run.job.guest.wanted;  // they are made again
     }
-    for (const auto& disk : run.disks) disk->adopt(run.op);
+    // Those of a prepared guest after its preparation: they fit no other one.
+    if (!run.job.guest.wanted)
+      for (const auto& disk : run.disks) disk->adopt(run.op);
   }
   run.remove_orphans(false);
 }
@@ -169,7 +178,10 @@ void Transfer::run(VmRun& run) {
   };
   try {
     check_structures(run, vm.get());
-    if (run.job.guest.wanted) prepare_guest(run, vm.get());
+    if (run.job.guest.wanted) {
+      prepare_guest(run, vm.get());
+      report_adopted(run);
+    }
     ConversionManager(run).convert_all(vm.get());
   } catch (const Error& failure) {
     give_back(worth_keeping(failure.code()));

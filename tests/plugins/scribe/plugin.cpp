@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <fstream>
 
 namespace {
@@ -18,6 +20,7 @@ class Scribe final : public hyper::GuestInstance {
     out->fail_ = options.string("/fail");
     out->served_ = options.string("/served");
     out->finding_ = options.string("/finding");
+    out->calls_ = options.string("/calls");
     out->traces_ = options.need_size("/traces");
     return out;
   }
@@ -51,6 +54,7 @@ class Scribe final : public hyper::GuestInstance {
   }
   std::string prepare(hyper::Op op, const hyper::Doc&,
                       const std::vector<hyper::BlockRef>& disks) override {
+    if (!calls_.empty()) std::ofstream(calls_, std::ios::app) << "prepare\n";
     hyper::DocBuilder answer;
     answer.array("/actions");
     for (const hyper::BlockRef& disk : disks) {
@@ -60,6 +64,9 @@ class Scribe final : public hyper::GuestInstance {
       disk.flush(op);
       hyper::DocBuilder one;
       one.set("/rule", "scribe.text").set("/what", "wrote to " + disk.id()).set("/after", text_);
+      if (std::all_of(before.begin(), before.end(),
+                      [](unsigned char c) { return std::isprint(c); }))
+        one.set("/before", before);
       answer.append("/actions", one);
     }
     if (!served_.empty()) serve(op, disks);
@@ -105,7 +112,7 @@ class Scribe final : public hyper::GuestInstance {
     while (::access(served_.c_str(), F_OK) == 0) op.sleep_ns(10'000'000);
   }
 
-  std::string text_, fail_, served_, finding_;
+  std::string text_, fail_, served_, finding_, calls_;
   uint64_t offset_ = 0, traces_ = 0;
 };
 
