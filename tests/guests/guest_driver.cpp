@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,7 +46,9 @@ nlohmann::json document(const char* path) {
 class Directory {
  public:
   Directory() : path_((fs::temp_directory_path() / "guest-driver-XXXXXX").string()) {
-    if (::mkdtemp(path_.data()) == nullptr) fail("no temporary directory");
+    // The process of the plugin may be another user's.
+    if (::mkdtemp(path_.data()) == nullptr || ::chmod(path_.c_str(), 0711) != 0)
+      fail("no temporary directory");
   }
   ~Directory() {
     std::error_code ignored;
@@ -122,6 +125,7 @@ class Disk {
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
+    if (::chmod(socket_.c_str(), 0666) != 0) fail("the socket cannot be opened to the plugin");
   }
   std::string id_, socket_;
   pid_t server_ = -1;
