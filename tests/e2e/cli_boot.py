@@ -311,7 +311,7 @@ class Boot(BootTest):
         disk.write_bytes(source)
         scratch = self.work / "scratch"
         scratch.mkdir()
-        calls = self.work / "calls"
+        calls = self.meeting() / "calls"
         keys = {"staging_dir": str(scratch), "plugin_dirs": [str(TEST_PLUGINS)],
                 "migration": {"guest": {"plugin": "scribe", "options": {"offset": 4096, "calls": str(calls)}}}}
         running = self.start("run", self.boot_plan(disk, "idle", {"options": {"accel": "tcg"}}, **keys))

@@ -35,10 +35,7 @@ class Guest(CliTest):
         super().setUp()
         requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
         self.package, _ = self.ova()
-        meeting = self.work / "meeting"
-        meeting.mkdir()
-        meeting.chmod(0o777)  # the plugin's process may be another user
-        self.served = meeting / "served"
+        self.served = self.meeting() / "served"
 
     @functools.cached_property
     def truths(self):

@@ -20,7 +20,7 @@ class GuestKill(CliTest):
         super().setUp()
         requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
         self.package, _ = self.ova()
-        self.calls, self.scratch = self.work / "calls", self.work / "scratch"
+        self.calls, self.scratch = self.meeting() / "calls", self.work / "scratch"
         self.scratch.mkdir()
         self.goal = []
         for disk in range(2):

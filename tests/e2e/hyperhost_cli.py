@@ -197,6 +197,13 @@ class CliTest(unittest.TestCase):
 
     # --- making inputs
 
+    def meeting(self):
+        """A directory that a plugin which works on guests may write to, whoever its process is."""
+        place = self.work / "meeting"
+        place.mkdir(exist_ok=True)
+        place.chmod(0o777)
+        return place
+
     def ova(self, case="two-disks"):
         made = ova_factory.make(case, self.work / "packages")
         return pathlib.Path(made.path), made.expect
