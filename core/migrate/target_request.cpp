@@ -53,6 +53,7 @@ Json target_request(const MigrationConfig& job, const VmRoute& route,
       disk["format"] = done.target_format;
       disk["virtual_size"] = done.virtual_size;
       if (!done.uploaded_to.empty()) disk["object"] = done.uploaded_to;
+      if (disk.contains("path") && !done.path.empty()) disk["path"] = done.path;
     }
     out["disks"].push_back(std::move(disk));
   }

@@ -8,6 +8,9 @@
 #include <set>
 
 #include "core/migrate/machine.hpp"
+#include "core/os/process_identity.hpp"
+#include "core/run/cleanup.hpp"
+#include "core/state/journal.hpp"
 #include "core/vm/route.hpp"
 #include "tests/support/memory_plugins.hpp"
 
@@ -115,6 +118,36 @@ class MemoryTarget final : public hyper::TargetConnection {
   };
 };
 
+class MemoryJournal final : public Journal {
+ public:
+  uint64_t open_entry(const std::string& plugin, const json& what) override {
+    entries[++last_] = {last_, plugin, what, owner};
+    return last_;
+  }
+  void update_entry(uint64_t id, const json& what) override { entries.at(id).what = what; }
+  void close_entry(uint64_t id) override { entries.erase(id); }
+  void each_entry(const std::string& plugin,
+                  const std::function<void(const JournalEntry&)>& on_entry) override {
+    for (const auto& [id, entry] : std::map<uint64_t, JournalEntry>(entries))
+      if (plugin.empty() || plugin == entry.plugin) on_entry(entry);
+  }
+  /// As if this process had been killed.
+  void orphan() {
+    for (auto& [id, entry] : entries) entry.owner = "of a process that is gone";
+  }
+  std::vector<std::string> refs() const {
+    std::vector<std::string> out;
+    for (const auto& [id, entry] : entries) out.push_back(entry.what.value("ref", ""));
+    return out;
+  }
+
+  std::map<uint64_t, JournalEntry> entries;
+  std::string owner = this_process();
+
+ private:
+  uint64_t last_ = 0;
+};
+
 class TargetStage : public MemoryHost {
  protected:
   TargetStage() {
@@ -128,6 +161,7 @@ class TargetStage : public MemoryHost {
     out.target.wanted = true;
     out.target.by_default = false;
     out.target_plugin.plugin = "memory-target";
+    out.verify_export = Verify::kTarget;
     return out;
   }
   MigrationConfig defining() const { return defining(config("web")); }
@@ -226,6 +260,57 @@ TEST_F(TargetStage, WithoutARecordAFailureTakesEverythingAway) {
               ElementsAre("target remove machine vm/web", "target remove disk ref-disk-1",
                           "target remove disk ref-disk-0"));
   EXPECT_FALSE(std::filesystem::exists(file("web")));
+}
+
+TEST_F(TargetStage, WhatAKilledRunLeftIsInTheJournalAndGoesWithTheNextRunOrTheCleanup) {
+  const auto journal = std::make_shared<MemoryJournal>();
+  const auto migrate = [&](bool remembers) {
+    OrchestratorConfig config_of;
+    config_of.providers = providers();
+    SessionServices services{journal, remembers ? resume_ : std::make_shared<MemoryResumeStore>(),
+                             clock_};
+    MigrationOrchestrator orchestrator(config_of, registry_, services);
+    return orchestrator.migrate(defining(), cancel_);
+  };
+  const auto fail_at = [&](const std::string& where) {
+    world_.on_call = [where](const std::string& call) {
+      if (call == where) throw hyper::Error(HYPER_IO, "the platform is gone");
+    };
+  };
+  fail_at("target put disk-1");
+  EXPECT_FALSE(migrate(true).success);
+  EXPECT_THAT(journal->refs(), ElementsAre("ref-disk-0"));
+  world_.on_call = {};
+  journal->orphan();
+  world_.forget_calls();
+  ASSERT_TRUE(migrate(true).success);  // its record speaks of the disk: it is adopted
+  EXPECT_THAT(target_calls(),
+              ElementsAre("target put disk-1", "target commit ref-disk-1", "target define"));
+  EXPECT_THAT(journal->entries, IsEmpty());
+
+  // Without the record the next run removes it, as the cleanup does.
+  std::filesystem::remove_all(file("web"));
+  platform().disks.clear();
+  platform().marks.clear();
+  fail_at("target define");
+  EXPECT_FALSE(migrate(true).success);
+  EXPECT_THAT(journal->refs(), ElementsAre("ref-disk-0", "ref-disk-1"));
+  journal->orphan();
+  Session session(registry_, providers(), {journal, resume_, clock_});
+  CleanupPlaces places;
+  places.targets.push_back(defining().target_plugin);
+  world_.on_call = {};
+  const auto items = clean_up(*journal, session, places, false, false, cancel_);
+  ASSERT_THAT(items, SizeIs(2));
+  EXPECT_EQ(items[0].state, CleanupState::kUndone) << items[0].reason;
+  EXPECT_THAT(platform().disks, IsEmpty());
+  EXPECT_THAT(journal->entries, IsEmpty());
+  // An entry of another place stays.
+  journal->open_entry("memory-target",
+                      {{"kind", "target-disk"}, {"where", "elsewhere"}, {"ref", "x"}});
+  journal->orphan();
+  EXPECT_EQ(clean_up(*journal, session, places, false, false, cancel_)[0].state,
+            CleanupState::kNoPlace);
 }
 
 TEST_F(TargetStage, FilesThatATargetAnswersAreWrittenWhereTheManifestGoes) {
@@ -329,7 +414,7 @@ VmRoute described(const json& more) {
                       {"access", {"seek"}}}}}};
   document.update(more);
   VmRoute route;
-  route.vm = parse_vm_description(document, "test");
+  route.vm = parse_vm_description(json::parse(document.dump()), "test");
   for (const DiskDescription& disk : route.vm.disks) {
     route.disks.emplace_back();
     route.disks.back().disk = disk;
