@@ -121,8 +121,9 @@ class MemoryTarget final : public hyper::TargetConnection {
 class MemoryJournal final : public Journal {
  public:
   uint64_t open_entry(const std::string& plugin, const json& what) override {
-    entries[++last_] = {last_, plugin, what, owner};
-    return last_;
+    const uint64_t id = ++last_;
+    entries[id] = {id, plugin, what, owner};
+    return id;
   }
   void update_entry(uint64_t id, const json& what) override { entries.at(id).what = what; }
   void close_entry(uint64_t id) override { entries.erase(id); }
