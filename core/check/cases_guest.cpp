@@ -104,17 +104,19 @@ std::unique_ptr<GuestHandle> opened_guest(Run& run) {
   }
 }
 
-enum class Deed { kInspect, kPrepare };
+enum class Deed { kInspect, kTraces, kPrepare };
 const char* name_of(Deed deed) {
-  return deed == Deed::kInspect ? "inspect()" : "prepare()";
+  return deed == Deed::kPrepare ? "prepare()" : "inspect()";
 }
 
 nlohmann::json call(Run& run, GuestHandle& guest, Deed deed,
                     const std::shared_ptr<WatchedDisk>& disk, Operation& op) {
   BlockTable block("disk-0", disk, op);
   run.at(name_of(deed));
-  return deed == Deed::kInspect ? guest.inspect(op, guest_request(), {block.table()})
-                                : guest.prepare(op, guest_request(), {block.table()});
+  nlohmann::json request = guest_request();
+  if (deed == Deed::kTraces) request["traces"] = true;
+  return deed == Deed::kPrepare ? guest.prepare(op, request, {block.table()})
+                                : guest.inspect(op, request, {block.table()});
 }
 
 /// The answer of a call; null if the plugin refuses the guest with a reason.
@@ -152,9 +154,14 @@ void case_guest(Run& run) {
   const auto guest = opened_guest(run);
   Operation op = operation("plan");
   run.at("plan()");
-  static_cast<void>(guest->plan(op, guest_request()));
+  const nlohmann::json plan = guest->plan(op, guest_request());
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kGood, false);
   static_cast<void>(answer_or_reason(run, *guest, Deed::kInspect, disk));
+  if (plan.contains("traces") && plan["traces"] == true) {
+    const auto answer = answer_or_reason(run, *guest, Deed::kTraces, disk);
+    run.expect(!answer.is_object() || (answer.contains("traces") && answer["traces"].is_object()),
+               "plan() offers traces, and inspect() answers without \"traces\"");
+  }
   run.expect(disk->writes() == 0, "inspect() writes to a disk, and may only read");
   expect_failure(run, *guest, Deed::kInspect, WatchedDisk::Way::kReadsFail,
                  "a disk that cannot be read");

@@ -165,7 +165,8 @@ struct MigrationSpec : MigrationSettings {
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   PluginSpec guest_plugin, boot_plugin, target_plugin;  ///< the same
-  std::vector<Mark> accept_marks;                       ///< as guest.accept
+  std::optional<PluginSpec> traces_plugin;  ///< of boot.require: traces; nothing = guest_plugin
+  std::vector<Mark> accept_marks;           ///< as guest.accept
   Mark target_format_mark;
   std::string target_format_pointer;
   std::optional<UploadSpec> upload;

@@ -233,7 +233,7 @@ void read_guest(const Setting& from, MigrationSpec& spec) {
   spec.guest_plugin = read_converter(*from.value, from.pointer);
 }
 
-/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine}.
+/// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine, traces}.
 void read_boot(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
   BootSettings& boot = spec.boot;
@@ -243,6 +243,8 @@ void read_boot(const Setting& from, MigrationSpec& spec) {
        {BootGrade::kLoader, BootGrade::kKernel, BootGrade::kLogin, BootGrade::kAgent,
         BootGrade::kTraces},
        boot.require);
+  if (const ConfigValue* reader = from.value->find("traces"))
+    spec.traces_plugin = read_converter(*reader, pointer_join(from.pointer, "traces"));
   read(from.value->find("timeout"), boot.timeout);
   std::string network, on_failure;
   read(from.value->find("network"), network);
@@ -278,6 +280,8 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
     spec.converter.mark = own.mark();
   }
   read_conversion(document, index, spec);
+  spec.guest_plugin.options = ConfigValue::mapping(own.mark());
+  spec.guest_plugin.mark = own.mark();
   read_guest(plan_rules::setting(document, index, "guest"), spec);
   read_boot(plan_rules::setting(document, index, "boot"), spec);
   read_target(document, index, spec);

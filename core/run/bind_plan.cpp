@@ -154,6 +154,10 @@ class Binder {
     if (spec.boot.wanted)
       if (auto choice = bind_draft(spec.boot_plugin, HYPER_IFACE_BOOT))
         config.boot_plugin = std::move(*choice);
+    if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
+      if (auto choice =
+              bind_draft(spec.traces_plugin.value_or(spec.guest_plugin), HYPER_IFACE_GUEST))
+        config.traces_plugin = std::move(*choice);
     // Without a target the disks are all there is to deliver, where nothing else is asked for.
     if (spec.target.by_default &&
         (!spec.export_manifest || registry_.ids_with(HYPER_IFACE_TARGET).empty()))

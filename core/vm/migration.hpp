@@ -43,6 +43,7 @@ struct MigrationConfig : MigrationSettings {
 
   PluginChoice guest_plugin;   ///< of guest.wanted
   PluginChoice boot_plugin;    ///< of boot.wanted
+  PluginChoice traces_plugin;  ///< of boot.require: the guest plugin that reads traces
   PluginChoice target_plugin;  ///< of target.wanted
 
   bool upload_to_cloud = false;

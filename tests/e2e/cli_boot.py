@@ -12,7 +12,10 @@ import subprocess
 import hyperhost_cli
 from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, RENDERED, ROOT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest
 import boot_check
+import efi_disk
+import ova_factory
 import requirement
+from vmdk_writer import Content
 
 OUT = ROOT / "out/sample"
 LIMIT, PATIENCE = "12m", 900  # a busy machine without KVM takes minutes
@@ -24,6 +27,35 @@ def looping_disk(path):
     code = bytes.fromhex("fa b0 fe e6 64 f4 eb fd")  # cli; 0xfe to port 0x64: reset; hlt for ever
     path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
     return path
+
+
+def recording_disk(path, counts=True):
+    """A disk whose boot sector adds one to the first byte of the next sector, writes a login prompt to the serial port and
+    powers off when the power button is pressed."""
+    code = bytes.fromhex(
+        "31c0 8ed8 8ec0 bb007e"                         # es:bx = 0:7e00
+        "b80102 b90200 b600 cd13"                       # reads sector 1
+        + ("fe07" if counts else "9090") +              # incb (%bx)
+        "b80103 b90200 b600 cd13"                       # writes it
+        "be497c fc baf803 ac 84c0 7403 ee ebf8"         # the prompt, byte by byte to port 3f8
+        "ba0206 ed 80cc01 ef ba0006 ed f6c401 74fa"     # enables the button, waits for it
+        "ba0406 b80020 ef f4 ebfd") + b"\r\nweb01 login: \0"
+    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+    return path
+
+
+def panicking_disk(path, reason):
+    """A disk whose boot sector writes a kernel's panic to the serial port."""
+    code = bytes.fromhex("31c0 8ed8 be167c fc baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
+    code += f"\r\nKernel panic - not syncing: {reason}\r\n\0".encode()
+    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
+    return path
+
+
+def asking_disk():
+    """A disk whose boot sector asks the BIOS for a TPM (int 1a, bb00) and, where there is one, writes a login prompt."""
+    code = bytes.fromhex("31c0 8ed8 66b800bb0000 cd1a 6685c0 750f be237c fc baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
+    return (code + b"\r\nweb01 login: \0").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512)
 
 
 class BootTest(CliTest):
@@ -68,10 +100,10 @@ class BootTest(CliTest):
             return None
         return running.wait_for(look, "guest")
 
-    def failing(self, source, vm, boot=None, failed=None):
+    def failing(self, source, vm, boot=None, failed=None, plan=None):
         """Runs a plan whose VM does not boot; returns its result."""
         before = pathlib.Path(source).read_bytes() if pathlib.Path(source).stat().st_size <= MIB else b""
-        result = self.report(self.boot_plan(source, vm, boot), status=FAILED, timeout=PATIENCE)
+        result = self.report(plan or self.boot_plan(source, vm, boot), status=FAILED, timeout=PATIENCE)
         self.assertFalse(result["success"])
         self.assertIn("does not boot", result["diagnostic"]["summary"])
         self.assertEqual(result["boot"].get("failed"), failed, result["boot"])
@@ -118,6 +150,12 @@ class Boot(BootTest):
     def test_a_boot_sector_that_restarts_is_a_loop(self):
         self.failing(looping_disk(self.work / "loop.raw"), "loop", failed="reboot-loop")
 
+    def test_a_guest_that_failed_for_want_of_time_gets_a_second_boot(self):
+        for vm, reason, again in (("late", "IO-APIC + timer doesn't work!", True), ("root", "VFS: Unable to mount root fs", False)):
+            disk = panicking_disk(self.work / f"{vm}.raw", reason)
+            boot = self.failing(disk, vm, {"options": {"accel": "tcg"}}, failed="panic")["boot"]
+            self.assertEqual(any("counts its instructions" in note for note in boot.get("notes", [])), again, boot)
+
     def test_a_guest_that_does_nothing_runs_out_of_time(self):
         disk = self.work / "idle.raw"
         disk.write_bytes(bytes.fromhex("f4 eb fd").ljust(510, b"\0") + b"\x55\xaa" + bytes(MIB - 512))
@@ -157,10 +195,94 @@ class Boot(BootTest):
         plan = self.boot_plan(disk, "loop", migration={"boot": False})
         self.assertNotIn("boot", self.report(plan))
 
-    def test_traces_are_refused_before_anything_begins(self):
+    def traces_plan(self, disk, vm, boot=None, traces=512):
+        requirement.need((TEST_PLUGINS / "scribe.so").exists(), "the test plugin scribe is not built")
+        return self.boot_plan(disk, vm, {"require": "traces", "options": {"accel": "tcg"},
+                                         "traces": {"plugin": "scribe", "options": {"traces": traces}}, **(boot or {})},
+                              plugin_dirs=[str(TEST_PLUGINS)])
+
+    def test_what_the_guest_recorded_proves_its_boot(self):
+        disk = recording_disk(self.work / "web.raw")
+        result = self.report(self.traces_plan(disk, "web"), timeout=PATIENCE)
+        boot = result["boot"]
+        self.assertEqual((boot["grade"], boot["stopped"]), ("traces", "guest"), boot)
+        self.assertEqual([one["evidence"] for one in boot["reached"] if one["grade"] == "traces"], ["boot 1 of disk-0"])
+        manifest = json.loads(pathlib.Path(result["manifest_path"]).read_text())
+        self.assertEqual(manifest["hyperhost"]["boot"]["evidence"][-1]["grade"], "traces")
+        # What it wrote is gone.
+        self.assertEqual(result["disks"][0]["content_digest"], content_digest(recording_disk(self.work / "fresh.raw")))
+        self.host("verify", result["manifest_path"])
+        self.assertEqual(sorted(p.name for p in (self.work / "out/web").iterdir()),
+                         sorted(["boot-screen.png", "manifest.json", "web-disk-0.qcow2", *RENDERED]))
+        self.assertIn("traces: boot 1 of disk-0", self.host("result", "web").out)
+
+    def test_a_boot_that_left_no_record_is_none(self):
+        disk = recording_disk(self.work / "mute.raw", counts=False)
+        result = self.failing(disk, "mute", failed="no-traces", plan=self.traces_plan(disk, "mute"))
+        self.assertEqual(result["boot"]["grade"], "login")
+        self.assertEqual(result["diagnostic"]["rule"], "boot.no-traces")
+        self.assertIn("its own records do not show the boot", result["diagnostic"]["summary"])
+
+    def test_a_guest_that_ignores_its_button_leaves_no_proof(self):
+        disk = recording_disk(self.work / "deaf.raw")
+        data = bytearray(disk.read_bytes())
+        at = data.index(bytes.fromhex("ba0206"))
+        data[at:at + 3] = bytes.fromhex("f4ebfd")  # it halts for ever
+        disk.write_bytes(data)
+        plan = self.traces_plan(disk, "deaf", {"options": {"accel": "tcg", "stop_timeout": "2s"}})
+        self.failing(disk, "deaf", failed="no-clean-stop", plan=plan)
+
+    def test_a_plan_needs_a_plugin_that_reads_traces(self):
         disk = looping_disk(self.work / "loop.raw")
-        done = self.host("validate", self.boot_plan(disk, "loop", {"require": "traces"}), status=PREFLIGHT)
-        self.assert_one_clear_error(done, "does not read a guest's traces")
+        done = self.host("validate", self.traces_plan(disk, "loop", traces=0), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "plugin 'scribe' does not read what a boot leaves", "boot: {traces: {plugin: …}}")
+        done = self.host("validate", self.traces_plan(disk, "loop", {"options": {"stop_timeout": "0s"}}), status=PREFLIGHT)
+        self.assert_one_clear_error(done, "require: traces needs a stop_timeout")
+
+    def package(self, data, **machine):
+        """A VM that is described by an OVF, beside its one disk."""
+        made = ova_factory.Package("web", **machine)
+        made.add_disk(Content(len(data), [(0, data)]))
+        ova_factory.write_directory(self.work / "package", made.members())
+        return self.work / "package"
+
+    def test_secure_boot_refuses_a_loader_that_is_not_signed(self):
+        requirement.need(pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd").exists(), "ovmf is not installed")
+        options = {"accel": "tcg", "stop_timeout": "0s"}
+        plan = self.boot_plan(self.package(efi_disk.disk(), firmware="efi", secure_boot=True), "web", {"options": options})
+        result = self.report(plan, status=FAILED, timeout=PATIENCE)
+        self.assertEqual(result["boot"]["failed"], "secure-boot", result["boot"])
+        self.assertIn("its firmware refuses its loader", result["diagnostic"]["summary"])
+        self.assertIn("Access Denied", result["diagnostic"]["detail"])
+        self.assertIn("secure boot needs a q35 machine, so that of the check is one", result["boot"]["notes"])
+        # The same loader starts where nothing has to sign it.
+        plan = self.boot_plan(self.package(efi_disk.disk(), firmware="efi"), "web", {"options": options})
+        self.assertEqual(self.report(plan, timeout=PATIENCE)["boot"]["grade"], "login")
+
+    def test_a_guest_finds_its_tpm(self):
+        requirement.tool("swtpm", "swtpm")
+        options = {"accel": "tcg", "stop_timeout": "0s"}
+        temporary = self.work / "tmp"
+        temporary.mkdir()
+        plan = self.boot_plan(self.package(asking_disk(), tpm=True), "web", {"options": options})
+        running = self.start("run", plan, "--json", env={"TMPDIR": str(temporary)})
+        done = running.finish(PATIENCE)
+        self.assertEqual(done.status, OK, done)
+        self.assertEqual(running.wait_none_left(10 * TIMES), {})
+        self.assertEqual(list(temporary.iterdir()), [])  # its state went with it
+        result = json.loads(done.out)["results"][0]
+        self.assertEqual((result["boot"]["grade"], result["warnings"]), ("login", []), result)
+
+    def test_without_swtpm_the_check_says_that_there_is_no_tpm(self):
+        plan = self.boot_plan(self.package(asking_disk(), tpm=True), "web", {
+            "timeout": "5s", "on_failure": "warn", "options": {"accel": "tcg", "swtpm": "swtpm-nowhere"}})
+        done = self.host("validate", plan)
+        self.assertIn("the machine of the check has no TPM", done.out + done.err)
+        result = self.report(plan, timeout=PATIENCE)
+        self.assertFalse(result["boot"]["booted"])
+        found = [one for one in result["warnings"] if "has no TPM" in one["summary"]]
+        self.assertEqual(len(found), 1, result["warnings"])
+        self.assertIn("apt-get install swtpm", found[0]["hint"])
 
     def test_a_killed_host_leaves_no_guest_and_the_next_run_boots_what_is_there(self):
         disk = self.work / "idle.raw"

@@ -320,6 +320,35 @@ def consoles(seeds):
     seeds.write("console", "ready", "aready\b\b\x1b[" + "1;" * 200 + "m" + "x" * 700)
 
 
+def journal(compact, entries):
+    """A file of systemd's journal without the tables that only a search needs: entries [(boot, [field])]."""
+    out = bytearray(b"LPKSHHRH" + struct.pack("<II", 0, 16 if compact else 0)).ljust(208, b"\0")
+    out[88:96] = struct.pack("<Q", 208)
+
+    def add(kind, body):
+        at = len(out)
+        out.extend(struct.pack("<B7xQ", kind, 16 + len(body)) + body)
+        out.extend(bytes(-len(out) % 8))
+        out[136:144] = struct.pack("<Q", at)
+        return at
+    for number, (boot, fields) in enumerate(entries, 1):
+        places = [add(1, bytes(56 if compact else 48) + field) for field in fields]
+        items = b"".join(struct.pack("<I" if compact else "<Q8x", at) for at in places)
+        add(3, struct.pack("<QQQ", number, number, number) + boot * 16 + bytes(8) + items)
+        out[56:72] = boot * 16
+    return bytes(out)
+
+
+def boot_records(seeds):
+    entries = [(b"\x11", [b"MESSAGE=Linux version 6.1"]),
+               (b"\x22", [b"UNIT=ssh.service", b"MESSAGE_ID=be02cf6855d2428ba40df7e9d022f03d"]),
+               (b"\x22", [b"SYSLOG_IDENTIFIER=systemd-fsck", b"MESSAGE=root: recovering journal"])]
+    for compact in (False, True):
+        seeds.write("boot_records", "compact" if compact else "journal", journal(compact, entries))
+    record = struct.pack("<hxxi32s4s32s256s", 2, 0, b"~", b"~~", b"reboot", b"6.1.0-18-amd64")
+    seeds.write("boot_records", "wtmp", (record.ljust(340, b"\0") + struct.pack("<II", 1795867200, 5)).ljust(384, b"\0") * 2)
+
+
 def guest_files(seeds):
     device, path = "/dev/sda1", "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1"
     files = {
@@ -341,7 +370,7 @@ def guest_files(seeds):
 
 def main():
     seeds = Seeds(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests/fuzz/corpus")
-    for part in (images, descriptors, packages, soap, stores, texts, binaries, consoles, guest_files):
+    for part in (images, descriptors, packages, soap, stores, texts, binaries, consoles, boot_records, guest_files):
         part(seeds)
 
 

@@ -43,7 +43,7 @@ fuzz_sources(sources_stores plugins/storage
   azure-blob/block_blobs.cpp gcs/gcs_json.cpp gcs/gcs_service.cpp gcs/google_auth.cpp gcs/signed_url.cpp)
 fuzz_sources(sources_boot plugins/boot/qemu-boot console_text.cpp evidence.cpp)
 fuzz_sources(sources_guest plugins/guest/guestfs/text
-  boot_args.cpp device_names.cpp edit.cpp mount_tables.cpp nic_names.cpp)
+  boot_args.cpp boot_records.cpp device_names.cpp edit.cpp mount_tables.cpp nic_names.cpp)
 set(plugins sources_boot sources_guest sources_images sources_ovf sources_vsphere sources_stores sources_http)
 
 # The texts that the core compiles in (core/CMakeLists.txt).

@@ -95,9 +95,10 @@ class Disk {
     block_.detach = [](void*, hyper_op*, uint32_t) noexcept -> hyper_st { return HYPER_OK; };
   }
   ~Disk() {
-    if (server_ > 0) {
+    // qemu-nbd forgets a signal that comes before its main loop.
+    while (server_ > 0 && ::waitpid(server_, nullptr, WNOHANG) == 0) {
       ::kill(server_, SIGTERM);
-      ::waitpid(server_, nullptr, 0);
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
   Disk(const Disk&) = delete;

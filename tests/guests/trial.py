@@ -14,10 +14,12 @@ import sys
 import tempfile
 import time
 
-from guest_table import ADDRESS, MAC, PASSPHRASE
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests/support")]
+from guest_table import ADDRESS, MAC, PASSPHRASE  # noqa: E402
+from ovf_descriptor import DiskRef, File, Machine, Nic, envelope  # noqa: E402
+
 UP = re.compile(r"corpus: up (.*?) ?\[(.*)\]")
 # The boot ended where nothing follows. Firmware without a boot device says so only on its screen.
 DEAD = re.compile(r"\(initramfs\)|grub rescue>|Kernel panic|emergency mode|No bootable device|BdsDxe: No bootable|Shell> ")
@@ -84,7 +86,7 @@ class Driver:
 
     def __init__(self, program=None):
         build = os.environ.get("HYPERHOST_BUILD_DIR", os.path.join(ROOT, "build/dev"))
-        self.program = program or os.path.join(build, "tests/guests/guest_driver")
+        self.program = program or os.path.join(build, "bin/guest_driver")
 
     def call(self, verb, request, disks, options=None, timeout=1800):
         """Returns (exit status, the answer as a document or None, what was reported)."""
@@ -136,7 +138,44 @@ def prepared(guest, disks, work, driver):
     return overlays, answer if status == 0 else None, said
 
 
-def try_guest(guest, disks, driver):
+def package(guest, disks, work):
+    """The guest as an OVF package beside its disks, raw copies of `disks`."""
+    names = [f"disk-{number}.raw" for number in range(len(disks))]
+    for disk, name in zip(disks, names):
+        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, os.path.join(work, name)], check=True)
+    sizes = [os.path.getsize(os.path.join(work, name)) for name in names]
+    machine = Machine(guest.name, memory_mib=768, firmware="efi" if guest.firmware == "uefi" else "bios", controller="VirtualSCSI",
+                      disks=[DiskRef(size, file_id=f"file{i}", disk_id=f"vmdisk{i}") for i, size in enumerate(sizes)],
+                      nics=[Nic(mac=MAC)])
+    files = [File(f"file{i}", name, size) for i, (name, size) in enumerate(zip(names, sizes))]
+    path = os.path.join(work, guest.name + ".ovf")
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(envelope([machine], files))
+    return path
+
+
+def proof(guest, disks, program=None):
+    """What `hyperhost run` with a boot check says of the guest: "boots (login)", "no (initramfs)", or why there was no check."""
+    program = program or os.path.join(os.environ.get("HYPERHOST_BUILD_DIR", os.path.join(ROOT, "build/dev")), "bin/hyperhost")
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+        plan = {"version": 1, "name": "proof", "output_dir": "out", "batch": {"max_retries": 0},
+                "providers": {"shelf": {"plugin": "local-ovf", "path": package(guest, disks, work)}},
+                "defaults": {"target_format": "raw", "verify": "none", "guest": {"machine": {"bus": "virtio"}, "when": "off"},
+                             "boot": {"require": "login", "timeout": "15m"}},
+                "migrations": [{"vm": guest.name, "provider": "shelf"}]}
+        path = os.path.join(work, "plan.yaml")
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(plan, out)
+        done = subprocess.run([program, "--output", "json", "run", path], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, "state")}, text=True, check=False)
+        try:
+            boot = json.loads(done.stdout)["results"][0]["boot"]
+        except (ValueError, LookupError):
+            return f"not checked: {done.stderr.strip()[-300:]}"
+    return f"boots ({boot['grade']})" if boot["booted"] else f"no ({boot.get('failed') or boot.get('grade')})"
+
+
+def try_guest(guest, disks, driver, with_v2v=True):
     """One row of the table, as a document."""
     row = {"guest": guest.name}
     status, answer, said = driver.call("inspect", request_of(guest), disks, options_of(guest))
@@ -145,8 +184,9 @@ def try_guest(guest, disks, driver):
         [said.strip().splitlines()[-1] if said.strip() else "failed"]
     row["bytes_read"] = answer.get("bytes_read") if answer else None
     row["before"] = dataclasses.asdict(boot(guest, disks))
+    row["proof_before"] = proof(guest, disks)
     with tempfile.TemporaryDirectory(prefix="corpus-") as work:
-        if shutil.which("virt-v2v-in-place"):
+        if with_v2v and shutil.which("virt-v2v-in-place"):
             overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
             problem = v2v(guest, overlays, work)
             row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
@@ -155,6 +195,7 @@ def try_guest(guest, disks, driver):
         row["prepare_seconds"] = time.monotonic() - begin
         row["ours"] = dataclasses.asdict(boot(guest, overlays)) if answer else {"up": False, "refused": said[-500:]}
         row["actions"] = len(answer["actions"]) if answer else 0
+        row["proof_ours"] = proof(guest, overlays) if answer else "-"
     return row
 
 
@@ -168,16 +209,18 @@ def cell(result):
     return (f"boots ({result['address'] or 'no address'})" if result["up"] else "no")
 
 
-def table(guests, directory, build):
+def table(guests, directory, build, with_v2v=True):
     driver, rows, wrong = Driver(), [], 0
-    print("| guest | as delivered | virt-v2v-in-place | ours | predicted |\n|---|---|---|---|---|", flush=True)
+    print("| guest | as delivered | boot check | virt-v2v-in-place | ours | boot check | predicted |\n|---|---|---|---|---|---|---|", flush=True)
     for guest in guests:
-        row = try_guest(guest, build(guest.name, directory), driver)
+        row = try_guest(guest, build(guest.name, directory), driver, with_v2v)
         rows.append(row)
-        print(f"| {guest.name} | {cell(row['before'])} | {cell(row.get('v2v'))} | {cell(row['ours'])} | "
-              f"{', '.join(row['errors']) or 'will boot'} |", flush=True)
+        print(f"| {guest.name} | {cell(row['before'])} | {row['proof_before']} | {cell(row.get('v2v'))} | {cell(row['ours'])} | "
+              f"{row['proof_ours']} | {', '.join(row['errors']) or 'will boot'} |", flush=True)
         wrong += row["before"]["up"] != guest.boots_before or row["ours"]["up"] != guest.boots_after
         wrong += bool(row["errors"]) == guest.boots_before
+        wrong += row["proof_before"].startswith("boots") != row["before"]["up"]
+        wrong += row["ours"]["up"] and not row["proof_ours"].startswith("boots")
         with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
             json.dump(row, out, indent=1)
     print(f"{len(rows)} guests, {sum(row['before']['up'] for row in rows)} boot as delivered, "

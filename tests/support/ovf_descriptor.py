@@ -56,6 +56,7 @@ class Machine:
     memory_units: str = "byte * 2^20"
     firmware: str = None          # None leaves it out; "bios" | "efi"
     secure_boot: bool = False
+    tpm: bool = False
     os_id: int = 96               # CIM: Debian 64-bit
     os_type: str = "debian12_64Guest"
     disks: list = field(default_factory=list)
@@ -115,6 +116,9 @@ def _hardware(machine, dialect):
                   ("Connection", nic.network), ("ElementName", f"Network adapter {index + 1}"),
                   ("InstanceID", 50 + index), ("ResourceSubType", nic.model), ("ResourceType", 10)]
         out += _item(fields, "EthernetPortItem", "epasd") if version2 else _item(fields)
+    if machine.tpm:
+        out += _item([("AutomaticAllocation", "false"), ("ElementName", "Virtual TPM"), ("InstanceID", 90),
+                      ("ResourceSubType", "vmware.vtpm"), ("ResourceType", 1)])
     if dialect != "virtualbox":
         if machine.firmware:
             out += f'      <vmw:Config ovf:required="false" vmw:key="firmware" vmw:value="{machine.firmware}"/>\n'

@@ -107,6 +107,49 @@ TEST(BootEvidence, EachFailureHasItsName) {
        "Shell "
        "v2.2\r\nEDK II\r\n\x1b[08;01H\x1b[1m\x1b[33m\x1b[40mShell> \x1b[0m\x1b[37m\x1b[40m"},
       {"no-boot-device", Grade::kFirmware, "BdsDxe: No bootable option or device was found.\r\n"},
+      {"no-boot-device", Grade::kFirmware,
+       "BOOTMGR is missing\r\nPress Ctrl+Alt+Del to restart\r\n"},
+      {"no-boot-device", Grade::kFirmware, "Operating system load error.\r\n"},
+      {"no-boot-device", Grade::kFirmware,
+       "This is not a bootable disk.  Please insert a bootable floppy and\r\npress any key to try "
+       "again ...\r\n"},
+      {"grub-rescue", Grade::kLoader, "GRUB Hard Disk Error"},
+      {"initramfs", Grade::kKernel,
+       "Begin: Running /scripts/local-block ... done.\r\n"
+       "No root device specified. Boot arguments must include a root= parameter.\r\n\r\n\r\n"
+       "BusyBox v1.35.0 (Debian 1:1.35.0-4+b3) built-in shell (ash)\r\n"
+       "Enter 'help' for a list of built-in commands.\r\n\r\n(initramfs) "},
+      {"initramfs", Grade::kKernel,
+       "[  190.0] dracut-initqueue[350]: Warning: Could not boot.\r\n"
+       "         Starting Dracut Emergency Shell...\r\n"
+       "Warning: /dev/mapper/rhel-root does not exist\r\n\r\n"
+       "Type \"journalctl\" to view system logs.\r\n\r\n\r\ndracut:/# "},
+      {"initramfs", Grade::kKernel,
+       "[    3.1] dracut: FATAL: No or empty root= argument\r\n[    3.1] dracut: Refusing to "
+       "continue\r\n"},
+      {"initramfs", Grade::kKernel,
+       ":: mounting '/dev/sda2' on real root\r\nmount: /new_root: special device /dev/sda2 does "
+       "not "
+       "exist.\r\nYou are now being dropped into an emergency shell.\r\nsh: can't access tty; job "
+       "control turned off\r\n[rootfs ~]# "},
+      {"panic", Grade::kKernel,
+       "[    2.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\r\n"},
+      {"emergency", Grade::kKernel,
+       "You are in emergency mode. After logging in, type \"journalctl -xb\" to view\r\nsystem "
+       "logs, \"systemctl reboot\" to reboot, or \"exit\"\r\nto continue bootup.\r\n\r\nCannot "
+       "open "
+       "access to console, the root account is locked.\r\n"},
+      {"bsod", Grade::kKernel,
+       "A problem has been detected and Windows has been shut down to prevent damage\r\nto your "
+       "computer.\r\n\r\nINACCESSIBLE_BOOT_DEVICE\r\n"},
+      {"bsod", Grade::kLoader,
+       "Windows failed to start. A recent hardware or software change might be the cause.\r\n"},
+      {"secure-boot", Grade::kLoader,
+       "\x1b[10;30H ERROR \x1b[11;20HVerification failed: (0x1A) Security Violation\x1b[13;30H "
+       "OK "},
+      {"secure-boot", Grade::kLoader,
+       "Loading Linux 6.1.0-18-amd64 ...\r\nerror: bad shim signature.\r\nLoading initial ramdisk "
+       "...\r\nerror: you need to load the kernel first.\r\n"},
   };
   for (const Failure& failure : failures) {
     const Evidence evidence = serial(failure.text);
@@ -114,6 +157,26 @@ TEST(BootEvidence, EachFailureHasItsName) {
     EXPECT_EQ(evidence.grade(), failure.grade) << failure.text;
     EXPECT_THAT(evidence.failure(), StartsWith("serial: ")) << failure.text;
   }
+}
+
+// As OVMF with the usual keys writes it for a loader that no key has signed.
+constexpr const char* kRefused =
+    "BdsDxe: loading Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x2,0x0)\r\n"
+    "BdsDxe: failed to load Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x2,0x0): Access "
+    "Denied\r\n";
+constexpr const char* kNoShell =
+    "BdsDxe: failed to start Boot0002 \"EFI Internal Shell\" from Fv(7CB8BDC9)/FvFile(7C04A583): "
+    "Security Violation\r\nBdsDxe: No bootable option or device was found.\r\n";
+
+TEST(BootEvidence, AFirmwareThatRefusesTheLoaderIsNoMissingDevice) {
+  Evidence refused = serial(std::string(kRefused) + kNoShell);
+  EXPECT_EQ(refused.failed(), "secure-boot");
+  EXPECT_THAT(refused.failure(), HasSubstr("Pci(0x2,0x0): Access Denied"));
+  EXPECT_EQ(refused.grade(), Grade::kFirmware);
+  // The shell of the firmware is refused on every disk that holds nothing to boot.
+  EXPECT_NE(serial(kNoShell).failed(), "secure-boot");
+  // Another disk may hold a loader that is signed.
+  EXPECT_EQ(serial(std::string(kRefused) + "Welcome to GRUB!\r\n").failed(), "");
 }
 
 TEST(BootEvidence, TheFirmwareSaysThatNothingBoots) {
@@ -250,10 +313,34 @@ TEST_F(BootFirmware, IsTheFirstWithoutSecureBootThatFitsTheMachineAndIsThere) {
   describe("50-gone.json", "gone.fd", "pc-q35-*", "");
   describe("60-plain.json", "code.fd", "pc-q35-*", R"("acpi-s3")");
   std::ofstream(directory_ / "10-damaged.json") << "{";
-  const UefiFirmware found = find_uefi({"/nowhere", directory_.string()}, "q35");
-  EXPECT_EQ(found.code, (directory_ / "code.fd").string());
-  EXPECT_EQ(found.variables, (directory_ / "vars.fd").string());
-  EXPECT_THROW(static_cast<void>(find_uefi({directory_.string()}, "pc")), hyper::Error);
+  Machine machine;
+  machine.type = "q35";
+  const UefiFirmware found = find_uefi({"/nowhere", directory_.string()}, machine);
+  EXPECT_EQ(found.code.path, (directory_ / "code.fd").string());
+  EXPECT_EQ(found.code.format, "raw");
+  EXPECT_EQ(found.variables.path, (directory_ / "vars.fd").string());
+  EXPECT_FALSE(found.smm);
+  machine.type = "pc";
+  EXPECT_THROW(static_cast<void>(find_uefi({directory_.string()}, machine)), hyper::Error);
+}
+
+TEST_F(BootFirmware, WithSecureBootHasTheUsualKeys) {
+  describe("50-plain.json", "code.fd", "pc-q35-*", "");
+  describe("60-no-keys.json", "code.fd", "pc-q35-*", R"("secure-boot", "requires-smm")");
+  Machine machine;
+  machine.type = "q35";
+  machine.secure_boot = true;
+  try {
+    static_cast<void>(find_uefi({directory_.string()}, machine));
+    ADD_FAILURE() << "it took a firmware without keys";
+  } catch (const hyper::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("with secure boot and its keys"));
+  }
+  describe("70-enrolled.json", "secure.fd", "pc-q35-*",
+           R"("secure-boot", "enrolled-keys", "requires-smm")");
+  const UefiFirmware found = find_uefi({directory_.string()}, machine);
+  EXPECT_EQ(found.code.path, (directory_ / "secure.fd").string());
+  EXPECT_TRUE(found.smm);
 }
 
 TEST(BootBase64, ReadsWhatQemuWrites) {
@@ -264,4 +351,16 @@ TEST(BootBase64, ReadsWhatQemuWrites) {
 }
 
 }  // namespace
+TEST(Evidence, AFailureForWantOfTimeIsKnown) {
+  EXPECT_TRUE(may_be_late("panic",
+                          "serial: Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot "
+                          "with apic=debug"));
+  EXPECT_TRUE(may_be_late("emergency",
+                          "[ TIME ] Timed out waiting for device dev-disk-by\\x2duuid-1.device - "
+                          "/dev/disk/by-uuid/1."));
+  EXPECT_FALSE(may_be_late("panic", "Kernel panic - not syncing: VFS: Unable to mount root fs"));
+  EXPECT_FALSE(may_be_late("emergency", "You are in emergency mode."));
+  EXPECT_FALSE(may_be_late("initramfs", "Timed out waiting for device"));
+}
+
 }  // namespace hyperhost::qemu_boot

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <hyper/draft/boot.hpp>
+#include <hyper/draft/guest.hpp>
 
 #include "core/vm/route.hpp"
 #include "tests/support/memory_plugins.hpp"
@@ -12,6 +13,7 @@ namespace hyperhost::testing_memory {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -28,6 +30,10 @@ struct Script {
   json planned, checked;                       ///< the requests
   std::vector<std::filesystem::path> sockets;  ///< where the disks were attached
   std::string read;
+  std::string written;  ///< by the guest, to each disk, where that takes it
+  std::string notes;    ///< of the guest's records after its boot
+  bool reads_traces = true, traces_fail = false;
+  std::vector<std::string> looked;  ///< what the disks held when the guest plugin looked
 };
 
 Script& script() {
@@ -59,11 +65,15 @@ class MemoryBoot final : public hyper::BootInstance {
       }
     }
     for (const hyper::BlockRef& disk : disks) {
-      EXPECT_FALSE(disk.can(HYPER_BLOCK_WRITE));
-      EXPECT_THROW(disk.write_at(op, 0, "x", 1), hyper::Error);
+      const bool takes = script().checked["require"] == "traces";
+      EXPECT_EQ(disk.can(HYPER_BLOCK_WRITE), takes);
+      if (!takes) {
+        EXPECT_THROW(disk.write_at(op, 0, "x", 1), hyper::Error);
+      }
       std::string bytes(disk.length(), '\0');
       disk.read_at(op, 0, bytes.data(), bytes.size());
       script().read += bytes;
+      if (takes) disk.write_at(op, 0, script().written.data(), script().written.size());
     }
     json answer = script().answer;
     if (script().picture) {
@@ -75,6 +85,40 @@ class MemoryBoot final : public hyper::BootInstance {
   }
 };
 
+/// What the disks hold is the guest's one record.
+class MemoryReader final : public hyper::GuestInstance {
+ public:
+  static std::unique_ptr<MemoryReader> open(const hyper::Doc&, hyper::Op) {
+    return std::make_unique<MemoryReader>();
+  }
+  std::string plan(hyper::Op, const hyper::Doc& request) override {
+    EXPECT_EQ(asked_as("guest.request", request)["traces"], true);
+    return script().reads_traces ? R"({"traces": true})" : R"({"families": ["linux"]})";
+  }
+  std::string inspect(hyper::Op op, const hyper::Doc& request,
+                      const std::vector<hyper::BlockRef>& disks) override {
+    EXPECT_EQ(asked_as("guest.request", request)["traces"], true);
+    std::string all;
+    for (const hyper::BlockRef& disk : disks) {
+      EXPECT_FALSE(disk.can(HYPER_BLOCK_WRITE));
+      std::string bytes(disk.length(), '\0');
+      disk.read_at(op, 0, bytes.data(), bytes.size());
+      all += bytes;
+    }
+    script().looked.push_back(all);
+    const bool later = script().looked.size() > 1;
+    if (later && script().traces_fail) throw hyper::Error(HYPER_FAIL, "it does not mount any more");
+    json answer = {{"roots", json::array()},
+                   {"traces", {{"boots", {{{"id", all}, {"evidence", "record: " + all}}}}}}};
+    answer["traces"]["notes"] = json::array({"an old note"});
+    if (later && !script().notes.empty()) answer["traces"]["notes"].push_back(script().notes);
+    return answer.dump();
+  }
+  std::string prepare(hyper::Op, const hyper::Doc&, const std::vector<hyper::BlockRef>&) override {
+    throw hyper::Error(HYPER_UNSUPPORTED, "it only reads");
+  }
+};
+
 class BootStage : public MemoryHost {
  protected:
   BootStage() {
@@ -82,12 +126,21 @@ class BootStage : public MemoryHost {
     PluginTables tables;
     tables.boot = *static_cast<const hyper_boot*>(hyper::Boot<MemoryBoot>::table());
     add("memory-boot", tables, {HYPER_IFACE_BOOT});
+    PluginTables reader;
+    reader.guest = *static_cast<const hyper_guest*>(hyper::Guest<MemoryReader>::table());
+    add("memory-reader", reader, {HYPER_IFACE_GUEST});
     add_vm("web", {"aaaa", "bbbb"});
   }
   MigrationConfig booting() const {
     MigrationConfig out = config("web");
     out.boot.wanted = true;
     out.boot_plugin.plugin = "memory-boot";
+    return out;
+  }
+  MigrationConfig tracing() const {
+    MigrationConfig out = booting();
+    out.boot.require = BootGrade::kTraces;
+    out.traces_plugin.plugin = "memory-reader";
     return out;
   }
   json manifest() const { return json::parse(content("web/manifest.json")); }
@@ -300,6 +353,74 @@ TEST_F(BootStage, AVmThatWasFinishedWithoutACheckIsReported) {
   EXPECT_TRUE(done.already_done);
   EXPECT_THAT(done.warnings, IsEmpty());
   EXPECT_EQ(done.boot["grade"], "login");
+}
+
+TEST_F(BootStage, WhatTheGuestRecordedProvesItsBoot) {
+  script().written = "up";
+  script().notes = "failed: ssh.service";
+  const MigrationResult result = orchestrator().migrate(tracing(), cancel_);
+  ASSERT_TRUE(result.success) << result.error;
+  EXPECT_EQ(script().checked["require"], "traces");
+  EXPECT_EQ(script().read, "aaaabbbb");
+  EXPECT_THAT(script().looked, ElementsAre("aaaabbbb", "upaaupbb"));
+  EXPECT_EQ(result.boot["booted"], true);
+  EXPECT_EQ(result.boot["grade"], "traces");
+  const json& last = result.boot["reached"].back();
+  EXPECT_EQ(last["grade"], "traces");
+  EXPECT_EQ(last["evidence"], "record: upaaupbb");
+  EXPECT_THAT(result.boot["notes"], ElementsAre("failed: ssh.service"));  // the other one is old
+  EXPECT_EQ(content("web/web-disk-0.raw"), "aaaa");
+  EXPECT_EQ(content("web/web-disk-1.raw"), "bbbb");
+  const json boot = manifest()["hyperhost"]["boot"];
+  EXPECT_EQ(boot["grade"], "traces");
+  EXPECT_EQ(boot["evidence"].back()["evidence"], "record: upaaupbb");
+}
+
+TEST_F(BootStage, ABootThatTheGuestDidNotRecordIsNone) {
+  const MigrationResult result = orchestrator().migrate(tracing(), cancel_);  // it writes nothing
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.diagnostic.rule, "boot.no-traces");
+  EXPECT_THAT(result.diagnostic.summary, HasSubstr("its own records do not show the boot"));
+  EXPECT_THAT(result.diagnostic.detail, HasSubstr("all of them from before the check"));
+  EXPECT_EQ(result.boot["grade"], "login");
+  EXPECT_THAT(script().looked, SizeIs(2));
+}
+
+TEST_F(BootStage, OnlyAGuestThatPoweredOffIsReadAgain) {
+  script().written = "up";
+  script().answer["stopped"] = "off";
+  MigrationResult result = orchestrator().migrate(tracing(), cancel_);
+  EXPECT_EQ(result.diagnostic.rule, "boot.no-clean-stop");
+  EXPECT_THAT(script().looked, SizeIs(1));
+  script().answer["stopped"] = "guest";
+  script().answer["failed"] = "emergency";
+  result = orchestrator().migrate(tracing(), cancel_);
+  EXPECT_EQ(result.diagnostic.rule, "boot.emergency");
+  EXPECT_THAT(script().looked, SizeIs(2));
+  script().answer.erase("failed");
+  script().answer["grade"] = "firmware";
+  result = orchestrator().migrate(tracing(), cancel_);
+  EXPECT_THAT(result.diagnostic.summary, HasSubstr("it reached 'firmware' and not 'traces'"));
+  EXPECT_THAT(script().looked, SizeIs(3));
+}
+
+TEST_F(BootStage, AReaderThatFailsAfterTheBootFailsTheVm) {
+  script().written = "up";
+  script().traces_fail = true;
+  const MigrationResult result = orchestrator().migrate(tracing(), cancel_);
+  EXPECT_FALSE(result.success);
+  EXPECT_EQ(result.diagnostic.summary, "it does not mount any more");
+  EXPECT_EQ(content("web/web-disk-0.raw"), "aaaa");
+}
+
+TEST_F(BootStage, AReaderThatReadsNoTracesIsAFindingOfPreflight) {
+  script().reads_traces = false;
+  const VmRoute route = orchestrator().preflight(tracing(), cancel_);
+  ASSERT_THAT(route.findings, SizeIs(2));  // the other one is a note
+  EXPECT_EQ(route.findings[1].severity, Severity::kError);
+  EXPECT_EQ(route.findings[1].path, "boot/traces/memory-reader");
+  EXPECT_THAT(route.findings[1].summary, HasSubstr("does not read what a boot leaves"));
+  EXPECT_EQ(world_.count("boot"), 0u);
 }
 
 }  // namespace

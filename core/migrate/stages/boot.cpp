@@ -6,7 +6,9 @@
 
 #include "core/base/json_text.hpp"
 #include "core/block/block_table.hpp"
+#include "core/block/overlay.hpp"
 #include "core/disk/local_sources.hpp"
+#include "core/migrate/boot_traces.hpp"
 #include "core/migrate/machine.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
@@ -50,6 +52,7 @@ void Boot::check(VmCheck& check) {
     diagnostic.path = "boot/" + check.job.boot_plugin.plugin;
     check.route.findings.push_back(std::move(diagnostic));
   }
+  if (check.job.boot.require == BootGrade::kTraces) check_traces(check);
 }
 
 /// A text of the plugin's answer, which repeats what a guest wrote: printable ASCII and, in a text
@@ -101,12 +104,15 @@ std::string reason(const Json& boot, std::chrono::nanoseconds timeout) {
   static const std::pair<const char*, const char*> kReasons[] = {
       {"no-boot-device", "its firmware finds nothing to boot"},
       {"efi-shell", "its firmware finds nothing to boot and offers its shell"},
+      {"secure-boot", "its firmware refuses its loader, which no valid key has signed"},
       {"grub-rescue", "GRUB does not find its files"},
       {"initramfs", "its kernel does not find the root file system"},
       {"panic", "its kernel panics"},
       {"emergency", "it ends in emergency mode"},
       {"bsod", "Windows stops with an error"},
-      {"reboot-loop", "it restarts again and again"}};
+      {"reboot-loop", "it restarts again and again"},
+      {"no-clean-stop", "its power button does not stop it"},
+      {"no-traces", "its own records do not show the boot"}};
   std::string failed = boot.value("failed", "");
   for (const auto& [name, text] : kReasons)
     if (failed == name) return std::string(text) + " (" + failed + ")";
@@ -170,28 +176,77 @@ void drop_picture(VmRun& run, const std::filesystem::path& stem) {
   if (boot.is_object()) boot.erase("screen");
 }
 
+using Devices = std::vector<std::shared_ptr<BlockDevice>>;
+
+Devices read_only(const std::vector<std::shared_ptr<SourceHandle>>& sources) {
+  Devices out;
+  for (const auto& source : sources) out.push_back(read_only_device(source));
+  return out;
+}
+
+/// The delivered disks, as their images read.
+std::vector<std::shared_ptr<SourceHandle>> open_disks(VmRun& run) {
+  std::vector<std::shared_ptr<SourceHandle>> out;
+  for (const auto& disk : run.disks) {
+    const DiskResult& result = disk->result();
+    std::string used;
+    out.push_back(run.session.images().open(open_file_source(result.path), result.target_format, {},
+                                            run.op, used));
+  }
+  return out;
+}
+
+/// Boots disks, which may take what the guest writes.
+Json check_disks(VmRun& run, Operation& op, const Json& request, const Devices& disks) {
+  std::vector<std::unique_ptr<BlockTable>> tables;
+  std::vector<hyper_block> blocks;
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    tables.push_back(std::make_unique<BlockTable>(run.disks[i]->result().id, disks[i], run.op));
+    blocks.push_back(tables.back()->table());
+  }
+  return run.session.boot(run.job.boot_plugin, op).check(op, request, blocks);
+}
+
+/// The same where the guest's own records have to show the boot: it writes to overlays, which go
+/// when they were read.
+Json check_with_traces(VmRun& run, Operation& op, const Json& request,
+                       const std::filesystem::path& scratch) {
+  const auto& clock = *run.session.services().clock;
+  const auto images = open_disks(run);
+  const Json before = read_traces(run, read_only(images));
+  Devices overlays;
+  for (const auto& image : images) overlays.push_back(Overlay::scratch(image, scratch));
+  const auto began = clock.steady();
+  Json answer = check_disks(run, op, request, overlays);
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(clock.steady() - began);
+  if (!text_of(answer, "failed").empty() || rank(text_of(answer, "grade")) < rank("kernel"))
+    return answer;
+  if (text_of(answer, "stopped") != "guest") {
+    answer["failed"] = "no-clean-stop";
+    answer["failure"] = "what a guest that was switched off has on its disks proves little";
+    return answer;
+  }
+  std::vector<std::shared_ptr<SourceHandle>> written;
+  for (const auto& overlay : overlays) written.push_back(open_block_source(overlay));
+  run.inform("the guest has stopped; " + run.job.traces_plugin.plugin + " reads what it left",
+             "boot");
+  add_traces(before, read_traces(run, read_only(written)), static_cast<uint64_t>(took.count()),
+             answer);
+  return answer;
+}
+
 void Boot::run(VmRun& run) {
   run.cancel->check();
   const std::string& plugin = run.job.boot_plugin.plugin;
   run.stages.announce(Stage::kBoot, 0,
                       plugin + ", up to '" + boot_grade_name(run.job.boot.require) + "'");
   run.stages.begin(Stage::kBoot);
-  std::vector<std::unique_ptr<BlockTable>> tables;
-  std::vector<hyper_block> blocks;
-  for (const auto& disk : run.disks) {
-    const DiskResult& result = disk->result();
-    std::string used;
-    auto image = run.session.images().open(open_file_source(result.path), result.target_format, {},
-                                           run.op, used);
-    tables.push_back(
-        std::make_unique<BlockTable>(result.id, read_only_device(std::move(image)), run.op));
-    blocks.push_back(tables.back()->table());
-  }
   const std::filesystem::path picture = run.route.directory / "boot-screen";
   Json request = request_of(run.job, run.route, run.result.guest);
   request["picture"] = picture.string();
-  request["scratch_dir"] =
-      (run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir).string();
+  const std::filesystem::path scratch =
+      run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
+  request["scratch_dir"] = scratch.string();
   Operation op = run.operation(run.route.vm.name);
   op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "boot"); });
   const std::string& disk_id = boot_disk(run.route).disk.id;
@@ -203,7 +258,9 @@ void Boot::run(VmRun& run) {
   const auto& clock = *run.session.services().clock;
   const auto began = clock.steady();
   run.undo.push([&run, picture] { drop_picture(run, picture); });
-  const Json answer = run.session.boot(run.job.boot_plugin, op).check(op, request, blocks);
+  const Json answer = run.job.boot.require == BootGrade::kTraces
+                          ? check_with_traces(run, op, request, scratch)
+                          : check_disks(run, op, request, read_only(open_disks(run)));
   Json boot = judged(run.job.boot, answer);
   take_picture(run, answer, picture, boot);
   run.result.boot = boot;

@@ -123,9 +123,12 @@ nlohmann::json BootCheck::run() {
       look();
     look_at_screen();
     if (!request_.picture.empty()) picture_ = guest_.picture(op_, request_.picture);
-    const bool there = evidence_.failed().empty() && evidence_.grade() >= request_.require;
-    // A guest that is short of its services does not listen to the button.
-    if (there && !off_ && evidence_.grade() >= Grade::kLogin && settings_.stop_timeout_ms != 0)
+    // A guest that is short of its services does not listen to the button. Whether it has them does
+    // not always show.
+    const Grade listens =
+        request_.traces ? Grade::kKernel : std::max(request_.require, Grade::kLogin);
+    if (evidence_.failed().empty() && !off_ && evidence_.grade() >= listens &&
+        settings_.stop_timeout_ms != 0)
       power_off();
   } catch (const Qmp::Ended&) {
     throw hyper::Error(HYPER_FAIL, "QEMU ended while the guest was running",

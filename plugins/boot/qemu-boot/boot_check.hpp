@@ -19,6 +19,9 @@ struct CheckRequest {
   Grade require = Grade::kLogin;
   uint64_t timeout_ms = 0;
   std::string picture;  ///< path of the screen's picture without its extension; "" = none
+  /// The guest is to leave traces: one that shows no login gets its whole time, and is stopped by
+  /// its button if its kernel runs.
+  bool traces = false;
 };
 
 class BootCheck {

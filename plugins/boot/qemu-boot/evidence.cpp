@@ -33,10 +33,15 @@ constexpr Sign kSigns[] = {
     {"Press any key to enter the Boot Manager Menu", false, Grade::kFirmware, "no-boot-device"},
     {"UEFI Interactive Shell", false, Grade::kFirmware, "efi-shell"},
     {"EFI Internal Shell", false, Grade::kFirmware, "efi-shell"},
+    // What shim and GRUB refuse
+    {"Verification failed: (0x1A) Security Violation", false, Grade::kLoader, "secure-boot"},
+    {"bad shim signature", false, Grade::kLoader, "secure-boot"},
     // Boot sectors that find no loader
     {"Missing operating system", false, Grade::kFirmware, "no-boot-device"},
     {"Operating system not found", false, Grade::kFirmware, "no-boot-device"},
     {"Error loading operating system", false, Grade::kFirmware, "no-boot-device"},
+    {"Operating system load error", false, Grade::kFirmware, "no-boot-device"},
+    {"This is not a bootable disk", false, Grade::kFirmware, "no-boot-device"},
     {"Invalid partition table", false, Grade::kFirmware, "no-boot-device"},
     {"BOOTMGR is missing", false, Grade::kFirmware, "no-boot-device"},
     {"NTLDR is missing", false, Grade::kFirmware, "no-boot-device"},
@@ -53,6 +58,9 @@ constexpr Sign kSigns[] = {
     {"EXTLINUX ", true, Grade::kLoader, nullptr},
     {"Windows Boot Manager", false, Grade::kLoader, nullptr},
     {"FreeBSD/x86 bootstrap loader", false, Grade::kLoader, nullptr},
+    {"GRUB Hard Disk Error", true, Grade::kLoader, "grub-rescue"},
+    {"GRUB Read Error", true, Grade::kLoader, "grub-rescue"},
+    {"GRUB Geom Error", true, Grade::kLoader, "grub-rescue"},
     {"grub rescue>", true, Grade::kLoader, "grub-rescue"},
     {"grub>", true, Grade::kLoader, "grub-rescue"},
     // Kernels and what they start first
@@ -69,6 +77,7 @@ constexpr Sign kSigns[] = {
     {"end Kernel panic", false, Grade::kKernel, "panic"},
     {"(initramfs)", true, Grade::kKernel, "initramfs"},
     {"Dropping to a shell!", false, Grade::kKernel, "initramfs"},
+    {"dracut: Refusing to continue", false, Grade::kKernel, "initramfs"},
     {"dracut:/#", false, Grade::kKernel, "initramfs"},
     {"/run/initramfs/rdsosreport.txt", false, Grade::kKernel, "initramfs"},
     {"You are being dropped into an emergency shell", false, Grade::kKernel, "initramfs"},
@@ -102,6 +111,14 @@ bool begins(const std::string& line, const char* text) {
   const std::size_t at = line.find_first_not_of(' ');
   return at != std::string::npos &&
          line.compare(at, std::char_traits<char>::length(text), text) == 0;
+}
+
+/// "BdsDxe: failed to load Boot0001 … from …: Access Denied": the loader is not signed, or by none
+/// of the keys. The shell of the firmware is refused as well.
+bool is_refusal(const std::string& line) {
+  const auto has = [&](const char* text) { return line.find(text) != std::string::npos; };
+  return begins(line, "BdsDxe: failed to ") && !has("EFI Internal Shell") &&
+         (has(": Access Denied") || has(": Security Violation"));
 }
 
 /// "[    0.000000] …": a line of a kernel's log.
@@ -155,12 +172,16 @@ void Evidence::reach(Grade grade, const std::string& from, const std::string& te
 
 void Evidence::fail(const char* name, const std::string& from, const std::string& text) {
   if (!failed_.empty()) return;  // what comes after it is its consequence
-  failed_ = name;
-  failure_ = from + ": " + text.substr(0, 200);
+  // Firmware that has refused the guest's loader finds nothing else to boot.
+  const bool refused = !denied_.empty() && (std::string_view(name) == "no-boot-device" ||
+                                            std::string_view(name) == "efi-shell");
+  failed_ = refused ? "secure-boot" : name;
+  failure_ = from + ": " + (refused ? denied_ : text).substr(0, 200);
 }
 
 void Evidence::line(Channel channel, const std::string& text, uint64_t ms) {
   const std::string from = channel_name(channel);
+  if (is_refusal(text)) denied_ = text;
   for (const Sign& sign : kSigns) {
     if (sign.at_begin ? !begins(text, sign.text) : text.find(sign.text) == std::string::npos)
       continue;
@@ -254,6 +275,12 @@ std::vector<std::string> text_rows(std::string_view characters) {
     if (!row.empty()) rows.push_back(std::move(row));
   }
   return rows;
+}
+
+bool may_be_late(std::string_view failed, std::string_view text) {
+  const auto shows = [&](const char* words) { return text.find(words) != std::string_view::npos; };
+  if (failed == "panic") return shows("timer doesn't work");
+  return failed == "emergency" && shows("Timed out waiting for device");
 }
 
 }  // namespace hyperhost::qemu_boot

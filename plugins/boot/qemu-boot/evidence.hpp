@@ -31,6 +31,11 @@ struct Reached {
   std::string evidence;  ///< "serial: web01 login:"
 };
 
+/// Whether a failure may come from an emulation that is slower than the guest's clock: its kernel
+/// finds that its timer does not work, or a unit that its boot needs is out of time. text: the
+/// failure's evidence and the end of the console.
+bool may_be_late(std::string_view failed, std::string_view text);
+
 class Evidence {
  public:
   /// Resets without a kernel between them that are a loop, and resets in all that are one. Guests
@@ -54,8 +59,8 @@ class Evidence {
   void reset(uint64_t ms);
 
   Grade grade() const { return grade_; }
-  /// "no-boot-device", "efi-shell", "grub-rescue", "initramfs", "panic", "emergency", "bsod",
-  /// "reboot-loop"; "" = no sign of a failure.
+  /// "no-boot-device", "efi-shell", "secure-boot", "grub-rescue", "initramfs", "panic",
+  /// "emergency", "bsod", "reboot-loop"; "" = no sign of a failure.
   const std::string& failed() const { return failed_; }
   const std::string& failure() const { return failure_; }  ///< its evidence
   /// The first evidence of each grade and channel, in order of time.
@@ -74,6 +79,7 @@ class Evidence {
   std::array<ConsoleText, 3> texts_;
   std::vector<std::string> rows_;  ///< of the last screen with text
   Grade grade_ = Grade::kNone;
+  std::string denied_;  ///< the line by which the firmware refused a loader
   std::string failed_, failure_;
   std::vector<Reached> reached_;
   std::vector<std::string> seen_;  ///< "serial 2": evidence of this kind is in reached_

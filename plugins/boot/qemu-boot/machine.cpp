@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <regex>
 
 namespace hyperhost::qemu_boot {
@@ -85,8 +86,8 @@ void add_disks(const Machine& machine, const std::vector<nlohmann::json>& disks,
   for (std::size_t i = 0; i < disks.size(); ++i) {
     const std::string number = std::to_string(i);
     // snapshot=on: QEMU writes into a file of its own, which has no name any more.
-    add("-drive",
-        "if=none,id=d" + number + ",snapshot=on,file=" + quoted("json:" + disks[i].dump()));
+    add("-drive", "if=none,id=d" + number + (machine.keeps_writes ? "" : ",snapshot=on") +
+                      ",file=" + quoted("json:" + disks[i].dump()));
     const std::string& bus = machine.buses[i];
     std::string device = bus == "virtio" ? "virtio-blk-pci"
                          : bus == "scsi" ? "scsi-hd,bus=scsi.0"
@@ -114,6 +115,59 @@ void add_nics(const Machine& machine, std::vector<std::string>& out) {
   }
 }
 
+/// What secure boot asks of a machine.
+void read_secure_boot(const hyper::Doc& machine, Machine& out) {
+  if (!machine.boolean("/secure_boot")) return;
+  if (!out.uefi) {
+    out.notes.emplace_back("secure boot is off in the check: the machine has no UEFI");
+    return;
+  }
+  out.secure_boot = true;
+  if (out.type == "q35") return;
+  out.type = "q35";
+  out.notes.emplace_back("secure boot needs a q35 machine, so that of the check is one");
+}
+
+/// A firmware of a description that QEMU's packages install, where it fits the machine.
+std::optional<UefiFirmware> fitting(const nlohmann::json& described, const Machine& machine) {
+  if (!described.is_object()) return std::nullopt;
+  const auto text = described.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const auto has = [&](const char* feature) {
+    const auto features = described.value("features", nlohmann::json::array());
+    return std::find(features.begin(), features.end(), feature) != features.end();
+  };
+  if (machine.secure_boot ? !has("secure-boot") || !has("enrolled-keys")
+                          : has("secure-boot") || has("requires-smm"))
+    return std::nullopt;
+  if (text.find("\"uefi\"") == std::string::npos || text.find("x86_64") == std::string::npos ||
+      text.find(machine.type == "q35" ? "pc-q35" : "pc-i440fx") == std::string::npos)
+    return std::nullopt;
+  const auto image = [&](const char* name) -> FirmwareImage {
+    const nlohmann::json::json_pointer at(std::string("/mapping/") + name);
+    if (!described.contains(at) || !described.at(at).is_object()) return {};
+    return {described.at(at).value("filename", ""), described.at(at).value("format", "raw")};
+  };
+  UefiFirmware found{image("executable"), image("nvram-template"), has("requires-smm")};
+  std::error_code ignored;
+  if (!std::filesystem::exists(found.code.path, ignored) ||
+      !std::filesystem::exists(found.variables.path, ignored))
+    return std::nullopt;
+  return found;
+}
+
+void add_uefi(const UefiFirmware& firmware, std::vector<std::string>& out) {
+  if (firmware.smm) {
+    // The variables can be written in system management mode only, which a suspend would lose.
+    out.insert(out.end(), {"-global", "driver=cfi.pflash01,property=secure,value=on"});
+    out.insert(out.end(), {"-global", "ICH9-LPC.disable_s3=1"});
+  }
+  out.insert(out.end(), {"-drive", "if=pflash,unit=0,readonly=on,format=" + firmware.code.format +
+                                       ",file=" + quoted(firmware.code.path)});
+  out.insert(out.end(),
+             {"-drive", "if=pflash,unit=1,snapshot=on,format=" + firmware.variables.format +
+                            ",file=" + quoted(firmware.variables.path)});
+}
+
 }  // namespace
 
 Machine read_machine(const hyper::Doc& request, const Settings& settings) {
@@ -129,10 +183,8 @@ Machine read_machine(const hyper::Doc& request, const Settings& settings) {
   if (!one_of(firmware, {"bios", "uefi"}))
     cannot("qemu-boot starts machines with BIOS or UEFI, and this one has '" + firmware + "'");
   out.uefi = firmware == "uefi";
-  out.secure_boot = machine.boolean("/secure_boot");
+  read_secure_boot(machine, out);
   out.tpm = machine.boolean("/tpm");
-  if (out.secure_boot) out.notes.emplace_back("secure boot is off in the check");
-  if (out.tpm) out.notes.emplace_back("the machine of the check has no TPM");
 
   const auto memory = static_cast<uint64_t>(std::max<int64_t>(0, machine.integer("/memory_bytes")));
   constexpr uint64_t kUsual = 1024 * kMiB, kLeast = 64 * kMiB;
@@ -148,7 +200,7 @@ Machine read_machine(const hyper::Doc& request, const Settings& settings) {
   return out;
 }
 
-UefiFirmware find_uefi(const std::vector<std::string>& directories, const std::string& machine) {
+UefiFirmware find_uefi(const std::vector<std::string>& directories, const Machine& machine) {
   namespace fs = std::filesystem;
   for (const std::string& directory : directories) {
     std::error_code ignored;
@@ -159,30 +211,26 @@ UefiFirmware find_uefi(const std::vector<std::string>& directories, const std::s
     for (const fs::path& file : files) {
       std::ifstream in(file);
       const auto described = nlohmann::json::parse(in, nullptr, false);
-      if (!described.is_object()) continue;
-      const auto text = described.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-      const nlohmann::json::json_pointer code("/mapping/executable/filename"),
-          variables("/mapping/nvram-template/filename");
-      const auto features = described.value("features", nlohmann::json::array());
-      const bool secure = std::any_of(features.begin(), features.end(), [](const auto& one) {
-        return one == "secure-boot" || one == "requires-smm";
-      });
-      if (secure || text.find("\"uefi\"") == std::string::npos ||
-          text.find("x86_64") == std::string::npos ||
-          text.find(machine == "q35" ? "pc-q35" : "pc-i440fx") == std::string::npos ||
-          !described.contains(code) || !described.contains(variables))
-        continue;
-      UefiFirmware found{described.at(code).get<std::string>(),
-                         described.at(variables).get<std::string>()};
-      if (fs::exists(found.code, ignored) && fs::exists(found.variables, ignored)) return found;
+      if (const auto found = fitting(described, machine)) return *found;
     }
   }
-  throw hyper::Error(HYPER_NOTFOUND, "there is no UEFI firmware for QEMU here")
+  throw hyper::Error(HYPER_NOTFOUND,
+                     machine.secure_boot
+                         ? "there is no UEFI firmware with secure boot and its keys "
+                           "for QEMU here"
+                         : "there is no UEFI firmware for QEMU here")
       .hint("install it: apt-get install ovmf (Debian, Ubuntu), dnf install edk2-ovmf (Fedora)");
 }
 
+UefiFirmware installed_uefi(const Machine& machine) {
+  return find_uefi({"/etc/qemu/firmware", "/usr/share/qemu/firmware"}, machine);
+}
+
 std::vector<std::string> arguments_of(const Machine& machine, const std::string& accel,
-                                      const std::vector<nlohmann::json>& disks) {
+                                      const std::vector<nlohmann::json>& disks,
+                                      const std::string& tpm) {
+  std::optional<UefiFirmware> firmware;
+  if (machine.uefi) firmware = installed_uefi(machine);
   std::vector<std::string> out{
       "-S", "-nodefaults", "-no-user-config", "-no-shutdown", "-display", "none", "-nic", "none"};
   const auto add = [&](const std::string& option, const std::string& value) {
@@ -190,12 +238,10 @@ std::vector<std::string> arguments_of(const Machine& machine, const std::string&
     out.push_back(value);
   };
   add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-  add("-machine", machine.type);
+  add("-machine", machine.type + (firmware && firmware->smm ? ",smm=on" : ""));
   add("-accel", accel);
   add("-cpu", accel == "kvm" ? "host" : "max");
-  // The guest's clock counts its instructions. With the host's clock, a kernel on a busy machine
-  // finds that its timer does not work, and panics.
-  if (accel == "tcg") add("-icount", "shift=auto");
+  if (machine.counted_clock) add("-icount", "shift=auto");
   add("-m", std::to_string(machine.memory / kMiB));
   add("-smp", std::to_string(machine.cpus));
   add("-rtc", machine.local_time ? "base=localtime" : "base=utc");
@@ -210,11 +256,11 @@ std::vector<std::string> arguments_of(const Machine& machine, const std::string&
   add("-device", "pvpanic");
   add("-device", "virtio-serial-pci,id=ports");
   add("-device", "virtio-rng-pci");
-  if (machine.uefi) {
-    const UefiFirmware firmware =
-        find_uefi({"/etc/qemu/firmware", "/usr/share/qemu/firmware"}, machine.type);
-    add("-drive", "if=pflash,unit=0,format=raw,readonly=on,file=" + quoted(firmware.code));
-    add("-drive", "if=pflash,unit=1,format=raw,snapshot=on,file=" + quoted(firmware.variables));
+  if (firmware) add_uefi(*firmware, out);
+  if (!tpm.empty()) {
+    add("-chardev", "socket,id=tpm,path=" + quoted(tpm));
+    add("-tpmdev", "emulator,id=tpm0,chardev=tpm");
+    add("-device", "tpm-crb,tpmdev=tpm0");
   }
   add_disks(machine, disks, out);
   add_nics(machine, out);

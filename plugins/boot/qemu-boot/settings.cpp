@@ -14,6 +14,7 @@ Settings read_settings(const hyper::Doc& options) {
     return static_cast<unsigned>(std::clamp<int64_t>(options.integer(name, otherwise), 1, 64));
   };
   out.qemu = options.string("/qemu", out.qemu);
+  out.swtpm = options.string("/swtpm", out.swtpm);
   out.accel = options.string("/accel", out.accel);
   out.max_memory = std::max<uint64_t>(size("/max_memory", int64_t{2} << 30), uint64_t{64} << 20);
   out.max_cpus = count("/max_cpus", 2);

@@ -11,6 +11,7 @@ namespace hyperhost::qemu_boot {
 
 struct Settings {
   std::string qemu = "qemu-system-x86_64";
+  std::string swtpm = "swtpm";
   std::string accel = "auto";  ///< "auto", "kvm", "tcg"
   uint64_t max_memory = 0;     ///< bytes of a guest, at most
   unsigned max_cpus = 2;

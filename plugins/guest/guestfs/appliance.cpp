@@ -232,6 +232,21 @@ std::optional<std::string> Appliance::read(const std::string& path) {
   }
 }
 
+std::string Appliance::read_part(const std::string& path, uint64_t offset, uint64_t most) {
+  std::string out;
+  while (out.size() < most) {
+    size_t length = 0;
+    char* piece = guestfs_pread(g_.get(), path.c_str(),
+                                static_cast<int>(std::min<uint64_t>(kPiece, most - out.size())),
+                                static_cast<int64_t>(offset + out.size()), &length);
+    need(piece != nullptr);
+    const std::unique_ptr<char, void (*)(void*)> owned(piece, std::free);
+    out.append(piece, length);
+    if (length == 0) break;
+  }
+  return out;
+}
+
 std::vector<std::string> Appliance::list(const std::string& directory) {
   if (!is_directory(directory)) return {};
   std::vector<std::string> names = words(guestfs_ls(g_.get(), directory.c_str()));

@@ -57,6 +57,7 @@ class Appliance final : public GuestFiles {
   bool is_file(const std::string& path) override;
   bool is_directory(const std::string& path) override;
   std::optional<std::string> read(const std::string& path) override;
+  std::string read_part(const std::string& path, uint64_t offset, uint64_t most) override;
   std::vector<std::string> list(const std::string& directory) override;
   uint64_t size(const std::string& path) override;
   uint64_t free_bytes(const std::string& path) override;

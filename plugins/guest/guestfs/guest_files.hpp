@@ -21,6 +21,8 @@ class GuestFiles {
   virtual bool is_directory(const std::string& path) = 0;
   /// nullopt: there is no such regular file. Throws hyper::Error where it cannot be read.
   virtual std::optional<std::string> read(const std::string& path) = 0;
+  /// At most `most` bytes from `offset` on; fewer where the file ends. REQUIRES: a regular file.
+  virtual std::string read_part(const std::string& path, uint64_t offset, uint64_t most) = 0;
   /// Names in order; empty if there is no such directory.
   virtual std::vector<std::string> list(const std::string& directory) = 0;
   virtual uint64_t size(const std::string& path) = 0;

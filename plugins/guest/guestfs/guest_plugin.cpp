@@ -6,6 +6,7 @@
 #include "plugins/guest/guestfs/appliance.hpp"
 #include "plugins/guest/guestfs/linux_guest.hpp"
 #include "plugins/guest/guestfs/steps/steps.hpp"
+#include "plugins/guest/guestfs/steps/traces.hpp"
 #include "plugins/guest/guestfs/text/nic_names.hpp"
 
 namespace hyperhost::guestfs {
@@ -118,6 +119,34 @@ void describe_caps(hyper::DocBuilder& to, const std::string& at, const Machine& 
   if (drives) to.set(at + "/block", machine.bus);
 }
 
+hyper::DocBuilder described(const LinuxGuest& guest, const std::vector<hyper::BlockRef>& disks) {
+  hyper::DocBuilder root;
+  root.set("/os", "linux")
+      .set("/root", guest.root())
+      .set("/distro", guest.distro())
+      .set("/version", guest.version())
+      .set("/arch", guest.arch())
+      .set("/firmware", guest.firmware())
+      .set("/boot_disk", disks.at(guest.boot_disk()).id())
+      .array("/mounts");
+  for (const auto& [place, device] : guest.mounts()) {
+    hyper::DocBuilder one;
+    root.append("/mounts", one.set("/place", place).set("/device", device));
+  }
+  return root;
+}
+
+void describe_traces(hyper::DocBuilder& answer, const LinuxGuest& guest, const Traces& traces) {
+  answer.object("/traces").array("/traces/boots").array("/traces/notes");
+  for (const BootTrace& boot : traces.boots) {
+    hyper::DocBuilder one;
+    answer.append("/traces/boots", one.set("/id", boot.id).set("/evidence", boot.evidence));
+  }
+  for (const std::string& note : traces.notes) answer.append("/traces/notes", note);
+  if (guest.needs_recovery())
+    answer.append("/traces/notes", "its root file system was not unmounted (" + guest.root() + ")");
+}
+
 }  // namespace
 
 std::unique_ptr<GuestPlugin> GuestPlugin::open(const hyper::Doc& options, hyper::Op) {
@@ -135,6 +164,7 @@ std::string GuestPlugin::plan(hyper::Op, const hyper::Doc& request) {
       .set("/programs/0/version", library_version())
       .set("/scratch_bytes", uint64_t{1} << 30)
       .set("/memory_bytes", (static_cast<uint64_t>(settings_.memory_mib) + 256) << 20)
+      .set("/traces", true)
       .array("/notes");
   return answer.json();
 }
@@ -147,25 +177,18 @@ std::string GuestPlugin::inspect(hyper::Op op, const hyper::Doc& request,
   LinuxGuest guest(appliance, settings_);
   Bench bench(appliance, false);
   guest.mount(bench, settings_.discard_hibernation);
-  const Machine machine = machine_of(request);
-  const bool drives = run_steps(bench, guest, machine, settings_, op);
-
-  hyper::DocBuilder answer, root;
-  root.set("/os", "linux")
-      .set("/root", guest.root())
-      .set("/distro", guest.distro())
-      .set("/version", guest.version())
-      .set("/arch", guest.arch())
-      .set("/firmware", guest.firmware())
-      .set("/boot_disk", disks.at(guest.boot_disk()).id());
-  describe_caps(root, "/caps", machine, drives);
-  root.array("/mounts");
-  for (const auto& [place, device] : guest.mounts()) {
-    hyper::DocBuilder one;
-    root.append("/mounts", one.set("/place", place).set("/device", device));
+  hyper::DocBuilder answer, root = described(guest, disks);
+  if (request.boolean("/traces")) {
+    op.progress(1, 2, "records of boots");
+    answer.array("/roots").append("/roots", root);
+    describe_traces(answer, guest, read_traces(appliance));
+  } else {
+    const Machine machine = machine_of(request);
+    const bool drives = run_steps(bench, guest, machine, settings_, op);
+    describe_caps(root, "/caps", machine, drives);
+    answer.array("/roots").append("/roots", root);
+    report(op, bench, answer);
   }
-  answer.array("/roots").append("/roots", root);
-  report(op, bench, answer);
   uint64_t bytes = 0;
   for (unsigned i = 0; i < disks.size(); ++i) bytes += appliance.bytes_read(i);
   answer.set("/bytes_read", bytes).set("/accel", appliance.accel());

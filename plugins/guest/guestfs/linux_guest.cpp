@@ -220,6 +220,10 @@ std::string LinuxGuest::node_of(const std::string& name) {
 void LinuxGuest::mount(Bench& bench, bool discard_hibernation) {
   check_hibernation(bench, discard_hibernation);
   guestfs_h* g = appliance_.handle();
+  if (begins(blkid(root_, "TYPE"), "ext"))
+    if (char** found = guestfs_tune2fs_l(g, root_.c_str()))
+      needs_recovery_ = appliance_.pairs(found)["Filesystem features"].find("needs_recovery") !=
+                        std::string::npos;
   if (guestfs_mount(g, root_.c_str(), "/") != 0)
     throw hyper::Error(HYPER_FAIL, "the guest's root file system cannot be mounted",
                        appliance_.last_error())

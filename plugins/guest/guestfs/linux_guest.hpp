@@ -28,6 +28,8 @@ class LinuxGuest {
   std::string firmware() const;
   /// The disk that the firmware starts.
   unsigned boot_disk() const { return boot_disk_; }
+  /// Of an ext root file system: its journal held changes when it was mounted.
+  bool needs_recovery() const { return needs_recovery_; }
   const std::string& root() const { return root_; }
   const std::string& distro() const { return distro_; }
   const std::string& version() const { return version_; }
@@ -49,7 +51,7 @@ class LinuxGuest {
   DeviceNames names_{{}, 0};
   std::vector<std::string> suspended_;  ///< swap with a saved state
   std::string esp_, esp_node_, root_, distro_, version_, arch_;
-  bool mbr_code_ = false;
+  bool mbr_code_ = false, needs_recovery_ = false;
   unsigned boot_disk_ = 0, disks_ = 0;
   std::map<std::string, std::string> mounts_;
 };

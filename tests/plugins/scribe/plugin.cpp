@@ -18,17 +18,19 @@ class Scribe final : public hyper::GuestInstance {
     out->fail_ = options.string("/fail");
     out->served_ = options.string("/served");
     out->finding_ = options.string("/finding");
+    out->traces_ = options.need_size("/traces");
     return out;
   }
   std::string plan(hyper::Op, const hyper::Doc& request) override {
     if (request.string("/machine/disks/0/bus").empty())
       throw hyper::Error(HYPER_FAIL, "the host names no machine");
     if (fail_ == "plan") throw hyper::Error(HYPER_UNSUPPORTED, "the scribe takes no such VM");
-    return R"({"families": ["any"]})";
+    return traces_ != 0 ? R"({"families": ["any"], "traces": true})" : R"({"families": ["any"]})";
   }
   /// An error for each disk that has not the text, and the one that a preparation would leave.
-  std::string inspect(hyper::Op op, const hyper::Doc&,
+  std::string inspect(hyper::Op op, const hyper::Doc& request,
                       const std::vector<hyper::BlockRef>& disks) override {
+    if (request.boolean("/traces")) return count_boots(op, disks);
     hyper::DocBuilder answer, root;
     root.set("/os", "linux").set("/distro", "scribal").array("/mounts");
     answer.array("/findings").array("/roots").append("/roots", root);
@@ -72,6 +74,21 @@ class Scribe final : public hyper::GuestInstance {
   }
 
  private:
+  /// The byte at the option's offset counts them.
+  std::string count_boots(hyper::Op op, const std::vector<hyper::BlockRef>& disks) const {
+    hyper::DocBuilder answer;
+    answer.array("/roots").object("/traces").array("/traces/boots");
+    for (const hyper::BlockRef& disk : disks) {
+      unsigned char count = 0;
+      disk.read_at(op, traces_, &count, 1);
+      for (unsigned i = 1; i <= count; ++i) {
+        const std::string name = "boot " + std::to_string(i) + " of " + disk.id();
+        hyper::DocBuilder one;
+        answer.append("/traces/boots", one.set("/id", name).set("/evidence", name));
+      }
+    }
+    return answer.json();
+  }
   void add_finding(hyper::DocBuilder& answer) const {
     hyper::DocBuilder one;
     one.set("/rule", finding_).set("/severity", "error").set("/summary", "the ink will fade");
@@ -89,7 +106,7 @@ class Scribe final : public hyper::GuestInstance {
   }
 
   std::string text_, fail_, served_, finding_;
-  uint64_t offset_ = 0;
+  uint64_t offset_ = 0, traces_ = 0;
 };
 
 struct ScribePlugin {

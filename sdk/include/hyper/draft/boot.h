@@ -23,8 +23,9 @@ typedef struct hyper_boot {
                    hyper_emit emit, void* arg) HYPER_NOEXCEPT;
 
   /* Starts "machine" with the disks. The request is that of plan, with "picture" and "scratch_dir".
-   * Writes to the disks are always dropped. The machine runs until it reaches "require" or
-   * "timeout_ms" is over; nothing runs afterwards. Emits boot.result: a guest that does not boot is
+   * A disk with HYPER_BLOCK_WRITE takes what the guest writes; the plugin drops writes to others.
+   * The host drops what a disk took. The machine runs until it reaches "require" or "timeout_ms" is
+   * over; nothing runs afterwards. Emits boot.result: a guest that does not boot is
    * a result (HYPER_OK), which the host judges. HYPER_UNSUPPORTED: this machine cannot start
    * guests. */
   hyper_st (*check)(void* self, hyper_op* op, uint32_t flags, const hyper_doc* request,
