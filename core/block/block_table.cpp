@@ -13,35 +13,52 @@ BlockTable& table_of(void* ctx) {
 }  // namespace
 
 BlockTable::BlockTable(std::string id, std::shared_ptr<BlockDevice> device, const Operation& op,
-                       std::optional<uid_t> user)
+                       BlockPlace place)
     : id_(std::move(id)),
       device_(std::move(device)),
       journal_(op.services().journal),
       cancel_(op.cancel().child()),
-      user_(user) {
+      place_(std::move(place)) {
   static_cast<void>(host_table());
 }
 
 void BlockTable::attach(int32_t how, const hyper::Emit& emit) {
-  if (how != HYPER_ATTACH_NBD_UNIX)
-    throw hyper::Error(HYPER_UNSUPPORTED,
-                       "this host attaches disks over NBD on a Unix socket only");
+  if (how == HYPER_ATTACH_NBD_TCP && !place_.listen)
+    throw hyper::Error(HYPER_UNSUPPORTED, "the plan does not allow disks on a port of 127.0.0.1",
+                       id_)
+        .hint("guest: {allow_loopback_nbd: true} allows it");
+  if (how != HYPER_ATTACH_NBD_UNIX && how != HYPER_ATTACH_NBD_TCP)
+    throw hyper::Error(HYPER_UNSUPPORTED, "this host attaches disks over NBD only");
   const std::lock_guard lock(mutex_);
   if (server_) throw hyper::Error(HYPER_BUSY, "the disk is attached already", id_);
   try {
-    auto socket = NbdSocket::anywhere(journal_, user_);
-    auto server = std::make_unique<NbdServer>(socket->take(),
-                                              std::vector<NbdExport>{{"", id_, device_}}, cancel_);
-    // A plugin that cannot take the answer has nothing attached.
-    emit(nlohmann::json{
-        {"uri", socket->uri("")}, {"socket", socket->path().string()}, {"export", ""}}
-             .dump());
-    socket_ = std::move(socket);
-    server_ = std::move(server);
+    how == HYPER_ATTACH_NBD_TCP ? attach_tcp(emit) : attach_unix(emit);
   } catch (const Error& failure) {
     throw hyper::Error(static_cast<hyper_st>(failure.code()), failure.diagnostic().summary,
                        failure.diagnostic().detail);
   }
+}
+
+// A plugin that cannot take the answer has nothing attached.
+void BlockTable::attach_unix(const hyper::Emit& emit) {
+  auto socket = NbdSocket::anywhere(journal_, place_.user);
+  auto server = std::make_unique<NbdServer>(socket->take(),
+                                            std::vector<NbdExport>{{"", id_, device_}}, cancel_);
+  emit(nlohmann::json{{"uri", socket->uri("")}, {"socket", socket->path().string()}, {"export", ""}}
+           .dump());
+  socket_ = std::move(socket);
+  server_ = std::move(server);
+}
+
+/// Anybody who reaches the port is served, so that there is one client at a time.
+void BlockTable::attach_tcp(const hyper::Emit& emit) {
+  uint16_t port = 0;
+  Fd listener = place_.listen(port);
+  auto server = std::make_unique<NbdServer>(
+      std::move(listener), std::vector<NbdExport>{{"", id_, device_, false}}, cancel_);
+  emit(nlohmann::json{{"uri", loopback_uri(port, "")}, {"host", "127.0.0.1"}, {"port", port}}
+           .dump());
+  server_ = std::move(server);
 }
 
 void BlockTable::detach() {

@@ -113,7 +113,8 @@ const NbdExport* NbdHandshake::find(std::string_view name) const {
 
 // No TRIM: a guest's tools trim free space, and each trimmed block would count as changed.
 uint16_t NbdHandshake::flags_of(const NbdExport& one) const {
-  unsigned flags = kHasFlags | kSendFlush | kCanMultiConn;
+  unsigned flags = kHasFlags | kSendFlush;
+  if (one.shared) flags |= kCanMultiConn;
   flags |= one.disk->writable() ? kSendFua | kSendWriteZeroes : kReadOnly;
   if (agreed_.structured) flags |= kSendDf;
   return static_cast<uint16_t>(flags);

@@ -17,6 +17,7 @@ struct NbdExport {
   std::string name;         ///< "" = the default one; at most 255 bytes
   std::string description;  ///< for people; may be empty
   std::shared_ptr<BlockDevice> disk;
+  bool shared = true;  ///< clients may open several connections
 };
 
 struct NbdAgreement {

@@ -36,17 +36,22 @@ NbdServer::NbdServer(Fd listener, std::vector<NbdExport> exports,
                      const std::shared_ptr<CancelSource>& cancel)
     : listener_(std::move(listener)),
       exports_(with_strings(std::move(exports))),
+      shared_(std::all_of(exports_.begin(), exports_.end(),
+                          [](const NbdExport& one) { return one.shared; })),
       stop_(cancel->child()),
       acceptor_([this] { accept_clients(); }) {}
 
 NbdServer::~NbdServer() {
   stop_->cancel();
+  // Who shares the socket may have taken a client away, and accept() waits for the next one.
+  ::shutdown(listener_.get(), SHUT_RDWR);
   acceptor_.join();
   clients_.clear();  // joins them: no lock is held, and no one adds to it any more
 }
 
 void NbdServer::accept_clients() {
   while (!stop_->cancelled()) {
+    wait_for_turn();
     pollfd ready[] = {{listener_.get(), POLLIN, 0}, {stop_->fd(), POLLIN, 0}};
     if (::poll(ready, 2, -1) < 0 && errno != EINTR)
       stop_->wait_for(std::chrono::milliseconds(100));  // what lacks comes back with time
@@ -62,6 +67,15 @@ void NbdServer::accept_clients() {
   }
   const std::lock_guard lock(mutex_);
   changed_.notify_all();
+}
+
+void NbdServer::wait_for_turn() {
+  if (shared_) return;
+  reap();
+  std::unique_lock lock(mutex_);
+  while (!stop_->cancelled() &&
+         std::any_of(clients_.begin(), clients_.end(), [](const Client& one) { return !one.done; }))
+    changed_.wait_for(lock, std::chrono::milliseconds(200));  // a cancel does not notify
 }
 
 void NbdServer::reap() {
@@ -89,6 +103,7 @@ void NbdServer::admit(Fd socket) {
       serve(std::move(*shared));
       const std::lock_guard inside(mutex_);
       client.done = true;
+      changed_.notify_all();
     });
   } catch (const std::system_error& failure) {  // no thread is to be had
     spdlog::warn("nbd: a client is turned away: {}", failure.what());

@@ -23,7 +23,8 @@ class NbdServer {
   static constexpr std::chrono::seconds kHandshake{60};
 
   /// Accepts clients of `listener` until it is destroyed or `cancel` is cancelled; both end all
-  /// connections at once.
+  /// connections at once. Where an export is not shared, a client waits for the end of the one
+  /// before it.
   NbdServer(Fd listener, std::vector<NbdExport> exports,
             const std::shared_ptr<CancelSource>& cancel);
   ~NbdServer();
@@ -40,11 +41,13 @@ class NbdServer {
   };
   void accept_clients();
   void admit(Fd socket);
+  void wait_for_turn();
   void serve(Fd socket);
   void reap();
 
   const Fd listener_;
   const std::vector<NbdExport> exports_;
+  const bool shared_;
   const std::shared_ptr<CancelSource> stop_;
   std::mutex mutex_;
   std::condition_variable changed_;

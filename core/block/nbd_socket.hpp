@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where an NBD server listens: a Unix socket for its own user, or a port of the loopback device.
+// Where an NBD server listens: a Unix socket for one user. A port of the loopback device is in
+// os/loopback.hpp.
 // Plain owners; one thread.
 #pragma once
 
@@ -44,9 +45,6 @@ class NbdSocket {
   std::unique_ptr<HostEntry> entry_;
 };
 
-/// Listens on 127.0.0.1. port: 0 = any; the one that it is afterwards. Any user of this machine can
-/// connect. Throws Error.
-Fd listen_on_loopback(uint16_t& port);
 /// "nbd://127.0.0.1:PORT/NAME".
 std::string loopback_uri(uint16_t port, const std::string& export_name);
 

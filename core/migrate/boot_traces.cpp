@@ -60,7 +60,7 @@ Json read_traces(VmRun& run, const std::vector<std::shared_ptr<BlockDevice>>& di
   GuestHandle& guest = run.session.guest(run.job.traces_plugin, op);
   for (std::size_t i = 0; i < disks.size(); ++i) {
     tables.push_back(std::make_unique<BlockTable>(run.route.disks[i].disk.id, disks[i], op,
-                                                  guest.plugin().user()));
+                                                  BlockPlace{guest.plugin().user()}));
     blocks.push_back(tables.back()->table());
   }
   const std::string& plugin = run.job.traces_plugin.plugin;

@@ -80,6 +80,12 @@ void judge_findings(VmRun& run, const Json& outcome) {
 
 }  // namespace
 
+BlockPlace place_of(const Plugin& plugin, const GuestSettings& settings) {
+  BlockPlace out{plugin.user()};
+  if (settings.allow_loopback_nbd) out.listen = plugin.listen();
+  return out;
+}
+
 void check_preparation(VmCheck& check) {
   const MigrationConfig& job = check.job;
   if (!job.enable_conversion)
@@ -109,14 +115,14 @@ void prepare_guest(VmRun& run, ProviderVmHandle* vm) {
   Operation op = run.operation(run.route.vm.name);
   op.on_notice([&](const Diagnostic& diagnostic) { run.notice(diagnostic, "export"); });
   GuestHandle& guest = run.session.guest(run.job.guest_plugin, op);
+  const BlockPlace place = place_of(guest.plugin(), run.job.guest);
   std::vector<std::unique_ptr<BlockTable>> tables;
   std::vector<hyper_block> blocks;
   for (const auto& disk : run.disks) {
     const DiskRoute& route = disk->route();
     const auto open = [&] { return open_delivered(run, vm, route, op); };
     std::shared_ptr<Overlay> view = disk->open_view(open, run.route.directory, op);
-    tables.push_back(
-        std::make_unique<BlockTable>(route.disk.id, std::move(view), op, guest.plugin().user()));
+    tables.push_back(std::make_unique<BlockTable>(route.disk.id, std::move(view), op, place));
     blocks.push_back(tables.back()->table());
   }
   run.inform("the guest is prepared by " + plugin, "export");

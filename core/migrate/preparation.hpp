@@ -4,12 +4,17 @@
 // of the transfer stage, by the VM's thread.
 #pragma once
 
+#include "core/block/block_table.hpp"
+#include "core/plan/plan.hpp"
 #include "core/plugin/handles.hpp"
 
 namespace hyperhost {
 
 struct VmCheck;
 struct VmRun;
+
+/// Where the programs of a guest plugin may have disks.
+BlockPlace place_of(const Plugin& plugin, const GuestSettings& settings);
 
 /// Preflight's part: whether the plugin takes the VM. Findings, no changes.
 void check_preparation(VmCheck& check);

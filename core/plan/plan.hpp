@@ -98,6 +98,7 @@ struct GuestSettings {
   bool wanted = false;
   MachineSettings machine;
   std::vector<std::string> accept;  ///< rules whose errors do not keep the VM from being migrated
+  bool allow_loopback_nbd = false;  ///< the plugin may have disks on a port of 127.0.0.1
 };
 
 /// Each one needs the ones before it.

@@ -174,13 +174,14 @@ void read_machine(const ConfigValue* from, MachineSettings& machine) {
   read(from->find("nic"), machine.nic);
 }
 
-/// false, or {plugin, isolation, options, machine, when, accept}.
+/// false, or {plugin, isolation, options, machine, when, accept, allow_loopback_nbd}.
 void read_guest(const Setting& from, MigrationSpec& spec) {
   if (from.value == nullptr || from.value->members() == nullptr) return;
   std::string when = "before";
   read(from.value->find("when"), when);
   spec.guest.wanted = when != "off";
   read(from.value->find("accept"), spec.guest.accept);
+  read(from.value->find("allow_loopback_nbd"), spec.guest.allow_loopback_nbd);
   if (const ConfigValue* accept = from.value->find("accept"); accept && accept->sequence())
     for (const ConfigValue& one : *accept->sequence())
       if (one.string() != nullptr) spec.accept_marks.push_back(one.mark());

@@ -188,6 +188,7 @@ std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::stri
   plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
   plugin->ended_ = std::move(ended);
   plugin->user_ = tables.user;
+  if (tables.listen) plugin->listen_ = tables.listen;
   return plugin;
 }
 

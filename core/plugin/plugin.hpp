@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 
+#include "core/os/loopback.hpp"
 #include "core/plugin/operation.hpp"
 
 namespace hyperhost {
@@ -33,6 +34,7 @@ struct PluginTables {
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
   std::optional<uid_t> user;  ///< of its process, where that is another than this one's
+  std::function<Fd(uint16_t& port)> listen;  ///< in its process; null: in this one
 };
 
 class Plugin {
@@ -63,6 +65,9 @@ class Plugin {
   /// The user of its process, where that is another than this one's: what the plugin's programs
   /// shall open has to be that user's.
   std::optional<uid_t> user() const { return user_; }
+  /// Listens on 127.0.0.1 as listen_on_loopback(), where the plugin's programs reach it: its
+  /// process may have a network of its own. The plugin must outlive what this returns.
+  std::function<Fd(uint16_t& port)> listen() const { return listen_; }
 
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
@@ -80,6 +85,7 @@ class Plugin {
   bool started_ = false;
   std::function<void()> ended_;
   std::optional<uid_t> user_;
+  std::function<Fd(uint16_t& port)> listen_ = listen_on_loopback;
   mutable std::recursive_mutex serial_;
   hyper_provider provider_{};
   hyper_image image_{};

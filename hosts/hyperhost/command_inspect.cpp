@@ -92,8 +92,7 @@ int inspect(Context& context, const InspectOptions& options) {
   json found = {{"findings", json::array()}};
   GuestInspection seen;
   if (!plugin.empty()) {
-    seen = inspect_guest(session, provider, default_choice(registry, plugin), route,
-                         options.machine, op);
+    seen = inspect_guest(session, provider, default_choice(registry, plugin), route, guest, op);
     found = seen.answer;
     found["findings"] = json::array();
     found["plugin"] = plugin;

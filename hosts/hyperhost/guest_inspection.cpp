@@ -6,6 +6,7 @@
 #include "core/base/random_id.hpp"
 #include "core/block/block_table.hpp"
 #include "core/migrate/machine.hpp"
+#include "core/migrate/preparation.hpp"
 #include "core/plugin/guest_handle.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "hosts/hyperhost/inventory.hpp"
@@ -18,9 +19,8 @@ using nlohmann::json;
 /// The disks of a VM as its guest sees them, to be read in any order.
 class GuestDisks {
  public:
-  /// user: of the process that reads them.
   GuestDisks(Session& session, const std::string& provider, const VmRoute& route, Operation& op,
-             std::optional<uid_t> user) {
+             const BlockPlace& place) {
     json request = {{"vm", route.vm.ref}, {"task_id", random_id()}};
     for (const DiskRoute& disk : route.disks)
       if (!disk.disk.content_id.empty())
@@ -30,7 +30,7 @@ class GuestDisks {
       auto source = open_guest_disk(session, *vm_, route.vm, disk.disk, op, read_);
       count_reads(*source, seen_);
       tables_.push_back(std::make_unique<BlockTable>(
-          disk.disk.id, read_only_device(std::move(source)), op, user));
+          disk.disk.id, read_only_device(std::move(source)), op, place));
       blocks_.push_back(tables_.back()->table());
     }
   }
@@ -59,12 +59,13 @@ class GuestDisks {
 
 GuestInspection inspect_guest(Session& session, const std::string& provider,
                               const PluginChoice& plugin, const VmRoute& route,
-                              const MachineSettings& machine, Operation& op) {
+                              const GuestSettings& settings, Operation& op) {
   for (const DiskRoute& disk : route.disks) check_seekable(route.vm, disk.disk);
   GuestHandle& guest = session.guest(plugin, op);
-  const json request = {{"vm", route.vm.document}, {"machine", machine_of(machine, route)}};
+  const json request = {{"vm", route.vm.document},
+                        {"machine", machine_of(settings.machine, route)}};
   static_cast<void>(guest.plan(op, request));
-  GuestDisks disks(session, provider, route, op, guest.plugin().user());
+  GuestDisks disks(session, provider, route, op, place_of(guest.plugin(), settings));
   GuestInspection out;
   try {
     out.answer = guest.inspect(op, request, disks.blocks());
@@ -93,7 +94,7 @@ std::vector<Diagnostic> inspect_guests(Context& context, PluginRegistry& registr
     Operation op(route.vm.name, context.cancel(), {journal});
     try {
       const GuestInspection seen =
-          inspect_guest(session, job.provider, job.guest_plugin, route, job.guest.machine, op);
+          inspect_guest(session, job.provider, job.guest_plugin, route, job.guest, op);
       out.insert(out.end(), seen.notices.begin(), seen.notices.end());
       const auto& accepted = job.guest.accept;
       for (VmFinding one : seen.findings) {

@@ -26,7 +26,7 @@ struct GuestInspection {
 /// failure, which is an Error.
 GuestInspection inspect_guest(Session& session, const std::string& provider,
                               const PluginChoice& plugin, const VmRoute& route,
-                              const MachineSettings& machine, Operation& op);
+                              const GuestSettings& settings, Operation& op);
 
 /// Of `validate --inspect`: looks into every guest that the plan prepares and adds what is found to
 /// the routes. Returns the errors that neither the plugin changes nor the plan accepts, and the VMs

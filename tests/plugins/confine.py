@@ -75,16 +75,16 @@ class Confined(CliTest):
         self.addCleanup(running.stop)
         return running
 
-    def burglary_plan(self, isolation=None, **options):
+    def burglary_plan(self, isolation=None, guest=None, **options):
         guest = {"plugin": "burglar", "options": {
-            "connect": f"127.0.0.1:{self.port}", "abstract": self.abstract, "read": [str(self.work / "own"), "/etc/shadow"], **options}}
+            "connect": f"127.0.0.1:{self.port}", "abstract": self.abstract, "read": [str(self.work / "own"), "/etc/shadow"], **options}, **(guest or {})}
         if isolation:
             guest["isolation"] = isolation
         return self.plan(self.package, defaults={"guest": guest, "overwrite": True},
                          observability={"progress_api": {"listen": f"127.0.0.1:{self.port}", "token": {"env": "API_TOKEN"}}})
 
-    def tried(self, isolation=None, env=None, **options):
-        done = self.host("--output", "json", "run", self.burglary_plan(isolation, **options),
+    def tried(self, isolation=None, env=None, guest=None, **options):
+        done = self.host("--output", "json", "run", self.burglary_plan(isolation, guest, **options),
                          env={"API_TOKEN": SECRET, "HYPERHOST_E2E_COPY": SECRET, "DATABASE_PASSWORD": "another", **(env or {})})
         result = done.json["results"][0]
         self.assertTrue(result["success"], result)
@@ -127,8 +127,27 @@ class Confined(CliTest):
         requirement.tool("nbdinfo", "libnbd-bin")
         tried, _ = self.tried(attach=1)
         answer = json.loads(tried["attach"])
+        self.assert_served(tried)
         self.assertFalse(os.path.exists(answer["socket"]))
         self.assertFalse(os.path.exists(os.path.dirname(answer["socket"])))
+
+    def assert_served(self, tried):
+        self.assertTrue(tried["size"].isdigit() and int(tried["size"]) >= 1 << 20, tried)
+        self.assertNotEqual(tried["detached"], tried["size"])
+        self.assertTrue(tried["detached"])
+
+    def test_a_port_of_the_loopback_device_where_the_plan_allows_it(self):
+        requirement.tool("nbdinfo", "libnbd-bin")
+        for confine in ("required", "off"):
+            with self.subTest(confine):
+                tried, _ = self.tried({"confine": confine}, guest={"allow_loopback_nbd": True}, attach=2)
+                answer = json.loads(tried["attach"])
+                self.assertEqual((answer["host"], answer["uri"]), ("127.0.0.1", f"nbd://127.0.0.1:{answer['port']}/"))
+                self.assert_served(tried)
+                shutil.rmtree(self.work / "out")
+        done = self.host("run", self.burglary_plan(attach=2), env={"API_TOKEN": SECRET}, status=FAILED)
+        self.assertEqual(done.err.count("the plan does not allow disks on a port of 127.0.0.1"), 1, done)
+        self.assertIn("guest: {allow_loopback_nbd: true} allows it", done.err)
 
     def forbid_namespaces(self):
         """A user namespace around hyperhost in which no network namespace can be made."""

@@ -19,6 +19,7 @@
 #include "core/block/nbd_server.hpp"
 #include "core/block/nbd_socket.hpp"
 #include "core/block/overlay.hpp"
+#include "core/os/loopback.hpp"
 #include "tests/support/bytes_source.hpp"
 
 namespace hyperhost {
@@ -562,6 +563,45 @@ TEST_F(NbdTest, APluginLendsItsDiskToAProgram) {
   const hyper_block block = frozen.table();
   EXPECT_EQ(block.flags & HYPER_BLOCK_WRITE, 0u);
   EXPECT_EQ(block.write_at(block.ctx, &op, 0, 0, "x", 1), HYPER_AUTH);
+}
+
+TEST_F(NbdTest, APluginMayHaveADiskOnAPortForOneClientAtATime) {
+  const std::string original = pattern(kCluster);
+  Operation op("plugin", cancel_);
+  BlockTable lent("disk-0", read_only_device(source_of(bytes_of(original))), op,
+                  BlockPlace{std::nullopt, listen_on_loopback});
+  const hyper_block block = lent.table();
+  nlohmann::json answer;
+  const hyper_emit take = [](void* out, const char* json, uint64_t length) noexcept -> hyper_st {
+    *static_cast<nlohmann::json*>(out) = nlohmann::json::parse(std::string(json, length));
+    return HYPER_OK;
+  };
+  ASSERT_EQ(block.attach(block.ctx, &op, 0, HYPER_ATTACH_NBD_TCP, take, &answer), HYPER_OK);
+  EXPECT_EQ(answer.at("host"), "127.0.0.1");
+  const std::string uri = answer.at("uri");
+  EXPECT_EQ(uri, "nbd://127.0.0.1:" + std::to_string(answer.at("port").get<int>()) + "/");
+  std::future<int> second;
+  char bytes[8] = "";
+  {
+    const Client first;
+    ASSERT_EQ(nbd_connect_uri(*first, uri.c_str()), 0);
+    EXPECT_EQ(nbd_can_multi_conn(*first), 0);
+    second = std::async(std::launch::async, [&] {
+      const Client waits;  // until the first one is gone
+      return nbd_connect_uri(*waits, uri.c_str());
+    });
+    ASSERT_EQ(nbd_pread(*first, bytes, 8, 100, 0), 0);
+    EXPECT_EQ(std::string(bytes, 8), original.substr(100, 8));
+    EXPECT_EQ(second.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+    nbd_shutdown(*first, 0);
+  }
+  EXPECT_EQ(second.get(), 0);
+  const Client last;
+  ASSERT_EQ(nbd_connect_uri(*last, uri.c_str()), 0);
+  ASSERT_EQ(block.detach(block.ctx, &op, 0), HYPER_OK);
+  EXPECT_EQ(nbd_pread(*last, bytes, 8, 100, 0), -1);
+  const Client late;
+  EXPECT_EQ(nbd_connect_uri(*late, uri.c_str()), -1);
 }
 
 TEST_F(NbdTest, SocketsAreOwnedAndGo) {

@@ -226,7 +226,7 @@ Json check_disks(VmRun& run, Operation& op, const Json& request, const Devices& 
   BootHandle& boot = run.session.boot(run.job.boot_plugin, op);
   for (std::size_t i = 0; i < disks.size(); ++i) {
     tables.push_back(std::make_unique<BlockTable>(run.disks[i]->result().id, disks[i], run.op,
-                                                  boot.plugin().user()));
+                                                  BlockPlace{boot.plugin().user()}));
     blocks.push_back(tables.back()->table());
   }
   return boot.check(op, request, blocks);

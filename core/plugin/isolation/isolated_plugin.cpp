@@ -277,6 +277,7 @@ std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string
   if (!facts.value("prepares", false)) tables.guest.prepare = nullptr;
   tables.serial = facts.value("serial", true);
   if (confinement.user) tables.user = confinement.user->user;
+  tables.listen = [plugin](uint16_t& port) { return plugin->worker()->listen(port); };
   return Plugin::of_tables(id, facts.value("version", ""), tables, [number] {
     std::shared_ptr<Isolated> last;  // ended outside the lock
     const std::lock_guard lock(slots_mutex);

@@ -22,6 +22,7 @@ enum class Verb : uint32_t {
   // To the worker: the plugin and its interfaces.
   kStart = 1,
   kStop,
+  kListen,
   kValidate,
   kProviderConnect,
   kProviderDisconnect,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The control socket carries four kinds of message: "here is a lane" and "here is memory" (host to
-// worker, with descriptors), "I need a lane" (worker to host) and "this operation is cancelled"
-// (host to worker). A cancel may overtake its call, so the host repeats it until the call is
-// answered.
+// The control socket carries five kinds of message: "here is a descriptor" (worker to host), "here
+// is a lane" and "here is memory" (host to worker, with descriptors), "I need a lane" (worker to
+// host) and "this operation is cancelled" (host to worker). A cancel may overtake its call, so the
+// host repeats it until the call is answered.
 #include "core/plugin/isolation/peer.hpp"
 
 #include <poll.h>
@@ -24,14 +24,15 @@ enum class Word : uint32_t {
   kNeedLane,
   kCancel,
   kMemory,
-  kMemoryToRead
+  kMemoryToRead,
+  kDescriptor
 };
 struct Control {
   Word word{};
   uint32_t unused = 0;
-  uint64_t op = 0;  ///< or the memory's number
+  uint64_t op = 0;  ///< or the memory's or descriptor's number
 };
-constexpr std::size_t kMostLanes = 512;
+constexpr std::size_t kMostLanes = 512, kMostHanded = 64;
 constexpr auto kCancelPatience = std::chrono::milliseconds(3000);
 
 void send_control(int socket, const Control& message, const int* fds = nullptr,
@@ -127,6 +128,10 @@ void Peer::control_loop() {
         const std::lock_guard lock(lend_mutex_);
         lent_[message.op] = std::move(lent);
         lent_changed_.notify_all();
+      } else if (message.word == Word::kDescriptor && host_) {
+        const std::lock_guard lock(lend_mutex_);
+        if (handed_.size() < kMostHanded) handed_.try_emplace(message.op, std::move(fds[0]));
+        lent_changed_.notify_all();
       }
     }
   } catch (const PeerGone&) {
@@ -181,6 +186,20 @@ const unsigned char* Peer::named_to_read(const Frame& request, uint64_t length) 
   const auto found = lent_.find(request.memory);
   if (found == lent_.end()) throw PeerGone();
   return found->second->at(request.place, length);
+}
+
+void Peer::hand_over(uint64_t number, int fd) {
+  send_control(control_.get(), {Word::kDescriptor, 0, number}, &fd, 1);
+}
+
+Fd Peer::handed_over(uint64_t number) {
+  std::unique_lock lock(lend_mutex_);  // the message that brings it may still be on its way
+  lent_changed_.wait(lock, [&] { return gone_ || handed_.count(number) != 0; });
+  const auto found = handed_.find(number);
+  if (found == handed_.end()) throw PeerGone();
+  Fd out = std::move(found->second);
+  handed_.erase(found);
+  return out;
 }
 
 /// Host only. incoming: a lane for calls of the worker.

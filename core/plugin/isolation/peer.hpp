@@ -79,6 +79,11 @@ class Peer {
   unsigned char* named_to_write(const Frame& request, uint64_t length) const;
   const unsigned char* named_to_read(const Frame& request, uint64_t length);
 
+  /// Worker: gives the host a descriptor, which the host takes by its number.
+  void hand_over(uint64_t number, int fd);
+  /// Host: the descriptor of that number; waits until it comes. Throws PeerGone.
+  Fd handed_over(uint64_t number);
+
   /// Why the other side is gone, for a diagnostic: a status, and a sentence. Details follow a \n.
   std::function<std::pair<hyper_st, std::string>()> why_gone;
   /// Called when the other side does not answer. It ends the other side.
@@ -140,6 +145,7 @@ class Peer {
   std::mutex lend_mutex_;  // guards lent_: lent memory by number. The host stores null pointers
   std::condition_variable lent_changed_;
   std::map<uint64_t, std::shared_ptr<SharedMemory>> lent_;
+  std::map<uint64_t, Fd> handed_;  // to the host, not yet taken; guarded by lend_mutex_
   std::mutex mutex_;
   std::condition_variable idle_changed_, served_, ended_;
   std::vector<uint64_t> serving_for_;  // the operations of the calls that this side serves now

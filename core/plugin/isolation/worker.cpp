@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/os/loopback.hpp"
 #include "core/plugin/isolation/crossing.hpp"
 #include "core/plugin/isolation/sandbox.hpp"
 #include "core/plugin/isolation/worker_host.hpp"
@@ -162,6 +163,14 @@ bool serve_interfaces(Incoming& call) {
   }
 }
 
+/// Listens where the plugin's programs are. The answer has the port, and the host gets the socket.
+void listen(const Frame& request, Frame& answer) {
+  uint16_t port = 0;
+  const Fd socket = listen_on_loopback(port);
+  peer->hand_over(request.a, socket.get());
+  answer.object = port;
+}
+
 Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::string& file,
                  const std::string& id) {
   Frame answer;
@@ -173,6 +182,8 @@ Frame serve_verb(const Frame& request, Lane& lane, Operation* op, const std::str
   Incoming call(*peer, request, lane, op, answer);
   if (request.verb == Verb::kStop)
     plugin.reset();
+  else if (request.verb == Verb::kListen)
+    listen(request, answer);
   else if (!serve_table(call) && !serve_interfaces(call))
     throw Error(Code::kUnsupported, "the plugin has no such function");
   return answer;

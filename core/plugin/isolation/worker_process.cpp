@@ -95,6 +95,22 @@ std::string WorkerProcess::kept() const {
   return out;
 }
 
+Fd WorkerProcess::listen(uint16_t& port) {
+  Operation op("plugin " + id_, CancelSource::create());
+  Call call(*peer_, Verb::kListen, 0, &op);
+  call.request.a = next_socket_++;
+  op.check(call.go(), "plugin '" + id_ + "': listen on 127.0.0.1");
+  Fd out = peer_->handed_over(call.request.a);
+  // The worker is not trusted to have sent what it was asked for.
+  int listens = 0, family = 0;
+  socklen_t size = sizeof listens;
+  if (::getsockopt(out.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || listens == 0 ||
+      ::getsockopt(out.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0 || family != AF_INET)
+    throw Error(Code::kFail, "the process of plugin '" + id_ + "' sent no socket that listens");
+  port = static_cast<uint16_t>(call.answer.object);
+  return out;
+}
+
 void WorkerProcess::require_confined() const {
   if (const std::string missing = kept(); !missing.empty())
     throw Error(Code::kUnsupported,

@@ -3,6 +3,7 @@
 // it is started. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -32,6 +33,8 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   bool gone() const { return peer_->gone(); }
   /// {"version", "serial", "interfaces", "prepares", "kept"}
   const nlohmann::json& facts() const { return facts_; }
+  /// listen_on_loopback() in that process. Throws Error.
+  Fd listen(uint16_t& port);
   /// What confine() could not give up, for people; "" = nothing.
   std::string kept() const;
 
@@ -48,6 +51,7 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   std::deque<std::string> last_lines_;
   std::string killed_, ended_;
   bool cancelled_ = false, all_read_ = false;
+  std::atomic<uint64_t> next_socket_{1};
   std::condition_variable ended_reading_;
   std::unique_ptr<ChildProcess> child_;
   std::unique_ptr<Peer> peer_;

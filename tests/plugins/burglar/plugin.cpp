@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -65,6 +66,17 @@ std::string interfaces() {
   return out;
 }
 
+/// The first line that a command says.
+std::string says(const std::string& command) {
+  char line[256] = "";
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) return ended(false);
+  if (std::fgets(line, sizeof line, pipe) == nullptr) line[0] = 0;
+  ::pclose(pipe);
+  line[std::strcspn(line, "\n")] = 0;
+  return line;
+}
+
 std::string line_of_status(const std::string& name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -111,7 +123,13 @@ class Burglar final : public hyper::GuestInstance {
     tried("user", std::to_string(::geteuid()));
     tried("capabilities", line_of_status("CapEff:\t"));
     tried("become root", ended(::setuid(0) == 0));
-    if (attach_ != 0) tried("attach", disks.front().attach(op, attach_).json());
+    if (attach_ != 0) {
+      const hyper::DocBuilder attached = disks.front().attach(op, attach_);
+      tried("attach", attached.json());
+      tried("size", says("nbdinfo --size '" + attached.doc().string("/uri") + "' 2>&1"));
+      disks.front().detach(op);
+      tried("detached", says("nbdinfo --size '" + attached.doc().string("/uri") + "' 2>&1"));
+    }
     answer.set("/root", "/dev/known");
     return answer.json();
   }

@@ -14,9 +14,10 @@ HYPER_EXTERN_C_BEGIN
 #define HYPER_BLOCK_EXTENTS 2u
 #define HYPER_BLOCK_ATTACH 4u
 
-/* NBD_UNIX emits {"uri", "socket", "export"}. NBD_TCP emits {"host", "port"} on loopback, for
- * programs that cannot use Unix sockets. QCOW2 emits {"path"}, a file over the base; the plugin
- * uses no other slot until detach. */
+/* NBD_UNIX emits {"uri", "socket", "export"}. NBD_TCP emits {"uri", "host", "port"} on loopback,
+ * for programs that cannot use Unix sockets; one client at a time. HYPER_UNSUPPORTED where the plan
+ * does not allow it. QCOW2 emits {"path"}, a file over the base; the plugin uses no other slot
+ * until detach. */
 #define HYPER_ATTACH_NBD_UNIX 1
 #define HYPER_ATTACH_NBD_TCP 2
 #define HYPER_ATTACH_QCOW2 3
