@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "core/block/block_table.hpp"
-#include "core/check/run.hpp"
+#include "core/check/opened.hpp"
 #include "core/check/test_disks.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/plugin/boot_handle.hpp"
@@ -34,19 +34,6 @@ nlohmann::json request(Run& run, uint64_t timeout_ms) {
           {"picture", run.scratch() + "/screen"}};
 }
 
-/// Opens it, or skips the case where what it starts machines with is not there.
-std::unique_ptr<BootHandle> opened(Run& run) {
-  Operation op = operation("open");
-  run.at("open()");
-  try {
-    return std::make_unique<BootHandle>(run.plugin(), run.options(HYPER_IFACE_BOOT), op);
-  } catch (const Error& error) {
-    if (error.code() == Code::kNotFound || error.code() == Code::kUnsupported)
-      run.skip(std::string("it cannot start machines here: ") + error.what());
-    run.stop(std::string("open() fails: ") + error.what());
-  }
-}
-
 nlohmann::json boots(Run& run, BootHandle& boot, Operation& op, uint64_t timeout_ms) {
   const std::string path = run.scratch() + "/zeros.raw";
   write_file(path, Bytes(kDiskBytes));
@@ -66,7 +53,7 @@ void expect_untouched(Run& run) {
 }  // namespace
 
 void case_boot(Run& run) {
-  const auto boot = opened(run);
+  const auto boot = opened<BootHandle>(run, HYPER_IFACE_BOOT, "start machines");
   Operation op = operation("plan");
   run.at("plan()");
   static_cast<void>(boot->plan(op, request(run, 20'000)));
@@ -87,7 +74,7 @@ void case_boot(Run& run) {
 }
 
 void case_boot_cancel(Run& run) {
-  const auto boot = opened(run);
+  const auto boot = opened<BootHandle>(run, HYPER_IFACE_BOOT, "start machines");
   const auto cancel = CancelSource::create();
   Operation op = operation("cancelled", cancel);
   std::chrono::steady_clock::time_point cancelled_at{};

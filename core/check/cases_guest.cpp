@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "core/block/block_table.hpp"
-#include "core/check/run.hpp"
+#include "core/check/opened.hpp"
 #include "core/check/test_disks.hpp"
 #include "core/plugin/guest_handle.hpp"
 
@@ -92,18 +92,6 @@ nlohmann::json guest_request() {
             {"disks", {{{"id", "disk-0"}, {"bus", "virtio"}}}}}}};
 }
 
-std::unique_ptr<GuestHandle> opened_guest(Run& run) {
-  Operation op = operation("open");
-  run.at("open()");
-  try {
-    return std::make_unique<GuestHandle>(run.plugin(), run.options(HYPER_IFACE_GUEST), op);
-  } catch (const Error& error) {
-    if (error.code() == Code::kNotFound || error.code() == Code::kUnsupported)
-      run.skip(std::string("it cannot look into guests here: ") + error.what());
-    run.stop(std::string("open() fails: ") + error.what());
-  }
-}
-
 enum class Deed { kInspect, kTraces, kPrepare };
 const char* name_of(Deed deed) {
   return deed == Deed::kPrepare ? "prepare()" : "inspect()";
@@ -151,7 +139,7 @@ void expect_failure(Run& run, GuestHandle& guest, Deed deed, WatchedDisk::Way wa
 }  // namespace
 
 void case_guest(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   Operation op = operation("plan");
   run.at("plan()");
   const nlohmann::json plan = guest->plan(op, guest_request());
@@ -168,7 +156,7 @@ void case_guest(Run& run) {
 }
 
 void case_guest_prepare(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   if (run.plugin().guest()->prepare == nullptr) run.skip("it only inspects");
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kGood, true);
   const nlohmann::json answer = answer_or_reason(run, *guest, Deed::kPrepare, disk);
@@ -186,7 +174,7 @@ void case_guest_prepare(Run& run) {
 }
 
 void case_guest_cancel(Run& run) {
-  const auto guest = opened_guest(run);
+  const auto guest = opened<GuestHandle>(run, HYPER_IFACE_GUEST, "look into guests");
   const auto cancel = CancelSource::create();
   Operation op = operation("cancelled", cancel);
   const auto disk = std::make_shared<WatchedDisk>(WatchedDisk::Way::kReadsHang, false);

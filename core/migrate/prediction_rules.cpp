@@ -14,7 +14,8 @@ namespace {
 using In = PredictionInput;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
-constexpr std::size_t kMostDisks = 165;
+constexpr std::size_t kMostDisks = 165;  // KubeVirt's
+constexpr const char* kNoScsi[] = {"ide", "sata", "ahci", "nvme", "virtio"};
 
 std::string joined(const std::vector<std::string>& texts) {
   std::string out;
@@ -40,10 +41,17 @@ bool begins(const std::string& text, std::initializer_list<const char*> words) {
 }
 
 /// As Kubernetes names things (RFC 1123): KubeVirt's VMs need such a name.
-bool is_dns_label(const std::string& name) {
+bool is_dns_name(const std::string& name) {
   const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  return !name.empty() && name.size() < 64 && plain(name.front()) && plain(name.back()) &&
-         std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '-'; });
+  if (name.empty() || name.size() > 63) return false;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (plain(name[i])) continue;
+    // A dot or a hyphen stands between two others; hyphens may follow one another.
+    if (name[i] != '.' && name[i] != '-') return false;
+    if (i == 0 || i + 1 == name.size()) return false;
+    if (name[i] == '.' && !(plain(name[i - 1]) && plain(name[i + 1]))) return false;
+  }
+  return true;
 }
 
 /// The guest's operating system in lower case, as the source calls it.
@@ -99,11 +107,23 @@ void find_small_free_space(const In& in, const FoundBy& found) {
   if (!in.guest.wanted) return;
   for (const GuestDisk& disk : in.vm.guest_disks) {
     if (!disk.free_bytes) continue;
-    const bool root = disk.path == "/" || begins(lower(disk.path), {"c:"});
-    const uint64_t needed = (root ? 100 : disk.path == "/boot" ? 50 : 10) * kMiB;
+    const std::string path = lower(disk.path);
+    const bool system = path == "/" || path == "c:" || path == "c:\\" || path == "c:/";
+    const uint64_t needed = (system ? 100 : path == "/boot" ? 50 : 10) * kMiB;
     if (*disk.free_bytes < needed)
       found("", disk.path + " has " + bytes_text(*disk.free_bytes) + " free of the " +
                     bytes_text(needed) + " that a preparation needs");
+  }
+}
+
+/// Serial numbers are SCSI's alone.
+void find_serials(const In& in, const FoundBy& found) {
+  if (!in.vm.disk_uuid) return;
+  for (const DiskRoute& one : in.disks) {
+    const std::string place = lower(one.disk.controller);
+    if (std::none_of(std::begin(kNoScsi), std::end(kNoScsi),
+                     [&](const char* bus) { return place.find(bus) != std::string::npos; }))
+      return found("", "");
   }
 }
 
@@ -123,6 +143,25 @@ void find_same_macs(const In& in, const FoundBy& found) {
     const auto [first, fresh] = seen.try_emplace(lower(nic.mac), nic.id);
     if (!fresh) found("", first->second + " and " + nic.id + " have " + nic.mac);
   }
+}
+
+/// A rule of the cluster in words: "licences: must run on the hosts 'rack 2'".
+std::string cluster_rule_text(const ClusterRule& rule) {
+  const std::string verb = rule.mandatory ? "must" : "should";
+  const std::string what = rule.kind == "run-on" ? verb + " run on the hosts '" + rule.hosts + "'"
+                           : rule.kind == "keep-off"
+                               ? verb + " not run on the hosts '" + rule.hosts + "'"
+                           : rule.kind == "together" ? "together with other VMs"
+                                                     : "apart from other VMs";
+  return (rule.name.empty() ? "a rule" : rule.name) + ": " + what;
+}
+
+/// The cluster's rules of these kinds.
+void find_cluster_rules(const In& in, const FoundBy& found,
+                        std::initializer_list<const char*> kinds) {
+  for (const ClusterRule& rule : in.vm.cluster_settings.rules)
+    if (std::find(kinds.begin(), kinds.end(), rule.kind) != kinds.end())
+      found("", cluster_rule_text(rule));
 }
 
 /// Calls found() for each NIC of which it is true.
@@ -183,25 +222,57 @@ const PredictionRule kMachineRules[] = {
      "It is protected by Fault Tolerance, which may refuse snapshots and exports", "source",
      "Turn Fault Tolerance off for the time of the migration",
      [](const In& in, const FoundBy& found) { when(in.vm.fault_tolerance, found, ""); }},
+    {"vm.drs", Severity::kInfo, "cluster_settings (drs)",
+     "DRS of its cluster places it by the hosts' load, which does not come along", "target", "",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.drs.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.dpm", Severity::kInfo, "cluster_settings (dpm)",
+     "DPM of its cluster powers hosts off and on by their load, which does not come along",
+     "target", "",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.dpm.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.ha", Severity::kWarning, "cluster_settings (ha)",
+     "HA of its cluster restarts it after a host's failure, which does not come along", "target",
+     "Have the target restart it, if it must not stay down",
+     [](const In& in, const FoundBy& found) {
+       when(in.vm.cluster_settings.ha.value_or(false), found, in.vm.cluster);
+     }},
+    {"vm.host-affinity", Severity::kWarning, "cluster_settings (rules)",
+     "A rule of its cluster ties it to hosts, and does not come along", "target",
+     "Give the target such a rule, if licences or devices ask for it",
+     [](const In& in, const FoundBy& found) {
+       find_cluster_rules(in, found, {"run-on", "keep-off"});
+     }},
+    {"vm.vm-affinity", Severity::kWarning, "cluster_settings (rules)",
+     "A rule of its cluster keeps it with other VMs or apart from them, and does not come along",
+     "target", "Give the target such a rule",
+     [](const In& in, const FoundBy& found) {
+       find_cluster_rules(in, found, {"together", "apart"});
+     }},
     {"vm.guest-os", Severity::kWarning, "guest_os, os_hint",
      "No plugin prepares this operating system for another machine", "guest",
      "The guest needs the new machine's drivers before it is migrated", find_foreign_guest},
     {"vm.guest-os-old", Severity::kWarning, "guest_os; bus",
      "This operating system is older than drivers for virtio", "target",
      "Choose bus: ide or sata for its machine", find_old_guest},
-    {"vm.hot-add", Severity::kInfo, "cpu_hot_add, memory_hot_add",
-     "CPUs or memory can be added while it runs, which does not come along", "target", "",
+    {"vm.hot-add", Severity::kWarning, "cpu_hot_add, memory_hot_add",
+     "CPUs or memory can be added while it runs, which does not come along", "target",
+     "Set it at the target, if it is needed",
      [](const In& in, const FoundBy& found) {
        when(in.vm.cpu_hot_add || in.vm.memory_hot_add, found,
             !in.vm.memory_hot_add ? "CPUs"
             : in.vm.cpu_hot_add   ? "CPUs, memory"
                                   : "memory");
      }},
-    {"vm.cpu-affinity", Severity::kInfo, "cpu_affinity",
-     "It is bound to CPUs of its host, which does not come along", "target", "",
+    {"vm.cpu-affinity", Severity::kWarning, "cpu_affinity",
+     "It is bound to CPUs of its host, which does not come along", "target",
+     "Set it at the target, if it is needed",
      [](const In& in, const FoundBy& found) { when(in.vm.cpu_affinity, found, ""); }},
-    {"vm.numa-affinity", Severity::kInfo, "numa_affinity",
-     "It is bound to memory nodes of its host, which does not come along", "target", "",
+    {"vm.numa-affinity", Severity::kWarning, "numa_affinity",
+     "It is bound to memory nodes of its host, which does not come along", "target",
+     "Set it at the target, if it is needed",
      [](const In& in, const FoundBy& found) { when(in.vm.numa_affinity, found, ""); }},
     {"vm.cpu-topology", Severity::kInfo, "cpu, cores_per_socket",
      "Its CPUs are no whole number of sockets", "target", "",
@@ -215,22 +286,22 @@ const PredictionRule kMachineRules[] = {
      [](const In& in, const FoundBy& found) {
        when(in.vm.change_tracking.has_value() && !*in.vm.change_tracking, found, "");
      }},
-    {"vm.host-name", Severity::kInfo, "host_name", "The guest has no name of its own", "guest", "",
+    {"vm.host-name", Severity::kWarning, "host_name", "The guest has no name of its own", "guest",
+     "If its network gives it the name, see that the target's does, too",
      [](const In& in, const FoundBy& found) {
        if (!in.vm.host_name || in.vm.power_state != "on") return;
        when(in.vm.host_name->empty() || begins(*in.vm.host_name, {"localhost"}), found,
             *in.vm.host_name);
      }},
-    {"vm.addresses", Severity::kInfo, "addresses",
-     "The guest reports no network address, so that none can be compared afterwards", "guest", "",
+    {"vm.addresses", Severity::kWarning, "addresses",
+     "The guest reports no network address, so that none can be compared afterwards", "guest",
+     "See that its network and VMware Tools work, or know its addresses from elsewhere",
      [](const In& in, const FoundBy& found) {
        when(in.vm.power_state == "on" && in.vm.addresses && in.vm.addresses->empty(), found, "");
      }},
-    {"vm.name", Severity::kInfo, "name", "Its name is no DNS label, which KubeVirt asks for",
-     "target", "",
-     [](const In& in, const FoundBy& found) {
-       when(!is_dns_label(in.vm.name), found, in.vm.name);
-     }},
+    {"vm.name", Severity::kInfo, "name",
+     "Its name is no DNS name (RFC 1123), which KubeVirt asks for", "target", "",
+     [](const In& in, const FoundBy& found) { when(!is_dns_name(in.vm.name), found, in.vm.name); }},
     {"vm.attachment", Severity::kInfo, "attachments", "A file of the VM is not migrated", "target",
      "",
      [](const In& in, const FoundBy& found) {
@@ -268,6 +339,12 @@ const PredictionRule kDeviceRules[] = {
        for (const DiskRoute& one : in.disks)
          if (one.disk.multi_writer) found(one.disk.id, one.disk.controller);
      }},
+    {"disk.change-tracking", Severity::kInfo, "disks (change_tracking)",
+     "The source does not track the disk's changed blocks", "source", "",
+     [](const In& in, const FoundBy& found) {
+       for (const DiskRoute& one : in.disks)
+         if (!one.disk.change_tracking.value_or(true)) found(one.disk.id, one.disk.controller);
+     }},
     {"disk.nvme", Severity::kWarning, "disks (controller)",
      "The disk is at an NVMe controller: its guest calls it nvme0n1, and may do so by name",
      "guest", "guest: in the plan replaces such names in a Linux guest",
@@ -276,9 +353,9 @@ const PredictionRule kDeviceRules[] = {
          if (lower(one.disk.controller).find("nvme") != std::string::npos)
            found(one.disk.id, one.disk.controller);
      }},
-    {"disk.serial", Severity::kInfo, "disk_uuid",
+    {"disk.serial", Severity::kInfo, "disk_uuid, disks (controller)",
      "The guest sees serial numbers of its disks, which do not come along", "target", "",
-     [](const In& in, const FoundBy& found) { when(in.vm.disk_uuid, found, ""); }},
+     find_serials},
     {"disk.count", Severity::kWarning, "disks", "It has more disks than most targets take",
      "target", "",
      [](const In& in, const FoundBy& found) {

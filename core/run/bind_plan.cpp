@@ -12,6 +12,7 @@
 #include "core/migrate/memory_limit.hpp"
 #include "core/migrate/prediction.hpp"
 #include "core/migrate/session.hpp"
+#include "core/migrate/structure_rules.hpp"
 #include "core/plugin/answer_limit.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/run/bind_destination.hpp"
@@ -177,6 +178,7 @@ class Binder {
         file != nullptr ? file->manifest.value("rules", nlohmann::json()) : nlohmann::json();
     const bool any = spec.guest.wanted && !rules.is_array();  // the plugin does not say
     std::vector<std::string> all = known;
+    for (const StructureRule& rule : structure_rules()) all.emplace_back(rule.id);
     for (const auto& rule : rules)
       if (rule.is_string()) all.push_back(rule.get<std::string>());
     for (std::size_t i = 0; i < spec.guest.accept.size() && i < spec.accept_marks.size(); ++i) {

@@ -37,30 +37,47 @@ bool has_error(const std::vector<Diagnostic>& diagnostics) {
                      [](const Diagnostic& one) { return one.severity == Severity::kError; });
 }
 
-/// Network cards of different VMs that have one address.
-class MacAddresses {
+/// What several VMs of the plan have: addresses of network cards, and shared disks.
+class Shared {
  public:
   void add(const VmRoute& route, const std::string& where) {
     for (const NicDescription& nic : route.vm.nics) {
-      if (nic.mac.empty()) continue;
-      const auto [first, fresh] = seen_.try_emplace(nic.mac, route.vm.name);
-      if (fresh || first->second == route.vm.name || !said_.insert(nic.mac).second) continue;
-      Diagnostic one;
-      one.severity = Severity::kWarning;
-      one.code = Code::kOk;
-      one.where = where;
-      one.path = "vm/" + route.vm.name;
-      one.rule = "nic.mac-twice";
-      one.summary = "it has a network card with the address of another VM's";
-      one.detail = nic.mac + ", as '" + first->second + "'";
-      one.hint = "Let no more than one of them run in one network";
-      twice.push_back(std::move(one));
+      std::string mac = nic.mac;
+      for (char& c : mac)
+        if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+      if (mac.empty()) continue;
+      add(route, where, "nic.mac-twice", mac, nic.mac,
+          "it has a network card with the address of another VM's",
+          "Let no more than one of them run in one network");
     }
+    for (const DiskRoute& one : route.disks)
+      if (one.disk.multi_writer && !one.disk.file.empty())
+        add(route, where, "disk.shared", route.vm.datacenter + "\n" + one.disk.file, one.disk.file,
+            "it shares a disk with another VM of the plan, and each of them gets a copy",
+            "Leave the disk out of all but one of them (disks: {exclude: ...})");
   }
-  std::vector<Diagnostic> twice;
+  std::vector<Diagnostic> found;
 
  private:
-  std::map<std::string, std::string> seen_;  // the VM's name, by the address
+  void add(const VmRoute& route, const std::string& where, const char* rule,
+           const std::string& identity, const std::string& shown, const char* summary,
+           const char* hint) {
+    const std::string key = std::string(rule) + "\n" + identity;
+    const auto [first, fresh] = seen_.try_emplace(key, route.vm.name);
+    if (fresh || first->second == route.vm.name || !said_.insert(key).second) return;
+    Diagnostic one;
+    one.severity = Severity::kWarning;
+    one.code = Code::kOk;
+    one.where = where;
+    one.path = "vm/" + route.vm.name;
+    one.rule = rule;
+    one.summary = summary;
+    one.detail = shown + ", as '" + first->second + "'";
+    one.hint = hint;
+    found.push_back(std::move(one));
+  }
+
+  std::map<std::string, std::string> seen_;  // the VM's name, by the rule and what it is
   std::set<std::string> said_;
 };
 
@@ -161,7 +178,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
   std::vector<std::vector<Diagnostic>> found;
   bound_.batch.checked = 0;
   PlanEstimator estimator(bound_.batch);
-  MacAddresses addresses;
+  Shared shared;
   for (const MigrationConfig& config : bound_.migrations) {
     if (host_.cancel->cancelled()) break;
     if (!only_check && std::chrono::steady_clock::now() - begin > kPreflight) break;
@@ -170,7 +187,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
       if (finding.where.empty() && finding.path != "/output_dir" &&
           finding.path.rfind("converter/", 0) != 0)
         finding.where = bound_.specs[bound_.batch.checked]->mark.where();
-    addresses.add(route, bound_.specs[bound_.batch.checked]->mark.where());
+    shared.add(route, bound_.specs[bound_.batch.checked]->mark.where());
     found.push_back(route.findings);
     ++bound_.batch.checked;
     directories_.push_back(route.directory);
@@ -180,7 +197,7 @@ PlanStatus PlanRun::preflight(bool only_check) {
   }
   if (!only_check && bound_.batch.continue_on_error) let_others_run(found);
   for (const auto& findings : found) keep(findings);
-  keep(addresses.twice);
+  keep(shared.found);
   keep(shared_directories());
   estimate_ = estimator.result(plan_->batch.source_bandwidth_limit, plan_->batch.bandwidth_limit,
                                state_.get());

@@ -12,12 +12,13 @@ namespace hyperhost {
 struct VmFinding {
   std::string rule;  ///< its id: "vm.passthrough"
   Severity severity = Severity::kInfo;
-  std::string summary;     ///< one sentence, the same for every VM
-  std::string disk;        ///< its id; "" = of the VM as a whole
-  std::string evidence;    ///< what it was found by
-  std::string fixable_by;  ///< "source", "target", "guest", or a plugin; "" = nothing is known
-  std::string hint;        ///< what to do about it
-  bool accepted = false;   ///< an error that the plan lists in guest.accept
+  std::string summary;          ///< one sentence, the same for every VM
+  std::string disk;             ///< its id; "" = of the VM as a whole
+  std::string evidence;         ///< what it was found by
+  std::string fixable_by;       ///< "source", "target", "guest", or a plugin; "" = nothing is known
+  std::string hint;             ///< what to do about it
+  bool accepted = false;        ///< an error that the plan lists in guest.accept
+  bool left_to_plugin = false;  ///< an error that the plan's guest plugin judges or changes itself
 
   /// An accepted error is a warning.
   Diagnostic diagnostic(const std::string& vm) const;

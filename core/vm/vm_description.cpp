@@ -29,6 +29,7 @@ class Reader {
     return value->get<uint64_t>();
   }
   bool has(const char* key) const { return find(key) != nullptr; }
+  const nlohmann::json* object(const char* key) const { return find(key); }
   bool flag(const char* key) const {
     const auto* value = find(key);
     if (value == nullptr) return false;
@@ -95,6 +96,7 @@ DiskDescription read_disk(const Reader& disk, std::set<std::string>& ids) {
   made.mode = disk.text("mode");
   made.raw_mapping = disk.text("raw_mapping");
   made.multi_writer = disk.flag("multi_writer");
+  if (disk.has("change_tracking")) made.change_tracking = disk.flag("change_tracking");
   return made;
 }
 
@@ -104,6 +106,19 @@ std::vector<LeftDevice> left_devices(const Reader& vm, const char* list, const c
   for (const auto& item : vm.list(list, 4096)) {
     const Reader one(item, "/" + std::string(list) + "/" + std::to_string(out.size()), provider);
     out.push_back({one.text("kind"), one.text(label)});
+  }
+  return out;
+}
+
+ClusterSettings read_cluster(const Reader& cluster, const std::string& provider) {
+  ClusterSettings out;
+  for (const auto& [key, value] :
+       {std::pair{"drs", &out.drs}, std::pair{"dpm", &out.dpm}, std::pair{"ha", &out.ha}})
+    if (cluster.has(key)) *value = cluster.flag(key);
+  for (const auto& item : cluster.list("rules", 1000)) {
+    const Reader one(item, "/cluster_settings/rules/" + std::to_string(out.rules.size()), provider);
+    out.rules.push_back(
+        {one.text("kind"), one.text("name"), one.text("hosts"), one.flag("mandatory")});
   }
   return out;
 }
@@ -125,6 +140,8 @@ void read_conditions(const Reader& vm, const std::string& provider, VmDescriptio
     for (const auto& address : vm.list("addresses", 4096))
       if (address.is_string()) out.addresses->push_back(address.get<std::string>());
   }
+  if (const auto* cluster = vm.object("cluster_settings"))
+    out.cluster_settings = read_cluster(Reader(*cluster, "/cluster_settings", provider), provider);
   out.devices = left_devices(vm, "devices", "label", provider);
   out.attachments = left_devices(vm, "attachments", "file", provider);
   for (const auto& item : vm.list("snapshots", 4096))
@@ -165,6 +182,7 @@ VmDescription parse_vm_description(nlohmann::json document, const std::string& p
   out.datacenter = vm.text("datacenter");
   out.export_method = vm.text("export_method");
   out.host = vm.text("host");
+  out.cluster = vm.text("cluster");
   out.guest_os = vm.text("guest_os");
   out.os_hint = vm.text("os_hint", "unknown");
   out.os_version = vm.text("os_version");

@@ -35,6 +35,7 @@ struct DiskDescription {
   std::string mode;              ///< as the source calls it, e.g. "independent_persistent"
   std::string raw_mapping;       ///< "physical", "virtual": a mapped device; "" = a file
   bool multi_writer = false;     ///< several VMs may write it at once
+  std::optional<bool> change_tracking;  ///< of its blocks; nothing: not known
 };
 
 struct NicDescription {
@@ -54,6 +55,20 @@ struct LeftDevice {
   std::string label;  ///< as the source calls it; may be empty
 };
 
+/// A rule of the source's cluster that concerns the VM.
+struct ClusterRule {
+  std::string kind;   ///< "run-on", "keep-off", "together", "apart"
+  std::string name;   ///< as the source calls it; may be empty
+  std::string hosts;  ///< the group's name; may be empty
+  bool mandatory = false;
+};
+
+/// What the source's cluster does for the VM. Nothing: not known.
+struct ClusterSettings {
+  std::optional<bool> drs, dpm, ha;
+  std::vector<ClusterRule> rules;
+};
+
 /// A file system as the guest's agent reports it.
 struct GuestDisk {
   std::string path;  ///< where it is mounted
@@ -62,7 +77,9 @@ struct GuestDisk {
 
 struct VmDescription {
   std::string ref, name, path, datacenter, export_method;
-  std::string host;  ///< that it runs on or would be read through; may be empty
+  std::string host;     ///< that it runs on or would be read through; may be empty
+  std::string cluster;  ///< of that host; may be empty
+  ClusterSettings cluster_settings;
   std::string guest_os, os_hint, os_version, firmware;
   std::string uuid, instance_uuid, hardware;  ///< as the source has them; may be empty
   std::string power_state;                    ///< "on", "off", "suspended", "unknown"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hyperhost inspect: what the description of a VM and, on its disks where they are, a guest plugin
+// hyperhost inspect: what the description of a VM, the structures of its disks and a guest plugin
 // say of it, and what of it would keep the guest from booting on another machine.
 #include <hyper/draft/guest.h>
 
@@ -49,6 +49,33 @@ void print_roots(const std::string& vm, const json& roots) {
   if (roots.empty()) std::cout << vm << ": no system was found\n";
 }
 
+void print_disks(const std::string& vm, const VmRoute& route, const StructureReport& seen) {
+  for (std::size_t i = 0; i < seen.disks.size(); ++i) {
+    const DiskStructure& disk = seen.disks[i];
+    std::cout << vm << "/" << route.disks[i].disk.id << ": "
+              << (disk.table.empty() ? "no partitions" : disk.table)
+              << (disk.boot_code.empty() ? "" : ", boot code: " + disk.boot_code) << "\n";
+    for (const Volume& volume : disk.volumes) {
+      std::cout << "  " << (volume.number == 0 ? "the disk" : std::to_string(volume.number)) << " "
+                << (volume.kind.empty() ? "unknown" : volume.kind) << ", "
+                << human_bytes(volume.length);
+      for (const std::string& loader : volume.loaders) std::cout << ", " << loader;
+      std::cout << "\n";
+    }
+  }
+}
+
+json structures_json(const VmRoute& route, const StructureReport& seen) {
+  json disks = json::array();
+  for (std::size_t i = 0; i < seen.disks.size(); ++i) {
+    disks.push_back(structure_json(seen.disks[i]));
+    disks.back()["id"] = route.disks[i].disk.id;
+  }
+  return {{"source_bytes_read", seen.bytes_read},
+          {"seconds", std::chrono::duration<double>(seen.duration).count()},
+          {"disks", std::move(disks)}};
+}
+
 void print_findings(const std::vector<VmFinding>& findings) {
   if (findings.empty()) return;
   Table table({"Severity", "Rule", "Finding", "Where", "Changed by"});
@@ -59,17 +86,17 @@ void print_findings(const std::vector<VmFinding>& findings) {
   std::cout << "\n" << table.text();
 }
 
-/// The plugin that looks; "" where the description is all.
+/// The plugin that looks; "" where there is none or none is wanted.
 std::string plugin_of(const Context& context, PluginRegistry& registry,
                       const InspectOptions& options) {
-  if (options.depth == "description") return {};
+  if (options.depth != "appliance") return {};
   if (!options.plugin.empty()) return options.plugin;
   try {
     return registry.default_for(HYPER_IFACE_GUEST);
   } catch (const Error& none) {
     Diagnostic note = none.diagnostic();
     note.severity = Severity::kWarning;
-    note.hint = "its description is all that is looked at";
+    note.hint = "its description and the structures of its disks are all that is looked at";
     context.print({note});
     return {};
   }
@@ -91,32 +118,36 @@ int inspect(Context& context, const InspectOptions& options) {
   std::vector<VmFinding> findings = predict({route.vm, route.disks, guest});
   json found = {{"findings", json::array()}};
   GuestInspection seen;
-  if (!plugin.empty()) {
-    seen = inspect_guest(session, provider, default_choice(registry, plugin), route, guest, op);
-    found = seen.answer;
+  const bool looks = !plugin.empty() || options.depth == "structures" ||
+                     (options.depth == "appliance" && is_seekable(route));
+  if (looks) {
+    seen = inspect_guest(
+        session, provider,
+        plugin.empty() ? std::nullopt : std::optional(default_choice(registry, plugin)), route,
+        guest, op);
+    if (!plugin.empty()) found = seen.answer;
     found["findings"] = json::array();
-    found["plugin"] = plugin;
+    if (!plugin.empty()) found["plugin"] = plugin;
+    found["structures"] = structures_json(route, seen.structures);
     context.print(seen.notices);
   }
-  for (const VmFinding& one : findings) {
-    found["findings"].push_back(finding_json(one));
-    found["findings"].back()["depth"] = "description";
-  }
-  for (const VmFinding& one : seen.findings) {
-    found["findings"].push_back(finding_json(one));
-    found["findings"].back()["depth"] = "appliance";
-    findings.push_back(one);
-  }
+  for (const auto& [depth, some] : {std::pair{"description", findings},
+                                    {"structures", seen.structures.findings},
+                                    {"appliance", seen.findings}})
+    for (const VmFinding& one : some) {
+      found["findings"].push_back(finding_json(one));
+      found["findings"].back()["depth"] = depth;
+      if (depth != std::string_view("description")) findings.push_back(one);
+    }
   found["vm"] = route.vm.name;
   found["source_bytes_read"] = seen.bytes_read;
   const bool fine = std::none_of(findings.begin(), findings.end(), stands);
   if (context.json()) {
     context.print_json(found);
   } else {
-    if (!plugin.empty())
-      print_roots(route.vm.name, found["roots"]);
-    else
-      std::cout << route.vm.name << ": by its description\n";
+    if (!plugin.empty()) print_roots(route.vm.name, found["roots"]);
+    if (looks) print_disks(route.vm.name, route, seen.structures);
+    if (!looks) std::cout << route.vm.name << ": by its description\n";
     print_findings(findings);
     std::cout << "\n"
               << (fine ? "Nothing was found that keeps it from booting on "
@@ -147,8 +178,10 @@ void add_inspect_command(CLI::App& app, Context& context, int& status) {
   command
       ->add_option("--depth", options->depth,
                    "description: what the source says of the VM, without its disks.\n"
+                   "structures: and partitions, boot loaders, file systems and encryption, some\n"
+                   "hundred KiB of each disk, without a plugin.\n"
                    "appliance: and what a guest plugin finds on its disks")
-      ->check(CLI::IsMember({"description", "appliance"}))
+      ->check(CLI::IsMember({"description", "structures", "appliance"}))
       ->capture_default_str();
   command->add_option("--guest-plugin", options->plugin,
                       "The plugin that looks (default: the preferred one)");
@@ -159,6 +192,7 @@ void add_inspect_command(CLI::App& app, Context& context, int& status) {
       "  hyperhost inspect plan.yaml web-01\n"
       "  hyperhost inspect web-01 --path web-01.ova --bus sata\n"
       "  hyperhost inspect plan.yaml web-01 --depth description\n"
+      "  hyperhost inspect plan.yaml web-01 --depth structures\n"
       "  hyperhost --output json inspect plan.yaml web-01");
   command->callback([options, &context, &status] {
     sort_words(options->where, true);

@@ -56,7 +56,7 @@ int print_refusal(const Context& context, const RunOptions& options, const PlanR
   return exit_of(status);
 }
 
-/// inspected: what `validate --inspect` found in guests.
+/// inspected: what `validate` found in guests.
 int print_routes(const Context& context, const RunOptions& options, const PlanRun& run,
                  const std::vector<VmRoute>& routes, const std::vector<Diagnostic>& inspected) {
   const bool ok = std::none_of(inspected.begin(), inspected.end(), [](const Diagnostic& one) {
@@ -134,8 +134,8 @@ int run_plan(Context& context, const RunOptions& options, bool only_check) {
   PlanStatus status = only_check ? run.check() : run.prepare();
   if (status == PlanStatus::kReady && only_check) {
     std::vector<VmRoute> routes = run.routes();
-    std::vector<Diagnostic> inspected;
-    if (options.inspect) inspected = inspect_guests(context, *plugins, run.bound(), routes);
+    const std::vector<Diagnostic> inspected =
+        inspect_guests(context, *plugins, run.bound(), options.inspect, routes);
     return print_routes(context, options, run, routes, inspected);
   }
   if (status == PlanStatus::kReady) status = run.start();
@@ -189,12 +189,15 @@ void add_run_commands(CLI::App& app, Context& context, int& status) {
   CLI::App* validate = add_plan_command(
       app, "validate", "Check a plan whole: syntax, options, VMs, space, targets; changes nothing",
       *check);
-  validate->add_flag("--inspect", check->inspect,
-                     "Look into the guests that the plan prepares, too. The disks are only read, "
-                     "but\na VM that runs needs a snapshot for that while it is looked at");
+  validate->add_flag(
+      "--inspect", check->inspect,
+      "Look into the guests that the plan prepares, too, and at the structures of "
+      "disks\non a hypervisor's datastores. The disks are only read, but a VM that runs "
+      "needs a\nsnapshot for that while it is looked at");
   validate->footer(
-      "Prints a line for each VM, what its description predicts, then the sums: VMs, bytes to "
-      "read, space on each file system\n"
+      "Prints a line for each VM, what its description and the structures of its disks predict\n"
+      "(of files; some hundred KiB of each disk are read), then the sums: VMs, bytes to read,\n"
+      "space on each file system\n"
       "(the most and the least that all VMs together take), hours, warnings.\n\n"
       "Exit status: 0 it can run, 2 the plan has errors, 3 it is well-formed and cannot run.\n\n"
       "Examples:\n"

@@ -14,6 +14,7 @@
 #include "core/block/nbd_socket.hpp"
 #include "core/block/overlay.hpp"
 #include "core/disk/local_sources.hpp"
+#include "core/migrate/structure_check.hpp"
 #include "core/os/loopback.hpp"
 #include "core/state/sqlite/state_store.hpp"
 #include "core/vm/vm_description.hpp"

@@ -5,7 +5,6 @@
 
 #include <cstdlib>
 
-#include "core/disk/local_sources.hpp"
 #include "core/plan/plan.hpp"
 #include "core/run/bind_plan.hpp"
 
@@ -73,21 +72,6 @@ void check_seekable(const VmDescription& vm, const DiskDescription& disk) {
               vm.name + "/" + disk.id + " can only be read from its front to its end here",
               "it has to be read in any order",
               "convert it, and use the image; a vSphere source seeks with transport: datastore");
-}
-
-std::shared_ptr<SourceHandle> open_guest_disk(Session& session, ProviderVmHandle& opened,
-                                              const VmDescription& vm, const DiskDescription& disk,
-                                              Operation& op, std::shared_ptr<ReadCount> read) {
-  if (disk.blank) return open_blank_source(disk.capacity_bytes);
-  const std::string name = vm.name + "/" + disk.id;
-  std::shared_ptr<SourceHandle> delivered = opened.open_disk(op, disk.id, HYPER_OPEN_SEEK);
-  if (!delivered->can(HYPER_SOURCE_SEEK))
-    throw Error(Code::kUnsupported, name + " was opened as a stream");
-  if (read) count_reads(*delivered, std::move(read));
-  std::string format = delivered->format().empty() ? disk.format : delivered->format();
-  if (format.empty()) format = session.images().detect(*delivered, name, op);
-  std::string used;
-  return session.images().open(delivered, format, {}, op, used);
 }
 
 void add_source_options(CLI::App& command, InventoryOptions& options) {

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/migrate/session.hpp"
-#include "core/plugin/filter/counted_source.hpp"
 #include "core/vm/vm_description.hpp"
 #include "hosts/hyperhost/context.hpp"
 #include "hosts/hyperhost/source_flags.hpp"
@@ -46,11 +45,5 @@ class Inventory {
 
 /// Throws Error where a disk can only be streamed.
 void check_seekable(const VmDescription& vm, const DiskDescription& disk);
-
-/// A disk of an open VM as its guest sees it, to be read in any order. read: gets the bytes that
-/// are read from the source, unless it is null.
-std::shared_ptr<SourceHandle> open_guest_disk(Session& session, ProviderVmHandle& opened,
-                                              const VmDescription& vm, const DiskDescription& disk,
-                                              Operation& op, std::shared_ptr<ReadCount> read = {});
 
 }  // namespace hyperhost

@@ -44,6 +44,17 @@ class Sample(CliTest):
             digests.append([d["content_digest"] for d in result["disks"]])
         self.assertEqual(digests[0], digests[1])
 
+    def test_its_structures_are_read_in_a_few_hundred_kib(self):
+        found = self.host("--output", "json", "inspect", "hyperhost-sample", "--path", OVA, "--depth", "structures").json
+        disks = found["structures"]["disks"]
+        self.assertEqual([(disk["id"], disk["table"], disk.get("boot_code"), [volume["kind"] for volume in disk["volumes"]]) for disk in disks],
+                         [("disk-0", "mbr", "grub", ["ext4"]), ("disk-1", "gpt", None, ["ext4"])])
+        self.assertEqual([one for one in found["findings"] if one["severity"] != "note" and one["depth"] == "structures"], [])
+        self.assertEqual(found["source_bytes_read"], found["structures"]["source_bytes_read"])
+        self.assertGreater(found["source_bytes_read"], 0)
+        self.assertLess(found["source_bytes_read"], 1 << 20)
+        print(f"{found['source_bytes_read']} bytes read in {found['structures']['seconds']:.3f} s")
+
     def test_the_result_boots_to_its_banner(self):
         requirement.tool(boot_check.QEMU, "qemu-system-x86")
         result = self.migrate("parallel-disk", compression="zstd")

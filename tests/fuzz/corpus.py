@@ -7,6 +7,7 @@ packed as image.hpp says."""
 import gzip
 import io
 import json
+import os
 import pathlib
 import struct
 import subprocess
@@ -368,9 +369,66 @@ def guest_files(seeds):
         seeds.write("guest_text", name, text)
 
 
+def made(seeds, size, *commands, files=()):
+    """A file of this size that the commands have worked on, and the files that they want beside it."""
+    path = pathlib.Path(seeds.work.name)
+    for name, data in files:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    (path / "made").write_bytes(bytes(size))
+    for command, text in commands:
+        subprocess.run(command, check=True, cwd=path, input=text, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+    return (path / "made").read_bytes()
+
+
+def ntfs(seeds):
+    """With a directory that has blocks of its own, and without what is large in every NTFS and not read."""
+    files = [("saved", b"hibr" + bytes(8188))]
+    names = [f"a-file-of-a-long-name-{number}.sys" for number in range(12)] + ["hiberfil.sys"]
+    image = made(seeds, 2 * MIB, (["mkntfs", "-q", "-F", "made"], None), *((["ntfscp", "made", "saved", name], None) for name in names),
+                 (["sh", "-c", "ntfsfix made || true"], None), files=files)
+    capitals = b"".join(struct.pack("<H", code) for code in range(97))
+    at = image.index(capitals)
+    image = image[:at] + bytes(128 * KIB) + image[at + 128 * KIB:]
+    for record in (1, 2, 4, *range(6, 64)):  # the table begins at 16 KiB
+        at = 16 * KIB + record * KIB
+        image = image[:at] + bytes(KIB) + image[at + KIB:]
+    return image.replace(b"\xff" * SECTOR, bytes(SECTOR))
+
+
+def structures(seeds):
+    program = bytearray(512)
+    program[0:2], program[0x3c], program[0x80:0x86] = b"MZ", 0x80, b"PE\0\0\x64\x86"
+    loaders = [("EFI/BOOT/BOOTX64.EFI", bytes(program)), ("EFI/debian/grubx64.efi", bytes(program))]
+    volumes = {"ext4": made(seeds, 2 * MIB, (["mke2fs", "-q", "-F", "-t", "ext4", "made"], None)),
+               "swap": made(seeds, 256 * KIB, (["mkswap", "made"], None)), "ntfs": ntfs(seeds)}
+    for fat, size in ((12, 2 * MIB), (16, 12 * MIB), (32, 40 * MIB)):
+        volumes[f"fat{fat}"] = made(seeds, size, (["mkfs.vfat", "-F", str(fat), "-s", "1", "made"], None),
+                                    (["mcopy", "-s", "-i", "made", "EFI", "::/"], None), files=loaders)
+    document = json.dumps({"keyslots": {"0": {}, "1": {}}, "tokens": {
+        "0": {"type": "systemd-tpm2", "keyslots": ["0"]},
+        "1": {"type": "clevis", "keyslots": ["1"], "jwe": {"protected": "eyJhbGciOiJkaXIiLCJjbGV2aXMiOnsicGluIjoidHBtMiJ9fQ"}}}}).encode()
+    volumes["luks2"] = guest(256 * KIB, [(0, b"LUKS\xba\xbe\0\2" + struct.pack(">Q", 16384)), (4096, document)])
+    key = struct.pack("<HHHH", 64, 2, 8, 1) + bytes(26) + struct.pack("<H", 0x100) + bytes(28)
+    volumes["bitlocker"] = guest(256 * KIB, [(3, b"-FVE-FS-"), (176, struct.pack("<Q", 65536)), (65536, b"-FVE-FS-"),
+                                             (65536 + 64, struct.pack("<I", 48 + 64)), (65536 + 112, key)])
+    volumes["xfs"] = guest(256 * KIB, [(0, b"XFSB"), (100, b"\xb4\xa4")])
+    volumes["btrfs"] = guest(256 * KIB, [(65536 + 64, b"_BHRfS_M")])
+    for name, image in volumes.items():
+        seeds.write("structures", name, packed(image))
+    for name, script in (("mbr", "label: dos\nstart=64, size=512, type=83, bootable\nstart=1024, size=3072, type=5\n"
+                                 "start=1088, size=512, type=82\nstart=2048, size=512, type=42\n"),
+                         ("gpt", "label: gpt\nfirst-lba: 34\nstart=64, size=512, type=U\nstart=1024, size=512, type=L\n")):
+        disk = bytearray(made(seeds, 2 * MIB, (["sfdisk", "-q", "made"], script)))
+        disk[64 * SECTOR:64 * SECTOR + 128 * KIB] = volumes["btrfs"][:128 * KIB]
+        disk[0:2], disk[0x5c:0x64], disk[0x180:0x185], disk[40 * SECTOR] = b"\xeb\x63", struct.pack("<Q", 40), b"GRUB ", 1
+        seeds.write("structures", name, packed(bytes(disk), checksums=name == "gpt"))
+
+
 def main():
     seeds = Seeds(sys.argv[1] if len(sys.argv) > 1 else ROOT / "tests/fuzz/corpus")
-    for part in (images, descriptors, packages, soap, stores, texts, binaries, consoles, boot_records, guest_files):
+    for part in (images, descriptors, packages, soap, stores, texts, binaries, consoles, boot_records, guest_files, structures):
         part(seeds)
 
 

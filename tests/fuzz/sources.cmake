@@ -71,7 +71,7 @@ list(APPEND texts ${made} ${CMAKE_CURRENT_BINARY_DIR}/version.cpp)
 # Whole rooms where most of a room is needed.
 file(GLOB rooms RELATIVE ${PROJECT_SOURCE_DIR}/core CONFIGURE_DEPENDS
   ${PROJECT_SOURCE_DIR}/core/base/*.cpp ${PROJECT_SOURCE_DIR}/core/config/*.cpp ${PROJECT_SOURCE_DIR}/core/plan/*.cpp
-  ${PROJECT_SOURCE_DIR}/core/plugin/services/*.cpp)
+  ${PROJECT_SOURCE_DIR}/core/plugin/services/*.cpp ${PROJECT_SOURCE_DIR}/core/structures/*.cpp)
 fuzz_sources(sources_core core ${rooms}
   os/child_process.cpp os/file_trust.cpp os/process_identity.cpp
   block/nbd_handshake.cpp block/nbd_stream.cpp block/nbd_transmission.cpp

@@ -7,7 +7,7 @@ layering  sdk uses the standard library only; plugins never core or hosts; core 
 rooms     core's rooms include only themselves and the rooms below them
 licence   every source file names its licence in its first three lines
 names     no file is a place to put things (util, helper, common, manager)
-scripts   Python compiles, shell scripts parse
+scripts   Python compiles, shell scripts parse; a file that begins with #! is executable
 english   none of the words that make this project's prose unclear
 functions no function of core has 70 lines
 temporary temporary files have names that no one can guess, in directories of our own
@@ -123,7 +123,7 @@ def check_layering(names):
 
 
 # Core's rooms, lowest first. A room includes itself and what stands before it (docs/architecture.md).
-ROOMS = ("base", "os", "config", "plan", "state", "plugin", "disk", "block", "check", "events", "watch", "vm", "migrate", "run")
+ROOMS = ("base", "os", "config", "plan", "state", "plugin", "disk", "block", "structures", "check", "events", "watch", "vm", "migrate", "run")
 
 
 def check_rooms(names):
@@ -177,6 +177,8 @@ def check_names(names):
 def check_scripts(names):
     found = []
     for name in names:
+        if is_script(name) and not os.stat(os.path.join(ROOT, name)).st_mode & 0o100:
+            found.append(f"{name}:1: it begins with #! and is not executable: chmod +x, or drop the line")
         text = read(name) if name.endswith((".py", ".sh")) or is_script(name) else ""
         first = text.split("\n", 1)[0]
         if name.endswith(".py") or "python3" in first:

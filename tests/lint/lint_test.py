@@ -87,8 +87,16 @@ class Lints(unittest.TestCase):
 
     def test_broken_scripts_are_found(self):
         python = self.put("tests/x.py", "def f(:\n  pass\n")
-        shell = self.put("tests/x.sh", "#!/bin/sh\nif true; then\n")
+        shell = self.put("tests/x.sh", "if true; then\n")
         self.assertEqual(len({line.split(":")[0] for line in lint.check_scripts([python, shell])}), 2)
+
+    def test_a_program_that_is_not_executable_is_found(self):
+        names = [self.put("tests/x.py", "#!/usr/bin/python3\n"), self.put("configs/x", "#!/bin/sh\n"),
+                 self.put("tests/y.py", "# no program\n"), self.put("docs/x", "# #!\n")]
+        self.assertEqual([line.split(":")[0] for line in lint.check_scripts(names)], names[:2])
+        for name in names[:2]:
+            os.chmod(os.path.join(self.tree.name, name), 0o755)
+        self.assertEqual(lint.check_scripts(names), [])
 
     def test_unformatted_code_is_found(self):
         requirement.tool("clang-format-14", "clang-format-14")

@@ -149,6 +149,9 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_FALSE(web.boot.isolated_network || web.boot.warn_only);
   EXPECT_EQ(web.boot_plugin.plugin, "qemu-boot");
   EXPECT_EQ(web.boot_plugin.pointer, "/defaults/boot/options");
+  ASSERT_TRUE(web.traces_plugin);
+  EXPECT_EQ(web.traces_plugin->plugin, "guestfs");
+  EXPECT_EQ(web.traces_plugin->pointer, "/defaults/boot/traces/options");
   EXPECT_FALSE(scratch.boot.wanted);
   EXPECT_FALSE(scratch.disks.selects("disk-1"));
   EXPECT_EQ(plan.observability.metrics_api->host, "0.0.0.0");

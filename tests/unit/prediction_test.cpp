@@ -35,6 +35,9 @@ json plain() {
           {"change_tracking", true},
           {"host_name", "web-01.example"},
           {"addresses", {"192.0.2.7"}},
+          {"cluster", "C 1"},
+          {"cluster_settings",
+           {{"drs", false}, {"dpm", false}, {"ha", false}, {"rules", json::array()}}},
           {"guest_disks",
            {{{"path", "/"}, {"free_bytes", 104857600}},
             {{"path", "/boot"}, {"free_bytes", 52428800}},
@@ -93,6 +96,11 @@ json device(const char* kind, const char* label) {
   return json::array({{{"kind", kind}, {"label", label}}});
 }
 
+json cluster_rule(const char* kind, const char* name, const char* hosts, bool mandatory) {
+  return set("/cluster_settings/rules/-",
+             {{"kind", kind}, {"name", name}, {"hosts", hosts}, {"mandatory", mandatory}});
+}
+
 const std::vector<Fault>& faults() {
   static const std::vector<Fault> all = {
       {"vm.passthrough", set("/devices", device("passthrough", "PCI device 0")), "",
@@ -110,6 +118,17 @@ const std::vector<Fault>& faults() {
        "2: before, patch 7"},
       {"vm.consolidation", set("/consolidation_needed", true), "", ""},
       {"vm.fault-tolerance", set("/fault_tolerance", true), "", ""},
+      {"vm.drs", set("/cluster_settings/drs", true), "", "C 1"},
+      {"vm.dpm", set("/cluster_settings/dpm", true), "", "C 1"},
+      {"vm.ha", set("/cluster_settings/ha", true), "", "C 1"},
+      {"vm.host-affinity", cluster_rule("run-on", "licences", "rack 2", true), "",
+       "licences: must run on the hosts 'rack 2'"},
+      {"vm.host-affinity", cluster_rule("keep-off", "", "old", false), "",
+       "a rule: should not run on the hosts 'old'"},
+      {"vm.vm-affinity", cluster_rule("together", "web and db", "", false), "",
+       "web and db: together with other VMs"},
+      {"vm.vm-affinity", cluster_rule("apart", "two controllers", "", true), "",
+       "two controllers: apart from other VMs"},
       {"vm.guest-os",
        json::array({{{"op", "add"}, {"path", "/guest_os"}, {"value", "freebsd13_64Guest"}},
                     {{"op", "add"}, {"path", "/os_hint"}, {"value", "unknown"}}}),
@@ -128,6 +147,8 @@ const std::vector<Fault>& faults() {
       {"vm.host-name", set("/host_name", "localhost.localdomain"), "", "localhost.localdomain"},
       {"vm.addresses", set("/addresses", json::array()), "", ""},
       {"vm.name", set("/name", "Web_01"), "", "Web_01"},
+      {"vm.name", set("/name", "web..01"), "", "web..01"},
+      {"vm.name", set("/name", "web-"), "", "web-"},
       {"vm.name", set("/name", std::string(64, 'a')), "", std::string(64, 'a')},
       {"vm.attachment", set("/attachments", {{{"kind", "iso"}, {"file", "tools.iso"}}}), "",
        "iso: tools.iso"},
@@ -149,6 +170,7 @@ const std::vector<Fault>& faults() {
       {"disk.nvme", set("/disks/0/controller", "VirtualNVMEController0:1"), "disk-0",
        "VirtualNVMEController0:1"},
       {"disk.serial", set("/disk_uuid", true), "", ""},
+      {"disk.change-tracking", set("/disks/0/change_tracking", false), "disk-0", "scsi0:0"},
       {"disk.count", set("/disks", many_disks(166)), "", "166"},
       {"disk.bus", set("/disks", many_disks(5)), "", "5 disks, and ide holds 4", "ide"},
       {"disk.bus", set("/disks", many_disks(7)), "", "7 disks, and sata holds 6", "sata"},
@@ -195,6 +217,17 @@ TEST(Prediction, WhatIsNotKnownIsNotFound) {
   document["addresses"] = json::array();
   document["host_name"] = "";
   EXPECT_THAT(rules_of(found_in(document)), IsEmpty());  // its agent does not run
+  for (const char* place : {"sata0:1", "VirtualAHCIController0:1", "VirtualIDEController0:0"}) {
+    document = plain();
+    document["disk_uuid"] = true;
+    document["disks"][0]["controller"] = place;
+    EXPECT_THAT(rules_of(found_in(document)), IsEmpty()) << place;  // no SCSI disk
+  }
+  document = plain();
+  document["name"] = "db-01.prod--a.example";
+  document["disks"][0]["change_tracking"] = true;
+  document["guest_disks"][2] = {{"path", "C:\\data"}, {"free_bytes", 10485760}};  // not C: itself
+  EXPECT_THAT(rules_of(found_in(document)), IsEmpty());
   document = plain();
   document["guest_disks"][0]["free_bytes"] = 0;
   EXPECT_THAT(rules_of(found_in(document, "virtio", false)), IsEmpty());  // nothing is prepared
@@ -203,6 +236,9 @@ TEST(Prediction, WhatIsNotKnownIsNotFound) {
   EXPECT_THAT(rules_of(found_in(document, "ide")), IsEmpty());
   document["guest_os"] = "otherGuest64";
   document["os_hint"] = "unknown";
+  EXPECT_THAT(rules_of(found_in(document)), IsEmpty());
+  document = plain();
+  document["cluster_settings"] = {{"drs", nullptr}, {"rules", {{{"kind", "of-tomorrow"}}}}};
   EXPECT_THAT(rules_of(found_in(document)), IsEmpty());
 }
 
@@ -238,17 +274,37 @@ TEST(Prediction, AFindingOfAPluginIsReadAsHostile) {
   EXPECT_EQ(found.hint, "");
 }
 
-TEST(Prediction, TheGuideHasTheTable) {
+/// Of the guide's chapter on rules: their table, and what follows it on Forklift's.
+std::pair<std::string, std::string> guide() {
   std::ifstream file(HYPERHOST_SOURCE_DIR "/docs/plan.md");
-  const std::string guide((std::istreambuf_iterator<char>(file)), {});
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::size_t forklift = text.find("### Forklift's rules"),
+                    end = text.find("\n## ", forklift);
+  EXPECT_NE(end, std::string::npos);
+  return {text.substr(0, forklift), text.substr(forklift, end - forklift)};
+}
+
+TEST(Prediction, TheGuideHasTheTable) {
+  const std::string text = guide().first;
   std::vector<std::string> rows;
   for (const PredictionRule& rule : prediction_rules())
     rows.push_back("| `" + std::string(rule.id) + "` | " + finding_severity_name(rule.severity) +
-                   " | " + rule.reads + " |");
-  for (const std::string& row : rows) EXPECT_THAT(guide, HasSubstr(row));
+                   " | " + rule.reads + " | " + rule.summary + " |");
+  for (const std::string& row : rows) EXPECT_THAT(text, HasSubstr(row));
   const std::regex any("\\| `(vm|disk|nic)\\.[a-z-]+` \\|");
-  const auto count = std::distance(std::sregex_iterator(guide.begin(), guide.end(), any), {});
+  const auto count = std::distance(std::sregex_iterator(text.begin(), text.end(), any), {});
   EXPECT_EQ(static_cast<std::size_t>(count), rows.size());
+}
+
+TEST(Prediction, TheGuideComparesForkliftsRulesWithThoseThereAre) {
+  const std::string text = guide().second;
+  std::set<std::string> known, named;
+  for (const PredictionRule& rule : prediction_rules()) known.insert(rule.id);
+  const std::regex any("`((vm|disk|nic)\\.[a-z-]+)`");
+  for (std::sregex_iterator at(text.begin(), text.end(), any), end; at != end; ++at)
+    named.insert((*at)[1]);
+  EXPECT_GT(named.size(), 25u);
+  for (const std::string& rule : named) EXPECT_THAT(known, Contains(rule));
 }
 
 }  // namespace

@@ -479,6 +479,10 @@ class Details(FaultTest):
             self.assertIn(words, done.err)
         self.assertEqual(self.server.called("CreateSnapshot_Task"), [])
         self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}))
+        self.server.model.add_vm("odder", [Disk(2000, content, datastore=False), Disk(2001, content, unit=1, capacity=0)])
+        done = self.host("validate", self.plan("odder"), status=PREFLIGHT)
+        for words in ("'Hard disk 1' of 'odder' lies on no datastore", "'Hard disk 2' of 'odder' has no size"):
+            self.assertIn(words, done.err)
         vm.encrypted = True
         done = self.host("validate", self.plan("odd", migration={"disks": {"include": ["disk-0"]}}), status=PREFLIGHT)
         self.assertIn("is encrypted", done.err)
@@ -496,6 +500,10 @@ class Details(FaultTest):
                  {**RUNNING, "disabled": ["RelocateVM_Task", "CreateSnapshot_Task"]}, {}),
                 ("backup-off", OK, "the server refuses ExportVm of 'backup-off'", {"disabled": ["ExportVm"]}, {}),
                 ("ranges", OK, "the datastore [store 1] may be refused: missing privileges: Datastore.FileManagement", {}, DATASTORE),
+                ("no-tools", OK, "VMware Tools do not run in 'no-tools': its file systems are not settled",
+                 {**RUNNING, "tools": "guestToolsNotRunning"}, {}),
+                ("must-settle", PREFLIGHT, "quiesce: always needs them",
+                 {**RUNNING, "tools": "guestToolsNotRunning"}, {"quiesce": "always"}),
                 ("nvram", OK, "NVRAM", {}, {})):
             with self.subTest(name):
                 self.add_vm(name, **keys)
@@ -525,6 +533,31 @@ class Details(FaultTest):
         self.assertEqual([(disk["boot_order"], disk["type"]) for disk in described["disks"]], [(2, "data"), (1, "data"), (0, "boot")])
         self.assertEqual(described["nics"][0]["network"], "tier-web")
         self.assertEqual(self.describe("other", self.plan()).json["nics"][0]["network"], "another")
+
+    def test_what_several_vms_of_a_plan_share_is_named(self):
+        disks = [[Disk(2000 + 10 * n, sample(MIB, seed=3)), Disk(2500, sample(MIB, seed=4), unit=1, sharing="sharingMultiWriter")]
+                 for n in range(3)]
+        vms = [self.server.model.add_vm(f"web-{n}", disks[n]) for n in range(3)]
+        for vm in vms[:2]:
+            vm.mac, vm.disks[1].path = "00:50:56:0A:0b:0c", "[store 1] quorum/quorum.vmdk"
+        vms[1].mac = vms[1].mac.lower()
+        said = self.host("validate", self.plan("web-*")).err
+        self.assertEqual(said.count("it has a network card with the address of another VM's"), 1)
+        self.assertIn("00:50:56:0a:0b:0c, as 'web-0'", said)
+        self.assertEqual(said.count("it shares a disk with another VM of the plan"), 1)
+        self.assertIn("[store 1] quorum/quorum.vmdk, as 'web-0'", said)
+        alone = self.host("validate", self.plan("web-*", migration={"disks": {"exclude": ["disk-1"]}})).err
+        self.assertNotIn("it shares a disk", alone)
+
+    def test_a_disk_that_is_not_tracked_is_named(self):
+        vm = self.add_vm(disks=2)
+        del vm.settings["scsi0:1.ctkEnabled"]
+        for settings, tracked in ((vm.settings, [True, False]), ({"scsi0:1.CTKENABLED": "true"}, [False, True])):
+            vm.settings = settings
+            described = self.describe("web", self.plan()).json
+            self.assertEqual([disk["change_tracking"] for disk in described["disks"]], tracked)
+        vm.change_tracking = False
+        self.assertNotIn("change_tracking", self.describe("web", self.plan()).json["disks"][0])
 
     def test_names_that_are_hard_to_write(self):
         for name, pattern in (("web[1]", "web\\[1\\]"), ("a*", "a\\*"), ("caf\udce9", "caf*")):
@@ -594,8 +627,12 @@ class Details(FaultTest):
         done = self.host("validate", plan)
         self.assertIn(warning, done.err)
         self.assertIn("its thumbprint is", done.err)
+        self.assertNotIn("maintenance mode", done.err)
+        host["runtime.inMaintenanceMode"] = "true"
         # Ranges do not come from the host.
-        self.assertNotIn(warning, self.host("validate", self.plan("web-*", DATASTORE)).err)
+        done = self.host("validate", self.plan("web-*", DATASTORE))
+        self.assertNotIn(warning, done.err)
+        self.assertIn(f"the host of 'web-1', {host['name']}, is in maintenance mode", done.err)
         plan = self.plan("web-*")
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
@@ -631,6 +668,47 @@ class Details(FaultTest):
         plan.write_text(json.dumps(text))
         self.host("run", plan)
         self.assertEqual(len(self.server.called("CreateContainerView")), 1)
+
+    def cluster_findings(self, vm):
+        done = self.host("--output", "json", "inspect", vm, "--plan", self.plan(vm), "--depth", "description").json
+        return {one["rule"]: one for one in done["findings"]
+                if one["rule"] in ("vm.drs", "vm.dpm", "vm.ha", "vm.host-affinity", "vm.vm-affinity")}
+
+    def test_a_cluster_is_read_once_for_all_vms(self):
+        vms = [self.add_vm(f"web-{number}") for number in range(3)]
+        d, model = self.dialect, self.server.model
+        member = f'<vm type="VirtualMachine">{vms[1].ref[1]}</vm>'
+        on = "<enabled>true</enabled>"
+        model.cluster = (
+            f"<dasConfig>{on}</dasConfig><drsConfig>{on}</drsConfig><dpmConfigInfo>{on}</dpmConfigInfo>"
+            + d.typed("rule", "ClusterVmHostRuleInfo", f"{on}<name>licences</name><vmGroupName>paid</vmGroupName>"
+                      "<antiAffineHostGroupName>lab</antiAffineHostGroupName>")
+            + d.typed("rule", "ClusterVmHostRuleInfo", f"{on}<name>gone</name><vmGroupName>no such group</vmGroupName>")
+            + d.typed("rule", "ClusterAffinityRuleSpec", f"<enabled>false</enabled><name>off</name>{member}")
+            + d.typed("rule", "ClusterDependencyRuleInfo", f"{on}<name>start order</name>")
+            + d.typed("group", "ClusterHostGroup", '<name>lab</name><host type="HostSystem">host-9</host>')
+            + d.typed("group", "ClusterVmGroup", f"<name>paid</name>{member}"))
+        said = self.host("validate", self.plan("web-*")).err
+        self.assertEqual(said.count("HA of its cluster restarts it"), 3)
+        self.assertEqual(said.count("A rule of its cluster ties it to hosts"), 1)
+        self.assertIn("licences: should not run on the hosts 'lab'", said)
+        self.assertEqual(model.cluster_reads, 1)
+        found = self.cluster_findings("web-0")
+        self.assertEqual({rule: one["severity"] for rule, one in found.items()},
+                         {"vm.drs": "note", "vm.dpm": "note", "vm.ha": "warning"})
+        self.assertEqual({one["evidence"] for one in found.values()}, {"cluster"})
+
+    def test_a_cluster_that_may_not_be_read_is_not_known(self):
+        self.add_vm()
+        self.server.model.cluster = "<dasConfig><enabled>true</enabled></dasConfig>"
+        self.assertEqual(self.describe("web", self.plan()).json["cluster_settings"], {"ha": True, "rules": []})
+        self.server.faults["missing"] = {"configurationEx": "NoPermission"}
+        self.assertEqual(self.cluster_findings("web"), {})
+        self.assertNotIn("cluster_settings", self.describe("web", self.plan()).json)
+        self.host("run", self.plan())
+        self.server.model.cluster = None
+        del self.server.faults["missing"]
+        self.assertEqual(self.cluster_findings("web"), {})
 
     def test_what_may_mean_two_vms_is_refused(self):
         first, second = self.add_vm("first"), self.add_vm("second")

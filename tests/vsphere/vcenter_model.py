@@ -61,6 +61,8 @@ class Disk:
         self.mode = keys.get("mode", "persistent")
         self.backing = keys.get("backing", "VirtualDiskFlatVer2BackingInfo")
         self.sharing = keys.get("sharing", "sharingNone")
+        self.path = None  # of its file, where it does not lie beside its VM
+        self.datastore = keys.get("datastore", True)  # it lies on one
         self.flat = keys.get("flat", True)  # the layout lists a -flat file
         self.modified = "2026-11-01T08:00:00Z"  # of its flat file, as the datastore tells
         self._stream = keys.get("stream")
@@ -81,11 +83,13 @@ class Vm:
     def __init__(self, number, name, disks, power="poweredOff", **keys):
         self.ref, self.name, self.disks, self.power = ("VirtualMachine", f"vm-{number}"), name, disks, power
         self.uuid, self.instance_uuid = (str(uuid.UUID(int=number + n)) for n in (1 << 64, 2 << 64))
+        self.mac = f"00:50:56:01:{number >> 8 & 255:02x}:{number & 255:02x}"
         self.snapshots = []  # [(ref, name)]
         self.tools = keys.get("tools", "guestToolsRunning")
         self.tpm, self.encrypted = keys.get("tpm", False), keys.get("encrypted", False)
         self.folder = keys.get("folder", ("Folder", "group-v3"))
         self.consolidation_needed, self.change_tracking = False, keys.get("change_tracking", True)
+        self.settings = {f"scsi0:{disk.unit}.ctkEnabled": "TRUE" for disk in disks} if self.change_tracking else {}
         self.template = keys.get("template", False)
         self.connection = keys.get("connection", "connected")
         self.bus_sharing = keys.get("bus_sharing", "noSharing")
@@ -97,6 +101,8 @@ class Vm:
         self.lock = None  # the lease that holds it
 
     def file(self, disk, suffix=""):
+        if disk.path:
+            return disk.path.removesuffix(".vmdk") + suffix + ".vmdk"
         return f"[store 1] {self.name}/{self.name}_{disk.key}{suffix}.vmdk"
 
 
@@ -134,6 +140,7 @@ class Model:
             self.VM_FOLDER: ("vm", self.DATACENTER), self.PROD: ("prod", self.VM_FOLDER),
             self.CLUSTER: ("cluster", self.ROOT), self.HOST: ("esx1.test", self.CLUSTER),
             self.STORE: ("store 1", self.DATACENTER), self.OPAQUE: ("tier-web", self.DATACENTER)}
+        self.cluster, self.cluster_reads = None, 0  # what is within its configurationEx: XML
         self.host = {"runtime.connectionState": "connected"}  # what the server tells of HOST
 
     def add_vm(self, name, contents, power="poweredOff", **keys):
@@ -180,6 +187,9 @@ class Model:
         name, parent = self.places[(kind, ref_id)]
         if ref == self.HOST and path in self.host:
             return self.dialect.string("val", self.host[path])
+        if (ref, path) == (self.CLUSTER, "configurationEx"):
+            self.cluster_reads += 1
+            return None if self.cluster is None else self.dialect.typed("val", "ClusterConfigInfoEx", self.cluster)
         if path == "name":
             return self.dialect.string("val", name)
         if (ref, path) == (self.OPAQUE, "summary"):
@@ -229,7 +239,7 @@ class Model:
             "config.guestId": "debian12_64Guest", "config.guestFullName": "Debian GNU/Linux 12 (64-bit)",
             "config.firmware": "efi", "runtime.connectionState": vm.connection,
             "runtime.faultToleranceState": vm.fault_tolerance, "config.annotation": "a test's VM", "config.files.vmPathName": f"[store 1] {vm.name}.vmx",
-            "guest.guestFamily": "linuxGuest", "guest.toolsRunningStatus": vm.tools,
+            "guest.guestFamily": "linuxGuest", "guest.hostName": vm.name, "guest.toolsRunningStatus": vm.tools,
             "summary.config.guestFullName": "Debian GNU/Linux 12 (64-bit)"}
         numbers = {"config.hardware.numCPU": 2, "config.hardware.numCoresPerSocket": 1, "config.hardware.memoryMB": 1024,
                    "summary.config.numCpu": 2, "summary.config.memorySizeMB": 1024,
@@ -246,6 +256,12 @@ class Model:
             return d.boolean("val", flags[path])
         if path in refs:
             return d.ref("val", refs[path])
+        if path == "guest.net":
+            return d.typed("val", "ArrayOfGuestNicInfo", f"<GuestNicInfo><ipAddress>192.0.2.7</ipAddress><macAddress>{vm.mac}"
+                           "</macAddress></GuestNicInfo>")
+        if path == "config.extraConfig":
+            return d.typed("val", "ArrayOfOptionValue", "".join(d.typed("OptionValue", "OptionValue", f"<key>{key}</key>"
+                           + d.string("value", value)) for key, value in vm.settings.items()))
         if path == "disabledMethod":
             return d.typed("val", "ArrayOfString", "".join(f"<string>{method}</string>" for method in vm.disabled))
         if path == "config.bootOptions.bootOrder" and vm.boot_keys:
@@ -304,9 +320,10 @@ class Model:
                f"<busNumber>0</busNumber><sharedBus>{vm.bus_sharing}</sharedBus></VirtualDevice>")
         parent = "<parent><fileName>[store 1] below.vmdk</fileName></parent>" if vm.snapshots and not frozen else ""
         for disk in vm.disks:
+            place = (f'<fileName>{escape(vm.file(disk))}</fileName><datastore type="Datastore">{self.STORE[1]}</datastore>'
+                     if disk.datastore else "<fileName>[] /vmfs/devices/disks/t10.disk</fileName>")
             backing = d.typed("backing", disk.backing,
-                              f'<fileName>{escape(vm.file(disk))}</fileName><datastore type="Datastore">{self.STORE[1]}'
-                              f"</datastore><diskMode>{disk.mode}</diskMode><thinProvisioned>true</thinProvisioned>"
+                              f"{place}<diskMode>{disk.mode}</diskMode><thinProvisioned>true</thinProvisioned>"
                               f"<uuid>6000C29f-{vm.ref[1]}-{disk.key}</uuid>"
                               f"<changeId>52 aa/{len(vm.snapshots)}</changeId>{parent}<sharing>{disk.sharing}</sharing>")
             out += d.typed("VirtualDevice", "VirtualDisk",
@@ -319,7 +336,7 @@ class Model:
                        + (d.typed("backing", "VirtualEthernetCardOpaqueNetworkBackingInfo",
                                   f"<opaqueNetworkId>{vm.opaque_network}</opaqueNetworkId>") if vm.opaque_network else
                           d.typed("backing", "VirtualEthernetCardNetworkBackingInfo", "<deviceName>LAN</deviceName>"))
-                       + "<macAddress>00:50:56:01:02:03</macAddress>")
+                       + f"<macAddress>{vm.mac}</macAddress>")
         if vm.passthrough:
             out += d.typed("VirtualDevice", "VirtualPCIPassthrough",
                            "<key>13000</key><deviceInfo><label>PCI device 0</label><summary/></deviceInfo>")

@@ -113,8 +113,8 @@ class Inventory(VcsimTest):
             vim.task("CreateSnapshot_Task", vm, "<name>before</name><memory>false</memory><quiesce>false</quiesce>")
         found = self.host("--output", "json", "inspect", VM, "--plan", self.plan(), "--depth", "description", status=PREFLIGHT).json
         rules = {one["rule"]: one for one in found["findings"]}
-        for rule, severity in (("vm.passthrough", "error"), ("vm.hot-add", "note"), ("vm.usb-controller", "note"),
-                               ("disk.serial", "note"), ("vm.numa-affinity", "note"), ("vm.nvram", "warning"),
+        for rule, severity in (("vm.passthrough", "error"), ("vm.hot-add", "warning"), ("vm.usb-controller", "note"),
+                               ("disk.serial", "note"), ("vm.numa-affinity", "warning"), ("vm.nvram", "warning"),
                                ("vm.secure-boot", "warning"), ("vm.snapshot", "warning"), ("vm.name", "note")):
             self.assertEqual(rules[rule]["severity"], severity, rule)
         self.assertEqual(rules["vm.hot-add"]["evidence"], "CPUs, memory")
@@ -122,6 +122,41 @@ class Inventory(VcsimTest):
         self.assertEqual(found["source_bytes_read"], 0)
         quiet = self.host("--output", "json", "inspect", "DC0_H0_VM1", "--plan", self.plan(), "--depth", "description").json
         self.assertEqual({one["severity"] for one in quiet["findings"]} & {"error", "warning"}, set(), quiet["findings"])
+
+    def findings(self, vm):
+        found = self.host("--output", "json", "inspect", vm, "--plan", self.plan(), "--depth", "description").json["findings"]
+        return {one["rule"]: one for one in found}
+
+    def test_the_settings_and_rules_of_a_cluster(self):
+        plain = self.findings("DC0_C0_RP0_VM0")
+        self.assertEqual((plain["vm.drs"]["severity"], plain["vm.drs"]["evidence"]), ("note", "DC0_C0"))
+        self.assertEqual({"vm.dpm", "vm.ha", "vm.host-affinity", "vm.vm-affinity"} & set(plain), set())
+        with self.vim() as vim:
+            cluster = vim.all("ClusterComputeResource")[0]
+            hosts = [ref for ref in vim.all("HostSystem") if vim.properties(ref, "parent")["parent"].text == cluster[1]]
+            first, second, third = (f'<vm type="VirtualMachine">{vim.vm(f"DC0_C0_RP0_VM{i}")[1]}</vm>' for i in range(3))
+            vim.task("ReconfigureComputeResource_Task", cluster, f"""<spec xsi:type="ClusterConfigSpecEx">
+                <dasConfig><enabled>true</enabled></dasConfig><drsConfig><enabled>false</enabled></drsConfig>
+                <rulesSpec><operation>add</operation><info xsi:type="ClusterVmHostRuleInfo"><enabled>true</enabled>
+                <name>licences</name><mandatory>true</mandatory><vmGroupName>paid</vmGroupName>
+                <affineHostGroupName>rack 2</affineHostGroupName></info></rulesSpec>
+                <rulesSpec><operation>add</operation><info xsi:type="ClusterAntiAffinityRuleSpec"><enabled>true</enabled>
+                <name>pair</name>{first}{second}</info></rulesSpec>
+                <rulesSpec><operation>add</operation><info xsi:type="ClusterAffinityRuleSpec"><enabled>false</enabled>
+                <name>off</name>{first}{second}</info></rulesSpec>
+                <groupSpec><operation>add</operation><info xsi:type="ClusterVmGroup"><name>paid</name>{first}{third}</info></groupSpec>
+                <groupSpec><operation>add</operation><info xsi:type="ClusterHostGroup"><name>rack 2</name>
+                <host type="HostSystem">{hosts[0][1]}</host></info></groupSpec></spec><modify>true</modify>""")
+        licences, pair = "licences: must run on the hosts 'rack 2'", "pair: apart from other VMs"
+        for number, affinities in enumerate(({"vm.host-affinity": licences, "vm.vm-affinity": pair}, {"vm.vm-affinity": pair},
+                                             {"vm.host-affinity": licences}, {})):
+            found = self.findings(f"DC0_C0_RP0_VM{number}")
+            self.assertEqual({rule: one["evidence"] for rule, one in found.items() if rule.endswith("-affinity")}, affinities)
+            self.assertEqual({one["severity"] for rule, one in found.items() if rule.endswith("-affinity")} - {"warning"}, set())
+            self.assertEqual((found["vm.ha"]["severity"], found["vm.ha"]["evidence"]), ("warning", "DC0_C0"))
+            self.assertNotIn("vm.drs", found)
+        alone = self.findings(VM)  # its host is in no cluster
+        self.assertEqual({"vm.drs", "vm.ha", "vm.host-affinity", "vm.vm-affinity"} & set(alone), set())
 
     def test_wrong_password_and_unknown_certificate(self):
         wrong = self.work / "wrong"

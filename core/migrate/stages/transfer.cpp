@@ -7,6 +7,7 @@
 #include "core/migrate/plan_route.hpp"
 #include "core/migrate/preparation.hpp"
 #include "core/migrate/stages/stages.hpp"
+#include "core/migrate/structure_check.hpp"
 #include "core/migrate/vm_run.hpp"
 
 namespace hyperhost {
@@ -167,6 +168,7 @@ void Transfer::run(VmRun& run) {
     close_source(run, vm, HYPER_FAIL);
   };
   try {
+    check_structures(run, vm.get());
     if (run.job.guest.wanted) prepare_guest(run, vm.get());
     ConversionManager(run).convert_all(vm.get());
   } catch (const Error& failure) {

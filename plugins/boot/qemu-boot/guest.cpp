@@ -13,6 +13,7 @@
 #include "plugins/boot/qemu-boot/base64.hpp"
 #include "plugins/boot/qemu-boot/evidence.hpp"
 #include "plugins/boot/qemu-boot/machine.hpp"
+#include "plugins/find_program.hpp"
 
 namespace hyperhost::qemu_boot {
 namespace {
@@ -171,23 +172,8 @@ Descriptor Guest::agent_port(hyper::Op op) {
   return std::move(sockets.own);
 }
 
-std::optional<std::string> find_program(const std::string& program) {
-  const auto runnable = [](const std::string& path) { return ::access(path.c_str(), X_OK) == 0; };
-  if (program.find('/') != std::string::npos)
-    return runnable(program) ? std::optional(program) : std::nullopt;
-  const char* variable = std::getenv("PATH");
-  const std::string path = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
-  for (std::size_t begin = 0; begin <= path.size();) {
-    const std::size_t end = std::min(path.find(':', begin), path.size());
-    std::string candidate = path.substr(begin, end - begin) + "/" + program;
-    if (end > begin && runnable(candidate)) return candidate;
-    begin = end + 1;
-  }
-  return std::nullopt;
-}
-
 std::string find_qemu(const std::string& program) {
-  if (auto found = find_program(program)) return *found;
+  if (std::string path = find_program(program); !path.empty()) return path;
   throw hyper::Error(HYPER_NOTFOUND, "\"" + program + "\" is not installed")
       .at("/qemu")
       .hint(kInstall);

@@ -6,7 +6,6 @@
 
 #include <hyper/op.hpp>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,10 +41,6 @@ class Guest {
   bool started_ = false;
   std::unique_ptr<Qmp> qmp_;
 };
-
-/// The path of a program, which is a path or a name that is searched in PATH; nothing if it is not
-/// there.
-std::optional<std::string> find_program(const std::string& program);
 
 /// Throws hyper::Error with the line that installs it unless the program is there. Returns its
 /// path.

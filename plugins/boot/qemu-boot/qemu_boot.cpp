@@ -8,6 +8,7 @@
 #include "plugins/boot/qemu-boot/boot_check.hpp"
 #include "plugins/boot/qemu-boot/machine.hpp"
 #include "plugins/boot/qemu-boot/tpm.hpp"
+#include "plugins/find_program.hpp"
 
 namespace hyperhost::qemu_boot {
 namespace {
@@ -71,7 +72,8 @@ std::string no_tpm_text(const std::string& program) {
 /// The machine's TPM; null where it has none, or where there is no program for one.
 std::unique_ptr<Tpm> tpm_for(hyper::Op op, const Machine& machine, const Settings& settings) {
   if (!machine.tpm) return nullptr;
-  if (const auto program = find_program(settings.swtpm)) return std::make_unique<Tpm>(op, *program);
+  if (const std::string program = find_program(settings.swtpm); !program.empty())
+    return std::make_unique<Tpm>(op, program);
   op.report(hyper::Error(HYPER_NOTFOUND, no_tpm_text(settings.swtpm)).hint(kInstallTpm),
             HYPER_SEVERITY_WARNING);
   return nullptr;
@@ -108,8 +110,8 @@ std::string QemuBoot::plan(hyper::Op, const hyper::Doc& request) {
   nlohmann::json programs{{{"name", qemu_}, {"version", version_}}};
   std::vector<std::string> notes = machine.notes;
   if (machine.tpm) {
-    if (const auto swtpm = find_program(settings_.swtpm))
-      programs.push_back({{"name", *swtpm}});
+    if (const std::string swtpm = find_program(settings_.swtpm); !swtpm.empty())
+      programs.push_back({{"name", swtpm}});
     else
       notes.push_back(no_tpm_text(settings_.swtpm));
   }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/converter/qemu-img/tool.hpp"
 
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
+
+#include "plugins/find_program.hpp"
 
 namespace hyperhost::qemu_img {
 namespace {
@@ -13,24 +12,6 @@ constexpr std::size_t kOutCap = 4u << 20;
 constexpr std::size_t kErrCap = 4u << 10;
 constexpr const char* kInstall =
     "install the package qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL, SUSE: qemu-tools)";
-
-bool runnable(const std::string& path) {
-  return ::access(path.c_str(), X_OK) == 0;
-}
-
-/// As execvp would, so that a missing program has one message, with what to do about it.
-std::string find_program(const std::string& program) {
-  if (program.find('/') != std::string::npos) return runnable(program) ? program : std::string();
-  const char* variable = std::getenv("PATH");
-  const std::string path = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
-  for (std::size_t begin = 0; begin <= path.size();) {
-    const std::size_t end = std::min(path.find(':', begin), path.size());
-    std::string candidate = path.substr(begin, end - begin) + "/" + program;
-    if (end > begin && runnable(candidate)) return candidate;
-    begin = end + 1;
-  }
-  return {};
-}
 
 struct Capture {
   Outcome outcome;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <map>
 
 #include "plugins/guest/scratch/scratch.hpp"
@@ -59,22 +58,6 @@ std::string device_name(const std::string& bus, std::size_t n) {
 }
 
 }  // namespace
-
-std::string find_program(const std::string& name, const std::vector<std::string>& more) {
-  const auto runnable = [](const std::string& path) { return ::access(path.c_str(), X_OK) == 0; };
-  if (name.find('/') != std::string::npos) return runnable(name) ? name : std::string();
-  const char* set = std::getenv("PATH");
-  const std::string path = set != nullptr ? set : "/usr/local/bin:/usr/bin:/bin";
-  for (std::size_t begin = 0; begin <= path.size();) {
-    const std::size_t end = std::min(path.find(':', begin), path.size());
-    std::string candidate = path.substr(begin, end - begin) + "/" + name;
-    if (end > begin && runnable(candidate)) return candidate;
-    begin = end + 1;
-  }
-  for (const std::string& directory : more)
-    if (std::string candidate = directory + "/" + name; runnable(candidate)) return candidate;
-  return {};
-}
 
 std::string key_file(const std::string& directory, std::size_t n) {
   return directory + "/key-" + std::to_string(n);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of virt-v2v-in-place and the domain's XML that it reads. Pure but for the look
-// for programs; any thread.
+// The command line of virt-v2v-in-place and the domain's XML that it reads. Pure; any thread.
 #ifndef HYPERHOST_VIRT_V2V_COMMAND_HPP
 #define HYPERHOST_VIRT_V2V_COMMAND_HPP
 
@@ -16,9 +15,6 @@ struct Program {
   std::string path, version;
   bool no_fstrim = false;  ///< it knows --no-fstrim
 };
-
-/// Where a program is, as execvp would find it, or in one of `more`; "" = nowhere.
-std::string find_program(const std::string& name, const std::vector<std::string>& more = {});
 
 /// The file in `directory` that the n-th of the settings' keys goes to.
 std::string key_file(const std::string& directory, std::size_t n);

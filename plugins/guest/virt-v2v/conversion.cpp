@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 
+#include "plugins/find_program.hpp"
 #include "plugins/guest/scratch/kernels.hpp"
 
 namespace hyperhost::virt_v2v {

@@ -50,6 +50,7 @@ Connection::Connection(const Settings& settings, const VmOptions& options, Op op
     : session_(settings, op),
       names_(session_),
       index_(session_),
+      clusters_(session_),
       options_(options),
       slots_(settings.streams_per_host) {
   session_.on_renewed([this] {
@@ -89,7 +90,8 @@ std::string Connection::describe_vm(Op op, const std::string& vm) {
       ranges && std::none_of(info.disks.begin(), info.disks.end(), [&](const Disk& disk) {
         return no_flat_file(info, disk).has_value();
       });
-  return describe(names_, info, all, contents_of(session_, info, op), op);
+  const auto cluster = clusters_.settings(info.cluster_ref, op);
+  return describe(names_, info, all, contents_of(session_, info, op), cluster.get(), op);
 }
 
 void Connection::preflight(Op op, const Doc& request) {

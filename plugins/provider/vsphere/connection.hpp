@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "clusters.hpp"
 #include "debt.hpp"
 #include "inventory.hpp"
 #include "preflight.hpp"
@@ -50,6 +51,7 @@ class Connection final : public ProviderConnection {
   Session session_;
   Names names_;
   VmIndex index_;
+  Clusters clusters_;
   const VmOptions options_;
   HostSlots slots_;
   HostsTried hosts_tried_;

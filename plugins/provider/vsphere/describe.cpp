@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "clusters.hpp"
 #include "content.hpp"
 
 namespace hyper::vsphere {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kMostRules = 1000;  // as the schema says
 
 /// The place of each disk in the order in which the firmware tries them: what the VM's boot options
 /// name comes first.
@@ -46,16 +49,34 @@ Json describe_disk(const Disk& disk, std::size_t place, bool seekable, const std
   if (const auto id = contents.ids.find(disk.id); id != contents.ids.end())
     out["content_id"] = id->second;
   if (!disk.change_id.empty()) out["change_id"] = disk.change_id;
+  if (disk.tracked) out["change_tracking"] = *disk.tracked;
   if (disk.raw_mapping()) out["raw_mapping"] = disk.physical ? "physical" : "virtual";
   if (disk.multi_writer() || disk.bus_sharing) out["multi_writer"] = true;
   if (disk.encrypted) out["encrypted"] = true;
   return out;
 }
 
+/// What the cluster does for this VM.
+Json describe_cluster(const ClusterSettings& cluster, const VmInfo& vm) {
+  Json out = Json::object();
+  if (cluster.drs) out["drs"] = *cluster.drs;
+  if (cluster.dpm) out["dpm"] = *cluster.dpm;
+  if (cluster.ha) out["ha"] = *cluster.ha;
+  out["rules"] = Json::array();
+  for (const ClusterRule& rule : cluster.rules) {
+    if (rule.vms.count(vm.ref.id) == 0 || out["rules"].size() == kMostRules) continue;
+    Json one = {{"kind", rule.kind}, {"name", rule.name}};
+    if (!rule.hosts.empty()) one["hosts"] = rule.hosts;
+    one["mandatory"] = rule.mandatory;
+    out["rules"].push_back(std::move(one));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
-                     const http::Cancel& cancel) {
+                     const ClusterSettings* cluster, const http::Cancel& cancel) {
   Json out = {{"ref", vm.ref.id},
               {"name", vm.name},
               {"path", vm.path},
@@ -115,6 +136,7 @@ std::string describe(Names& names, const VmInfo& vm, bool seekable, const Conten
   out["devices"] = Json::array();
   for (const LeftDevice& device : vm.devices)
     out["devices"].push_back({{"kind", device.kind}, {"label", device.label}});
+  if (cluster != nullptr) out["cluster_settings"] = describe_cluster(*cluster, vm);
   if (vm.tells_of_guest) {
     out["host_name"] = vm.guest_name_inside;
     out["addresses"] = vm.addresses;

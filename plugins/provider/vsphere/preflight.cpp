@@ -78,11 +78,24 @@ class Preflight {
     }
     warn("'" + vm_.name + "' is running: a snapshot of it is read, what it writes later is not",
          "power: shutdown gives a final copy.");
+    tools();
     if (options_.transport == VmOptions::Transport::kDatastore)
       warn("the files of '" + vm_.name +
                "' may be locked while it runs: current ESXi versions let "
                "nothing else read them",
            "transport: lease does not read them by itself.");
+  }
+
+  /// Without VMware Tools a snapshot of a running VM is as after a power cut.
+  void tools() {
+    using Quiesce = VmOptions::Quiesce;
+    if (vm_.tools != "guestToolsNotRunning" || options_.quiesce == Quiesce::kNever) return;
+    const std::string text = "VMware Tools do not run in '" + vm_.name + "'";
+    if (options_.quiesce == Quiesce::kAlways)
+      return error(Error(HYPER_FAIL, text, "quiesce: always needs them")
+                       .hint("Start them, or choose another quiesce."));
+    warn(text + ": its file systems are not settled before the snapshot",
+         "Start them, or choose power: shutdown. quiesce: never accepts it.");
   }
 
   void machine() {
@@ -195,11 +208,15 @@ class Preflight {
   void reach_host() {
     if (session_.content().is_host() || vm_.host.empty()) return;
     std::string state, thumbprint, address;
+    bool maintenance = false;
     try {
-      const Retrieved got = retrieve_one(
-          session_, vm_.host, {"name", "runtime.connectionState", "summary.config.sslThumbprint"},
-          "cannot look at the host of '" + vm_.name + "'", op_);
+      const Retrieved got =
+          retrieve_one(session_, vm_.host,
+                       {"name", "runtime.connectionState", "runtime.inMaintenanceMode",
+                        "summary.config.sslThumbprint"},
+                       "cannot look at the host of '" + vm_.name + "'", op_);
       state = got.object.text("runtime.connectionState");
+      maintenance = got.object.text("runtime.inMaintenanceMode") == "true";
       thumbprint = got.object.text("summary.config.sslThumbprint");
       address = got.object.text("name");
     } catch (const Fault& fault) {
@@ -209,6 +226,9 @@ class Preflight {
     if (!state.empty() && state != "connected")
       return error(Error(HYPER_IO, "the host of '" + vm_.name + "', " + address + ", is " + state)
                        .hint("vCenter must reach it before anything can be exported."));
+    if (maintenance)
+      warn("the host of '" + vm_.name + "', " + address + ", is in maintenance mode",
+           "It may be restarted at any time: begin when it has left that mode.");
     if (options_.transport == VmOptions::Transport::kDatastore) return;  // through vCenter
     const std::string why = hosts_.why(address, [&] { return try_host(address, thumbprint); });
     if (!why.empty())
@@ -249,6 +269,11 @@ std::optional<Error> unfit(const VmInfo& vm, const Disk& disk, bool frozen) {
   if (disk.physical)
     return Error(HYPER_UNSUPPORTED, what + " is a raw mapping in physical mode")
         .hint("vSphere does not export it: exclude it, or map it in virtual mode.");
+  if (disk.capacity == 0)
+    return Error(HYPER_UNSUPPORTED, what + " has no size").hint("Repair it, or exclude it.");
+  if (!disk.on_datastore())
+    return Error(HYPER_UNSUPPORTED, what + " lies on no datastore")
+        .hint("vSphere does not export it: exclude it, or move it to a datastore.");
   if (disk.encrypted)
     return Error(HYPER_UNSUPPORTED, what + " is encrypted")
         .hint("Decrypt it first, or exclude it.");

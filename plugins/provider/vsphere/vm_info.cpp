@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace hyper::vsphere {
 namespace {
@@ -136,6 +137,31 @@ void read_conditions(const Object& object, VmInfo& vm) {
     if (!what.empty() && vm.devices.size() < kMaxDevices)
       vm.devices.push_back({what, text(device, "deviceInfo/label")});
   });
+}
+
+/// As the VM's settings name the disk's place: "scsi0:1", "nvme0:0".
+std::string setting_of(const Disk& disk) {
+  const std::size_t number = disk.controller.find_last_not_of("0123456789") + 1;
+  const auto is = [&](const char* kind) { return disk.controller.find(kind) != std::string::npos; };
+  return (is("NVME")                 ? "nvme"
+          : is("AHCI") || is("SATA") ? "sata"
+          : is("IDE")                ? "ide"
+                                     : "scsi") +
+         disk.controller.substr(number) + ":" + std::to_string(disk.unit);
+}
+
+/// Change tracking is a setting of each disk, beside that of the VM.
+void read_tracking(const Object& object, VmInfo& vm) {
+  const pugi::xml_node settings = object.at("config.extraConfig");
+  if (!vm.change_tracking || !settings) return;
+  std::set<std::string> tracked;
+  each(settings, "", [&](const pugi::xml_node& option) {
+    const std::string key = lower(text(option, "key"));
+    const std::size_t dot = key.rfind(".ctkenabled");
+    if (dot != std::string::npos && lower(text(option, "value")) == "true")
+      tracked.insert(key.substr(0, dot));
+  });
+  for (Disk& disk : vm.disks) disk.tracked = tracked.count(setting_of(disk)) != 0;
 }
 
 /// Settings of its hardware that a target may not have.
@@ -274,7 +300,10 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   vm.host_name = names.name(vm.host, cancel);
   if (!vm.host.empty()) {
     const Ref compute = names.parent(vm.host, cancel);
-    if (compute.type == "ClusterComputeResource") vm.cluster = names.name(compute, cancel);
+    if (compute.type == "ClusterComputeResource") {
+      vm.cluster_ref = compute;
+      vm.cluster = names.name(compute, cancel);
+    }
   }
   vm.power = power_word(object.required("runtime.powerState", what));
   vm.connection = object.text("runtime.connectionState");
@@ -310,6 +339,7 @@ VmInfo read_vm(Session& session, Names& names, const Ref& ref, const http::Cance
   });
   read_conditions(object, vm);
   read_settings(object, vm);
+  read_tracking(object, vm);
   read_guest(object, vm);
   vm.snapshots = read_snapshots(object.at("snapshot"));
   read_layout(object.at("layoutEx"), vm);

@@ -28,11 +28,16 @@ struct Disk {
   bool in_snapshot = false;  ///< this plugin's snapshot has the disk, with its frozen file
   std::string uuid;          ///< of the backing
   std::string change_id;
-  bool flat_extent = false;  ///< the server lists a -flat file for it
-  std::string flat_file;     ///< "[datastore] dir/name-flat.vmdk"
+  std::optional<bool> tracked;  ///< change tracking; nothing: not known, or the VM has none
+  bool flat_extent = false;     ///< the server lists a -flat file for it
+  std::string flat_file;        ///< "[datastore] dir/name-flat.vmdk"
 
   bool independent() const { return mode.rfind("independent", 0) == 0; }
   bool raw_mapping() const { return backing.find("RawDiskMapping") != std::string::npos; }
+  /// A device of the host has a backing without a datastore, or a file name without one.
+  bool on_datastore() const {
+    return !datastore.empty() || (file.rfind('[', 0) == 0 && file.rfind("[]", 0) != 0);
+  }
   bool physical = false;
   bool bus_sharing = false;  ///< its controller is shared with other VMs
   bool multi_writer() const { return sharing == "sharingMultiWriter"; }
@@ -68,7 +73,7 @@ struct VmInfo {
   Ref ref;
   std::string name;  ///< unescaped
   std::string path, folder, datacenter, host_name, cluster, vm_file;
-  Ref host, datacenter_ref;
+  Ref host, datacenter_ref, cluster_ref;
   std::string power;       ///< "on", "off", "suspended"
   std::string connection;  ///< "connected", "disconnected", "orphaned", "inaccessible", "invalid"
   std::string guest_id, guest_name, guest_family, tools, annotation;
@@ -109,11 +114,13 @@ std::vector<Snapshot> read_snapshots(const pugi::xml_node& tree);
 /// "poweredOn" as "on".
 std::string power_word(const std::string& state);
 
+struct ClusterSettings;
 struct Contents;
 
 /// The description for hyper.provider/1, as JSON. seekable: whether the disks will be seekable.
+/// cluster: null if nothing is known of it.
 std::string describe(Names& names, const VmInfo& vm, bool seekable, const Contents& contents,
-                     const http::Cancel& cancel);
+                     const ClusterSettings* cluster, const http::Cancel& cancel);
 
 /// "linux", "windows" or "unknown".
 std::string os_hint(const std::string& guest_id, const std::string& guest_family);
