@@ -46,7 +46,7 @@ class Ntfs {
   /// A record of the master file table, which may lie in pieces.
   std::optional<Bytes> record(uint64_t number) {
     if (table_runs_.empty()) {
-      const auto first = whole(read_in(disk_, volume_, table_at_, record_), "FILE");
+      std::optional<Bytes> first = whole(read_in(disk_, volume_, table_at_, record_), "FILE");
       if (!first) return std::nullopt;
       if (const auto data = find(*first, kData); data && !data->resident)
         table_runs_ = runs(*first, *data);

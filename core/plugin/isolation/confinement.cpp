@@ -65,7 +65,7 @@ std::string own_namespaces() {
   const bool mapped = write_file("/proc/self/uid_map", itself(user)) &&
                       write_file("/proc/self/setgroups", "deny") &&
                       write_file("/proc/self/gid_map", itself(group));
-  const std::string problem = mapped ? "" : failure("its user in a namespace of its own");
+  std::string problem = mapped ? "" : failure("its user in a namespace of its own");
   ::prctl(PR_SET_DUMPABLE, dumpable == 1 ? 1 : 0);
   return problem;
 }
