@@ -281,7 +281,7 @@ TEST_F(KeptPreparation, ALaterRunTakesItOverWithTheDisksThatWereMadeOfIt) {
 TEST_F(KeptPreparation, AnotherMachineOrDescriptionMakesAnotherOne) {
   break_copy(preparing());
   MigrationConfig job = preparing();
-  job.guest.machine.nic = "e1000";
+  job.guest.machine.bus = "sata";
   break_copy(job);
   EXPECT_EQ(world_.count("prepare"), 2u);
   world_.vms["web"].disks[0].content_id = "another";
