@@ -384,7 +384,7 @@ def made(seeds, size, *commands, files=()):
 
 def ntfs(seeds):
     """With a directory that has blocks of its own, and without what is large in every NTFS and not read."""
-    # ntfsfix marks the volume as dirty and ends with a failure status where it finds nothing else to mend.
+    # ntfsfix marks the volume as dirty, and then fails, since it mounts no hibernated Windows.
     files = [("saved", b"hibr" + bytes(8188))]
     names = [f"a-file-of-a-long-name-{number}.sys" for number in range(12)] + ["hiberfil.sys"]
     image = made(seeds, 2 * MIB, (["mkntfs", "-q", "-F", "made"], None), *((["ntfscp", "made", "saved", name], None) for name in names),
