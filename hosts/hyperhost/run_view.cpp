@@ -68,9 +68,8 @@ Look look_of(const TaskProgress& task, const StepProgress* step) {
     case TaskStatus::kSkipped:
       return {"skipped", kYellow, 2};
     default:
-      if (step == nullptr || step->status != StepProgress::Status::kRunning)
-        return {step == nullptr ? "begins" : "between", kCyan, 0};
-      return {stage_name(step->stage), kCyan, 0};
+      // Between two stages the last one is named, as in every other display.
+      return {step == nullptr ? "begins" : stage_name(step->stage), kCyan, 0};
   }
 }
 

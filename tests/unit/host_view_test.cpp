@@ -169,6 +169,14 @@ TEST_F(View, ASkippedVmIsNeitherDoneNorWhole) {
   EXPECT_EQ(lines[4], "db             skipped ........");
 }
 
+TEST_F(View, BetweenTwoStagesTheLastOneIsNamed) {
+  half_way();
+  tell(first_, event::StageFinished{Stage::kExport});
+  tell(first_, event::StageFinished{Stage::kConvert, true, 4 * kGiB});
+  ASSERT_EQ(tracker_.frame().tasks[0].current_stage, "convert");
+  EXPECT_EQ(view().lines({80, 24})[2].substr(0, 22), "web-01         convert");
+}
+
 TEST_F(View, AVmThatWasStoppedBeforeItBeganTookNoTime) {
   half_way();
   event::TaskFinished stopped;
