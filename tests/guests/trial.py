@@ -215,30 +215,38 @@ class Product:
         return f"boots ({boot['grade']})" if boot["booted"] else f"no ({boot.get('failed') or boot.get('grade')})"
 
 
-def try_guest(guest, disks, driver, with_v2v=True):
-    """One row of the table, as a document."""
-    row = {"guest": guest.name}
+def as_delivered(guest, disks, row):
     with Product(guest, disks) as product:
         begin = time.monotonic()
         row["errors"], row["bytes_read"], row["not_inspected"] = product.predicted()
         row["inspect_seconds"] = time.monotonic() - begin
         row["before"] = dataclasses.asdict(boot(guest, disks))
         row["proof_before"] = product.proof(row["errors"])
+
+
+def after_v2v(guest, disks, row):
+    if not shutil.which("virt-v2v-in-place"):
+        return
     with tempfile.TemporaryDirectory(prefix="corpus-") as work:
-        if with_v2v and shutil.which("virt-v2v-in-place"):
-            overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
-            problem = v2v(guest, overlays, work)
-            row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
+        overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
+        problem = v2v(guest, overlays, work)
+        row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
+
+
+def after_ours(guest, disks, row):
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
         begin = time.monotonic()
-        overlays, answer, said = prepared(guest, disks, work, driver)
+        overlays, answer, said = prepared(guest, disks, work, Driver())
         row["prepare_seconds"] = time.monotonic() - begin
         row["ours"] = dataclasses.asdict(boot(guest, overlays)) if answer else {"up": False, "refused": said[-500:]}
         row["actions"] = len(answer["actions"]) if answer else 0
         row["proof_ours"] = "-"
         if answer:
             with Product(guest, overlays) as product:
-                row["proof_ours"] = product.proof(row["errors"])
-    return row
+                row["proof_ours"] = product.proof(row.get("errors", ()))
+
+
+COLUMNS = {"delivered": as_delivered, "v2v": after_v2v, "ours": after_ours}
 
 
 def cell(result):
@@ -251,22 +259,54 @@ def cell(result):
     return (f"boots ({result['address'] or 'no address'})" if result["up"] else "no")
 
 
-def table(guests, directory, build, with_v2v=True):
-    driver, rows, wrong = Driver(), [], 0
-    print("| guest | as delivered | boot check | virt-v2v-in-place | ours | boot check | predicted |\n|---|---|---|---|---|---|---|", flush=True)
-    for guest in guests:
-        row = try_guest(guest, build(guest.name, directory), driver, with_v2v)
-        rows.append(row)
-        print(f"| {guest.name} | {cell(row['before'])} | {row['proof_before']} | {cell(row.get('v2v'))} | {cell(row['ours'])} | "
-              f"{row['proof_ours']} | {', '.join(row['errors']) or row['not_inspected'] or 'will boot'} |", flush=True)
-        wrong += row["before"]["up"] != guest.boots_before or row["ours"]["up"] != guest.boots_after
+def line(row):
+    if "errors" not in row:
+        predicted = "-"
+    else:
+        predicted = ", ".join(row["errors"]) or row["not_inspected"] or "will boot"
+    return (f"| {row['guest']} | {cell(row.get('before'))} | {row.get('proof_before', '-')} | {cell(row.get('v2v'))} | "
+            f"{cell(row.get('ours'))} | {row.get('proof_ours', '-')} | {predicted} |")
+
+
+def faults(guest, row):
+    """How often the measured part of a row differs from what is known of the guest, or from another part."""
+    wrong = 0
+    if "before" in row:
+        wrong += row["before"]["up"] != guest.boots_before
         wrong += bool(row["errors"]) == guest.boots_before or bool(row["not_inspected"])
         wrong += row["proof_before"].startswith("boots") != row["before"]["up"]
+    if "ours" in row:
+        wrong += row["ours"]["up"] != guest.boots_after
         wrong += row["ours"]["up"] and not row["proof_ours"].startswith("boots")
-        with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
-            json.dump(row, out, indent=1)
-    print(f"{len(rows)} guests, {sum(row['before']['up'] for row in rows)} boot as delivered, "
-          f"{sum(row['ours']['up'] for row in rows)} prepared, {wrong} differ from what is known of them", file=sys.stderr)
+    return wrong
+
+
+def known_result(guest, directory, fingerprint):
+    """What was measured of the guest before, as it is built now."""
+    try:
+        with open(os.path.join(directory, f"{guest.name}.result.json"), encoding="utf-8") as kept:
+            row = json.load(kept)
+        return row if row.get("fingerprint") == fingerprint else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def table(guests, directory, build, fingerprint, columns):
+    """Measures the columns of the guests' rows; the other columns stay as they were measured before."""
+    rows, wrong = [], 0
+    print("| guest | as delivered | boot check | virt-v2v-in-place | ours | boot check | predicted |\n|---|---|---|---|---|---|---|", flush=True)
+    for guest in guests:
+        row = {"guest": guest.name, "fingerprint": fingerprint(guest), **known_result(guest, directory, fingerprint(guest))}
+        for column in columns:
+            COLUMNS[column](guest, build(guest.name, directory), row)
+            with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
+                json.dump(row, out, indent=1)
+        rows.append(row)
+        wrong += faults(guest, row)
+        print(line(row), flush=True)
+    up = {part: sum(row.get(part, {}).get("up", False) for row in rows) for part in ("before", "v2v", "ours")}
+    print(f"{len(rows)} guests, {up['before']} boot as delivered, {up['v2v']} after virt-v2v-in-place, {up['ours']} after ours; "
+          f"{wrong} differ from what is known of them", file=sys.stderr)
     return 1 if wrong else 0
 
 
