@@ -47,7 +47,7 @@ constexpr Disk kDisks[] = {
     {"all_zero", 10 << 20, 0},
     {"odd", (5 << 20) + 3 * 512, 6 << 20},
     {"fragmented", 70 << 20, 9 << 20},
-    {"sparse", 2049ull << 30, 2 << 20},  // beyond 2 TiB; qemu-img needs a minute a TiB for all of them
+    {"sparse", 2049ull << 30, 2 << 20},  // qemu-img compares a TiB in half a minute
 };
 
 class ConvertAll : public testing::TestWithParam<Disk> {
