@@ -6,6 +6,7 @@
 
 #include <hyper/draft/boot.h>
 #include <hyper/draft/guest.h>
+#include <hyper/draft/target.h>
 #include <hyper/hyper.h>
 
 #include <functional>
@@ -27,6 +28,7 @@ struct PluginTables {
   hyper_storage storage{};
   hyper_boot boot{};
   hyper_guest guest{};
+  hyper_target target{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
 };
@@ -55,6 +57,7 @@ class Plugin {
   const hyper_storage* storage() const;
   const hyper_boot* boot() const;
   const hyper_guest* guest() const;
+  const hyper_target* target() const;
 
   /// The plugin's own check of options (offline). `op` collects its diagnostics.
   hyper_st validate(const char* iface, const Options& options, Operation& op) const;
@@ -78,6 +81,7 @@ class Plugin {
   hyper_storage storage_{};
   hyper_boot boot_{};
   hyper_guest guest_{};
+  hyper_target target_{};
 };
 
 }  // namespace hyperhost

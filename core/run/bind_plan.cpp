@@ -146,7 +146,7 @@ class Binder {
     return bind(storage, HYPER_IFACE_STORAGE);
   }
 
-  /// The plugins that prepare and boot the guest, where the plan wants them.
+  /// The plugins that prepare, boot and define the VM, where the plan wants them.
   void bind_drafts(const MigrationSpec& spec, MigrationConfig& config) {
     if (spec.guest.wanted)
       if (auto choice = bind_draft(spec.guest_plugin, HYPER_IFACE_GUEST))
@@ -158,6 +158,13 @@ class Binder {
       if (auto choice =
               bind_draft(spec.traces_plugin.value_or(spec.guest_plugin), HYPER_IFACE_GUEST))
         config.traces_plugin = std::move(*choice);
+    // Without a target the disks are all there is to deliver, where nothing else is asked for.
+    if (spec.target.by_default &&
+        (!spec.export_manifest || registry_.ids_with(HYPER_IFACE_TARGET).empty()))
+      config.target.wanted = false;
+    if (config.target.wanted)
+      if (auto choice = bind_draft(spec.target_plugin, HYPER_IFACE_TARGET))
+        config.target_plugin = std::move(*choice);
   }
 
   /// Rules that a plan accepts exist: in the host's table, or in the guest plugin's manifest.

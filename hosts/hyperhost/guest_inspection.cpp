@@ -60,7 +60,7 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
                               const MachineSettings& machine, Operation& op) {
   for (const DiskRoute& disk : route.disks) check_seekable(route.vm, disk.disk);
   GuestHandle& guest = session.guest(plugin, op);
-  const json request = {{"vm", route.vm.document}, {"machine", machine_of(machine, route)}};
+  const json request = {{"vm", route.vm.document}, {"machine", machine_of(machine, {}, route)}};
   static_cast<void>(guest.plan(op, request));
   GuestDisks disks(session, provider, route, op);
   GuestInspection out;
