@@ -245,8 +245,9 @@ void case_interfaces(Run& run) {
     run.expect(
         descriptor.get(iface) == nullptr,
         "get(\"" + std::string(iface) + "\") gives a table for an interface that is unknown");
-  for (const char* iface : {HYPER_IFACE_PROVIDER, HYPER_IFACE_IMAGE, HYPER_IFACE_CONVERTER,
-                            HYPER_IFACE_STORAGE, HYPER_IFACE_GUEST, HYPER_IFACE_BOOT}) {
+  for (const char* iface :
+       {HYPER_IFACE_PROVIDER, HYPER_IFACE_IMAGE, HYPER_IFACE_CONVERTER, HYPER_IFACE_STORAGE,
+        HYPER_IFACE_GUEST, HYPER_IFACE_BOOT, HYPER_IFACE_TARGET}) {
     const void* table = descriptor.get(iface);
     if (run.offers(iface) && table == nullptr)
       run.fail("its manifest names " + std::string(iface) + " and get() has no table for it");

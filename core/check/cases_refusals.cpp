@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a later version may ask: a flag of a call, a member of a request that must be understood.
 // A plugin that does not know it answers HYPER_UNSUPPORTED, before it does anything.
+#include <hyper/draft/target.h>
+
 #include <functional>
 
 #include "core/check/provider_vms.hpp"
@@ -190,6 +192,31 @@ void of_image(Run& run) {
                   [&](hyper_op* with, const hyper_doc* doc) { return open(with, 0, doc); });
 }
 
+void of_target(Run& run) {
+  Refusals refusals(run);
+  const hyper_target& table = *run.plugin().target();
+  const Options options = run.options(HYPER_IFACE_TARGET);
+  Operation op = operation("refusals");
+  void* connection = nullptr;
+  if (!refusals.flag("connect()", [&](hyper_op* with, uint32_t flags) {
+        return table.connect(with, flags, &options, &connection);
+      }))
+    table.disconnect(connection, nullptr);
+  if (table.connect(&op, 0, &options, &connection) != HYPER_OK)
+    run.skip("there is no platform to connect to");
+  refusals.flag("info()", [&](hyper_op* with, uint32_t flags) {
+    return table.info(connection, with, flags, ignore, nullptr);
+  });
+  const nlohmann::json request = {{"name", "x"}, {"vm", "x"}, {"mark", std::string(32, '0')}};
+  refusals.member("plan()", request, [&](hyper_op* with, const hyper_doc* doc) {
+    return table.plan(connection, with, 0, doc, ignore, nullptr);
+  });
+  refusals.member("define()", request, [&](hyper_op* with, const hyper_doc* doc) {
+    return table.define(connection, with, 0, doc, ignore, nullptr);
+  });
+  table.disconnect(connection, &op);
+}
+
 }  // namespace
 
 void case_refusals(Run& run) {
@@ -197,6 +224,7 @@ void case_refusals(Run& run) {
   if (run.offers(HYPER_IFACE_IMAGE)) of_image(run);
   if (run.offers(HYPER_IFACE_STORAGE)) of_storage(run);
   if (run.offers(HYPER_IFACE_PROVIDER)) of_provider(run);
+  if (run.offers(HYPER_IFACE_TARGET)) of_target(run);
 }
 
 }  // namespace hyperhost::check

@@ -16,7 +16,7 @@ using Json = nlohmann::json;
 
 Json request_of(const MigrationConfig& job, const VmRoute& route) {
   return {{"vm", route.vm.document},
-          {"machine", machine_of(job.boot.machine, route)},
+          {"machine", machine_of(job.boot.machine, job.target, route)},
           {"traces", true}};
 }
 

@@ -78,7 +78,8 @@ UploadResult CloudStorageManager::upload_text(const std::string& text, const std
                                     {"expected_bytes", text.size()},
                                     {"overwrite", options.overwrite},
                                     {"durability", options.durability},
-                                    {"content_type", "application/json"},
+                                    {"adopt", options.adopt},
+                                    {"content_type", options.content_type},
                                     {"presign_seconds", options.presign.count()}});
   const hyper_sink& table = sink->table();
   op.check(table.write_at(table.ctx, &op, 0, 0, text.data(), text.size()), "writing " + key);

@@ -18,6 +18,7 @@ struct UploadOptions {
   std::chrono::seconds presign{0};  ///< 0 = no URL
   /// Called when the object has its name and was not there before. The upload may fail after that.
   std::function<void()> on_new = {};
+  std::string content_type = "application/json";  ///< of a text
 };
 
 struct UploadResult {

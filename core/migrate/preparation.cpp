@@ -19,7 +19,7 @@ constexpr std::size_t kMostEntries = 10'000;  // of a list in the plugin's answe
 constexpr std::size_t kMostText = 4096;
 
 Json guest_request(const MigrationConfig& job, const VmRoute& route) {
-  return {{"vm", route.vm.document}, {"machine", machine_of(job.guest.machine, route)}};
+  return {{"vm", route.vm.document}, {"machine", machine_of(job.guest.machine, job.target, route)}};
 }
 
 /// A member of the plugin's answer, which repeats what stands in the guest: of bounded size, its
@@ -48,7 +48,7 @@ Json bounded(const Json& value, int depth) {
 
 Json outcome_of(const Plugin& plugin, const Json& answer) {
   Json out = {{"plugin", plugin.id()}, {"version", plugin.version()}};
-  for (const char* name : {"actions", "files", "caps", "root", "findings"})
+  for (const char* name : {"actions", "files", "caps", "root", "distro", "findings"})
     if (answer.contains(name)) out[name] = bounded(answer[name], 4);
   return out;
 }

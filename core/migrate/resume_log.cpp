@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/migrate/resume_log.hpp"
 
-#include <openssl/evp.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include "core/base/json_text.hpp"
 #include "core/base/random_id.hpp"
+#include "core/base/sha256.hpp"
 #include "core/disk/content.hpp"
 #include "core/disk/local_sources.hpp"
 #include "core/migrate/conversion_manager.hpp"
@@ -19,20 +19,6 @@ namespace hyperhost {
 namespace {
 
 using nlohmann::json;
-
-std::string sha256_of(const std::string& text) {
-  unsigned char hash[32];
-  unsigned size = 0;
-  if (EVP_Digest(text.data(), text.size(), hash, &size, EVP_sha256(), nullptr) != 1)
-    throw Error(Code::kFail, "SHA-256 is not available in this OpenSSL");
-  static const char digits[] = "0123456789abcdef";
-  std::string out;
-  for (const unsigned char byte : hash) {
-    out += digits[byte >> 4];
-    out += digits[byte & 15];
-  }
-  return out;
-}
 
 json keys_of(const std::vector<PluginChoice>& plugins) {
   json out = json::array();
@@ -53,7 +39,7 @@ json preparation_wish(const MigrationConfig& config, const VmRoute& route, Sessi
   return {{"plugins", keys_of(config.guest_plugins)},
           {"versions", versions},
           {"vm", route.vm.document},
-          {"machine", machine_of(config.guest.machine, route)},
+          {"machine", machine_of(config.guest.machine, config.target, route)},
           {"content", contents}};
 }
 
@@ -286,6 +272,17 @@ bool ResumeLog::closing() {
   return save(std::move(record));
 }
 
+bool ResumeLog::at_target(const json& made) {
+  ResumeRecord record = fresh("", "closing", nullptr);
+  record.result = {{"contents", contents_}, {"target", made}};
+  return save(std::move(record));
+}
+
+json ResumeLog::at_target() const {
+  const auto record = vm();
+  return record && record->phase == "closing" ? record->result.value("target", json()) : json();
+}
+
 void ResumeLog::finished(const MigrationResult& result) {
   ResumeRecord record = fresh("", "finished", nullptr);
   record.token = nullptr;  // its files are complete, whatever the next boot finds
@@ -313,6 +310,7 @@ void ResumeLog::finished(const MigrationResult& result) {
                    {"cloud_destination", result.cloud_destination}};
   if (!result.boot.is_null()) record.result["boot"] = result.boot;
   if (!result.guest.is_null()) record.result["guest"] = result.guest;
+  if (!result.target.is_null()) record.result["target"] = result.target;
   if (!result.findings.empty()) record.result["findings"] = result.findings;
   const std::lock_guard lock(mutex_);
   try {
@@ -405,6 +403,7 @@ void ResumeLog::restore(MigrationResult& result) const {
     if (file.is_string()) result.uploaded_files.push_back(file.get<std::string>());
   result.boot = saved.value("boot", json());
   result.guest = saved.value("guest", json());
+  result.target = saved.value("target", json());
   result.findings = saved.value("findings", json());
   result.already_done = true;
 }

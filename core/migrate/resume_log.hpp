@@ -52,6 +52,10 @@ class ResumeLog {
   bool written(const std::string& disk_id, const nlohmann::json& token, const DiskResult& result,
                uint64_t length);
   bool closing();
+  /// What stands at the target so far (target_disks.hpp); "closing" goes on.
+  bool at_target(const nlohmann::json& made);
+  /// What an earlier run noted there; null where it did not.
+  nlohmann::json at_target() const;
   void finished(const MigrationResult& result);
   void forget();
   void forget(const std::string& disk_id);

@@ -78,6 +78,10 @@ GuestHandle& Session::guest(const PluginChoice& choice, Operation& op) {
   return cached(guests_, choice.key(), choice, op);
 }
 
+TargetHandle& Session::target(const PluginChoice& choice, Operation& op) {
+  return cached(targets_, choice.key(), choice, op);
+}
+
 StorageHandle& Session::local_storage(const std::filesystem::path& path, Operation& op) {
   return directory(registry_.storage_for("file"), path.string(), op);
 }

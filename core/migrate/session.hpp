@@ -19,6 +19,7 @@
 #include "core/plugin/guest_handle.hpp"
 #include "core/plugin/handles.hpp"
 #include "core/plugin/registry.hpp"
+#include "core/plugin/target_handle.hpp"
 #include "core/state/resume_store.hpp"
 #include "core/vm/migration.hpp"
 
@@ -62,6 +63,7 @@ class Session {
   StorageHandle& storage(const PluginChoice& choice, Operation& op);
   BootHandle& boot(const PluginChoice& choice, Operation& op);
   GuestHandle& guest(const PluginChoice& choice, Operation& op);
+  TargetHandle& target(const PluginChoice& choice, Operation& op);
   /// Files below a directory, through the plugin whose manifest claims file:// URLs.
   StorageHandle& local_storage(const std::filesystem::path& path, Operation& op);
   /// The same through that plugin. Throws Error if its manifest does not claim file://.
@@ -97,6 +99,7 @@ class Session {
   Slots<StorageHandle> storages_;
   Slots<BootHandle> boots_;
   Slots<GuestHandle> guests_;
+  Slots<TargetHandle> targets_;
 };
 
 }  // namespace hyperhost

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/migrate/plan_route.hpp"
+#include "core/migrate/target_disks.hpp"
 #include "core/migrate/vm_stage.hpp"
 #include "core/state/host_entries.hpp"
 
@@ -55,6 +56,7 @@ void VmMigration::go() {
   const auto stages = stages_of(run_.session.stages(), run_.job);
   for (const auto& stage : stages) stage->resume(run_);
   for (const auto& stage : stages) stage->run(run_);
+  settle_at_target(run_);  // before the record: nothing undoes what a finished VM has
   if (ResumeLog* log = run_.resume()) log->finished(run_.result);
   run_.drop_views();
 }
@@ -84,6 +86,13 @@ void VmMigration::restore_finished() {
     run_.warn(Error(Code::kFail, "the earlier run did not show that the VM boots", "",
                     "overwrite: true migrates it again, with the boot check"),
               "boot");
+  const TargetSettings& target = run_.job.target;
+  const std::string plugin = plugin_id(run_.job.target_plugin.plugin);
+  if (target.wanted && !target.by_default &&
+      (!run_.result.target.is_object() || run_.result.target.value("plugin", "") != plugin))
+    run_.warn(Error(Code::kFail, "the earlier run did not define the VM at '" + plugin + "'", "",
+                    "overwrite: true migrates it again, to that target"),
+              "export");
 }
 
 void VmMigration::undo(bool keep) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/base/json_text.hpp"
+#include "core/migrate/target_disks.hpp"
 #include "core/migrate/vm_run.hpp"
 #include "core/os/process_identity.hpp"
 #include "core/state/host_entries.hpp"
@@ -105,6 +106,7 @@ void VmRun::remove_orphans(bool finished) {
     }
   }
   if (finished) close_entries_of_objects(*this);
+  undo_orphans_at_target(*this);
 }
 
 }  // namespace hyperhost

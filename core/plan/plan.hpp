@@ -90,7 +90,12 @@ struct ConvertOptions {
 
 /// What the machine that a VM is for has.
 struct MachineSettings {
-  std::string type = "pc", bus = "virtio", nic = "virtio";
+  std::string type;  ///< "pc", "q35"; "" = q35 where the source has secure boot, else pc
+  std::string bus = "virtio", nic = "virtio";
+  uint32_t cpus = 0;          ///< 0 = as the source has them; the same below
+  uint64_t memory_bytes = 0;  ///< 0 = as the source has it
+  std::string cpu_model;      ///< as the target calls it; "" = its default
+  bool agent = true;          ///< a channel for the QEMU guest agent
 };
 
 /// How a VM's guest is prepared for the machine that the VM is for.
@@ -113,6 +118,17 @@ struct BootSettings {
   bool isolated_network = false;  ///< network cards that reach nothing; false: none
   bool warn_only = false;         ///< a VM that does not boot is a warning
   MachineSettings machine;
+};
+
+/// Where a VM stands at the end, and what of its source becomes what there.
+struct TargetSettings {
+  bool wanted = false;
+  bool by_default = true;  ///< the plan does not ask for it: without a plugin there is none
+  MachineSettings machine;
+  /// Source's name to target's; "*" stands for all others.
+  std::map<std::string, std::string> networks, storages;
+  std::string name = "{name}";  ///< of the machine there; {name} is the VM's own
+  bool start = false;
 };
 
 /// What a plan says of a VM and its migration takes as it is. A new key of the plan that a stage
@@ -140,6 +156,7 @@ struct MigrationSettings {
   StartWindow window;
   GuestSettings guest;
   BootSettings boot;
+  TargetSettings target;
 };
 
 /// One entry of `migrations`, complete. A pattern stands for as many VMs as match it.
@@ -149,7 +166,7 @@ struct MigrationSpec : MigrationSettings {
   ConfigValue provider_options;      ///< as written, of this VM only; a mapping, or null
   PluginSpec converter;  ///< without a plugin where the plan names none: the preferred one
   std::vector<PluginSpec> guest_plugins;  ///< the same, in the order in which they prepare
-  PluginSpec boot_plugin;                 ///< the same
+  PluginSpec boot_plugin, target_plugin;  ///< the same
   /// Of boot.require: traces; nothing = the last one of guest_plugins.
   std::optional<PluginSpec> traces_plugin;
   std::vector<Mark> accept_marks;  ///< as guest.accept

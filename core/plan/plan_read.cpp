@@ -172,6 +172,53 @@ void read_machine(const ConfigValue* from, MachineSettings& machine) {
   read(from->find("type"), machine.type);
   read(from->find("bus"), machine.bus);
   read(from->find("nic"), machine.nic);
+  read(from->find("cpus"), machine.cpus);
+  read(from->find("cpu_model"), machine.cpu_model);
+  read(from->find("memory"), machine.memory_bytes);
+  read(from->find("agent"), machine.agent);
+}
+
+void read_names(const ConfigValue* from, std::map<std::string, std::string>& into) {
+  if (from == nullptr || from->members() == nullptr) return;
+  for (const auto& member : *from->members()) read(&member.value, into[member.key]);
+}
+
+/// The machine that a section of the migration names, or else of the defaults.
+void read_machine_of(const ConfigValue& document, size_t index, const char* section,
+                     MachineSettings& machine) {
+  const ConfigValue* from = plan_rules::setting(document, index, section).value;
+  if (from != nullptr && from->members() != nullptr) read_machine(from->find("machine"), machine);
+}
+
+/// false, or {plugin, isolation, options, networks, storages, machine, name, start}: the
+/// migration's keys over those of the defaults.
+void read_target(const ConfigValue& document, size_t index, MigrationSpec& spec) {
+  TargetSettings& target = spec.target;
+  const ConfigValue* defaults = document.find("defaults");
+  const ConfigValue& own = (*document.find("migrations")->sequence())[index];
+  const std::pair<const ConfigValue*, std::string> places[] = {
+      {defaults == nullptr ? nullptr : defaults->find("target"), "/defaults/target"},
+      {own.find("target"), pointer_join(spec.pointer, "target")}};
+  target.wanted = true;
+  spec.target_plugin.options = ConfigValue::mapping(own.mark());
+  spec.target_plugin.mark = own.mark();
+  // What the guest was prepared for, and what was booted, is what is defined.
+  for (const char* section : {"boot", "guest"})
+    read_machine_of(document, index, section, target.machine);
+  for (const auto& [from, pointer] : places) {
+    if (from == nullptr) continue;
+    target.wanted = from->members() != nullptr;
+    target.by_default = false;
+    if (!target.wanted) continue;
+    const bool same_plugin = from->find("plugin") == nullptr && from->find("options") == nullptr;
+    if (!same_plugin || spec.target_plugin.pointer.empty())
+      spec.target_plugin = read_converter(*from, pointer);
+    read_names(from->find("networks"), target.networks);
+    read_names(from->find("storages"), target.storages);
+    read_machine(from->find("machine"), target.machine);
+    read(from->find("name"), target.name);
+    read(from->find("start"), target.start);
+  }
 }
 
 void read_guest_plugins(const ConfigValue& list, const std::string& pointer, MigrationSpec& spec) {
@@ -201,7 +248,6 @@ void read_guest(const Setting& from, MigrationSpec& spec) {
     read_guest_plugins(*plugin, pointer_join(from.pointer, "plugin"), spec);
   else
     spec.guest_plugins = {read_converter(*from.value, from.pointer)};
-  read_machine(from.value->find("machine"), spec.guest.machine);
 }
 
 /// false, or {plugin, isolation, options, require, timeout, network, on_failure, machine, traces}.
@@ -222,8 +268,6 @@ void read_boot(const Setting& from, MigrationSpec& spec) {
   read(from.value->find("on_failure"), on_failure);
   boot.isolated_network = network == "isolated";
   boot.warn_only = on_failure == "warn";
-  boot.machine = spec.guest.machine;
-  read_machine(from.value->find("machine"), boot.machine);
 }
 
 MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& plan) {
@@ -255,6 +299,11 @@ MigrationSpec migration(const ConfigValue& document, size_t index, const Plan& p
   read_conversion(document, index, spec);
   read_guest(plan_rules::setting(document, index, "guest"), spec);
   read_boot(plan_rules::setting(document, index, "boot"), spec);
+  read_target(document, index, spec);
+  read_machine_of(document, index, "target", spec.guest.machine);
+  read_machine_of(document, index, "guest", spec.guest.machine);
+  spec.boot.machine = spec.guest.machine;
+  read_machine_of(document, index, "boot", spec.boot.machine);
   read(at("export_manifest"), spec.export_manifest);
   read(at("parallel_disks"), spec.parallel_disks);
   read(at("max_parallel_disks"), spec.max_parallel_disks);

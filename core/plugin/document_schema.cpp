@@ -14,11 +14,35 @@ namespace {
 using nlohmann::json;
 using Schemas = std::map<std::string, json, std::less<>>;
 
+/// Puts the members of other documents in place of references to them ({"$ref": "machine.json"}).
+/// The schemas are compiled in, and none refers to itself.
+void include_documents(json& part) {
+  if (!part.is_structured()) return;
+  const auto ref = part.is_object() ? part.find("$ref") : part.end();
+  const std::string file =
+      ref != part.end() && ref->is_string() ? ref->get<std::string>() : std::string();
+  if (file.size() < 5 || file.substr(file.size() - 5) != ".json") {
+    for (json& one : part) include_documents(one);
+    return;
+  }
+  const auto& texts = document_texts();
+  const auto found = std::find_if(texts.begin(), texts.end(), [&](const DocumentText& one) {
+    return std::string(one.name) + ".json" == file;
+  });
+  if (found == texts.end()) throw std::logic_error("there is no schema " + file);
+  const json other = json::parse(found->text);
+  part.erase("$ref");
+  for (const char* member : {"type", "required", "properties"})
+    if (other.contains(member)) part[member] = other[member];
+  part["properties"].erase("must_understand");
+}
+
 const Schemas& schemas() {
   static const Schemas all = [] {
     Schemas made;
     for (const DocumentText& one : document_texts()) {
       json schema = json::parse(one.text);
+      include_documents(schema);
       if (const auto complaints = check_schema(schema); !complaints.empty())
         throw std::logic_error("the schema of " + std::string(one.name) +
                                " is unusable: " + complaints.front());

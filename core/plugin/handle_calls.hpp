@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all handles do around a call into a plugin. Used by handles.cpp and object_handles.cpp only.
+// What all handles do around a call into a plugin. Used by the handles only.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -17,6 +17,11 @@ namespace hyperhost {
 
 /// "plugin 'acme': open_disk()".
 std::string label(const Plugin& plugin, const char* call);
+
+using Undo = hyper_st (*)(void*, hyper_op*, uint32_t, const hyper_doc*) noexcept;
+/// Calls a connection's undo. False: the entry belongs to another place, or the slot is null.
+bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
+            const nlohmann::json& entry);
 
 /// emitted_object() for a document of sdk/schema. Throws what accepted_answer() throws.
 template <class F>

@@ -22,19 +22,6 @@ nlohmann::json parsed(const std::string& text, std::string_view document, const 
   return accepted_answer(document, parse_object(text, what), what);
 }
 
-using Undo = hyper_st (*)(void*, hyper_op*, uint32_t, const hyper_doc*) noexcept;
-
-bool undone(const Plugin& plugin, Undo undo, void* connection, Operation& op,
-            const nlohmann::json& entry) {
-  if (undo == nullptr) return false;
-  const auto lock = plugin.enter();
-  const hyper_doc doc{entry};
-  const hyper_st status = undo(connection, &op, 0, &doc);
-  if (status == HYPER_UNSUPPORTED) return false;
-  op.check(status, label(plugin, "undo"));
-  return true;
-}
-
 }  // namespace
 
 ProviderHandle::ProviderHandle(Plugin& plugin, const Options& options, Operation& op)

@@ -73,6 +73,7 @@ struct Interfaces {
   hyper_storage& storage;
   hyper_boot& boot;
   hyper_guest& guest;
+  hyper_target& target;
 };
 
 /// Copies the tables that the plugin has. Throws Error if one lacks a required slot.
@@ -124,6 +125,15 @@ void take_interfaces(const hyper_plugin& table, const std::string& id, const Int
     require(what + HYPER_IFACE_GUEST,
             {{"open", to.open}, {"close", to.close}, {"plan", to.plan}, {"inspect", to.inspect}});
   }
+  if (const void* from = table.get(HYPER_IFACE_TARGET)) {
+    auto& to = out.target;
+    copy_table(to, from, sizeof to, what + HYPER_IFACE_TARGET);
+    require(what + HYPER_IFACE_TARGET, {{"connect", to.connect},
+                                        {"disconnect", to.disconnect},
+                                        {"info", to.info},
+                                        {"plan", to.plan},
+                                        {"define", to.define}});
+  }
 }
 
 }  // namespace
@@ -169,7 +179,7 @@ std::unique_ptr<Plugin> Plugin::load(const std::string& path, const std::string&
 
   take_interfaces(table, plugin->id_,
                   {plugin->provider_, plugin->image_, plugin->converter_, plugin->storage_,
-                   plugin->boot_, plugin->guest_});
+                   plugin->boot_, plugin->guest_, plugin->target_});
   return plugin;
 }
 
@@ -184,6 +194,7 @@ std::unique_ptr<Plugin> Plugin::of_tables(const std::string& id, const std::stri
   plugin->storage_ = tables.storage;
   plugin->boot_ = tables.boot;
   plugin->guest_ = tables.guest;
+  plugin->target_ = tables.target;
   plugin->plugin_.validate = tables.validate;
   plugin->plugin_.threads = tables.serial ? HYPER_THREADS_SERIAL : HYPER_THREADS_PARALLEL;
   plugin->ended_ = std::move(ended);
@@ -213,6 +224,9 @@ const hyper_boot* Plugin::boot() const {
 }
 const hyper_guest* Plugin::guest() const {
   return guest_.size ? &guest_ : nullptr;
+}
+const hyper_target* Plugin::target() const {
+  return target_.size ? &target_ : nullptr;
 }
 
 hyper_st Plugin::validate(const char* iface, const Options& options, Operation& op) const {

@@ -6,6 +6,7 @@
 
 #include <hyper/draft/boot.h>
 #include <hyper/draft/guest.h>
+#include <hyper/draft/target.h>
 #include <hyper/hyper.h>
 
 #include <sys/types.h>
@@ -30,6 +31,7 @@ struct PluginTables {
   hyper_storage storage{};
   hyper_boot boot{};
   hyper_guest guest{};
+  hyper_target target{};
   decltype(hyper_plugin::validate) validate = nullptr;
   bool serial = true;
   std::optional<uid_t> user;  ///< of its process, where that is another than this one's
@@ -59,6 +61,7 @@ class Plugin {
   const hyper_storage* storage() const;
   const hyper_boot* boot() const;
   const hyper_guest* guest() const;
+  const hyper_target* target() const;
 
   /// The user of its process, where that is another than this one's: what the plugin's programs
   /// shall open has to be that user's.
@@ -87,6 +90,7 @@ class Plugin {
   hyper_storage storage_{};
   hyper_boot boot_{};
   hyper_guest guest_{};
+  hyper_target target_{};
 };
 
 }  // namespace hyperhost

@@ -149,7 +149,7 @@ class Binder {
     return bind(storage, HYPER_IFACE_STORAGE);
   }
 
-  /// The plugins that prepare and boot the guest, where the plan wants them.
+  /// The plugins that prepare, boot and define the VM, where the plan wants them.
   void bind_drafts(const MigrationSpec& spec, MigrationConfig& config) {
     if (spec.guest.wanted)
       for (const PluginSpec& plugin : spec.guest_plugins)
@@ -161,6 +161,13 @@ class Binder {
     if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
       if (auto choice = bind_draft(traces_reader(spec), HYPER_IFACE_GUEST))
         config.traces_plugin = std::move(*choice);
+    // Without a target the disks are all there is to deliver, where nothing else is asked for.
+    if (spec.target.by_default &&
+        (!spec.export_manifest || registry_.ids_with(HYPER_IFACE_TARGET).empty()))
+      config.target.wanted = false;
+    if (config.target.wanted)
+      if (auto choice = bind_draft(spec.target_plugin, HYPER_IFACE_TARGET))
+        config.target_plugin = std::move(*choice);
   }
 
   /// The one that the plan names, the last one that prepares the guest, or the preferred one.

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 
+#include "core/migrate/target_disks.hpp"
 #include "core/os/process_identity.hpp"
 #include "core/plugin/format_catalog.hpp"
 #include "core/state/host_entries.hpp"
@@ -100,6 +101,14 @@ class Cleaner {
                           ProviderHandle& provider = session_.provider(name, op);
                           return [&provider](Operation& undo_op, const nlohmann::json& what) {
                             return provider.undo(undo_op, what);
+                          };
+                        }});
+    for (std::size_t i = 0; i < places_.targets.size(); ++i)
+      if (plugin_id(places_.targets[i].plugin) == entry.plugin)
+        ways.push_back({"target " + std::to_string(i), [this, i](Operation& op) -> Call {
+                          TargetHandle& target = session_.target(places_.targets[i], op);
+                          return [&target](Operation& undo_op, const nlohmann::json& what) {
+                            return undo_at_target(target, undo_op, what);
                           };
                         }});
     const std::string where = member(entry.what, "where");

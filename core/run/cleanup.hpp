@@ -32,7 +32,7 @@ struct CleanupItem {
 
 struct CleanupPlaces {
   std::vector<std::string> providers;  ///< names the session knows
-  std::vector<PluginChoice> storages;
+  std::vector<PluginChoice> storages, targets;
 };
 
 /// Oldest first. Entries of the local storage need no plan: they name their directory. force: also

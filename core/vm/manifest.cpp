@@ -107,6 +107,8 @@ Json own_section(const MigrationConfig& config, const VmDescription& vm,
   }
   if (!result.findings.empty()) own["findings"] = result.findings;
   if (!result.guest.is_null()) own["guest"] = result.guest;
+  if (!result.machine.is_null()) own["machine"] = result.machine;
+  if (!result.target.is_null()) own["target"] = result.target;
   if (config.upload_to_cloud) own["upload"] = {{"destination", config.cloud_destination}};
   return own;
 }

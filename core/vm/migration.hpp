@@ -44,6 +44,7 @@ struct MigrationConfig : MigrationSettings {
   std::vector<PluginChoice> guest_plugins;  ///< of guest.wanted: one after the other, at least one
   PluginChoice boot_plugin;                 ///< of boot.wanted
   PluginChoice traces_plugin;               ///< of boot.require: the guest plugin that reads traces
+  PluginChoice target_plugin;               ///< of target.wanted
 
   bool upload_to_cloud = false;
   std::string cloud_destination;
@@ -145,6 +146,8 @@ struct MigrationResult {
   nlohmann::json guest{};  ///< how the guest was prepared (preparation.cpp); null = it was not
   nlohmann::json boot{};   ///< what the boot check found (stages/boot.cpp); null = none
   std::chrono::nanoseconds boot_duration{0};
+  nlohmann::json machine{};  ///< that the VM is for (migrate/machine.hpp); null = not known
+  nlohmann::json target{};   ///< where it stands (stages/define.cpp); null = nowhere
 
   std::chrono::nanoseconds total_duration{0};
   uint64_t total_size = 0;  ///< guest-visible bytes of all disks

@@ -140,6 +140,7 @@ json to_json(const MigrationResult& result) {
   }
   if (!result.findings.empty()) out["findings"] = result.findings;
   if (!result.guest.is_null()) out["guest"] = result.guest;
+  if (!result.target.is_null()) out["target"] = result.target;
   if (!result.manifest_url.empty()) out["manifest_url"] = result.manifest_url;
   if (!result.success) out["diagnostic"] = diagnostic_json(result.diagnostic);
   return out;

@@ -44,8 +44,10 @@ class Cleanup {
       if (!bound.ok) return refused(bound.diagnostics);
       providers = bound.orchestrator.providers;
       for (const auto& [name, choice] : providers) places.providers.push_back(name);
-      for (const MigrationConfig& config : bound.migrations)
+      for (const MigrationConfig& config : bound.migrations) {
         if (config.upload_to_cloud) add(places.storages, config.storage);
+        if (config.target.wanted) add(places.targets, config.target_plugin);
+      }
     }
     Session session(*registry, std::move(providers), {store, store});
     const auto items =

@@ -101,7 +101,7 @@ void add_plugin_new_command(CLI::App& plugins, Context& context, int& status) {
   const auto wanted = std::make_shared<Wanted>();
   command->add_option("KIND", wanted->kind, "What it offers")
       ->required()
-      ->check(CLI::IsMember({"provider", "converter", "storage"}));
+      ->check(CLI::IsMember({"provider", "converter", "storage", "target"}));
   command->add_option("ID", wanted->id, "What plans will call it: a-z, 0-9 and -")->required();
   command->add_option("--directory", wanted->directory,
                       "Where; default: a directory of that name here");

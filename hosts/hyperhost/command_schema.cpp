@@ -3,6 +3,7 @@
 // here; and the words that completions offer.
 #include <hyper/draft/boot.h>
 #include <hyper/draft/guest.h>
+#include <hyper/draft/target.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -88,7 +89,8 @@ json plan_schema_with(const PluginRegistry& registry) {
                                     {HYPER_IFACE_CONVERTER, "converter", "/anyOf/1", "options"},
                                     {HYPER_IFACE_GUEST, "guest", "/anyOf/1", "options"},
                                     {HYPER_IFACE_GUEST, "guest_plugin", "", "options"},
-                                    {HYPER_IFACE_BOOT, "boot", "/anyOf/1", "options"}};
+                                    {HYPER_IFACE_BOOT, "boot", "/anyOf/1", "options"},
+                                    {HYPER_IFACE_TARGET, "target", "/anyOf/1", "options"}};
   json schema = plan_schema();
   for (const Slot& slot : kSlots) {
     const auto at = json::json_pointer(std::string("/$defs/") + slot.definition + slot.branch);

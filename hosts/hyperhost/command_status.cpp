@@ -364,6 +364,15 @@ class StateCommands {
       std::cout << "  the end of its console:\n" << last_lines(tail);
   }
 
+  static void print_target(const json& target) {
+    if (!target.is_object()) return;
+    std::cout << "\nTarget: " << target.value("plugin", "") << ", '" << target.value("name", "")
+              << "' at " << target.value("location", "")
+              << (target.value("started", false) ? ", started" : "") << "\n";
+    for (const json& file : target.value("files", json::array()))
+      std::cout << "  " << file.get<std::string>() << "\n";
+  }
+
   static void print_result(const TaskDetail& detail) {
     const json& result = detail.result;
     const auto text = [](const json& object, const char* key) {
@@ -395,6 +404,7 @@ class StateCommands {
     if (took_place > 0) std::cout << "\n" << table.text();
     print_guest(result.value("guest", json()));
     print_boot(result.value("boot", json()));
+    print_target(result.value("target", json()));
     for (const json& disk : result.value("disks", json::array())) {
       std::cout << "\n"
                 << text(disk, "path") << "\n  " << text(disk, "format") << ", "

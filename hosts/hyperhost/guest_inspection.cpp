@@ -114,7 +114,8 @@ GuestInspection inspect_guest(Session& session, const std::string& provider,
                               const std::optional<PluginChoice>& plugin, const VmRoute& route,
                               const GuestSettings& guest, Operation& op) {
   for (const DiskRoute& disk : route.disks) check_seekable(route.vm, disk.disk);
-  const json request = {{"vm", route.vm.document}, {"machine", machine_of(guest.machine, route)}};
+  const json request = {{"vm", route.vm.document},
+                        {"machine", machine_of(guest.machine, {}, route)}};
   GuestHandle* const taken = plugin ? &session.guest(*plugin, op) : nullptr;
   if (taken != nullptr) static_cast<void>(taken->plan(op, request));
   OpenedVm vm(session, provider, route, op);

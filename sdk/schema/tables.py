@@ -19,7 +19,21 @@ _TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean":
 
 
 def schema(name):
-    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    """The schema, with the schemas of other documents in place of the references to them; `x-document` is their name."""
+    return _whole(json.loads((HERE / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def _whole(part):
+    if isinstance(part, list):
+        return [_whole(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    if not str(part.get("$ref", "")).endswith(".json"):
+        return {key: _whole(value) for key, value in part.items()}
+    name = part["$ref"].removesuffix(".json")
+    other = schema(name)
+    return {"x-document": name, "type": "object", "properties": {key: value for key, value in other["properties"].items() if key != "must_understand"},
+            **{key: other[key] for key in ("required",) if key in other}, **{key: value for key, value in part.items() if key != "$ref"}}
 
 
 def followed(root, part):
@@ -54,6 +68,9 @@ def rows(root, part, prefix=""):
             continue
         member = followed(root, member)
         path = prefix + key
+        if "x-document" in member:
+            yield path, key in required, f"the document `{member['x-document']}`", member["description"]
+            continue
         yield path, key in required, kind(root, member), member["description"]
         if "properties" in member:
             yield from rows(root, member, path + ".")

@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import hyperhost_cli
-from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, ROOT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest
+from hyperhost_cli import BUILD, FAILED, MIB, OK, PREFLIGHT, RENDERED, ROOT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest
 import boot_check
 import efi_disk
 import ova_factory
@@ -213,7 +213,7 @@ class Boot(BootTest):
         self.assertEqual(result["disks"][0]["content_digest"], content_digest(recording_disk(self.work / "fresh.raw")))
         self.host("verify", result["manifest_path"])
         self.assertEqual(sorted(p.name for p in (self.work / "out/web").iterdir()),
-                         ["boot-screen.png", "manifest.json", "web-disk-0.qcow2"])
+                         sorted(["boot-screen.png", "manifest.json", "web-disk-0.qcow2", *RENDERED]))
         self.assertIn("traces: boot 1 of disk-0", self.host("result", "web").out)
 
     def test_a_boot_that_left_no_record_is_none(self):
@@ -329,7 +329,7 @@ class Boot(BootTest):
         self.assertEqual(result["disks"][0]["content_digest"], content_digest(prepared))
         self.assertEqual(result["disks"][0]["source_digest"], content_digest(disk))
         self.assertEqual(sorted(p.name for p in (self.work / "out/idle").iterdir()),
-                         ["boot-screen.png", "idle-disk-0.changes", "idle-disk-0.qcow2", "manifest.json"])
+                         sorted(["boot-screen.png", "idle-disk-0.changes", "idle-disk-0.qcow2", "manifest.json", *RENDERED]))
         self.assertEqual(list(scratch.iterdir()), [])
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
 

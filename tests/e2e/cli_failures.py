@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 
-from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PREFLIGHT, PROGRAM, SANITIZED, TEST_PLUGINS, USAGE,
+from hyperhost_cli import (CONVERTERS, FAILED, GIB, INTERRUPTED, MIB, PREFLIGHT, PROGRAM, RENDERED, SANITIZED, TEST_PLUGINS, USAGE,
                            CliTest, Running, content_digest, interrupt, sparse_raw)
 import requirement
 from vmdk_writer import Content, stream_optimized
@@ -415,7 +415,7 @@ class Failures(CliTest):
                 self.assertFalse((self.work / "out/big/big-disk-0.qcow2").exists())
         # What killed runs left under temporary names goes with the next one.
         result = self.report(self.plan(self.work / "big.raw", vm="big"))
-        self.assertEqual(set(os.listdir(self.work / "out/big")), {"big-disk-0.qcow2", "manifest.json"})
+        self.assertEqual(set(os.listdir(self.work / "out/big")), {"big-disk-0.qcow2", "manifest.json", *RENDERED})
         self.assertTrue(result["success"])
 
     def test_an_unwritable_audit_log_that_is_required_stops_everything(self):

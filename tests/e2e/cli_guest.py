@@ -10,8 +10,8 @@ import pathlib
 import signal
 import subprocess
 
-from hyperhost_cli import (BUILD, DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, TEST_PLUGINS, USAGE, CliTest, Running, content_digest, digest_leaf,
-                           sha256_of, tree_digest)
+from hyperhost_cli import (BUILD, DIFFERS, FAILED, MIB, OK, PATIENCE, PREFLIGHT, RENDERED, TEST_PLUGINS, USAGE, CliTest, Running, content_digest,
+                           digest_leaf, sha256_of, tree_digest)
 import requirement
 
 TEXT, OFFSET = "prepared", MIB - 6  # over the end of a block
@@ -373,7 +373,7 @@ class Guest(CliTest):
         disk[OFFSET:OFFSET + len(TEXT)] = TEXT.encode()
         self.assertEqual(pathlib.Path(result["disks"][0]["path"]).read_bytes(), bytes(disk))
         self.assertEqual(sorted(p.name for p in (self.work / "out/demo").iterdir()),
-                         ["demo-disk-0.changes", "demo-disk-0.raw", "manifest.json"])
+                         sorted(["demo-disk-0.changes", "demo-disk-0.raw", "manifest.json", *RENDERED]))
         self.assertEqual(list(scratch.iterdir()), [])
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
 

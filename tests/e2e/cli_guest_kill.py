@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 
-from hyperhost_cli import MIB, OK, PATIENCE, SANITIZED, TEST_PLUGINS, CliTest, content_digest
+from hyperhost_cli import MIB, OK, PATIENCE, RENDERED, SANITIZED, TEST_PLUGINS, CliTest, content_digest
 import requirement
 
 TEXT, OFFSET = b"prepared", MIB - 6
@@ -66,7 +66,7 @@ class GuestKill(CliTest):
         self.assertEqual([one["actions"][0]["after"] for one in manifest["hyperhost"]["guest"]["plugins"]], ["prepared"] * 2)
         self.host("verify", "out/sample-vm/manifest.json")
         self.assertEqual(sorted(path.name for path in (self.work / "out/sample-vm").iterdir()),
-                         ["manifest.json", *(f"sample-vm-disk-{disk}.{end}" for disk in range(2) for end in ("changes", "qcow2"))])
+                         sorted(["manifest.json", *(f"sample-vm-disk-{disk}.{end}" for disk in range(2) for end in ("changes", "qcow2")), *RENDERED]))
         # What removes a killed run's files removes the directory, too, if it is empty then.
         self.assertEqual(list(self.scratch.iterdir()) if self.scratch.exists() else [], [])
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")

@@ -8,7 +8,7 @@ import pathlib
 import re
 import shutil
 
-from hyperhost_cli import FAILED, MIB, OK, PREFLIGHT, PROGRAM, ROOT, USAGE, CliTest, Running, sha256_of, sparse_raw
+from hyperhost_cli import FAILED, MIB, OK, PREFLIGHT, PROGRAM, RENDERED, ROOT, USAGE, CliTest, Running, sha256_of, sparse_raw
 import requirement
 
 
@@ -49,7 +49,7 @@ class Inspect(CliTest):
         package, expect = self.ova("gzip-reference")
         result = self.report(self.plan(package, converter={"plugin": "qemu-img"}, **keys))
         self.assertEqual([d["staged"] for d in result["disks"]], [True])
-        self.assertEqual(sorted(os.listdir(self.work / "out/sample-vm")), ["manifest.json", "sample-vm-disk-0.qcow2"])
+        self.assertEqual(sorted(os.listdir(self.work / "out/sample-vm")), sorted(["manifest.json", "sample-vm-disk-0.qcow2", *RENDERED]))
         raw = self.raw_of(result["converted_files"][0], "staged.raw")
         self.assertEqual(sha256_of(raw), "sha256:" + expect["vms"][0]["disks"][0]["sha256"])
 

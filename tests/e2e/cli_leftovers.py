@@ -8,7 +8,7 @@ import os
 import signal
 
 from cli_failures import SLOW, SmallDisk
-from hyperhost_cli import FAILED, GIB, MIB, PREFLIGHT, CliTest, requirement, sparse_raw
+from hyperhost_cli import FAILED, GIB, MIB, PREFLIGHT, RENDERED, CliTest, requirement, sparse_raw
 
 
 class Leftovers(CliTest):
@@ -47,7 +47,7 @@ class Leftovers(CliTest):
                     pass
             done = running.finish()
             self.assertEqual(done.status, 0, done)
-            self.assertEqual(set(os.listdir(self.work / "out/big")), {"big-disk-0.qcow2", "manifest.json"})
+            self.assertEqual(set(os.listdir(self.work / "out/big")), {"big-disk-0.qcow2", "manifest.json", *RENDERED})
             done = self.host("run", self.slow_plan(), env=env, status=PREFLIGHT)
             self.assert_one_clear_error(done, "state directory", "full")
 
@@ -79,7 +79,7 @@ class Leftovers(CliTest):
         self.assertEqual(cleaned["open"], 0, cleaned)
         self.assertEqual(self.records("writing"), [])
         left = [str(p.relative_to(self.work / "out")) for p in (self.work / "out").rglob("*") if p.is_file()]
-        self.assertEqual(sorted(left), ["small/manifest.json", "small/small-disk-0.qcow2"])
+        self.assertEqual(sorted(left), sorted(f"small/{name}" for name in ["manifest.json", "small-disk-0.qcow2", *RENDERED]))
         self.assertNotIn("killed runs", self.host("run", self.plan(shelf, vm="small", batch=batch)).err)
 
     def test_a_kill_while_qemu_nbd_reads_leaves_nothing_among_the_temporary_files(self):

@@ -5,11 +5,15 @@
 import json
 import pathlib
 import re
+import sys
 
 import jsonschema
 
-from hyperhost_cli import CONVERTERS, DIFFERS, FAILED, GIB, MIB, OK, CliTest, content_digest, sha256_of, sparse_raw
+from hyperhost_cli import CONVERTERS, DIFFERS, FAILED, GIB, MIB, OK, ROOT, CliTest, content_digest, sha256_of, sparse_raw
 import requirement
+
+sys.path.insert(0, str(ROOT / "sdk/schema"))
+import tables  # noqa: E402
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$"
 
@@ -70,8 +74,7 @@ class Migrate(CliTest):
     def check_manifest(self, result, target, converter):
         path = pathlib.Path(result["manifest_path"])
         manifest = json.loads(path.read_text())
-        schema = pathlib.Path(__file__).resolve().parents[2] / "sdk/schema/artifact.manifest.json"
-        jsonschema.Draft202012Validator(closed(json.loads(schema.read_text()))).validate(manifest)
+        jsonschema.Draft202012Validator(closed(tables.schema("artifact.manifest"))).validate(manifest)
         self.assertEqual(manifest["manifest_version"], "1.0")
         source = manifest["source"]
         self.assertEqual((source["provider"], source["vm_name"]), ("local-ovf", "sample-vm"))

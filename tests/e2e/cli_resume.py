@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 
-from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, SANITIZED, CliTest,
+from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, RENDERED, SANITIZED, CliTest,
                            content_digest, interrupt, requirement, sparse_raw)
 from cli_failures import SmallDisk
 import power_cut
@@ -60,7 +60,7 @@ class Resume(CliTest):
         checked = self.qemu_img("check", disk["path"])
         self.assertEqual(checked.returncode, 0, checked.stdout)
         self.assertEqual(sorted(os.listdir(self.work / "out/big")),
-                         [pathlib.Path(disk["path"]).name, "manifest.json"])
+                         sorted([pathlib.Path(disk["path"]).name, "manifest.json", *RENDERED]))
         self.assertEqual([p for p in os.listdir(self.work / "out") if p != "big"], [])
         self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
 

@@ -83,9 +83,12 @@ def plugin_ids(names):
     return ids
 
 
+_WORDS = {"file"}  # ids that are words of the core's own documents ("durability": "file"), too
+
+
 def check_plugin_names(names):
     """Core finds plugins by what their manifests offer: no text in it is a plugin's id, nor ID@VERSION."""
-    ids, found = plugin_ids(names), []
+    ids, found = plugin_ids(names) - _WORDS, []
     if not ids:
         return found
     literal = re.compile(r'"(' + "|".join(map(re.escape, sorted(ids))) + r')(@[^"]*)?"')

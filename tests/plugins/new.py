@@ -72,6 +72,30 @@ class New(unittest.TestCase):
         self.assertIn(DISK, [path.read_bytes() for path in stored])
         self.assertEqual(list((project / "store/.parts").iterdir()), [])
 
+    def test_target(self):
+        project = self.made("target", "depot")
+        command = [HOST, "--plugin-dir", "build", "run", "plan.yaml", "--set", "defaults.target_format=raw"]
+        # Runs that are killed, from before the plugin's process runs to after the disk is there; then one that is not.
+        for delay in (0.05, 0.3, 0.6, 0.9):
+            process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(delay)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        run(*command, cwd=project)
+        machine = json.loads((project / "platform/demo.json").read_text())
+        self.assertEqual(machine["machine"]["disks"][0]["boot"], True)
+        self.assertEqual([path.name for path in (project / "platform/disks").iterdir()], [machine["disks"][0]["ref"]])
+        self.assertEqual((project / "platform/disks" / machine["disks"][0]["ref"]).read_bytes(), DISK)
+        manifest = json.loads((project / "out/demo/manifest.json").read_text())["hyperhost"]
+        self.assertEqual(manifest["target"]["disks"]["disk-0"]["verified"], "readback")
+        self.assertIn("nothing is left over", run(HOST, "--plugin-dir", "build", "cleanup", "plan.yaml", cwd=project))
+        # Another plan's machine of that name stays, and nothing of this one does.
+        before = sorted(path.name for path in (project / "platform").rglob("*"))
+        self.assertIn("another machine has the name", run(*command, "--set", "output_dir=elsewhere", status=3, cwd=project))
+        self.assertEqual(sorted(path.name for path in (project / "platform").rglob("*")), before)
+
     def test_nothing_is_overwritten_and_nothing_half_made(self):
         (self.place / "taken").mkdir()
         self.assertIn("exists", run(HOST, "plugins", "new", "provider", "taken", status=1, cwd=self.place))

@@ -188,7 +188,11 @@ class Round:
             for top in ([self.out] if local else []) + ([self.bucket] if vm == self.uploaded[0] else []):
                 manifest = top / vm / "manifest.json"
                 files[manifest] = True
-                disks = sorted(json.loads(manifest.read_text())["hyperhost"]["disks"], key=lambda d: d["id"])
+                own = json.loads(manifest.read_text())["hyperhost"]
+                for name in own["target"]["files"]:
+                    assert (top / vm / name).stat().st_size > 100, (vm, name)
+                    files[top / vm / name] = True
+                disks = sorted(own["disks"], key=lambda d: d["id"])
                 assert [d["content_digest"] for d in disks] == digests, (vm, disks, digests)
                 for number, digest in enumerate(digests):
                     image = next((top / vm).glob(f"{vm}-disk-{number}.*"))

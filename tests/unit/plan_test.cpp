@@ -155,6 +155,13 @@ TEST(Plan, AMigrationOverridesTheDefaults) {
   EXPECT_EQ(web.traces_plugin->plugin, "guestfs");
   EXPECT_EQ(web.traces_plugin->pointer, "/defaults/boot/traces/options");
   EXPECT_FALSE(scratch.boot.wanted);
+  EXPECT_TRUE(web.target.wanted);
+  EXPECT_FALSE(web.target.by_default || web.target.start);
+  EXPECT_EQ(web.target_plugin.plugin, "file");
+  EXPECT_EQ(web.target.networks.at("VM Network"), "bridge:br0");
+  EXPECT_EQ(web.target.machine.memory_bytes, uint64_t{8} << 30);
+  EXPECT_EQ(web.boot.machine.cpus, 4u);  // what boot and guest do not say is the target's
+  EXPECT_FALSE(scratch.target.wanted);
   EXPECT_FALSE(scratch.disks.selects("disk-1"));
   EXPECT_EQ(plan.observability.metrics_api->host, "0.0.0.0");
   EXPECT_EQ(plan.observability.metrics_api->port, 9090);
@@ -344,6 +351,51 @@ void keys_of_value(const ConfigValue& value, std::set<std::string>& keys) {
       keys_of_value(member.value, keys);
     }
   }
+}
+
+TEST(Plan, TheTargetOfAMigrationJoinsThatOfTheDefaults) {
+  const PlanResult result = parse_plan(
+      "version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\noutput_dir: /out\n"
+      "defaults:\n"
+      "  guest: {machine: {bus: scsi}}\n"
+      "  target: {plugin: acme, options: {url: x}, networks: {a: one, b: two}, name: 'p-{name}',\n"
+      "           machine: {cpus: 2, nic: e1000}}\n"
+      "migrations:\n"
+      "  - {vm: v, provider: shelf, target: {networks: {b: three}, machine: {cpus: 8}}}\n"
+      "  - {vm: w, provider: shelf, target: {plugin: other}}\n"
+      "  - {vm: x, provider: shelf, target: false}\n"
+      "  - {vm: y, provider: shelf}\n",
+      "plan.yaml");
+  ASSERT_TRUE(result.plan) << messages(result);
+  const auto& all = result.plan->migrations;
+  EXPECT_EQ(all[0].target_plugin.plugin, "acme");
+  EXPECT_EQ(all[0].target_plugin.pointer, "/defaults/target/options");
+  EXPECT_EQ(all[0].target.networks,
+            (std::map<std::string, std::string>{{"a", "one"}, {"b", "three"}}));
+  EXPECT_EQ(all[0].target.name, "p-{name}");
+  EXPECT_EQ(all[0].target.machine.cpus, 8u);
+  EXPECT_EQ(all[0].target.machine.nic, "e1000");
+  EXPECT_EQ(all[0].target.machine.bus, "scsi");  // that the guest is prepared for
+  EXPECT_EQ(all[0].guest.machine.cpus, 8u);
+  EXPECT_EQ(all[1].target_plugin.plugin, "other");
+  EXPECT_TRUE(all[1].target_plugin.options.members()->empty());  // acme's are not for it
+  EXPECT_FALSE(all[2].target.wanted);
+  EXPECT_TRUE(all[3].target.wanted);
+  EXPECT_FALSE(all[3].target.by_default);
+}
+
+TEST(Plan, WithoutATargetThereIsTheDefaultOne) {
+  const std::string plan =
+      "version: 1\nproviders: {shelf: {plugin: local-ovf, path: /srv}}\noutput_dir: /out\n"
+      "migrations: [{vm: v, provider: shelf}]\n";
+  const PlanResult result = parse_plan(plan, "plan.yaml");
+  ASSERT_TRUE(result.plan) << messages(result);
+  EXPECT_TRUE(result.plan->migrations[0].target.wanted);
+  EXPECT_TRUE(result.plan->migrations[0].target.by_default);
+  EXPECT_EQ(result.plan->migrations[0].target_plugin.plugin, "");
+  EXPECT_THAT(messages(parse_plan(plan + "defaults: {target: {machine: {cpu_model: \"a'b\"}}}\n",
+                                  "plan.yaml")),
+              HasSubstr("cpu_model"));
 }
 
 TEST(Plan, TheReferenceNamesEveryKey) {

@@ -14,7 +14,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e")]
 from fault_vcenter import FaultVCenter, Model, sample  # noqa: E402
-from hyperhost_cli import CliTest, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, content_digest, requirement  # noqa: E402
+from hyperhost_cli import CliTest, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, RENDERED, content_digest, requirement  # noqa: E402
 from vcenter_model import Dialect, Disk  # noqa: E402
 
 ALWAYS = 99
@@ -943,7 +943,7 @@ class Resume(FaultTest):
         self.assertEqual(result["disks"][0]["resumed_bytes"], resumed)
         self.assert_migrated(vm)
         made = sorted(p.name for p in (self.work / "out/web").iterdir())
-        self.assertEqual(made, ["manifest.json", "web-disk-0.qcow2"])
+        self.assertEqual(made, sorted(["manifest.json", "web-disk-0.qcow2", *RENDERED]))
         self.host("cleanup", plan)  # the killed run's session, and what it had
         self.assert_nothing_owed()
         return result

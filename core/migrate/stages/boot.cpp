@@ -26,27 +26,9 @@ class Boot final : public VmStage {
   void run(VmRun& run) override;
 };
 
-/// The disk that the machine boots from.
-const DiskRoute& boot_disk(const VmRoute& route) {
-  const auto before = [](const DiskRoute& a, const DiskRoute& b) {
-    return std::pair(a.disk.boot_order, a.disk.type != "boot") <
-           std::pair(b.disk.boot_order, b.disk.type != "boot");
-  };
-  return *std::min_element(route.disks.begin(), route.disks.end(), before);
-}
-
-Json machine_for(const MigrationConfig& job, const VmRoute& route) {
-  Json out = machine_of(job.boot.machine, route);
-  if (out["firmware"] != "uefi") out["firmware"] = "bios";
-  const DiskRoute& first = boot_disk(route);
-  for (std::size_t i = 0; i < route.disks.size(); ++i)
-    out["disks"][i]["boot"] = &route.disks[i] == &first;
-  return out;
-}
-
-Json request_of(const MigrationConfig& job, const VmRoute& route) {
+Json request_of(const MigrationConfig& job, const VmRoute& route, const Json& guest) {
   return {{"vm", route.vm.name},
-          {"machine", machine_for(job, route)},
+          {"machine", machine_to_build(job.boot.machine, job.target, route, guest)},
           {"require", boot_grade_name(job.boot.require)},
           {"timeout_ms",
            std::chrono::duration_cast<std::chrono::milliseconds>(job.boot.timeout).count()},
@@ -56,7 +38,7 @@ Json request_of(const MigrationConfig& job, const VmRoute& route) {
 void Boot::check(VmCheck& check) {
   try {
     const Json plan = check.session.boot(check.job.boot_plugin, check.op)
-                          .plan(check.op, request_of(check.job, check.route));
+                          .plan(check.op, request_of(check.job, check.route, nullptr));
     for (const auto& note : plan.value("notes", Json::array())) {
       Diagnostic finding;
       finding.severity = Severity::kInfo;
@@ -274,7 +256,7 @@ void Boot::run(VmRun& run) {
       run.job.staging_dir.empty() ? run.route.directory : run.job.staging_dir;
   std::unique_ptr<HandedDirectory> handed;
   if (user) handed = std::make_unique<HandedDirectory>(op.services().journal, place, *user);
-  Json request = request_of(run.job, run.route);
+  Json request = request_of(run.job, run.route, run.result.guest);
   request["picture"] = (handed ? handed->path() / picture.filename() : picture).string();
   request["scratch_dir"] = (handed ? handed->path() : place).string();
   const std::string& disk_id = boot_disk(run.route).disk.id;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/migrate/cloud_storage_manager.hpp"
+#include "core/migrate/machine.hpp"
 #include "core/migrate/stages/stages.hpp"
 #include "core/migrate/vm_run.hpp"
 #include "core/vm/manifest.hpp"
@@ -15,6 +16,8 @@ class Manifest final : public VmStage {
  public:
   void run(VmRun& run) override {
     write_changes(run);
+    run.result.machine =
+        machine_to_build(run.job.target.machine, run.job.target, run.route, run.result.guest);
     if (run.job.export_manifest) write(run);
     if (!run.keeps_local_files()) remove_local_files(run);
   }

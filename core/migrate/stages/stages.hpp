@@ -16,6 +16,8 @@ std::unique_ptr<VmStage> commit_stage();
 std::unique_ptr<VmStage> boot_stage();
 /// Sends the finished files to the store.
 std::unique_ptr<VmStage> upload_stage();
+/// Takes the disks to the target and defines the machine there.
+std::unique_ptr<VmStage> define_stage();
 /// Writes the manifest; then removes local files where the plan keeps none.
 std::unique_ptr<VmStage> manifest_stage();
 

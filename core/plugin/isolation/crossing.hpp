@@ -10,6 +10,7 @@
 #include <hyper/draft/block.h>
 #include <hyper/draft/boot.h>
 #include <hyper/draft/guest.h>
+#include <hyper/draft/target.h>
 #include <hyper/hyper.h>
 
 #include <cstddef>
@@ -373,6 +374,17 @@ using GuestCalls = Calls<Crossing<Verb::kGuestPlan, &hyper_guest::plan>,
                          Crossing<Verb::kPrepare, &hyper_guest::prepare>>;
 using BootCalls = Calls<Crossing<Verb::kBootPlan, &hyper_boot::plan>,
                         Crossing<Verb::kBootCheck, &hyper_boot::check>>;
+using TargetCalls = Calls<Crossing<Verb::kTargetInfo, &hyper_target::info>,
+                          Crossing<Verb::kTargetPlan, &hyper_target::plan>,
+                          Crossing<Verb::kPutDisk, &hyper_target::put_disk>,
+                          Crossing<Verb::kImportDisk, &hyper_target::import_disk>,
+                          Crossing<Verb::kGetDisk, &hyper_target::get_disk>,
+                          Crossing<Verb::kDefine, &hyper_target::define>,
+                          Crossing<Verb::kTargetStart, &hyper_target::start>,
+                          Crossing<Verb::kTargetState, &hyper_target::state>,
+                          Crossing<Verb::kTargetStop, &hyper_target::stop>,
+                          Crossing<Verb::kTargetRemove, &hyper_target::remove>,
+                          Crossing<Verb::kTargetUndo, &hyper_target::undo>>;
 using BlockCalls = Calls<Crossing<Verb::kBlockZero, &hyper_block::zero_at>,
                          Crossing<Verb::kBlockFlush, &hyper_block::flush, HYPER_OK>,
                          Crossing<Verb::kBlockAttach, &hyper_block::attach>,
@@ -406,6 +418,8 @@ static_assert(sizeof(hyper_guest) ==
               offsetof(hyper_guest, open) + GuestCalls::kBytes + 3 * kSlotBytes);
 static_assert(sizeof(hyper_boot) ==
               offsetof(hyper_boot, open) + BootCalls::kBytes + 3 * kSlotBytes);
+static_assert(sizeof(hyper_target) ==
+              offsetof(hyper_target, connect) + TargetCalls::kBytes + 3 * kSlotBytes);
 static_assert(sizeof(hyper_block) ==
               offsetof(hyper_block, read_at) + BlockCalls::kBytes + 4 * kSlotBytes);
 static_assert(sizeof(hyper_source) ==

@@ -233,6 +233,13 @@ PluginTables tables_of() {
   };
   boot.close = close_it;
   BootCalls::fill(boot);
+  hyper_target& target = tables.target;
+  target.size = sizeof target;
+  target.connect = [](hyper_op* op, uint32_t flags, const hyper_doc* options, void** out) noexcept {
+    return open_it<Verb::kTargetConnect, Verb::kTargetDisconnect>(kNumber, op, flags, options, out);
+  };
+  target.disconnect = close_it;
+  TargetCalls::fill(target);
   return tables;
 }
 
@@ -274,6 +281,7 @@ std::unique_ptr<Plugin> load_isolated(const std::string& path, const std::string
   if (!has(HYPER_IFACE_STORAGE)) tables.storage = {};
   if (!has(HYPER_IFACE_GUEST)) tables.guest = {};
   if (!has(HYPER_IFACE_BOOT)) tables.boot = {};
+  if (!has(HYPER_IFACE_TARGET)) tables.target = {};
   if (!facts.value("prepares", false)) tables.guest.prepare = nullptr;
   tables.serial = facts.value("serial", true);
   if (confinement.user) tables.user = confinement.user->user;

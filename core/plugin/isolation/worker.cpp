@@ -96,6 +96,7 @@ hyper_st start(Lane& lane, Frame& answer, const std::string& file, const std::st
   if (plugin->storage() != nullptr) interfaces.push_back(HYPER_IFACE_STORAGE);
   if (plugin->guest() != nullptr) interfaces.push_back(HYPER_IFACE_GUEST);
   if (plugin->boot() != nullptr) interfaces.push_back(HYPER_IFACE_BOOT);
+  if (plugin->target() != nullptr) interfaces.push_back(HYPER_IFACE_TARGET);
   const nlohmann::json facts = {
       {"version", plugin->version()},
       {"serial", plugin->serial()},
@@ -124,6 +125,7 @@ bool serve_interfaces(Incoming& call) {
   const hyper_storage* const storage = plugin->storage();
   const hyper_guest* const guest = plugin->guest();
   const hyper_boot* const boot = plugin->boot();
+  const hyper_target* const target = plugin->target();
   switch (call.request.verb) {
     case Verb::kProviderConnect:
       using P = hyper_provider;
@@ -140,11 +142,15 @@ bool serve_interfaces(Incoming& call) {
     case Verb::kBootOpen:
       using B = hyper_boot;
       return boot && answer(open_held<&B::open, &B::close>(call, *boot));
+    case Verb::kTargetConnect:
+      using T = hyper_target;
+      return target && answer(open_held<&T::connect, &T::disconnect>(call, *target));
     case Verb::kProviderDisconnect:
     case Verb::kConverterClose:
     case Verb::kStorageDisconnect:
     case Verb::kGuestClose:
     case Verb::kBootClose:
+    case Verb::kTargetDisconnect:
       return answer(end_held(call));
     case Verb::kCloseVm:
       return provider && answer(close_vm(call, *provider));
@@ -158,7 +164,8 @@ bool serve_interfaces(Incoming& call) {
              (image && ImageCalls::serve(call, *image)) ||
              (storage && StorageCalls::serve(call, *storage, self)) ||
              (guest && GuestCalls::serve(call, *guest, self)) ||
-             (boot && BootCalls::serve(call, *boot, self));
+             (boot && BootCalls::serve(call, *boot, self)) ||
+             (target && TargetCalls::serve(call, *target, self));
   }
 }
 
