@@ -59,12 +59,19 @@ std::string way_of_disks(const Json& info, const std::string& plugin, bool local
               "keep_local: true keeps them here");
 }
 
+Json earlier_at_target(const ResumeLog* log, const MigrationConfig& job) {
+  if (log == nullptr || job.fresh) return nullptr;
+  const Json made = log->at_target();
+  return made.is_object() && made.value("disks", Json()).is_object() ? made : Json();
+}
+
+bool has_written(const Json& made, const std::string& file) {
+  return made.is_object() && has(made, "files", file);
+}
+
 AtTarget::AtTarget(VmRun& run, TargetHandle& target, const Json& info)
-    : run_(run), target_(target), info_(info), made_({{"disks", Json::object()}}) {
-  if (const ResumeLog* log = run_.resume(); log != nullptr && !run_.job.fresh)
-    if (const Json earlier = log->at_target();
-        earlier.is_object() && earlier.value("disks", Json()).is_object())
-      made_ = earlier;
+    : run_(run), target_(target), info_(info), made_(earlier_at_target(run.resume(), run.job)) {
+  if (made_.is_null()) made_ = {{"disks", Json::object()}, {"files", Json::array()}};
 }
 
 bool AtTarget::can(const char* ability) const {
@@ -207,6 +214,16 @@ void AtTarget::defined(const std::string& ref) {
     log->at_target(made_);
 }
 
+bool AtTarget::has_written(const std::string& file) const {
+  return hyperhost::has_written(made_, file);
+}
+
+void AtTarget::writes(const std::string& file) {
+  if (has_written(file)) return;
+  made_["files"].push_back(file);
+  if (ResumeLog* log = run_.resume()) log->at_target(made_);
+}
+
 void settle_at_target(VmRun& run) {
   for (const JournalEntry& entry : entries_of(run))
     if (what_of(text_of(entry.what, "kind")) != nullptr)
@@ -224,7 +241,9 @@ bool undo_at_target(TargetHandle& target, Operation& op, const Json& entry) {
 void undo_orphans_at_target(VmRun& run) {
   const ResumeLog* log = run.resume();
   const std::string kept = log == nullptr || run.job.fresh ? "" : log->at_target().dump();
-  for (const JournalEntry& entry : entries_of(run)) {
+  std::vector<JournalEntry> entries = entries_of(run);
+  std::reverse(entries.begin(), entries.end());  // a machine before the disks that it uses
+  for (const JournalEntry& entry : entries) {
     const std::string ref = Json(text_of(entry.what, "ref")).dump();
     const bool own = what_of(text_of(entry.what, "kind")) != nullptr;
     if (process_state(entry.owner) != ProcessState::kGone ||

@@ -11,7 +11,9 @@
 
 namespace hyperhost {
 
+class ResumeLog;
 struct DiskResult;
+struct MigrationConfig;
 struct VmRun;
 
 class AtTarget {
@@ -24,6 +26,10 @@ class AtTarget {
   const nlohmann::json& bring_disks();
   /// Notes the machine that define() has answered.
   void defined(const std::string& ref);
+  /// This run or an earlier one that was ended wrote that file of the target into the VM's place.
+  bool has_written(const std::string& file) const;
+  /// Notes it: from here on, a file of that name is the VM's own.
+  void writes(const std::string& file);
 
  private:
   nlohmann::json put(std::size_t index, const nlohmann::json& request);
@@ -36,8 +42,14 @@ class AtTarget {
   VmRun& run_;
   TargetHandle& target_;
   const nlohmann::json info_;
-  nlohmann::json made_;  ///< {"disks": {ID: {"ref", "checksum", "digest", "verified"}}, "ref"?}
+  /// {"disks": {ID: {"ref", "checksum", "digest", "verified"}}, "ref"?, "files": [NAME]}
+  nlohmann::json made_;
 };
+
+/// What an earlier run that did not come to its end noted of the VM's target; null = nothing.
+nlohmann::json earlier_at_target(const ResumeLog* log, const MigrationConfig& job);
+/// Whether that has a file.
+bool has_written(const nlohmann::json& made, const std::string& file);
 
 /// The VM is finished: what stands at its target is meant to stay.
 void settle_at_target(VmRun& run);

@@ -43,6 +43,16 @@ bool undo_where_it_is(VmRun& run, const JournalEntry& entry) {
                      [&](StorageHandle* place) { return place->undo(run.op, entry.what); });
 }
 
+/// Files that a target answered, of this run or of one that was killed.
+std::set<std::string> files_of_target(const VmRun& run) {
+  std::set<std::string> out;
+  for (const nlohmann::json& made : {earlier_at_target(run.resume(), run.job), run.result.target})
+    if (made.is_object())
+      for (const nlohmann::json& name : made.value("files", nlohmann::json::array()))
+        out.insert(run.route.stem + "/" + name.get<std::string>());
+  return out;
+}
+
 /// An object has its name, and a kill came before the end of its upload's entry. The plugin finds
 /// such an entry when its key is put again, and closes it.
 void close_entries_of_objects(VmRun& run) {
@@ -55,6 +65,8 @@ void close_entries_of_objects(VmRun& run) {
     for (const DiskRoute& disk : run.route.disks)
       if (ref.ends_with(disk.key)) keys.insert(disk.key);
     if (ref.ends_with(run.manifest_key())) keys.insert(run.manifest_key());
+    for (const std::string& key : files_of_target(run))
+      if (ref.ends_with(key)) keys.insert(key);
   });
   for (const std::string& key : keys) {
     try {
@@ -73,7 +85,8 @@ void close_entries_of_objects(VmRun& run) {
 void VmRun::remove_orphans(bool finished) {
   const auto& journal = session.services().journal;
   if (!journal || !route.resume) return;
-  std::set<std::string> keys{manifest_key()}, wanted;
+  std::set<std::string> keys = files_of_target(*this), wanted;
+  keys.insert(manifest_key());
   for (const DiskRoute& disk : route.disks) {
     keys.insert(disk.key);
     if (const auto record = route.resume->disk(disk.disk.id)) wanted.insert(record->token.dump());

@@ -161,13 +161,26 @@ class Binder {
     if (spec.boot.wanted && spec.boot.require == BootGrade::kTraces)
       if (auto choice = bind_draft(traces_reader(spec), HYPER_IFACE_GUEST))
         config.traces_plugin = std::move(*choice);
-    // Without a target the disks are all there is to deliver, where nothing else is asked for.
-    if (spec.target.by_default &&
-        (!spec.export_manifest || registry_.ids_with(HYPER_IFACE_TARGET).empty()))
-      config.target.wanted = false;
-    if (config.target.wanted)
+    if (spec.target.by_default)
+      bind_default_target(spec, config);
+    else if (config.target.wanted)
       if (auto choice = bind_draft(spec.target_plugin, HYPER_IFACE_TARGET))
         config.target_plugin = std::move(*choice);
+  }
+
+  /// Where the plan does not ask for a target and none can be had, the disks are all there is.
+  void bind_default_target(const MigrationSpec& spec, MigrationConfig& config) {
+    std::optional<PluginChoice> choice;
+    BoundPlan unasked;
+    if (spec.export_manifest && !registry_.ids_with(HYPER_IFACE_TARGET).empty())
+      choice = Binder(plan_, registry_, unasked).bind_draft(spec.target_plugin, HYPER_IFACE_TARGET);
+    for (Diagnostic& why : unasked.diagnostics) {
+      if (choice) break;
+      why.severity = Severity::kInfo;
+      add(std::move(why));
+    }
+    config.target.wanted = choice.has_value();
+    if (choice) config.target_plugin = std::move(*choice);
   }
 
   /// The one that the plan names, the last one that prepares the guest, or the preferred one.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/run/cleanup.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -167,6 +168,21 @@ void forget_resume_of(ResumeStore* store, const JournalEntry& entry) {
       store->forget_resume(record.target, record.disk);
 }
 
+/// The oldest first; what stands at a target the other way round, since a machine uses its disks.
+std::vector<CleanupItem*> in_order(std::vector<CleanupItem>& items, const CleanupPlaces& places) {
+  std::vector<CleanupItem*> out;
+  for (CleanupItem& item : items) out.push_back(&item);
+  const auto at_target =
+      std::stable_partition(out.begin(), out.end(), [&](const CleanupItem* item) {
+        return std::none_of(places.targets.begin(), places.targets.end(),
+                            [&](const PluginChoice& target) {
+                              return plugin_id(target.plugin) == item->entry.plugin;
+                            });
+      });
+  std::reverse(at_target, out.end());
+  return out;
+}
+
 }  // namespace
 
 std::vector<CleanupItem> clean_up(Journal& journal, Session& session, const CleanupPlaces& places,
@@ -175,7 +191,8 @@ std::vector<CleanupItem> clean_up(Journal& journal, Session& session, const Clea
   std::vector<CleanupItem> items;
   journal.each_entry("", [&](const JournalEntry& entry) { items.push_back({entry, {}, {}}); });
   Cleaner cleaner(journal, session, places, cancel);
-  for (CleanupItem& item : items) {
+  for (CleanupItem* const one : in_order(items, places)) {
+    CleanupItem& item = *one;
     item.state = CleanupState::kNoPlace;
     const ProcessState owner = process_state(item.entry.owner);
     if (owner == ProcessState::kAlive) {

@@ -35,8 +35,9 @@ struct CleanupPlaces {
   std::vector<PluginChoice> storages, targets;
 };
 
-/// Oldest first. Entries of the local storage need no plan: they name their directory. force: also
-/// those of runs that cannot be seen from here. Never throws for an entry or a place.
+/// The result is the oldest first. Entries of the local storage need no plan: they name their
+/// directory. force: also those of runs that cannot be seen from here. Never throws for an entry or
+/// a place.
 std::vector<CleanupItem> clean_up(Journal& journal, Session& session, const CleanupPlaces& places,
                                   bool dry_run, bool force,
                                   const std::shared_ptr<CancelSource>& cancel);

@@ -10,7 +10,8 @@ import subprocess
 
 import yaml
 
-from hyperhost_cli import MIB, PREFLIGHT, RENDERED, CliTest, requirement
+from hyperhost_cli import MIB, PREFLIGHT, RENDERED, ROOT, CliTest, requirement
+import go_program
 
 SCHEMA = pathlib.Path("/usr/share/libvirt/schemas/domain.rng")
 EVIL = "$(touch pwned) `touch pwned`;touch 'pwned' \"q\" <x> & ]]> \u2028--- #\u00e9"
@@ -28,6 +29,15 @@ class Target(CliTest):
         requirement.need(SCHEMA.exists(), "libvirt's schemas are not installed (Debian package libvirt0)")
         done = subprocess.run(["xmllint", "--noout", "--relaxng", SCHEMA, domain], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
+
+    def stored(self, text, status=0):
+        """The documents as KubeVirt and CDI would store them, which take no member that their API does not have."""
+        path = self.work / "read.yaml"
+        path.write_text(text)
+        reader = go_program.built(ROOT / "tests/kubevirt", "the reader of KubeVirt's types")
+        done = subprocess.run([reader, path], capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return json.loads(done.stdout) if status == 0 else done.stderr
 
     def calls(self, script, program, *arguments):
         """How a script calls a program: each time its arguments."""
@@ -67,6 +77,25 @@ class Target(CliTest):
         self.assertTrue(self.report(self.plan(self.work / "web.raw", vm="web"))["already_done"])
         self.assertEqual(before, self.files(made))
 
+    def test_kubevirt_s_own_types_take_what_is_written(self):
+        self.report(self.plan(self.disk(), vm="web"))
+        written = (self.work / "out/web/kubevirt.yaml").read_text()
+        volume, machine = self.stored(written)
+        self.assertEqual((volume["spec"]["source"], volume["spec"]["storage"]["resources"]["requests"]["storage"]),
+                         ({"upload": {}}, str(2 * MIB)))
+        spec = machine["spec"]["template"]["spec"]
+        self.assertEqual(spec["volumes"], [{"name": "disk-0", "dataVolume": {"name": volume["metadata"]["name"]}}])
+        self.assertEqual(machine["spec"]["runStrategy"], "Halted")
+        self.assertIn("secureboot", self.stored(written.replace("bios: {}", "efi: {secureboot: true}"), status=1))
+        self.assertIn("is of nothing", self.stored(written.replace("  - name: disk-0\n          dataVolume", "  - name: disk-1\n          dataVolume"), status=1))
+        # The files that the unit tests have byte for byte: with UEFI, secure boot, a TPM, Windows' clock, several networks.
+        for directory in ("linux", "windows"):
+            expected = (ROOT / "tests/unit/target" / directory / "expected").read_text()
+            text = expected.split("==== kubevirt.yaml\n")[1].split("\n==== ")[0]
+            *volumes, machine = self.stored(text)
+            self.assertEqual(len(volumes), len(machine["spec"]["template"]["spec"]["domain"]["devices"]["disks"]))
+        self.assertEqual(machine["spec"]["template"]["spec"]["domain"]["firmware"]["bootloader"], {"efi": {"secureBoot": True}})
+
     def test_the_names_of_a_vm_are_no_commands(self):
         plan = self.plan(self.disk(), vm="web", defaults={"target": {
             "name": EVIL, "networks": {"*": EVIL}, "storages": {"*": EVIL}, "machine": {"cpus": 3, "memory": "1GiB"}}})
@@ -96,10 +125,24 @@ class Target(CliTest):
         self.assertEqual(sorted(os.listdir(self.work / "bucket/web")), ["kubevirt.yaml", "manifest.json", "web-disk-0.qcow2"])
         self.assertFalse((self.work / "out/web").exists())
 
-    def test_a_file_that_is_there_stays_and_is_said_before_the_copy(self):
+    def mine(self):
+        """A file of the user's with the name of one of the target's."""
         (self.work / "out/web").mkdir(parents=True)
         (self.work / "out/web/libvirt.xml").write_text("mine")
-        done = self.host("run", self.plan(self.disk(), vm="web"), status=PREFLIGHT)
+
+    def test_a_file_that_is_there_keeps_no_vm_from_being_migrated(self):
+        self.mine()
+        result = self.report(self.plan(self.disk(), vm="web"))
+        self.assertEqual(sorted(result["target"]["files"]), [name for name in RENDERED if name != "libvirt.xml"])
+        self.assertRegex("\n".join(one["summary"] for one in result["warnings"]), r"it exists and stays as it is: .*libvirt\.xml")
+        self.assertEqual((self.work / "out/web/libvirt.xml").read_text(), "mine")
+        self.assertTrue(self.report(self.plan(self.work / "web.raw", vm="web"))["already_done"])
+        self.report(self.plan(self.work / "web.raw", vm="web", defaults={"overwrite": True}))
+        self.assertIn("<domain", (self.work / "out/web/libvirt.xml").read_text())
+
+    def test_where_the_plan_asks_for_the_target_such_a_file_is_an_error_before_the_copy(self):
+        self.mine()
+        done = self.host("run", self.plan(self.disk(), vm="web", defaults={"target": {"plugin": "file"}}), status=PREFLIGHT)
         self.assertRegex(done.err, r"target exists: .*libvirt\.xml")
         self.assertEqual(os.listdir(self.work / "out/web"), ["libvirt.xml"])
 

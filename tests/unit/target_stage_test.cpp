@@ -306,6 +306,24 @@ TEST_F(TargetStage, WhatAKilledRunLeftIsInTheJournalAndGoesWithTheNextRunOrTheCl
   EXPECT_EQ(items[0].state, CleanupState::kUndone) << items[0].reason;
   EXPECT_THAT(platform().disks, IsEmpty());
   EXPECT_THAT(journal->entries, IsEmpty());
+
+  // A machine goes before the disks that it uses.
+  std::filesystem::remove_all(file("web"));
+  fail_at("commit web/manifest.json");
+  EXPECT_FALSE(migrate(true).success);
+  EXPECT_THAT(journal->refs(), ElementsAre("ref-disk-0", "ref-disk-1", "vm/web"));
+  journal->orphan();
+  world_.on_call = {};
+  world_.forget_calls();
+  EXPECT_THAT(clean_up(*journal, session, places, false, false, cancel_), SizeIs(3));
+  EXPECT_THAT(target_calls(),
+              ElementsAre("target remove machine vm/web", "target remove disk ref-disk-1",
+                          "target remove disk ref-disk-0"));
+  EXPECT_THAT(platform().marks, IsEmpty());
+  EXPECT_THAT(journal->entries, IsEmpty());
+  ASSERT_TRUE(migrate(true).success);  // what the cleanup removed is made again
+  EXPECT_THAT(platform().disks, SizeIs(2));
+  EXPECT_THAT(journal->entries, IsEmpty());
   // An entry of another place stays.
   journal->open_entry("memory-target",
                       {{"kind", "target-disk"}, {"where", "elsewhere"}, {"ref", "x"}});
@@ -351,6 +369,90 @@ TEST_F(TargetStage, AFileThatIsThereIsAnErrorBeforeTheCopy) {
   job.overwrite = true;
   ASSERT_TRUE(orchestrator().migrate(job, cancel_).success);
   EXPECT_EQ(content("web/vm.xml"), "<vm/>");
+}
+
+/// As of a plan without the key.
+class DefaultTarget : public TargetStage {
+ protected:
+  DefaultTarget() {
+    platform().info = {{"location", "files"}, {"disks", {"place"}}};
+    platform().plan = {{"files", {"vm.sh", "vm.xml"}}};
+    platform().answer = {
+        {"files",
+         {{{"name", "vm.sh"}, {"text", "make it"}}, {{"name", "vm.xml"}, {"text", "<vm/>"}}}}};
+  }
+  MigrationConfig by_default() const {
+    MigrationConfig out = defining();
+    out.target.by_default = true;
+    return out;
+  }
+  void fail_at(const std::string& where, hyper_st status) {
+    world_.on_call = [where, status](const std::string& call) {
+      if (call == where) throw hyper::Error(status, "it fails at " + where);
+    };
+  }
+  void put_mine(const std::string& name) {
+    std::filesystem::create_directories(file("web"));
+    std::ofstream(file("web/" + name)) << "mine";
+  }
+};
+
+TEST_F(DefaultTarget, AFileOfTheUserStaysAndTheOthersAreWritten) {
+  put_mine("vm.xml");
+  const MigrationResult result = orchestrator().migrate(by_default(), cancel_);
+  ASSERT_TRUE(result.success) << result.error;
+  EXPECT_EQ(content("web/vm.xml"), "mine");
+  EXPECT_EQ(content("web/vm.sh"), "make it");
+  EXPECT_EQ(manifest()["hyperhost"]["target"]["files"], json({"vm.sh"}));
+  ASSERT_THAT(result.warnings, SizeIs(1));
+  EXPECT_THAT(result.warnings[0].summary, HasSubstr("it exists and stays as it is"));
+}
+
+TEST_F(DefaultTarget, WhatKeepsTheFilesAwayKeepsNoDisksAway) {
+  for (const char* where : {"target define", "commit web/vm.xml"}) {
+    std::filesystem::remove_all(file("web"));
+    fail_at(where, HYPER_NOSPACE);
+    const MigrationResult result = orchestrator().migrate(by_default(), cancel_);
+    EXPECT_TRUE(result.success) << result.error;
+    EXPECT_THAT(result.warnings, SizeIs(1)) << where;
+    EXPECT_EQ(content("web/web-disk-0.raw"), "aaaa");
+    EXPECT_FALSE(std::filesystem::exists(file("web/vm.xml")));
+    MigrationConfig asked = defining();
+    asked.overwrite = true;
+    EXPECT_FALSE(orchestrator().migrate(asked, cancel_).success) << where;
+  }
+  platform().plan = {{"findings", {{{"rule", "x"}, {"severity", "error"}, {"summary", "no"}}}}};
+  EXPECT_TRUE(orchestrator().preflight(by_default(), cancel_).possible());
+  EXPECT_FALSE(orchestrator().preflight(defining(), cancel_).possible());
+}
+
+TEST_F(DefaultTarget, NoDiskGoesToAPlatformThatThePlanDoesNotAskFor) {
+  platform().info = {{"location", "platform"}, {"disks", {"put"}}};
+  ASSERT_TRUE(orchestrator().migrate(by_default(), cancel_).success);
+  EXPECT_THAT(target_calls(), IsEmpty());
+  EXPECT_FALSE(manifest().at("hyperhost").contains("target"));
+}
+
+TEST_F(DefaultTarget, ALaterRunReplacesTheFilesOfTheEarlierOneOnly) {
+  put_mine("vm.xml");
+  fail_at("commit web/manifest.json", HYPER_IO);
+  EXPECT_FALSE(orchestrator().migrate(by_default(), cancel_).success);
+  EXPECT_EQ(content("web/vm.sh"), "make it");  // kept, as the disks are
+  world_.on_call = {};
+  platform().answer["files"][0]["text"] = "make it so";
+  const MigrationResult again = orchestrator().migrate(by_default(), cancel_);
+  ASSERT_TRUE(again.success) << again.error;
+  EXPECT_EQ(content("web/vm.sh"), "make it so");
+  EXPECT_EQ(content("web/vm.xml"), "mine");
+}
+
+TEST_F(DefaultTarget, AFailureThatKeepsNothingTakesTheFilesAwayAndLeavesTheUsers) {
+  put_mine("vm.xml");
+  fail_at("commit web/manifest.json", HYPER_EXISTS);
+  EXPECT_FALSE(orchestrator().migrate(by_default(), cancel_).success);
+  EXPECT_FALSE(std::filesystem::exists(file("web/vm.sh")));
+  EXPECT_FALSE(std::filesystem::exists(file("web/web-disk-0.raw")));
+  EXPECT_EQ(content("web/vm.xml"), "mine");
 }
 
 TEST_F(TargetStage, AFileThatWouldReplaceADiskIsTheFaultOfThePlugin) {

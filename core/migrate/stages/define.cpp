@@ -27,7 +27,8 @@ class Define final : public VmStage {
   static void check_machine(VmCheck& check, TargetHandle& target, const Json& info);
   static void check_names(VmCheck& check, const Json& info, const Json& machine);
   static void check_files(VmCheck& check, const Json& plan);
-  static void write_file(VmRun& run, const Json& file);
+  static void define(VmRun& run);
+  static bool write_file(VmRun& run, AtTarget& at_target, const Json& file);
   static void start(VmRun& run, TargetHandle& target, const std::string& ref);
 };
 
@@ -43,12 +44,15 @@ void found(VmCheck& check, const char* rule, Severity severity, std::string summ
   check.route.findings.push_back(std::move(finding));
 }
 
-/// Files of the set that an earlier run of the VM wrote, finished or not.
-bool are_own(const VmRoute& route, const MigrationConfig& job) {
-  return route.resume && !job.fresh && route.resume->vm().has_value();
+/// Without the key, files are written from which the VM can be made. A plugin that would bring
+/// disks to a platform is asked for.
+bool is_of_files(const Json& info) {
+  const Json ways = info.value("disks", Json::array());
+  return !ways.empty() && ways[0] == "place";
 }
 
 void Define::check(VmCheck& check) {
+  const std::size_t before = check.route.findings.size();
   const std::string& plugin = check.job.target_plugin.plugin;
   try {
     TargetHandle& target = check.session.target(check.job.target_plugin, check.op);
@@ -58,10 +62,16 @@ void Define::check(VmCheck& check) {
     if (diagnostic.path.empty()) diagnostic.path = "target/" + plugin;
     check.route.findings.push_back(std::move(diagnostic));
   }
+  if (!check.job.target.by_default) return;
+  // The plan asks for disks, and those can be had.
+  for (std::size_t i = before; i < check.route.findings.size(); ++i)
+    if (Diagnostic& one = check.route.findings[i]; one.severity == Severity::kError)
+      one.severity = Severity::kWarning;
 }
 
 void Define::check_machine(VmCheck& check, TargetHandle& target, const Json& info) {
   const MigrationConfig& job = check.job;
+  if (job.target.by_default && !is_of_files(info)) return;
   const Json formats = info.value("formats", Json());
   for (const DiskRoute& disk : check.route.disks)
     if (formats.is_array() &&
@@ -83,7 +93,7 @@ void Define::check_machine(VmCheck& check, TargetHandle& target, const Json& inf
           text_of(one, "summary"), text_of(one, "hint"));
   }
   check_files(check, plan);
-  if (job.target.start && !check.job.target.by_default) {
+  if (job.target.start) {
     const Json can = info.value("can", Json::array());
     if (std::find(can.begin(), can.end(), "start") == can.end())
       found(check, "target.start", Severity::kError, "this target starts no machines",
@@ -129,9 +139,13 @@ void Define::check_names(VmCheck& check, const Json& info, const Json& machine) 
 
 void Define::check_files(VmCheck& check, const Json& plan) {
   const MigrationConfig& job = check.job;
-  if (are_own(check.route, job)) return;
+  const Json known = earlier_at_target(check.route.resume.get(), job);
+  // Without the key it is a warning, and the file is left out.
+  const std::string what =
+      job.target.by_default ? "it exists and stays as it is: " : "target exists: ";
   try {
     for (const Json& name : plan.value("files", Json::array())) {
+      if (has_written(known, name.get<std::string>())) continue;
       const std::string key = check.route.stem + "/" + name.get<std::string>();
       const bool here =
           (!job.upload_to_cloud || job.keep_local) && !job.overwrite && !check.local.is_null() &&
@@ -140,10 +154,10 @@ void Define::check_files(VmCheck& check, const Json& plan) {
           job.upload_to_cloud && !job.upload_overwrite && !check.remote.is_null() &&
           !check.session.storage(job.storage, check.op).stat(check.op, key).is_null();
       if (here)
-        check.error(Code::kExists, "", "target exists: " + (job.output_dir / key).string(),
+        check.error(Code::kExists, "", what + (job.output_dir / key).string(),
                     "remove it, choose another output_dir, or set overwrite: true");
       if (there)
-        check.error(Code::kExists, "", "target exists: " + key + " at " + job.cloud_destination,
+        check.error(Code::kExists, "", what + key + " at " + job.cloud_destination,
                     "remove it, choose another destination, or set upload: {overwrite: true}");
     }
   } catch (const Error& failure) {
@@ -151,8 +165,9 @@ void Define::check_files(VmCheck& check, const Json& plan) {
   }
 }
 
-/// As the manifest: into the store, and here where files are kept here.
-void Define::write_file(VmRun& run, const Json& file) {
+/// As the manifest: into the store, and here where files are kept here. False: there is another
+/// file of that name, and the plan does not ask for this one.
+bool Define::write_file(VmRun& run, AtTarget& at_target, const Json& file) {
   run.cancel->check();
   const std::string name = text_of(file, "name"), text = text_of(file, "text");
   const std::string key = run.route.stem + "/" + name;
@@ -161,6 +176,9 @@ void Define::write_file(VmRun& run, const Json& file) {
                                  [&](const DiskRoute& disk) { return disk.key == key; });
   if (taken)
     throw Error(Code::kFail, "the target's file '" + name + "' has the name of another file");
+  const bool own = at_target.has_written(name);
+  const bool replaces_there = run.job.upload_overwrite || own;
+  const bool replaces_here = run.job.overwrite || own;
   const std::string type = text_of(file, "content_type");
   const auto put = [&](StorageHandle& store, bool replaces, bool adopt, const char* durability) {
     const UploadOptions options{replaces,
@@ -171,11 +189,21 @@ void Define::write_file(VmRun& run, const Json& file) {
                                 type.empty() ? "text/plain" : type};
     return CloudStorageManager(store).upload_text(text, key, options, run.op).location;
   };
-  const bool own = are_own(run.route, run.job);
-  if (run.job.upload_to_cloud)
-    run.result.uploaded_files.push_back(put(run.store(), run.own.objects || own, true, "file"));
-  if (run.keeps_local_files())
-    put(run.local(), run.own.files || own, false, durability_name(run.job.durability));
+  try {
+    // What is noted is this VM's own, and may be replaced by a later run.
+    const bool here = run.keeps_local_files() && !replaces_here;
+    if (here && !run.local().stat(run.op, key).is_null())
+      throw Error(Code::kExists, "target exists: " + (run.job.output_dir / key).string());
+    if (run.job.upload_to_cloud)
+      run.result.uploaded_files.push_back(put(run.store(), replaces_there, true, "file"));
+    at_target.writes(name);
+    if (run.keeps_local_files())
+      put(run.local(), replaces_here, false, durability_name(run.job.durability));
+  } catch (const Error& failure) {
+    if (failure.code() != Code::kExists || !run.job.target.by_default) throw;
+    return false;
+  }
+  return true;
 }
 
 /// Source and copy are never both on the network with one address.
@@ -194,8 +222,19 @@ void Define::start(VmRun& run, TargetHandle& target, const std::string& ref) {
 
 void Define::run(VmRun& run) {
   run.cancel->check();
+  if (!run.job.target.by_default) return define(run);
+  try {
+    define(run);
+  } catch (const Error& failure) {  // the disks are finished all the same
+    run.cancel->check();
+    run.warn(failure, "export");
+  }
+}
+
+void Define::define(VmRun& run) {
   TargetHandle& target = run.session.target(run.job.target_plugin, run.op);
   const Json info = target.info(run.op);
+  if (run.job.target.by_default && !is_of_files(info)) return;
   AtTarget at_target(run, target, info);
   const Json disks = at_target.bring_disks();
   run.cancel->check();
@@ -219,8 +258,7 @@ void Define::run(VmRun& run) {
          {"started", false}};
   if (!disks.empty()) out["disks"] = disks;
   for (const Json& file : answer.value("files", Json::array())) {
-    write_file(run, file);
-    out["files"].push_back(text_of(file, "name"));
+    if (write_file(run, at_target, file)) out["files"].push_back(text_of(file, "name"));
   }
   for (const Json& note : answer.value("notes", Json::array()))
     run.inform("target: " + note.get<std::string>(), "export");
