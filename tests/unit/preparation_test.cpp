@@ -96,7 +96,9 @@ class Preparation : public MemoryHost {
 TEST_F(Preparation, TheDeliveredDisksArePreparedAndTheSourceIsProven) {
   MigrationConfig job = preparing();
   job.verify_export = Verify::kTarget;
-  job.guest.machine = {"q35", "scsi", "e1000"};
+  job.guest.machine.type = "q35";
+  job.guest.machine.bus = "scsi";
+  job.guest.machine.nic = "e1000";
   const MigrationResult result = orchestrator().migrate(job, cancel_);
   ASSERT_TRUE(result.success) << result.error;
   EXPECT_EQ(content("web/web-disk-0.raw"), "aanew!aa");
