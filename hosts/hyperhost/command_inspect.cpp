@@ -24,7 +24,7 @@ struct InspectOptions {
   InventoryOptions where;
   std::string plugin;
   std::string depth = "appliance";
-  MachineSettings machine;
+  std::string bus;  ///< "" = not given
 };
 
 VmRoute route_of(Session& session, const std::string& provider, const std::string& vm,
@@ -86,19 +86,23 @@ void print_findings(const std::vector<VmFinding>& findings) {
   std::cout << "\n" << table.text();
 }
 
-/// The plugin that looks; "" where there is none or none is wanted.
-std::string plugin_of(const Context& context, PluginRegistry& registry,
-                      const InspectOptions& options) {
-  if (options.depth != "appliance") return {};
-  if (!options.plugin.empty()) return options.plugin;
+/// The plugin that looks: the one that is named, the last one of the plan's preparation with its
+/// options, or the preferred one. Nothing where there is none or none is wanted.
+std::optional<PluginChoice> plugin_of(const Context& context, PluginRegistry& registry,
+                                      const Inventory& inventory, const InspectOptions& options) {
+  if (options.depth != "appliance") return std::nullopt;
+  const auto& guests = inventory.guests();
+  if (guests && (options.plugin.empty() || options.plugin == guests->guest_plugins.back().plugin))
+    return guests->guest_plugins.back();
+  if (!options.plugin.empty()) return default_choice(registry, options.plugin);
   try {
-    return registry.default_for(HYPER_IFACE_GUEST);
+    return default_choice(registry, registry.default_for(HYPER_IFACE_GUEST));
   } catch (const Error& none) {
     Diagnostic note = none.diagnostic();
     note.severity = Severity::kWarning;
     note.hint = "its description and the structures of its disks are all that is looked at";
     context.print({note});
-    return {};
+    return std::nullopt;
   }
 }
 
@@ -110,24 +114,22 @@ int inspect(Context& context, const InspectOptions& options) {
   Session& session = inventory.session();
   const std::string& provider = inventory.provider();
   PluginRegistry& registry = context.registry();
-  const std::string plugin = plugin_of(context, registry, options);
+  const std::optional<PluginChoice> plugin = plugin_of(context, registry, inventory, options);
   const VmRoute route = route_of(session, provider, options.where.vm, op);
   GuestSettings guest;
   guest.wanted = true;
-  guest.machine = options.machine;
+  if (inventory.guests()) guest.machine = inventory.guests()->guest.machine;
+  if (!options.bus.empty()) guest.machine.bus = options.bus;
   std::vector<VmFinding> findings = predict({route.vm, route.disks, guest});
   json found = {{"findings", json::array()}};
   GuestInspection seen;
-  const bool looks = !plugin.empty() || options.depth == "structures" ||
+  const bool looks = plugin || options.depth == "structures" ||
                      (options.depth == "appliance" && is_seekable(route));
   if (looks) {
-    seen = inspect_guest(
-        session, provider,
-        plugin.empty() ? std::nullopt : std::optional(default_choice(registry, plugin)), route,
-        guest, op);
-    if (!plugin.empty()) found = seen.answer;
+    seen = inspect_guest(session, provider, plugin, route, guest, op);
+    if (plugin) found = seen.answer;
     found["findings"] = json::array();
-    if (!plugin.empty()) found["plugin"] = plugin;
+    if (plugin) found["plugin"] = plugin->plugin;
     found["structures"] = structures_json(route, seen.structures);
     context.print(seen.notices);
   }
@@ -145,14 +147,14 @@ int inspect(Context& context, const InspectOptions& options) {
   if (context.json()) {
     context.print_json(found);
   } else {
-    if (!plugin.empty()) print_roots(route.vm.name, found["roots"]);
+    if (plugin) print_roots(route.vm.name, found["roots"]);
     if (looks) print_disks(route.vm.name, route, seen.structures);
     if (!looks) std::cout << route.vm.name << ": by its description\n";
     print_findings(findings);
     std::cout << "\n"
               << (fine ? "Nothing was found that keeps it from booting on "
                        : "It will not boot as it is on ")
-              << options.machine.bus << ". " << human_bytes(seen.bytes_read)
+              << guest.machine.bus << ". " << human_bytes(seen.bytes_read)
               << " were read from its source.\n";
   }
   return fine ? kExitOk : kExitPreflight;
@@ -171,10 +173,10 @@ void add_inspect_command(CLI::App& app, Context& context, int& status) {
       ->expected(1, 2)
       ->required();
   command
-      ->add_option("--bus", options->machine.bus,
-                   "Of the disks of the machine that it is to boot on")
-      ->check(CLI::IsMember({"virtio", "scsi", "sata", "ide"}))
-      ->capture_default_str();
+      ->add_option("--bus", options->bus,
+                   "Of the disks of the machine that it is to boot on (default: as the plan\n"
+                   "prepares guests, else virtio)")
+      ->check(CLI::IsMember({"virtio", "scsi", "sata", "ide"}));
   command
       ->add_option("--depth", options->depth,
                    "description: what the source says of the VM, without its disks.\n"
@@ -183,8 +185,10 @@ void add_inspect_command(CLI::App& app, Context& context, int& status) {
                    "appliance: and what a guest plugin finds on its disks")
       ->check(CLI::IsMember({"description", "structures", "appliance"}))
       ->capture_default_str();
-  command->add_option("--guest-plugin", options->plugin,
-                      "The plugin that looks (default: the preferred one)");
+  command->add_option(
+      "--guest-plugin", options->plugin,
+      "The plugin that looks (default: the plan's last one, with its options; else the\n"
+      "preferred one)");
   add_source_options(*command, options->where);
   command->footer(
       "The disks are only read. Exit status 3: something keeps the guest from booting.\n\n"

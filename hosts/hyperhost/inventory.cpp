@@ -57,6 +57,8 @@ Inventory::Inventory(Context& context, const InventoryOptions& options, SessionS
     throw Error(Code::kConfig, only.empty() ? "no provider can be used"
                                             : "the plan has no usable provider '" + only + "'");
   }
+  if (!bound.migrations.empty() && !bound.migrations.front().guest_plugins.empty())
+    guests_ = bound.migrations.front();
   session_ = std::make_unique<Session>(registry, providers_, std::move(services));
 }
 

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,12 @@ class Inventory {
   const std::map<std::string, PluginChoice>& providers() const { return providers_; }
   /// The name of the only provider. Throws Error(kConfig) where there are several.
   const std::string& provider() const;
+  /// What the plan's `defaults` say of guests; nothing where they ask for no preparation.
+  const std::optional<MigrationConfig>& guests() const { return guests_; }
 
  private:
   std::map<std::string, PluginChoice> providers_;
+  std::optional<MigrationConfig> guests_;
   std::unique_ptr<Session> session_;
 };
 

@@ -243,6 +243,10 @@ class Guest(CliTest):
         delivered = self.work / "out/sample-vm/sample-vm-disk-0.raw"
         done = self.host(*arguments[:2], "inspect", "sample-vm-disk-0", "--path", delivered, *arguments[-2:])
         self.assertIn("Nothing was found that keeps it from booting", done.out)
+        wanted = {"target_format": "raw", "guest": {"plugin": "scribe", "options": {"text": "other"}, "machine": {"bus": "sata"}}}
+        plan = self.plan(delivered, name="wanted.yaml", vm="*", plugin_dirs=[str(TEST_PLUGINS)], defaults=wanted)
+        done = self.host("inspect", plan, "sample-vm-disk-0", status=PREFLIGHT)  # as the plan would prepare it
+        self.assertIn("It will not boot as it is on sata", done.out)
         streamed, _ = self.ova("gzip-reference")
         done = self.host(*arguments[:2], "inspect", "sample-vm", "--path", streamed, *arguments[-2:], status=FAILED)
         self.assert_one_clear_error(done, "from its front to its end")

@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 
-from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PREFLIGHT, RENDERED, SANITIZED, CliTest,
+from hyperhost_cli import (BUILD, FAILED, INTERRUPTED, MIB, OK, PATIENCE, PREFLIGHT, RENDERED, SANITIZED, CliTest,
                            content_digest, interrupt, requirement, sparse_raw)
 from cli_failures import SmallDisk
 import power_cut
@@ -246,8 +246,7 @@ class Resume(CliTest):
         time.sleep(0.4)  # two at once are one wish
         done, seconds = interrupt(running, signal.SIGTERM)
         self.assertEqual(done.status, INTERRUPTED, done)
-        if not SANITIZED:
-            self.assertLess(seconds, 2.0)
+        self.assertLess(seconds, 2.0 * PATIENCE)
         self.assertIn("run the plan again to go on", done.err)
         self.assert_done_and_clean(self.report(plan))
 

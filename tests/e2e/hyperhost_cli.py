@@ -32,7 +32,8 @@ OK, FAILED, USAGE, PREFLIGHT, INTERRUPTED, DIFFERS = 0, 1, 2, 3, 4, 5
 CONVERTERS = ("parallel-disk", "qemu-img")
 RENDERED = ["kubevirt.yaml", "libvirt.xml", "openstack.sh", "proxmox.sh"]  # by the target that a plan has by default
 SANITIZED = BUILD.name in ("asan", "tsan")  # memory and time limits mean nothing there
-PATIENCE = 4 if SANITIZED else 1  # a limit of time here ends what hangs; it says nothing about speed
+# A limit of time here ends what hangs; it says nothing about speed.
+PATIENCE = 4 if SANITIZED or os.environ.get("CI") == "true" else 1
 
 
 def digest_leaf(block):

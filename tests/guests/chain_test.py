@@ -6,8 +6,10 @@ qemu-boot. HYPERHOST_GUEST names another guest of the corpus."""
 import json
 import os
 import pathlib
+import random
 import shutil
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e"), str(HERE.parent / "support"), str(HERE.parent / "sample")]
@@ -66,12 +68,49 @@ class Chain(CliTest):
         self.assert_one_clear_error(done, "no operating system was found on the disks")
         self.assert_nothing_left()
 
-    def test_a_real_guest_boots_because_it_was_prepared(self):
+    def real_guest(self):
         requirement.need(not corpus.missing_tools(), ", ".join(corpus.missing_tools()))
         guest = GUESTS[os.environ.get("HYPERHOST_GUEST", "device-list")]
         directory = os.environ.get("HYPERHOST_GUESTS") or str(ROOT / "build/guests")
         os.makedirs(directory, exist_ok=True)
-        disk = pathlib.Path(corpus.build(guest.name, directory)[0])
+        return guest, pathlib.Path(corpus.build(guest.name, directory)[0])
+
+    def test_a_run_that_is_killed_at_any_moment_ends_as_if_it_had_not_been(self):
+        """While the appliance prepares the guest, while its disk is copied, while the guest boots, and at random moments; then a
+        run to its end. HYPERHOST_KILLS is how many of them are at random."""
+        guest, disk = self.real_guest()
+        options = {**trial.options_of(guest), "serial_console": True}
+        plan = self.guest_plan(disk, "disk-0", options, boot={"require": "login", "timeout": "40m"})
+        qemu = lambda running: [c for c in running.others().values() if c.split(" ")[0].endswith("qemu-system-x86_64")]
+        moments = {"the appliance": lambda running: qemu(running) and not self.records("prepared"),
+                   "the copy": lambda running: self.records("writing"),
+                   "the guest's boot": lambda running: self.records("written") and qemu(running)}
+        chance = random.Random(os.environ.get("HYPERHOST_SEED", "1"))
+        for number in range(int(os.environ.get("HYPERHOST_KILLS", "2"))):
+            seconds = chance.uniform(0, 150)
+            end = lambda running, seconds=seconds: time.monotonic() > running.began + seconds
+            moments[f"{seconds:.1f} seconds"] = end
+        for what, come in moments.items():
+            with self.subTest(killed=what):
+                running = self.start("run", plan)
+                try:
+                    running.wait_for(lambda: running.process.poll() is None and come(running), what, timeout=PATIENCE)
+                except AssertionError:
+                    if "seconds" not in what or running.process.poll() != 0:
+                        raise  # else it had ended by then
+                running.process.kill()
+                running.process.wait()
+                self.assertEqual(running.wait_none_left(60), {})
+                print(f"killed: {what}", flush=True)
+        result = self.report(plan, timeout=PATIENCE)
+        self.assertTrue(result["boot"]["booted"], result["boot"])
+        self.assert_proven(disk, "disk-0")
+        names = sorted(path.name for path in (self.work / "out/disk-0").iterdir())
+        self.assertEqual([name for name in names if "overlay" in name or name.endswith((".part", ".tmp"))], [], names)
+        self.assertEqual(self.host("cleanup").out, "nothing is left over\n")
+
+    def test_a_real_guest_boots_because_it_was_prepared(self):
+        guest, disk = self.real_guest()
         boot = {"boot": {"require": "login", "timeout": "40m"}}
         shutil.rmtree(self.work / "out", ignore_errors=True)
         plain = self.plan(disk, name="plain.yaml", vm="disk-0", defaults={"target_format": "raw", **boot})

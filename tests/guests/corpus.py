@@ -6,7 +6,8 @@
     tests/guests/corpus.py build NAME…|--all        disks under DIR/NAME/disk-N.raw
     tests/guests/corpus.py boot NAME [--timeout S]  as delivered, on virtio; the disks are not changed
     tests/guests/corpus.py table [NAME…]            as delivered, after virt-v2v-in-place (if installed), after ours; what the
-                                                    prediction said of it, and what the boot check of `hyperhost run` says
+                                                    prediction said of it, and what the boot check of `hyperhost run` says.
+                                                    --only v2v: that column alone; --only known: what was measured before
 
 DIR is --dir or HYPERHOST_GUESTS, else build/guests. The packages come from Debian's archive as apt knows it. The first
 guest of a suite takes minutes, each further one seconds: they share an unpacked system. Root is needed for chroot; no
@@ -79,7 +80,8 @@ def main():
     one.add_argument("--timeout", type=int, default=300)
     one = commands.add_parser("table", help="boot guests as delivered and prepared")
     one.add_argument("names", nargs="*", choices=[*GUESTS, []], metavar="NAME")
-    one.add_argument("--without-v2v", action="store_true", help="leave out virt-v2v-in-place, which takes minutes a guest")
+    one.add_argument("--only", action="append", choices=["delivered", "v2v", "ours", "known"], default=[],
+                     help="measure this alone (repeatable); the rest of the table is what was measured before")
     args = parser.parse_args()
 
     if args.command == "list":
@@ -100,7 +102,8 @@ def main():
         print(result.console[-4000:])
         print(f"{args.name}: {'boots' if result.up else 'does not boot'} after {result.seconds:.0f} s")
         return 0 if result.up else 1
-    return trial.table([GUESTS[name] for name in args.names or GUESTS], directory, build, not args.without_v2v)
+    columns = [column for column in args.only or trial.COLUMNS if column != "known"]
+    return trial.table([GUESTS[name] for name in args.names or GUESTS], directory, build, guest_root.fingerprint, columns)
 
 
 if __name__ == "__main__":

@@ -161,77 +161,155 @@ def package(guest, disks, work):
     return path
 
 
-def proof(guest, disks, program=None):
-    """What `hyperhost run` with a boot check says of the guest: "boots (login)", "no (initramfs)", or why there was no check."""
-    program = program or os.path.join(os.environ.get("HYPERHOST_BUILD_DIR", os.path.join(ROOT, "build/dev")), "bin/hyperhost")
-    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+class Product:
+    """`hyperhost` over a guest's disks as an OVF package, which `with` makes and removes."""
+
+    def __init__(self, guest, disks):
+        build = os.environ.get("HYPERHOST_BUILD_DIR", os.path.join(ROOT, "build/dev"))
+        self.program, self.guest, self.disks = os.path.join(build, "bin/hyperhost"), guest, disks
+
+    def __enter__(self):
+        self.work = tempfile.mkdtemp(prefix="corpus-")
+        self.source = package(self.guest, self.disks, self.work)
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.work)
+
+    def call(self, verb, defaults, *arguments):
+        """(the answer as a document or None, what was reported)"""
+        if keys := options_of(self.guest).get("keys"):
+            with open(os.path.join(self.work, "key"), "w", encoding="utf-8") as out:
+                out.write(keys["all"])
+            defaults["guest"]["options"] = {"keys": {"all": {"file": os.path.join(self.work, "key")}}}
         plan = {"version": 1, "name": "proof", "output_dir": "out", "batch": {"max_retries": 0},
-                "providers": {"shelf": {"plugin": "local-ovf", "path": package(guest, disks, work)}},
-                "defaults": {"target_format": "raw", "verify": "none", "guest": {"machine": {"bus": "virtio"}, "when": "off"},
-                             "boot": {"require": "login", "timeout": "15m"}},
-                "migrations": [{"vm": guest.name, "provider": "shelf"}]}
-        path = os.path.join(work, "plan.yaml")
+                "providers": {"shelf": {"plugin": "local-ovf", "path": self.source}},
+                "defaults": {"target_format": "raw", "verify": "none", **defaults},
+                "migrations": [{"vm": self.guest.name, "provider": "shelf"}]}
+        path = os.path.join(self.work, "plan.yaml")
         with open(path, "w", encoding="utf-8") as out:
             json.dump(plan, out)
-        done = subprocess.run([program, "--output", "json", "run", path], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(work, "state")}, text=True, check=False)
+        done = subprocess.run([self.program, "--output", "json", verb, path, *arguments], cwd=self.work, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env={**os.environ, "HYPERHOST_STATE_DIR": os.path.join(self.work, "state")},
+                              text=True, check=False)
         try:
-            boot = json.loads(done.stdout)["results"][0]["boot"]
-        except (ValueError, LookupError):
-            return f"not checked: {done.stderr.strip()[-300:]}"
-    return f"boots ({boot['grade']})" if boot["booted"] else f"no ({boot.get('failed') or boot.get('grade')})"
+            return json.loads(done.stdout), done.stderr
+        except ValueError:
+            return None, done.stderr
 
-
-def try_guest(guest, disks, driver, with_v2v=True):
-    """One row of the table, as a document."""
-    row = {"guest": guest.name}
-    status, answer, said = driver.call("inspect", request_of(guest), disks, options_of(guest))
-    row["inspected"] = status == 0
-    row["errors"] = sorted({one["rule"] for one in answer["findings"] if one["severity"] == "error"}) if answer else \
-        [said.strip().splitlines()[-1] if said.strip() else "failed"]
-    row["bytes_read"] = answer.get("bytes_read") if answer else None
-    row["before"] = dataclasses.asdict(boot(guest, disks))
-    row["proof_before"] = proof(guest, disks)
-    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
-        if with_v2v and shutil.which("virt-v2v-in-place"):
-            overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
-            problem = v2v(guest, overlays, work)
-            row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
+    def predicted(self):
+        """What the prediction says at all its depths, as members of a row."""
         begin = time.monotonic()
-        overlays, answer, said = prepared(guest, disks, work, driver)
+        answer, said = self.call("inspect", {"guest": {"machine": {"bus": "virtio"}}}, self.guest.name)
+        if answer is None or "findings" not in answer:
+            return {"errors": [], "accept": [], "bytes_read": None, "not_inspected": (said or str(answer)).strip()[-300:]}
+        errors = [one for one in answer["findings"] if one["severity"] == "error"]
+        # A run without a preparation knows the rules of the host alone, not those that the plugin alone has.
+        return {"errors": sorted({one["rule"] for one in errors}), "bytes_read": answer["source_bytes_read"], "not_inspected": "",
+                "accept": sorted({one["rule"] for one in errors if not one["rule"].startswith("linux.")}),
+                "inspect_seconds": time.monotonic() - begin}
+
+    def proof(self, accept=()):
+        """What `hyperhost run` with a boot check says: "boots (login)", "no (initramfs)", or why there was no check."""
+        answer, said = self.call("run", {"guest": {"machine": {"bus": "virtio"}, "when": "off", "accept": list(accept)},
+                                         "boot": {"require": "login", "timeout": "15m"}})
+        try:
+            boot = answer["results"][0]["boot"]
+        except (TypeError, LookupError):
+            return f"not checked: {(said or str(answer)).strip()[-300:]}"
+        return f"boots ({boot['grade']})" if boot["booted"] else f"no ({boot.get('failed') or boot.get('grade')})"
+
+
+def as_delivered(guest, disks, row):
+    with Product(guest, disks) as product:
+        row.update(product.predicted())
+        row["before"] = dataclasses.asdict(boot(guest, disks))
+        row["proof_before"] = product.proof(row["accept"])
+
+
+def after_v2v(guest, disks, row):
+    if not shutil.which("virt-v2v-in-place"):
+        return
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+        overlays = [overlay(disk, work, f"v2v-{number}.qcow2") for number, disk in enumerate(disks)]
+        problem = v2v(guest, overlays, work)
+        row["v2v"] = {"failed": problem} if problem else dataclasses.asdict(boot(guest, overlays))
+
+
+def after_ours(guest, disks, row):
+    with tempfile.TemporaryDirectory(prefix="corpus-") as work:
+        begin = time.monotonic()
+        overlays, answer, said = prepared(guest, disks, work, Driver())
         row["prepare_seconds"] = time.monotonic() - begin
         row["ours"] = dataclasses.asdict(boot(guest, overlays)) if answer else {"up": False, "refused": said[-500:]}
         row["actions"] = len(answer["actions"]) if answer else 0
-        row["proof_ours"] = proof(guest, overlays) if answer else "-"
-    return row
+        row["proof_ours"] = "-"
+        if answer:
+            with Product(guest, overlays) as product:
+                row["proof_ours"] = product.proof(row.get("accept", ()))
+
+
+COLUMNS = {"delivered": as_delivered, "v2v": after_v2v, "ours": after_ours}
 
 
 def cell(result):
     if result is None:
         return "-"
-    if "failed" in result and not result.get("console"):
+    if "up" not in result:
         return "fails"
     if "refused" in result:
         return "refused"
     return (f"boots ({result['address'] or 'no address'})" if result["up"] else "no")
 
 
-def table(guests, directory, build, with_v2v=True):
-    driver, rows, wrong = Driver(), [], 0
+def line(row):
+    if "errors" not in row:
+        predicted = "-"
+    else:
+        predicted = ", ".join(row["errors"]) or row["not_inspected"] or "will boot"
+    return (f"| {row['guest']} | {cell(row.get('before'))} | {row.get('proof_before', '-')} | {cell(row.get('v2v'))} | "
+            f"{cell(row.get('ours'))} | {row.get('proof_ours', '-')} | {predicted} |")
+
+
+def faults(guest, row):
+    """How often the measured part of a row differs from what is known of the guest, or from another part."""
+    wrong = 0
+    if "before" in row:
+        wrong += row["before"]["up"] != guest.boots_before
+        wrong += bool(row["errors"]) == guest.boots_before or bool(row["not_inspected"])
+        wrong += row["proof_before"].startswith("boots") != row["before"]["up"]
+    if "ours" in row:
+        wrong += row["ours"]["up"] != guest.boots_after
+        wrong += row["ours"]["up"] and not row["proof_ours"].startswith("boots")
+    return wrong
+
+
+def known_result(guest, directory, fingerprint):
+    """What was measured of the guest before, as it is built now."""
+    try:
+        with open(os.path.join(directory, f"{guest.name}.result.json"), encoding="utf-8") as kept:
+            row = json.load(kept)
+        return row if row.get("fingerprint") == fingerprint else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def table(guests, directory, build, fingerprint, columns):
+    """Measures the columns of the guests' rows; the other columns stay as they were measured before."""
+    rows, wrong = [], 0
     print("| guest | as delivered | boot check | virt-v2v-in-place | ours | boot check | predicted |\n|---|---|---|---|---|---|---|", flush=True)
     for guest in guests:
-        row = try_guest(guest, build(guest.name, directory), driver, with_v2v)
+        row = {"guest": guest.name, "fingerprint": fingerprint(guest), **known_result(guest, directory, fingerprint(guest))}
+        for column in columns:
+            COLUMNS[column](guest, build(guest.name, directory), row)
+            with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
+                json.dump(row, out, indent=1)
         rows.append(row)
-        print(f"| {guest.name} | {cell(row['before'])} | {row['proof_before']} | {cell(row.get('v2v'))} | {cell(row['ours'])} | "
-              f"{row['proof_ours']} | {', '.join(row['errors']) or 'will boot'} |", flush=True)
-        wrong += row["before"]["up"] != guest.boots_before or row["ours"]["up"] != guest.boots_after
-        wrong += bool(row["errors"]) == guest.boots_before
-        wrong += row["proof_before"].startswith("boots") != row["before"]["up"]
-        wrong += row["ours"]["up"] and not row["proof_ours"].startswith("boots")
-        with open(os.path.join(directory, f"{guest.name}.result.json"), "w", encoding="utf-8") as out:
-            json.dump(row, out, indent=1)
-    print(f"{len(rows)} guests, {sum(row['before']['up'] for row in rows)} boot as delivered, "
-          f"{sum(row['ours']['up'] for row in rows)} prepared, {wrong} differ from what is known of them", file=sys.stderr)
+        wrong += faults(guest, row)
+        print(line(row), flush=True)
+    up = {part: sum(row.get(part, {}).get("up", False) for row in rows) for part in ("before", "v2v", "ours")}
+    print(f"{len(rows)} guests, {up['before']} boot as delivered, {up['v2v']} after virt-v2v-in-place, {up['ours']} after ours; "
+          f"{wrong} differ from what is known of them", file=sys.stderr)
     return 1 if wrong else 0
 
 
