@@ -51,9 +51,13 @@ class Packages(unittest.TestCase):
             expected.add("hyperhost-guestfs")
             for needed in ("libguestfs0", "linux-image-cloud-amd64"):
                 self.assertIn(needed, self.field("hyperhost-guestfs", "Depends"))
+        if (BUILD / "lib/hyperhost/plugins/libvirt.so").exists():  # built where libvirt-dev is installed
+            expected.add("hyperhost-libvirt")
+            self.assertIn("libvirt0", self.field("hyperhost-libvirt", "Depends"))
         self.assertEqual(set(self.debs), expected)
-        # The other plugins need none of its libraries.
-        self.assertNotIn("libguestfs", self.field("hyperhost-plugins", "Depends"))
+        # The other plugins need none of their libraries.
+        for library in ("libguestfs", "libvirt"):
+            self.assertNotIn(library, self.field("hyperhost-plugins", "Depends"))
         self.assertRegex(self.field("hyperhost", "Depends"), r"libc6 .*hyperhost-plugins \(= \d|hyperhost-plugins \(= \d.*libc6")
         self.assertIn("libssl3", self.field("hyperhost-plugins", "Depends"))
         self.assertIn("qemu-utils", self.field("hyperhost-plugins", "Recommends"))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The domain as libvirt's schema (domain.rng) has it.
+#include <algorithm>
 #include <map>
 
 #include "plugins/target/file/render.hpp"
@@ -9,13 +10,6 @@ namespace hyperhost::file_target {
 namespace {
 
 using Attributes = XmlWriter::Attributes;
-
-/// libvirt takes any text as a name but for these.
-std::string domain_name(std::string name) {
-  for (char& c : name)
-    if (c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '-';
-  return name;
-}
 
 /// "vda" … "vdz", "vdaa" …
 std::string device_name(const std::string& prefix, std::size_t number) {
@@ -63,12 +57,14 @@ void write_features(XmlWriter& out, const Machine& machine) {
   out.close();
 }
 
-void write_cpu(XmlWriter& out, const Machine& machine) {
+void write_cpu(XmlWriter& out, const Machine& machine, const LibvirtHost& host) {
   const std::string& model = machine.cpu_model;
   const bool mode =
       model.empty() || model == "host-model" || model == "host-passthrough" || model == "maximum";
   if (mode)
-    out.open("cpu", {{"mode", model.empty() ? "host-model" : model}});
+    out.open("cpu", {{"mode", !model.empty()        ? model
+                              : host.type == "qemu" ? "maximum"
+                                                    : "host-model"}});
   else
     out.open("cpu", {{"mode", "custom"}, {"match", "exact"}});
   if (!mode) out.text("model", model, {{"fallback", "forbid"}});
@@ -95,10 +91,15 @@ void write_disks(XmlWriter& out, const Machine& machine) {
     const Disk& disk = machine.disks[i];
     const std::string prefix = disk.bus == "virtio" ? "vd" : disk.bus == "ide" ? "hd" : "sd";
     scsi = scsi || disk.bus == "scsi";
-    out.open("disk", {{"type", "file"}, {"device", "disk"}});
+    const std::size_t slash = disk.ref.find('/');  // of POOL/VOLUME
+    out.open("disk", {{"type", disk.ref.empty() ? "file" : "volume"}, {"device", "disk"}});
     out.empty("driver", {{"name", "qemu"}, {"type", driver_type(disk.format)}});
-    out.empty("source",
-              {{"file", disk.path.empty() ? "/var/lib/libvirt/images/" + disk.file : disk.path}});
+    if (!disk.ref.empty())
+      out.empty("source", {{"pool", disk.ref.substr(0, slash)},
+                           {"volume", disk.ref.substr(std::min(slash, disk.ref.size() - 1) + 1)}});
+    else
+      out.empty("source",
+                {{"file", disk.path.empty() ? "/var/lib/libvirt/images/" + disk.file : disk.path}});
     out.empty("target", {{"dev", device_name(prefix, used[prefix]++)}, {"bus", disk.bus}});
     out.empty("boot", {{"order", std::to_string(order[i] + 1)}});
     out.close();
@@ -108,11 +109,11 @@ void write_disks(XmlWriter& out, const Machine& machine) {
 
 void write_nics(XmlWriter& out, const Machine& machine) {
   for (const Nic& nic : machine.nics) {
-    out.open("interface", {{"type", nic.bridge ? "bridge" : "network"}});
+    out.open("interface", {{"type", nic.user ? "user" : nic.bridge ? "bridge" : "network"}});
     if (!nic.mac.empty()) out.empty("mac", {{"address", nic.mac}});
     if (nic.bridge)
       out.empty("source", {{"bridge", nic.network}});
-    else
+    else if (!nic.user)
       out.empty("source", {{"network", nic.network.empty() ? "default" : nic.network}});
     out.empty("model", {{"type", nic.model}});
     out.close();
@@ -147,9 +148,15 @@ void write_devices(XmlWriter& out, const Machine& machine) {
 
 }  // namespace
 
-Rendered libvirt_domain(const Machine& machine) {
+std::string domain_name(std::string name) {
+  for (char& c : name)
+    if (c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '-';
+  return name;
+}
+
+Rendered libvirt_domain(const Machine& machine, const LibvirtHost& host) {
   XmlWriter out;
-  out.open("domain", {{"type", "kvm"}});
+  out.open("domain", {{"type", host.type}});
   out.text("name", domain_name(machine.name));
   if (!machine.uuid.empty()) out.text("uuid", machine.uuid);
   out.text("description", "Migrated from " + machine.vm + " by hyperhost");
@@ -160,7 +167,7 @@ Rendered libvirt_domain(const Machine& machine) {
   out.text("vcpu", std::to_string(machine.cpus));
   write_os(out, machine);
   write_features(out, machine);
-  write_cpu(out, machine);
+  write_cpu(out, machine, host);
   write_clock(out, machine);
   out.text("on_poweroff", "destroy");
   out.text("on_reboot", "restart");

@@ -22,6 +22,7 @@ std::vector<Disk> read_disks(const hyper::Doc& request) {
     made.file = disk.string("/file", made.id + "." + made.format);
     made.path = disk.string("/path");
     made.object = disk.string("/object");
+    made.ref = disk.string("/ref");
     made.virtual_size = static_cast<uint64_t>(std::max<int64_t>(0, disk.integer("/virtual_size")));
     request.each("/machine/disks", [&](const hyper::Doc& planned) {
       if (planned.string("/id") != made.id) return;
@@ -45,6 +46,8 @@ std::vector<Nic> read_nics(const hyper::Doc& machine) {
              nic.string("/network")};
     made.bridge = made.network.rfind(kBridge, 0) == 0;
     if (made.bridge) made.network.erase(0, kBridge.size());
+    made.user = made.network == "user:";
+    if (made.user) made.network.clear();
     if (!std::regex_match(made.mac, mac_form)) made.mac.clear();
     std::transform(made.mac.begin(), made.mac.end(), made.mac.begin(),
                    [](unsigned char c) { return std::tolower(c); });

@@ -15,6 +15,7 @@ struct Disk {
   std::string path;     ///< of its file on the machine that hyperhost ran on; "" = not there
   std::string object;   ///< where it was uploaded; "" = nowhere
   std::string storage;  ///< of the target, by the plan; "" = its default
+  std::string ref;      ///< the target's name of it; "" = it is used where it is
   uint64_t virtual_size = 0;
   bool boot = false;
 };
@@ -24,6 +25,7 @@ struct Nic {
   std::string network;  ///< of the target, by the plan; "" = the plan names none
   std::string source;   ///< the network at the source
   bool bridge = false;  ///< the plan names a bridge of the host: "bridge:NAME"
+  bool user = false;    ///< the plan says "user:": through the emulator, which needs no privilege
 };
 
 struct Machine {

@@ -14,9 +14,15 @@ struct Rendered {
   std::string name, content_type, text;
 };
 
+/// What a libvirt has that is known.
+struct LibvirtHost {
+  std::string type = "kvm";  ///< "qemu": it emulates
+};
 /// A libvirt domain, for `virsh define`. Throws hyper::Error (HYPER_UNSUPPORTED), as the others do,
 /// where the platform takes no such disks.
-Rendered libvirt_domain(const Machine& machine);
+Rendered libvirt_domain(const Machine& machine, const LibvirtHost& host = {});
+/// The name as libvirt takes it.
+std::string domain_name(std::string name);
 /// A VirtualMachine with its DataVolumes, for `kubectl create`. import_url: as the option.
 Rendered kubevirt_machine(const Machine& machine, const std::string& import_url);
 /// A script of `qm` commands, for a Proxmox VE node.
