@@ -91,7 +91,7 @@ class OnAStore:
             proxy.requests.clear()
             self.report(plan)
             self.assertEqual(self.parts(proxy), [])
-            self.assertEqual(self.names(), ["disk/disk-disk-0.qcow2", "disk/manifest.json"])
+            self.assertEqual(self.names(), self.delivered("disk-disk-0.qcow2"))
             # Another disk under that name is nobody's to replace or to remove.
             self.server.rclone("deletefile", f"{self.place}/{self.prefix}/disk/manifest.json")
             cli.sparse_raw(raw, 24 * MIB, 20 * MIB, seed=9)

@@ -27,7 +27,7 @@ class EveryServer:
         if target == "raw":
             self.assertEqual(image.read_bytes(), raw.read_bytes())
         self.assert_same_disk(image, raw)
-        self.assertEqual(self.names(), [f"disk/disk-disk-0.{target}", "disk/manifest.json"])
+        self.assertEqual(self.names(), self.delivered(f"disk-disk-0.{target}"))
         self.assert_nothing_left_behind(plan)
 
     def assert_nothing_left_behind(self, plan):
